@@ -1,5 +1,35 @@
-"""cmrplan: choose the data mixture of continual pre-training with evidence."""
+"""cmrplan: choose the data mixture of continual pre-training with evidence.
+
+>>> import cmrplan as cp
+>>> log = cp.read_log("data/published/dcpt_usage1_log.csv")
+>>> fit = cp.fit(log, bootstrap=0)
+>>> plan = cp.plan(fit, model_params=1.8e9, train_tokens=10e9, max_general_rise="3%")
+>>> f"{plan.domain_ratio:.3f} bound by {plan.binding}"
+'0.924 bound by tolerance'
+"""
 
 from cmrplan._version import __version__
+from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fitfile import fit_report, read_fit, write_fit
+from cmrplan.fits import Fit, Prediction, fit
+from cmrplan.planning.plan import Plan, plan
+from cmrplan.records import check_log, read_log, validate_log, write_log
 
-__all__ = ["__version__"]
+__all__ = [
+    "CmrplanError",
+    "Finding",
+    "Fit",
+    "InputError",
+    "Plan",
+    "Prediction",
+    "__version__",
+    "check_log",
+    "fit",
+    "fit_report",
+    "plan",
+    "read_fit",
+    "read_log",
+    "validate_log",
+    "write_fit",
+    "write_log",
+]

@@ -1,0 +1,277 @@
+"""A fit as a JSON file: figures for people at the top, the state to predict from below.
+
+The file holds everything that a prediction needs, so reading it fits nothing again; its numbers are
+written so that they read back to the last digit. A file that was edited or cut is refused with the
+place that is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cmrplan.errors import Finding, InputError
+from cmrplan.files import read_json, write_json
+from cmrplan.fits import CorpusModel, Fit, Settings, resamples_of
+from cmrplan.fitting.curves import Curve, Curves
+from cmrplan.fitting.lawfit import LawFit, Status
+from cmrplan.fitting.surface import Surface
+from cmrplan.laws import LAW_BUILDERS, build_law
+from cmrplan.uncertainty import Resamples
+
+VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _LawFit(_Strict):
+    law: str
+    options: dict[str, float]
+    scales: dict[str, float]
+    search: list[float]
+    coefficients: list[float]
+    delta: float | None
+    objective: float
+    gradient: float
+    status: str
+    residual: list[float]
+    unidentified: list[str]
+    at_bound: list[str]
+    r2: float | None
+    huber: float
+    mae: float
+
+
+class _Surface(_Strict):
+    kind: Literal["surface"] = "surface"
+    fit: _LawFit
+    search: list[list[float]]
+    coefficients: list[list[float]]
+    num_rows: int
+    num_runs: int
+
+
+class _Curve(_Strict):
+    model_params: float
+    run_id: str
+    domain_ratio: float
+    train_tokens: list[float]
+    loss: list[float]
+    fit: _LawFit | None
+
+
+class _Curves(_Strict):
+    kind: Literal["curves"] = "curves"
+    curves: list[_Curve]
+    num_rows: int
+    num_runs: int
+
+
+class _Settings(_Strict):
+    law: str
+    bootstrap: int
+    seed: int
+    method: Literal["runs", "wild"] | None
+    delta: float | None
+    min_train_tokens: float
+    confidence: float
+
+
+class _BaseLoss(_Strict):
+    corpus: str
+    model_params: float
+    loss: float
+
+
+class _State(_Strict):
+    log: dict[str, list[Any]]
+    models: dict[str, _Surface | _Curves]
+    base_loss: list[_BaseLoss]
+
+
+class _File(_Strict):
+    cmrplan_fit: Literal[1]
+    general: dict[str, Any] | None
+    domain: dict[str, Any] | None
+    warnings: list[dict[str, str]]
+    settings: _Settings
+    provenance: dict[str, Any]
+    state: _State
+
+
+def fit_report(fit: Fit) -> dict[str, Any]:
+    """Return the figures of a fit as plain values: what ``cmrplan fit --json`` prints."""
+    figures = fit.summary()
+    return {
+        "cmrplan_fit": VERSION,
+        "general": figures.get("general"),
+        "domain": figures.get("domain"),
+        "warnings": [finding.as_dict() for finding in fit.warnings],
+        "settings": asdict(fit.settings),
+        "provenance": fit.provenance,
+    }
+
+
+def write_fit(fit: Fit, path: str | os.PathLike[str]) -> None:
+    """Write a fit as JSON, atomically."""
+    state = {
+        "log": {str(column): values.tolist() for column, values in fit.log.items()},
+        "models": {corpus: _dump_model(model) for corpus, model in fit.models.items()},
+        "base_loss": [
+            {"corpus": corpus, "model_params": size, "loss": loss}
+            for corpus, sizes in fit.base_loss.items()
+            for size, loss in sizes.items()
+        ],
+    }
+    write_json(path, fit_report(fit) | {"state": state})
+
+
+def read_fit(path: str | os.PathLike[str]) -> Fit:
+    """Return a fit from its file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not a fit.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or "cmrplan_fit" not in value:
+        raise InputError(f"{path} is not a fit; make one with cmrplan fit LOG --out FIT.json")
+    try:
+        file = _File.model_validate(value)
+        settings = Settings(**file.settings.model_dump())
+        log = pd.DataFrame(file.state.log)
+        resamples = resamples_of(log, settings)
+        models = {
+            corpus: _load_model(corpus, record, settings, resamples)
+            for corpus, record in file.state.models.items()
+        }
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path} is not a whole fit ({place}: {first['msg']}); make it again with cmrplan fit"
+        ) from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a whole fit ({type(error).__name__}: {error}); make it again with cmrplan fit"
+        ) from None
+    base_loss: dict[str, dict[float, float]] = {}
+    for base in file.state.base_loss:
+        base_loss.setdefault(base.corpus, {})[base.model_params] = base.loss
+    return Fit(
+        settings=settings,
+        log=log,
+        models=models,
+        base_loss=base_loss,
+        warnings=tuple(Finding(w["code"], w["message"]) for w in file.warnings),
+        provenance=file.provenance,
+    )
+
+
+def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
+    return {
+        "law": fit.law.name,
+        "options": dict(fit.law.options),
+        "scales": fit.scales,
+        "search": fit.search.tolist(),
+        "coefficients": fit.coefficients.tolist(),
+        "delta": fit.delta if np.isfinite(fit.delta) else None,
+        "objective": fit.objective,
+        "gradient": fit.gradient,
+        "status": str(fit.status),
+        "residual": fit.residual.tolist(),
+        "unidentified": list(fit.unidentified),
+        "at_bound": list(fit.at_bound),
+        "r2": fit.r2 if np.isfinite(fit.r2) else None,
+        "huber": fit.huber,
+        "mae": fit.mae,
+    }
+
+
+def _load_law_fit(record: _LawFit) -> LawFit:
+    if record.law not in LAW_BUILDERS:
+        raise ValueError(f"unknown law {record.law!r}")
+    law = build_law(record.law, record.options)
+    search, coefficients = np.array(record.search), np.array(record.coefficients)
+    if (len(search), len(coefficients)) != (len(law.exponents), len(law.terms)):
+        raise ValueError(f"law {record.law} has other parameters")
+    return LawFit(
+        law=law,
+        scales=record.scales,
+        search=search,
+        coefficients=coefficients,
+        delta=np.inf if record.delta is None else record.delta,
+        objective=record.objective,
+        gradient=record.gradient,
+        status=Status(record.status),
+        residual=np.array(record.residual),
+        unidentified=tuple(record.unidentified),
+        at_bound=tuple(record.at_bound),
+        r2=np.nan if record.r2 is None else record.r2,
+        huber=record.huber,
+        mae=record.mae,
+    )
+
+
+def _dump_model(model: CorpusModel) -> dict[str, Any]:
+    if isinstance(model, Surface):
+        return {
+            "kind": "surface",
+            "fit": _dump_law_fit(model.fit),
+            "search": model.search.tolist(),
+            "coefficients": model.coefficients.tolist(),
+            "num_rows": model.num_rows,
+            "num_runs": model.num_runs,
+        }
+    assert isinstance(model, Curves)
+    return {
+        "kind": "curves",
+        "curves": [
+            {
+                "model_params": size,
+                "run_id": curve.run_id,
+                "domain_ratio": curve.domain_ratio,
+                "train_tokens": curve.train_tokens.tolist(),
+                "loss": curve.loss.tolist(),
+                "fit": None if curve.fit is None else _dump_law_fit(curve.fit),
+            }
+            for size, curves in model.sizes.items()
+            for curve in curves
+        ],
+        "num_rows": model.num_rows,
+        "num_runs": model.num_runs,
+    }
+
+
+def _load_model(
+    corpus: str, record: _Surface | _Curves, settings: Settings, resamples: Resamples | None
+) -> CorpusModel:
+    if isinstance(record, _Surface):
+        fit = _load_law_fit(record.fit)
+        return Surface(
+            corpus=corpus,
+            fit=fit,
+            search=np.array(record.search).reshape(len(record.search), len(fit.search)),
+            coefficients=np.array(record.coefficients).reshape(-1, len(fit.coefficients)),
+            num_rows=record.num_rows,
+            num_runs=record.num_runs,
+        )
+    sizes: dict[float, tuple[Curve, ...]] = {}
+    for item in record.curves:
+        curve = Curve(
+            item.run_id,
+            item.domain_ratio,
+            np.array(item.train_tokens),
+            np.array(item.loss),
+            None if item.fit is None else _load_law_fit(item.fit),
+        )
+        sizes[item.model_params] = (*sizes.get(item.model_params, ()), curve)
+    return Curves(corpus, sizes, resamples, settings.delta, record.num_rows, record.num_runs)

@@ -1,0 +1,387 @@
+"""Fit the laws of both validation losses to a probe log.
+
+A :class:`Fit` is what everything downstream reads: the planner, the plots, the report. It keeps the rows it
+was fitted to, one model per validation corpus, the base losses and how everything was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from cmrplan._version import __version__
+from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fitting.curves import fit_curves
+from cmrplan.fitting.surface import fit_surface
+from cmrplan.laws.law import Array
+from cmrplan.records import base_losses, log_fingerprint, training_rows, validate_log
+from cmrplan.uncertainty import Method, Resamples, resample_runs
+
+CORPORA = ("general", "domain")
+LAWS = ("auto", "dcpt", "dcpt_exp", "cmr")
+LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
+
+
+class CorpusModel(Protocol):
+    """What a fitted law of one corpus can do."""
+
+    @property
+    def corpus(self) -> str:
+        """``general`` or ``domain``."""
+
+    def predict(
+        self, model_params: float, train_tokens: float, domain_ratio: Array
+    ) -> tuple[Array, Array]:
+        """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
+
+    def summary(self, confidence: float) -> dict[str, Any]:
+        """Return the fit's figures, numbers unrounded."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Losses at ``G`` ratios, nats per token.
+
+    Parameters
+    ----------
+    domain_ratio : array (G,)
+    loss : array (G,)
+        The estimate.
+    draws : array (B, G)
+        One curve per resample; B may be 0.
+    """
+
+    domain_ratio: Array
+    loss: Array
+    draws: Array
+
+    def interval(self, confidence: float) -> tuple[Array, Array]:
+        """Return the band, each bound ``(G,)``; NaN without resamples."""
+        if not len(self.draws):
+            missing = np.full(self.loss.shape, np.nan)
+            return missing, missing
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
+        return low, high
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit was asked for.
+
+    Parameters
+    ----------
+    law : str
+        One of ``dcpt``, ``dcpt_exp``, ``cmr``.
+    bootstrap : int
+        Number of resamples of whole runs; 0 for none.
+    seed : int
+    method : {"runs", "wild"} or None
+        How runs are resampled; None chooses by their number.
+    delta : float or None
+        Knee of the Huber loss on log losses; None takes it from the noise.
+    min_train_tokens : float
+        Rows with fewer tokens are left out of the fit.
+    confidence : float
+        Level of the reported parameter intervals.
+    """
+
+    law: str
+    bootstrap: int = 200
+    seed: int = 0
+    method: Method | None = None
+    delta: float | None = None
+    min_train_tokens: float = 0.0
+    confidence: float = 0.9
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted laws of the general and the domain loss.
+
+    Parameters
+    ----------
+    settings : Settings
+    log : DataFrame
+        The rows of the log, base rows included, in the columns the fit needs.
+    models : dict of str to CorpusModel
+        By validation corpus; a corpus that the log lacks is absent.
+    base_loss : dict of str to dict of float to float
+        By corpus and ``model_params``: the loss before continual pre-training.
+    warnings : tuple of Finding
+    provenance : dict
+        Fingerprint of the log and version of the code.
+    """
+
+    settings: Settings
+    log: pd.DataFrame
+    models: dict[str, CorpusModel]
+    base_loss: dict[str, dict[float, float]]
+    warnings: tuple[Finding, ...]
+    provenance: dict[str, Any]
+
+    def predict(
+        self,
+        corpus: str,
+        *,
+        model_params: float,
+        train_tokens: float,
+        domain_ratio: Array | Sequence[float] | float,
+    ) -> Prediction:
+        """Return the loss of a corpus at one or more ratios.
+
+        Parameters
+        ----------
+        corpus : {"general", "domain"}
+        model_params : float
+            Counted as in the log.
+        train_tokens : float
+            Tokens of the continual phase, above 0.
+        domain_ratio : float or array (G,)
+            Each in [0, 1].
+
+        Raises
+        ------
+        InputError
+            If a number is out of its range.
+        CmrplanError
+            If that corpus was not fitted, or the law cannot answer there.
+        """
+        ratio = np.atleast_1d(np.asarray(domain_ratio, dtype=float))
+        require_positive("model_params", model_params)
+        require_positive("train_tokens", train_tokens)
+        if not np.all((ratio >= 0) & (ratio <= 1)):
+            bad = ratio[~((ratio >= 0) & (ratio <= 1))][0]
+            hint = ". Percent? Divide by 100." if 1 < bad <= 100 else ""
+            raise InputError(f"domain_ratio must be a fraction in [0, 1], got {bad:g}{hint}")
+        loss, draws = self._model(corpus).predict(model_params, train_tokens, ratio)
+        return Prediction(ratio, loss, draws)
+
+    def _model(self, corpus: str) -> CorpusModel:
+        if corpus not in self.models:
+            raise CmrplanError(
+                f"the {corpus} loss was not fitted: the log has no rows with eval_corpus = {corpus}; add them "
+                "and fit again"
+            )
+        return self.models[corpus]
+
+    def rows(self, corpus: str) -> pd.DataFrame:
+        """Return the rows of a corpus that were fitted."""
+        return fitted_rows(self.log, corpus, self.settings.min_train_tokens)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of every corpus and of the whole, as plain values."""
+        figures = {
+            corpus: model.summary(self.settings.confidence) for corpus, model in self.models.items()
+        }
+        for corpus, values in figures.items():
+            values["warnings"] = [w.as_dict() for w in corpus_findings(corpus, values)]
+        return figures
+
+
+def require_positive(name: str, value: float) -> None:
+    """Refuse a number that is not finite and above zero."""
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be a number above 0, got {value:g}")
+
+
+def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.DataFrame:
+    """Return the rows of a corpus after the base checkpoint and from ``min_train_tokens`` on."""
+    rows = training_rows(log, corpus)
+    return rows[rows["train_tokens"] >= min_train_tokens].reset_index(drop=True)
+
+
+def fit(
+    log: pd.DataFrame,
+    law: str = "auto",
+    *,
+    bootstrap: int = 200,
+    seed: int = 0,
+    method: Literal["runs", "wild"] | None = None,
+    delta: float | None = None,
+    min_train_tokens: float = 0.0,
+    confidence: float = 0.9,
+) -> Fit:
+    """Fit the laws of the general and the domain loss to a probe log.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A probe log, as :func:`cmrplan.read_log` returns it. Rows at 0 tokens give the base losses and are
+        not fitted.
+    law : {"auto", "dcpt", "dcpt_exp", "cmr"}
+        ``dcpt``: the D-CPT law, reduced to what the log's levels support. ``dcpt_exp``: the same with
+        ``C exp(-k r)``. ``cmr``: a token law per run and a ratio law across runs, per size. ``auto``: ``dcpt``, or
+        ``cmr`` where the log has too few rows for it.
+    bootstrap : int
+        Resamples of whole runs; 0 for none.
+    seed : int
+    method : {"runs", "wild"}, optional
+        See :mod:`cmrplan.uncertainty`; by the number of runs by default.
+    delta : float, optional
+        Knee of the Huber loss on log losses; from the noise by default.
+    min_train_tokens : float
+        Leave out rows with fewer tokens.
+    confidence : float
+        Level of the reported parameter intervals, in (0, 1).
+
+    Raises
+    ------
+    InputError
+        If an argument or the log is wrong.
+    CmrplanError
+        If the log cannot support a fit; the message says what would.
+    """
+    if law not in LAWS:
+        raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
+    if bootstrap < 0:
+        raise InputError(f"bootstrap must be 0 or more resamples, got {bootstrap}")
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, got {seed}")
+    if delta is not None and not delta > 0:
+        raise InputError(f"delta must be above 0, got {delta:g}")
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
+    log = validate_log(log)
+    if "domain_ratio" not in log:
+        raise CmrplanError(
+            "the log has several corpora (share_ columns); laws of one domain ratio need the column domain_ratio"
+        )
+    present = [c for c in CORPORA if len(fitted_rows(log, c, min_train_tokens))]
+    if not present:
+        raise CmrplanError(
+            "the log has no rows to fit: no loss of the corpus general or domain at "
+            f"{max(min_train_tokens, 1):g} or more train_tokens"
+        )
+    chosen = law if law != "auto" else "dcpt"
+    settings = Settings(chosen, bootstrap, seed, method, delta, min_train_tokens, confidence)
+    resamples = resamples_of(log, settings)
+
+    def build(name: str) -> dict[str, CorpusModel]:
+        models: dict[str, CorpusModel] = {}
+        for corpus in present:
+            rows = fitted_rows(log, corpus, min_train_tokens)
+            if name == "cmr":
+                models[corpus] = fit_curves(rows, corpus, resamples, delta=delta)
+            else:
+                models[corpus] = fit_surface(rows, corpus, resamples, law_name=name, delta=delta)
+        return models
+
+    try:
+        models = build(chosen)
+    except CmrplanError:
+        if law != "auto":
+            raise
+        try:
+            models = build("cmr")
+        except CmrplanError:
+            models = build(chosen)  # its message is the one that helps
+        chosen = "cmr"
+    return Fit(
+        settings=replace(settings, law=chosen),
+        log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
+        models=models,
+        base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
+        warnings=tuple(log_findings(log, chosen, models)),
+        provenance={
+            "log_fingerprint": log_fingerprint(log),
+            "code_version": __version__,
+            "params_kind": _only(log, "params_kind"),
+            "base_model": _only(log, "base_model"),
+            "tokenizer": _only(log, "tokenizer"),
+        },
+    )
+
+
+def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:
+    """Return the resamples that the settings ask for; always the same for the same log."""
+    if not settings.bootstrap:
+        return None
+    rows = [fitted_rows(log, corpus, settings.min_train_tokens) for corpus in CORPORA]
+    runs = pd.concat(rows)["run_id"].tolist()
+    return resample_runs(runs, count=settings.bootstrap, seed=settings.seed, method=settings.method)
+
+
+def log_findings(log: pd.DataFrame, law: str, models: dict[str, CorpusModel]) -> list[Finding]:
+    """Return remarks on what a log can support."""
+    findings: list[Finding] = []
+    for corpus in CORPORA:
+        if corpus not in models:
+            findings.append(
+                Finding(
+                    f"no_{corpus}_loss",
+                    f"the log has no {corpus} loss, so nothing is said about it; a plan needs both",
+                )
+            )
+    num_sizes = log["model_params"].nunique()
+    if law != "cmr" and num_sizes < 3:
+        what = (
+            "one model size: the term A/N^alpha is left out"
+            if num_sizes == 1
+            else "two model sizes: alpha is held at its published value"
+        )
+        findings.append(
+            Finding(
+                "few_sizes",
+                f"the log has {what}, so the law says nothing of its own about other sizes; probe three",
+            )
+        )
+    num_budgets = log.loc[log["train_tokens"] > 0, "train_tokens"].nunique()
+    if num_budgets < 3:
+        findings.append(
+            Finding(
+                "few_token_counts",
+                f"the log has {num_budgets} token count(s) after the base; predictions at other budgets have no "
+                "ground, evaluate each run at three or more",
+            )
+        )
+    if not (log["train_tokens"] == 0).any():
+        findings.append(
+            Finding(
+                "no_base_row",
+                "the log has no base row (train_tokens = 0), so the base loss is not known; a plan needs it",
+            )
+        )
+    return findings
+
+
+def corpus_findings(corpus: str, figures: dict[str, Any]) -> list[Finding]:
+    """Return remarks on how the fit of one corpus ended."""
+    findings: list[Finding] = []
+    if figures["status"] == "stalled":
+        findings.append(
+            Finding(
+                "stalled",
+                f"the fit of the {corpus} loss stopped before the optimality test was met; try another delta",
+            )
+        )
+    if figures["unidentified"]:
+        findings.append(
+            Finding(
+                "unidentified",
+                f"the log cannot tell these parameters of the {corpus} loss: "
+                f"{', '.join(figures['unidentified'])}; predictions inside the probed range stand, the "
+                "parameters mean nothing by themselves",
+            )
+        )
+    if figures["at_bound"]:
+        findings.append(
+            Finding(
+                "at_bound",
+                f"these parameters of the {corpus} loss ended at the edge of their range: "
+                f"{', '.join(figures['at_bound'])}; the term they belong to is not needed or not seen",
+            )
+        )
+    return findings
+
+
+def _only(log: pd.DataFrame, column: str) -> str | None:
+    """Return the single value of a text column, or None."""
+    if column not in log:
+        return None
+    values = log[column].dropna().unique().tolist()
+    return str(values[0]) if len(values) == 1 else None

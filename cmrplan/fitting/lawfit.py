@@ -1,0 +1,319 @@
+"""Fit one law to one set of losses and say how the fit ended.
+
+The knee of the Huber loss comes from the noise unless it is given: 1.345 robust standard deviations
+of the residuals, the classical choice that keeps 95 % efficiency under normal errors. A knee far below
+the noise would turn the fit into one of least absolute deviations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from cmrplan.errors import CmrplanError
+from cmrplan.fitting.starts import minimize_from_many
+from cmrplan.fitting.varpro import Optimum, Problem, box, minimize, to_theta
+from cmrplan.laws.law import Array, Inputs, Law
+
+KNEE_PER_SIGMA = 1.345
+MAD_TO_SIGMA = 1.4826
+PAPER_DELTA = 1e-3  # the knee that the papers use, for the reported Huber score
+SMALLEST_DELTA = 1e-6  # nats; below it a log is free of noise and every row counts fully
+# A parameter is not identified when its relative standard error exceeds this.
+UNIDENTIFIED = 0.5
+NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noise-free data
+RESAMPLE_ITERATIONS = 60
+
+
+class Status(StrEnum):
+    """How a fit ended.
+
+    ``converged``: first-order optimal inside the box. ``at_bound``: optimal, with parameters at the edge of
+    their box; predictions stand, those parameters mean nothing. ``stalled``: rounding or a flat valley
+    stopped the descent before the optimality test was met.
+    """
+
+    CONVERGED = "converged"
+    AT_BOUND = "at_bound"
+    STALLED = "stalled"
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """A law at its optimum.
+
+    Parameters
+    ----------
+    law : Law
+    scales : dict
+        What the inputs were divided by inside the fit.
+    search : array (q,)
+        Optimum in search coordinates.
+    coefficients : array (p,)
+        Linear coefficients for scaled inputs.
+    delta : float
+        Knee of the Huber loss, in residual units.
+    objective : float
+        Summed Huber loss at the optimum.
+    gradient : float
+        Largest cosine between residual and Jacobian; 0 at an optimum.
+    status : Status
+    residual : array (n,)
+        Log or plain residuals of the rows, observed minus predicted.
+    unidentified : tuple of str
+        Parameters that the data cannot tell.
+    at_bound : tuple of str
+        Exponents at the edge of their box and coefficients at zero.
+    r2, huber, mae : float
+        Share of the loss's variance explained; summed Huber loss of log residuals at a knee of 1e-3;
+        mean absolute error in the unit of the target.
+    """
+
+    law: Law
+    scales: dict[str, float]
+    search: Array
+    coefficients: Array
+    delta: float
+    objective: float
+    gradient: float
+    status: Status
+    residual: Array
+    unidentified: tuple[str, ...]
+    at_bound: tuple[str, ...]
+    r2: float
+    huber: float
+    mae: float
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Parameters by name, in the units of the caller's inputs."""
+        values = user_parameters(
+            self.law, self.scales, self.search[None, :], self.coefficients[None, :]
+        )
+        return dict(zip(self.law.parameter_names, values[0].tolist(), strict=True))
+
+    def predict(self, inputs: Inputs) -> Array:
+        """Return the law's value for inputs in the caller's units, ``(n,)``."""
+        one = predict_draws(
+            self.law, self.scales, inputs, self.search[None, :], self.coefficients[None, :]
+        )
+        return np.asarray(one[0])
+
+
+def user_parameters(
+    law: Law, scales: dict[str, float], search: Array, coefficients: Array
+) -> Array:
+    """Return coefficients and exponents in the caller's units, ``(S, num parameters)``."""
+    theta = to_theta(law, search)
+    named = law.columns(theta)
+    columns = [
+        coefficients[:, j] * term.scale(scales, named)[:, 0] for j, term in enumerate(law.terms)
+    ]
+    columns += [theta[:, k] for k in range(theta.shape[1])]
+    columns += [np.full(len(theta), value) for _, value in law.fixed]
+    return np.stack(columns, axis=1)
+
+
+def predict_draws(
+    law: Law, scales: dict[str, float], inputs: Inputs, search: Array, coefficients: Array
+) -> Array:
+    """Return predictions of ``S`` parameter sets for inputs in the caller's units, ``(S, n)``."""
+    return law.predict(_scaled(inputs, scales), to_theta(law, search), coefficients)
+
+
+def fit_law(
+    law: Law,
+    inputs: Inputs,
+    target: Array,
+    *,
+    weights: Array | None = None,
+    delta: float | None = None,
+) -> LawFit:
+    """Fit ``law`` to losses.
+
+    Parameters
+    ----------
+    law : Law
+    inputs : mapping of str to array (n,)
+        In the caller's units.
+    target : array (n,)
+        Losses in nats per token (positive for a log law).
+    weights : array (n,), optional
+        Nonnegative row weights; all one by default.
+    delta : float, optional
+        Knee of the Huber loss in residual units; from the noise by default; infinity is least squares.
+
+    Raises
+    ------
+    CmrplanError
+        If there are fewer rows than free parameters, or no start gives a finite loss.
+    """
+    num_rows = len(target)
+    if num_rows < law.num_free:
+        raise CmrplanError(
+            f"law {law.name} ({law.formula}) has {law.num_free} free parameters and there are "
+            f"{num_rows} rows to fit; add probes or token counts"
+        )
+    target = np.asarray(target, dtype=float)
+    row_weights = np.ones(num_rows) if weights is None else np.asarray(weights, dtype=float)
+    scales = _scales(law, inputs)
+    scaled = _scaled(inputs, scales)
+
+    def problem(knee: float) -> Problem:
+        return Problem(law, scaled, target[None, :], row_weights[None, :], knee)
+
+    knee = np.inf if delta is None else delta
+    optimum = minimize_from_many(problem(knee))
+    if delta is None:
+        for _ in range(2):
+            knee = knee_from_noise(problem(knee), optimum)
+            optimum = minimize(problem(knee), _distinct(optimum))
+    best = optimum.best()
+    if not np.isfinite(optimum.objective[best]):
+        raise CmrplanError(
+            f"law {law.name} gives no finite loss on these rows from any start; check the log for values "
+            "of extreme size"
+        )
+    return _describe(problem(knee), optimum, best, scales)
+
+
+def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[Array, Array]:
+    """Fit the same law to resamples, from the optimum of the first fit.
+
+    Parameters
+    ----------
+    fit : LawFit
+    inputs : mapping of str to array (n,)
+        The rows of the first fit, in the caller's units.
+    targets : array (B, n) or (1, n)
+    weights : array (B, n) or (1, n)
+
+    Returns
+    -------
+    search : array (B, q)
+    coefficients : array (B, p)
+    """
+    count = max(len(targets), len(weights))
+    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets, weights, fit.delta)
+    start = np.repeat(fit.search[None, :], count, axis=0)
+    optimum = minimize(problem, start, max_iterations=RESAMPLE_ITERATIONS)
+    return optimum.search, optimum.coefficients
+
+
+def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
+    """Return 1.345 robust standard deviations of the residuals at the best point found."""
+    residual = _residual(problem, optimum, optimum.best())
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(residual)))
+    spare = max(len(residual) - problem.law.num_free, 1)
+    knee = KNEE_PER_SIGMA * spread * float(np.sqrt(len(residual) / spare))
+    return max(knee, SMALLEST_DELTA)
+
+
+def _distinct(optimum: Optimum, count: int = 6) -> Array:
+    """Return the best ends of a search that differ, ``(K, q)``."""
+    order = np.argsort(optimum.objective, kind="stable")
+    ends = optimum.search[order[np.isfinite(optimum.objective[order])]]
+    _, first = np.unique(np.round(ends, 3), axis=0, return_index=True)
+    return ends[np.sort(first)[:count]]
+
+
+def _residual(problem: Problem, optimum: Optimum, which: int) -> Array:
+    theta = to_theta(problem.law, optimum.search[which : which + 1])
+    predicted = problem.law.predict(problem.inputs, theta, optimum.coefficients[which : which + 1])
+    return np.asarray(problem.residual(predicted)[0])
+
+
+def _describe(problem: Problem, optimum: Optimum, best: int, scales: dict[str, float]) -> LawFit:
+    law = problem.law
+    search, coefficients = optimum.search[best], optimum.coefficients[best]
+    residual = _residual(problem, optimum, best)
+    target = problem.target[0]
+    predicted = target - residual if law.link == "identity" else target * np.exp(-residual)
+    variance = float(np.sum((target - target.mean()) ** 2))
+    miss = target - predicted
+    relative = np.abs(residual)
+    clipped = np.minimum(relative, PAPER_DELTA)
+    at_bound = _at_bound(law, search, coefficients)
+    status = Status.STALLED
+    if optimum.is_converged[best]:
+        status = Status.AT_BOUND if at_bound else Status.CONVERGED
+    return LawFit(
+        law=law,
+        scales=scales,
+        search=search,
+        coefficients=coefficients,
+        delta=float(problem.delta),
+        objective=float(optimum.objective[best]),
+        gradient=float(optimum.gradient[best]),
+        status=status,
+        residual=residual,
+        unidentified=_unidentified(problem, search, coefficients, residual),
+        at_bound=at_bound,
+        r2=1.0 - float(np.sum(miss**2)) / variance if variance > 0 else float("nan"),
+        huber=float(np.sum(clipped * (relative - 0.5 * clipped))),
+        mae=float(np.mean(np.abs(miss))),
+    )
+
+
+def _at_bound(law: Law, search: Array, coefficients: Array) -> tuple[str, ...]:
+    lower, upper = box(law)
+    edge = 1e-9 * np.maximum(upper - lower, 1.0)
+    exponents = [
+        e.name
+        for k, e in enumerate(law.exponents)
+        if search[k] <= lower[k] + edge[k] or search[k] >= upper[k] - edge[k]
+    ]
+    zeros = [t.coefficient for j, t in enumerate(law.terms) if t.sign and coefficients[j] == 0]
+    return (*zeros, *exponents)
+
+
+def _unidentified(
+    problem: Problem, search: Array, coefficients: Array, residual: Array
+) -> tuple[str, ...]:
+    """Return parameters whose relative standard error, to first order, is above one half.
+
+    The Jacobian is taken by the logarithm of each coefficient and of each exponent searched so, and by the plain
+    value of the other exponents. A coefficient at zero leaves the exponents of its term alone
+    without meaning.
+    """
+    law = problem.law
+    theta = to_theta(law, search[None, :])
+    jacobian = law.jacobian(problem.inputs, theta, coefficients[None, :])[0]
+    predicted = law.predict(problem.inputs, theta, coefficients[None, :])[0]
+    if law.link == "log":
+        jacobian = jacobian / predicted[:, None]
+    is_log = np.array([e.is_log for e in law.exponents], dtype=bool)
+    unit = np.concatenate([coefficients, np.where(is_log, theta[0], 1.0)])
+    jacobian = jacobian * unit * np.sqrt(problem.weights[0])[:, None]
+    spare = max(len(residual) - law.num_free, 1)
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(residual))) * np.sqrt(len(residual) / spare)
+    noise = max(noise, NUMERICAL_NOISE)
+    used = np.flatnonzero(np.any(jacobian != 0, axis=0))
+    _, singular, right = np.linalg.svd(jacobian[:, used], full_matrices=False)
+    floor = np.finfo(float).eps * len(residual) * singular[0]
+    spread = noise * np.sqrt(np.sum((right / np.maximum(singular, floor)[:, None]) ** 2, axis=0))
+    relative = np.full(len(unit), np.inf)
+    relative[used] = spread
+    return tuple(
+        name
+        for name, value in zip(law.parameter_names, relative, strict=False)
+        if value > UNIDENTIFIED
+    )
+
+
+def _scales(law: Law, inputs: Inputs) -> dict[str, float]:
+    """Return the geometric mean of each input that the law wants scaled."""
+    return {
+        name: float(np.exp(np.mean(np.log(inputs[name]))))
+        for name in law.scaled
+        if name in law.inputs
+    }
+
+
+def _scaled(inputs: Inputs, scales: dict[str, float]) -> dict[str, Array]:
+    return {
+        name: np.asarray(values, dtype=float) / scales.get(name, 1.0)
+        for name, values in inputs.items()
+    }

@@ -1,0 +1,151 @@
+"""One corpus's loss as a law of model size, tokens and ratio, with its resamples.
+
+The law reads ``share``, the share of training tokens from the corpus that is predicted: the domain ratio for the
+domain loss, one minus it for the general loss. That conversion happens here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import CmrplanError
+from cmrplan.fitting.lawfit import LawFit, fit_law, predict_draws, refit
+from cmrplan.fitting.summary import law_summary
+from cmrplan.laws import build_law
+from cmrplan.laws.law import Array, Inputs
+from cmrplan.uncertainty import Resamples
+
+FEWEST_RATIOS = 3
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A fitted law for one corpus.
+
+    Parameters
+    ----------
+    corpus : str
+        ``general`` or ``domain``.
+    fit : LawFit
+    search, coefficients : array (B, q), (B, p)
+        One optimum per resample; B may be 0.
+    num_rows, num_runs : int
+        What the fit rests on.
+    """
+
+    corpus: str
+    fit: LawFit
+    search: Array
+    coefficients: Array
+    num_rows: int
+    num_runs: int
+
+    def inputs(self, model_params: Array, train_tokens: Array, domain_ratio: Array) -> Inputs:
+        """Return the law's inputs for rows given in the user's terms."""
+        return law_inputs(self.corpus, model_params, train_tokens, domain_ratio)
+
+    def predict(
+        self, model_params: float, train_tokens: float, domain_ratio: Array
+    ) -> tuple[Array, Array]:
+        """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
+        ratio = np.asarray(domain_ratio, dtype=float)
+        inputs = self.inputs(
+            np.full(ratio.shape, float(model_params)), np.full(ratio.shape, train_tokens), ratio
+        )
+        fit = self.fit
+        draws = predict_draws(fit.law, fit.scales, inputs, self.search, self.coefficients)
+        return fit.predict(inputs), draws
+
+    def summary(self, confidence: float) -> dict[str, Any]:
+        """Return the fit's figures for reports, numbers unrounded."""
+        figures = law_summary(self.fit, self.search, self.coefficients, confidence)
+        return figures | {"n_rows": self.num_rows, "n_runs": self.num_runs}
+
+
+def law_inputs(
+    corpus: str, model_params: Array, train_tokens: Array, domain_ratio: Array
+) -> dict[str, Array]:
+    """Return inputs by name, with the share of the corpus that is predicted."""
+    ratio = np.asarray(domain_ratio, dtype=float)
+    return {
+        "model_params": np.asarray(model_params, dtype=float),
+        "train_tokens": np.asarray(train_tokens, dtype=float),
+        "share": ratio if corpus == "domain" else 1.0 - ratio,
+    }
+
+
+def row_inputs(corpus: str, rows: pd.DataFrame) -> dict[str, Array]:
+    """Return the law's inputs for the rows of a log."""
+    return law_inputs(
+        corpus,
+        rows["model_params"].to_numpy(dtype=float),
+        rows["train_tokens"].to_numpy(dtype=float),
+        rows["domain_ratio"].to_numpy(dtype=float),
+    )
+
+
+def fit_surface(
+    rows: pd.DataFrame,
+    corpus: str,
+    resamples: Resamples | None,
+    *,
+    law_name: str = "dcpt",
+    delta: float | None = None,
+) -> Surface:
+    """Fit the D-CPT law, reduced to what the log supports, to one corpus's rows.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of one ``eval_corpus`` with ``train_tokens`` above 0.
+    corpus : str
+    resamples : Resamples or None
+        None skips the bootstrap.
+    law_name : {"dcpt", "dcpt_exp"}
+    delta : float, optional
+        Knee of the Huber loss on log losses; from the noise by default.
+
+    Raises
+    ------
+    CmrplanError
+        If the log has fewer than three ratios or fewer rows than parameters.
+    """
+    inputs = row_inputs(corpus, rows)
+    require_ratios(rows, corpus)
+    options = {
+        "size_levels": int(rows["model_params"].nunique()),
+        "token_levels": int(rows["train_tokens"].nunique()),
+        "smallest_share": float(inputs["share"].min()),
+    }
+    law = build_law(law_name, options)
+    loss = rows["loss"].to_numpy(dtype=float)
+    fit = fit_law(law, inputs, loss, delta=delta)
+    runs = rows["run_id"].tolist()
+    search = np.zeros((0, len(law.exponents)))
+    coefficients = np.zeros((0, len(law.terms)))
+    if resamples is not None:
+        fitted = loss * np.exp(-fit.residual)
+        targets = fitted * np.exp(resamples.shifts(runs, fit.residual))
+        search, coefficients = refit(fit, inputs, targets, resamples.weights(runs))
+    return Surface(corpus, fit, search, coefficients, len(rows), len(set(runs)))
+
+
+def require_ratios(rows: pd.DataFrame, corpus: str) -> None:
+    """Refuse a log whose ratios cannot show a trend.
+
+    Raises
+    ------
+    CmrplanError
+        If there are fewer than three distinct ratios.
+    """
+    ratios = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
+    if len(ratios) < FEWEST_RATIOS:
+        found = ", ".join(f"{ratio:g}" for ratio in ratios)
+        raise CmrplanError(
+            f"the {corpus} loss was measured at {len(ratios)} domain ratio(s) ({found}); a law of the ratio "
+            f"needs at least {FEWEST_RATIOS}, better 5: add probes at other ratios"
+        )

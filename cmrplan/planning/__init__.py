@@ -1,0 +1,1 @@
+"""From fitted laws to a decision: tolerance, feasibility, the recommended ratio."""

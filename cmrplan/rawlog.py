@@ -1,0 +1,371 @@
+"""A log file as a table of cells, before anything is known to be right.
+
+Three formats come in, by suffix; what goes out is one :class:`RawLog`: the cells as they were
+found, the line of each row, and the words to point at a row. Nothing here knows a column's
+meaning (see checks.py for that), so what can be wrong is the file itself: its encoding, its
+suffix, a row with too many cells.
+
+Rows are counted from 1 over the rows of data; lines are the lines of a text file, header included,
+and the last line of a row that spans several. A message says both: ``(runs.csv row 17, line 18)``.
+Rows without a single filled cell do not count.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cmrplan.errors import Finding, InputError
+from cmrplan.files import read_text
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+_CHUNK = 500  # rows turned into columns at a time: fastest at 1e6 rows, the memory stays warm
+_MAX_SHOWN = 40  # characters of a value
+_MAX_ROWS_NAMED = 10
+
+
+@dataclass(frozen=True)
+class LogFinding(Finding):
+    """A remark on a log, with its place.
+
+    Parameters
+    ----------
+    code, message : str
+        See :class:`cmrplan.errors.Finding`; the codes are listed in checks.py.
+    severity : {"error", "warning"}
+        An error keeps the log from being read; a warning asks for care with the fit.
+    file : str
+        The file as it was named, or ``"log"`` for a frame.
+    row, line : int, optional
+        First row it applies to, counted from 1, and its line in a text file.
+    column : str, optional
+        The column it is about.
+    value : str, optional
+        The first value found there, as the message shows it.
+    num_rows : int
+        Rows it applies to; 0 where it is about the log as a whole.
+    """
+
+    severity: Literal["error", "warning"]
+    file: str
+    row: int | None = None
+    line: int | None = None
+    column: str | None = None
+    value: str | None = None
+    num_rows: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field by name, as JSON can hold it."""
+        return asdict(self)
+
+
+class UnreadableLog(InputError):
+    """A log that cannot be taken apart into cells; ``finding`` says why."""
+
+    def __init__(self, finding: LogFinding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@dataclass(frozen=True)
+class RawLog:
+    """The cells of a log, unchecked.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One column per column of the file, with a RangeIndex; text files give ``object`` columns
+        of the cells as written, frames and Parquet keep their types.
+    source : str
+        The file as messages name it.
+    lines : array of int, shape (rows,), optional
+        The line of each row; absent where there are no lines.
+    """
+
+    table: pd.DataFrame
+    source: str
+    lines: npt.NDArray[np.int64] | None = None
+
+    def finding(
+        self,
+        code: str,
+        problem: str,
+        remedy: str,
+        *,
+        rows: npt.NDArray[np.int64],
+        severity: Literal["error", "warning"] = "error",
+        column: str | None = None,
+        value: str | None = None,
+    ) -> LogFinding:
+        """Return a finding on ``rows`` (positions from 0): ``problem (place). remedy``."""
+        first = int(rows[0])
+        line = None if self.lines is None else int(self.lines[first])
+        place = f"{self.source} row {first + 1}" + ("" if line is None else f", line {line}")
+        if len(rows) > 1:
+            named = [str(row + 1) for row in rows[1:_MAX_ROWS_NAMED]]
+            more = len(rows) - 1 - len(named)
+            place += f"; also row {', '.join(named)}" + (f" and {more:,} more" if more else "")
+        return LogFinding(
+            code,
+            f"{problem} ({place}). {remedy}",
+            severity,
+            self.source,
+            first + 1,
+            line,
+            column,
+            value,
+            len(rows),
+        )
+
+
+def shown(value: object) -> str:
+    """Return a value as a message may show it: short, on one line, text in quotes."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not _is_number(text):
+            return repr(_cut(value))
+    else:
+        text = str(value)
+        text = text if text.isprintable() else ascii(text)
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def named(source: str | os.PathLike[str]) -> str:
+    """Return a file's name as a message may show it, in full."""
+    text = os.fspath(source)
+    return text if text.isprintable() else ascii(text)
+
+
+def read_raw(path: str | os.PathLike[str]) -> RawLog:
+    """Return the cells of a ``.csv``, ``.jsonl`` or ``.parquet`` file.
+
+    Raises
+    ------
+    UnreadableLog
+        If the file cannot be read, has another suffix, holds no rows, or breaks its format.
+    """
+    suffix = checked_suffix(path)
+    source = named(path)
+    if suffix == ".parquet":
+        return raw_frame(_read_parquet(path, source), source)
+    try:
+        text = read_text(path)
+    except InputError as error:
+        raise _unreadable("unreadable_file", source, str(error)) from None
+    return _read_csv(text, source) if suffix == ".csv" else _read_jsonl(text, source)
+
+
+def checked_suffix(path: str | os.PathLike[str]) -> str:
+    """Return the suffix in lower case; raise UnreadableLog unless it is one of ours."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        source = named(path)
+        raise _unreadable(
+            "wrong_suffix",
+            source,
+            f"{source}: a probe log ends in .csv, .jsonl or .parquet, got {shown(suffix)}; "
+            "rename or convert it",
+        )
+    return suffix
+
+
+def raw_frame(frame: pd.DataFrame, source: str) -> RawLog:
+    """Return a frame as a RawLog, its column names as text.
+
+    Raises
+    ------
+    UnreadableLog
+        If the frame has no rows, or two columns of one name.
+    """
+    header = [str(name) for name in frame.columns]
+    _check_header(header, source)
+    if frame.empty:
+        raise _no_rows(source)
+    table = frame.reset_index(drop=True)
+    table.columns = pd.Index(header)
+    return RawLog(table, source)
+
+
+def _unreadable(code: str, source: str, message: str, **place: Any) -> UnreadableLog:
+    return UnreadableLog(LogFinding(code, message, "error", source, **place))
+
+
+def _no_rows(source: str, code: str = "no_rows") -> UnreadableLog:
+    lack = "is empty" if code == "empty_file" else "has a header and no rows"
+    return _unreadable(
+        code, source, f"{source} {lack}; a probe log has one row for each evaluation"
+    )
+
+
+def _check_header(header: Sequence[str], source: str) -> None:
+    repeated = next((name for name in header if header.count(name) > 1), None)
+    if repeated is not None:
+        raise _unreadable(
+            "duplicate_column",
+            source,
+            f"{source} has {header.count(repeated)} columns named {shown(repeated)}; keep one",
+            column=repeated,
+        )
+    for delimiter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and delimiter in header[0]:
+            raise _unreadable(
+                "wrong_delimiter",
+                source,
+                f"{source} separates its columns with {name}; save it with commas "
+                "and decimal points",
+            )
+
+
+def _read_csv(text: str, source: str) -> RawLog:
+    records = _csv_records(text, source)
+    _, first = next(records, (0, []))
+    if not first:
+        raise _no_rows(source, "empty_file")
+    header = [name.strip() for name in first]
+    _check_header(header, source)
+    width = len(header)
+    chunks: list[list[npt.NDArray[Any]]] = [[] for _ in header]
+    lines: list[int] = []
+    ragged: list[tuple[int, int]] = []  # row from 0, cells found
+    while chunk := list(islice(records, _CHUNK)):
+        rows = [cells for _, cells in chunk]
+        if set(map(len, rows)) != {width}:
+            start = len(lines)
+            ragged += [(start + i, len(row)) for i, row in enumerate(rows) if len(row) != width]
+        lines += [line for line, _ in chunk]
+        if ragged:
+            continue
+        for pieces, cells in zip(chunks, zip(*rows, strict=True), strict=True):
+            seen: dict[str, str] = {}  # equal cells share one string: half the time and memory
+            pieces.append(np.array(list(map(seen.setdefault, cells, cells)), dtype=object))
+    if not lines:
+        raise _no_rows(source)
+    if ragged:
+        shape = RawLog(pd.DataFrame(), source, np.array(lines))
+        found = ragged[0][1]
+        raise UnreadableLog(
+            shape.finding(
+                "ragged_row",
+                f"the row has {found} cells where the header has {width}",
+                "Quote a cell that holds a comma; leave a cell without a value empty.",
+                rows=np.array([row for row, _ in ragged]),
+                value=str(found),
+            )
+        )
+    cells_of = {name: np.concatenate(pieces) for name, pieces in zip(header, chunks, strict=True)}
+    return RawLog(_object_frame(cells_of), source, np.array(lines))
+
+
+def _csv_records(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line and the cells of each row that has any."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for cells in reader:
+            if any(cells) and (len(cells) > 1 or cells[0].strip()):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise _unreadable(
+            "bad_csv",
+            source,
+            f"{source} line {reader.line_num} is not CSV ({error}); check its quotes",
+            line=reader.line_num,
+        ) from None
+
+
+def _read_jsonl(text: str, source: str) -> RawLog:
+    columns: dict[str, list[Any]] = {}
+    lines: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        record = _json_record(line, number, source)
+        for name in record:
+            if name not in columns:
+                columns[name] = [None] * len(lines)
+        for name, cells in columns.items():
+            cells.append(record.get(name))
+        lines.append(number)
+    if not lines:
+        raise _no_rows(source, "empty_file")
+    cells_of = {}
+    for name, cells in columns.items():
+        cells_of[name] = np.empty(len(lines), dtype=object)
+        cells_of[name][:] = cells
+    return RawLog(_object_frame(cells_of), source, np.array(lines))
+
+
+def _json_record(line: str, number: int, source: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        problem = "" if isinstance(record, dict) else f"{type(record).__name__} found"
+    except json.JSONDecodeError as error:
+        problem = f"column {error.colno}: {error.msg}"
+    except (ValueError, RecursionError) as error:  # an endless number, or brackets without end
+        problem = type(error).__name__
+    if problem:
+        raise _unreadable(
+            "bad_json",
+            source,
+            f"{source} line {number} is not a JSON object ({problem}); "
+            "JSONL has one object on each line",
+            line=number,
+        )
+    return dict(record)
+
+
+def _read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow.parquet  # type: ignore[import-untyped]
+    except ImportError:
+        raise needs_pyarrow(source) from None
+    try:
+        with open(path, "rb") as stream:
+            table = pyarrow.parquet.read_table(stream)
+        # the file's own columns, whatever pandas noted about them; exact integers beside nulls
+        frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    except FileNotFoundError:
+        raise _unreadable("unreadable_file", source, f"{source}: no such file") from None
+    except IsADirectoryError:
+        raise _unreadable("unreadable_file", source, f"{source} is a folder; give a file") from None
+    except (pyarrow.ArrowException, OSError, ValueError):
+        raise _unreadable(
+            "bad_parquet", source, f"{source} is not a whole Parquet file; write it again"
+        ) from None
+    return pd.DataFrame(frame)
+
+
+def needs_pyarrow(source: str) -> UnreadableLog:
+    """Return the error for Parquet without pyarrow."""
+    return _unreadable(
+        "needs_pyarrow",
+        source,
+        f"{source}: Parquet needs pyarrow; pip install 'cmrplan[parquet]', or use .csv or .jsonl",
+    )
+
+
+def _object_frame(columns: dict[str, npt.NDArray[Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})

@@ -1,0 +1,95 @@
+"""Resampling whole runs, since the evaluations of one run share its noise.
+
+Two ways, both seeded and independent of the number of workers:
+
+- ``runs``: draw as many runs as there are, with replacement; a resample is a count per run. For logs of
+  many runs.
+- ``wild``: keep every run and multiply all of a run's residuals by one random sign. For logs of few
+  runs, where leaving out a run would leave out the only probe of its ratio.
+
+The same resample serves the general and the domain loss, so their draws are paired.
+
+References
+----------
+Efron 1979; Cameron, Gelbach & Miller 2008 (wild cluster bootstrap).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cmrplan.laws.law import Array
+
+FEWEST_RUNS_TO_DRAW = 20
+
+Method = Literal["runs", "wild"]
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """One multiplier per resample and run.
+
+    Parameters
+    ----------
+    runs : tuple of str
+        Run identifiers, sorted.
+    method : {"runs", "wild"}
+    multiplier : array (B, number of runs)
+        Counts for ``runs``, signs for ``wild``.
+    """
+
+    runs: tuple[str, ...]
+    method: Method
+    multiplier: Array
+
+    @property
+    def count(self) -> int:
+        """Number of resamples B."""
+        return len(self.multiplier)
+
+    def weights(self, row_runs: Sequence[str]) -> Array:
+        """Return row weights, ``(B, n)`` or ``(1, n)``."""
+        if self.method == "runs":
+            return self._by_row(row_runs)
+        return np.ones((1, len(row_runs)))
+
+    def shifts(self, row_runs: Sequence[str], residual: Array) -> Array:
+        """Return what each row's fitted value is moved by, ``(B, n)`` or ``(1, n)``."""
+        if self.method == "runs":
+            return residual[None, :]
+        return self._by_row(row_runs) * residual[None, :]
+
+    def _by_row(self, row_runs: Sequence[str]) -> Array:
+        position = {run: k for k, run in enumerate(self.runs)}
+        return self.multiplier[:, [position[run] for run in row_runs]]
+
+
+def resample_runs(
+    runs: Sequence[str], *, count: int, seed: int, method: Method | None = None
+) -> Resamples:
+    """Draw resamples of whole runs.
+
+    Parameters
+    ----------
+    runs : sequence of str
+        Run identifiers; repeats and order do not matter.
+    count : int
+        Number of resamples B.
+    seed : int
+    method : {"runs", "wild"}, optional
+        By default ``wild`` below 20 runs.
+    """
+    names = tuple(sorted(set(runs)))
+    if method is None:
+        method = "runs" if len(names) >= FEWEST_RUNS_TO_DRAW else "wild"
+    generator = np.random.Generator(np.random.Philox(seed))
+    if method == "runs":
+        chances = np.full(len(names), 1 / len(names))
+        multiplier = generator.multinomial(len(names), chances, size=count).astype(float)
+    else:
+        multiplier = generator.choice([-1.0, 1.0], size=(count, len(names)))
+    return Resamples(names, method, multiplier)
