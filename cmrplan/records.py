@@ -251,7 +251,9 @@ def _jsonl(log: pd.DataFrame) -> str:
     names = list(log.columns)
     columns = [log[name].astype(object).tolist() for name in names]
     lines = [
-        json.dumps({name: cell for name, cell in zip(names, cells, strict=True) if _has(cell)})
+        json.dumps(
+            {name: cell if _has(cell) else None for name, cell in zip(names, cells, strict=True)}
+        )
         for cells in zip(*columns, strict=True)
     ]
     return "\n".join(lines) + "\n"

@@ -29,7 +29,7 @@ from cmrplan.laws.law import Array, Inputs, Law, exponent_slopes
 
 MAX_STEP = 2.0  # largest change of a search coordinate in one step, in log units or exponent units
 SMALLEST_MIX = 1e-3
-GRADIENT_TOLERANCE = 1e-9  # cosine between the residual and each Jacobian column
+GRADIENT_TOLERANCE = 1e-7  # cosine between the residual and each Jacobian column
 ACCEPTED_GRADIENT = 1e-5  # what still counts as an optimum when rounding stops the descent
 EXACT_RESIDUAL = 1e-14  # root mean square residual at which a fit is exact in float64
 
@@ -211,7 +211,12 @@ def minimize(problem: Problem, search: Array, *, max_iterations: int = 300) -> O
         gradient[active] = step.gradient
         trial = np.clip(search[active] + step.search, lower, upper)
         trial_design, _ = law.design(problem.inputs, to_theta(law, trial))
-        start = _keep_signs(law, coefficients[active] + step.coefficients)
+        start = _better_start(
+            part,
+            trial_design,
+            _keep_signs(law, coefficients[active] + step.coefficients),
+            coefficients[active],
+        )
         new, value = solve_coefficients(part, trial_design, start, mix[active], 2)
         old = objective[active]
         gain = np.where(np.isfinite(value), old - value, -np.inf)
@@ -272,16 +277,29 @@ def _step(
     stacked = np.concatenate([jacobian * unit[:, None, :], right[:, :, None]], axis=2)
     triangle = upper_triangle(stacked)
     left, goal = triangle[:, :, :-1], triangle[:, :, -1]
-    size = left.shape[2]
-    diagonal = np.where(np.arange(size) < num_columns, RIDGE, np.sqrt(damping)[:, None])
-    rows = diagonal[:, :, None] * np.eye(size)
-    q, r = np.linalg.qr(np.concatenate([left, rows], axis=1))
-    rhs = np.einsum("snk,sn->sk", q[:, : left.shape[1]], goal)
-    change = np.linalg.solve(r, rhs[:, :, None])[:, :, 0] * unit
+    change = _damped_step(left, goal, damping, num_columns) * unit
+    signs = np.array([term.sign for term in law.terms])
+    for _ in range(num_columns):
+        # a coefficient at zero must not step across: hold it and let the others move
+        crosses = (coefficients == 0) & (signs * change[:, :num_columns] < 0)
+        if not crosses.any():
+            break
+        left[:, :, :num_columns] *= np.where(crosses, 0.0, 1.0)[:, None, :]
+        change = _damped_step(left, goal, damping, num_columns) * unit
     moves = change[:, num_columns:]
     largest = np.max(np.abs(moves), axis=1, initial=0.0)
     shorten = np.minimum(1.0, MAX_STEP / np.maximum(largest, 1e-300))[:, None]
     return _Step(moves * shorten, change[:, :num_columns] * shorten, gradient)
+
+
+def _damped_step(left: Array, goal: Array, damping: Array, num_columns: int) -> Array:
+    """Solve the damped least-squares problem; only the exponents are damped, ``(S, p + q)``."""
+    size = left.shape[2]
+    diagonal = np.where(np.arange(size) < num_columns, RIDGE, np.sqrt(damping)[:, None])
+    rows = diagonal[:, :, None] * np.eye(size)
+    q, r = np.linalg.qr(np.concatenate([left, rows], axis=1))
+    right = np.einsum("snk,sn->sk", q[:, : left.shape[1]], goal)
+    return np.asarray(np.linalg.solve(r, right[:, :, None])[:, :, 0])
 
 
 def _cosine(right: Array, jacobian: Array, unit: Array) -> Array:
@@ -303,6 +321,15 @@ def _is_free(law: Law, search: Array, coefficients: Array, uphill: Array) -> Arr
     held = ((search <= lower) & (pushed < 0)) | ((search >= upper) & (pushed > 0))
     at_zero = (signs != 0) & (coefficients == 0) & (uphill[:, :num_columns] * signs <= 0)
     return np.where(np.concatenate([at_zero, held], axis=1), 0.0, 1.0)
+
+
+def _better_start(problem: Problem, design: Array, first: Array, second: Array) -> Array:
+    """Return, for each problem, the coefficients with the lower objective on a design."""
+    values = [
+        problem.objective(np.einsum("snp,sp->sn", design, coefficients))
+        for coefficients in (first, second)
+    ]
+    return np.where((values[0] <= values[1])[:, None], first, second)
 
 
 def _keep_signs(law: Law, coefficients: Array) -> Array:

@@ -21,9 +21,9 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fits import Fit, Prediction, require_positive
-from cmrplan.fitting.curves import Curves
 from cmrplan.laws.law import Array
 from cmrplan.planning.choice import best_ratio
+from cmrplan.planning.extrapolation import extrapolation_findings, ratio_range
 from cmrplan.planning.tolerance import Tolerance, base_loss_at, parse_tolerance
 from cmrplan.planning.turning import turning_ratio
 
@@ -188,7 +188,7 @@ def plan(
     has_draws = len(general.draws) > 0
     tail = (1 - confidence) / 2
     binding = _binding(safe, unconstrained, top, caps, cut_by_compute)
-    findings += _extrapolation(fit, model_params, tokens)
+    findings += extrapolation_findings(fit, model_params=model_params, train_tokens=tokens)
     findings += _edges(safe, lowest, highest, binding)
     if has_draws:
         draws = np.where(np.isnan(draws), lowest, draws)
@@ -224,18 +224,6 @@ def plan(
         warnings=tuple(findings),
         provenance=fit.provenance,
     )
-
-
-def ratio_range(fit: Fit) -> tuple[float, float]:
-    """Return the smallest and largest ratio at which both losses were fitted."""
-    lows, highs = [], []
-    for corpus, model in fit.models.items():
-        ratio = fit.rows(corpus)["domain_ratio"].to_numpy(dtype=float)
-        if isinstance(model, Curves):  # the ratio law holds strictly inside (0, 1)
-            ratio = ratio[(ratio > 0) & (ratio < 1)]
-        lows.append(float(ratio.min()))
-        highs.append(float(ratio.max()))
-    return max(lows), min(highs)
 
 
 def _budget(
@@ -312,26 +300,6 @@ def _binding(
             return min(caps, key=lambda key: caps[key])
         return "tolerance"
     return "compute" if cut else "none"
-
-
-def _extrapolation(fit: Fit, model_params: float, tokens: float) -> list[Finding]:
-    rows = fit.rows("general")
-    sizes, budgets = rows["model_params"], rows["train_tokens"]
-    findings = []
-    for name, value, seen in (
-        ("model_params", model_params, sizes),
-        ("train_tokens", tokens, budgets),
-    ):
-        code = "extrapolates_size" if name == "model_params" else "extrapolates_tokens"
-        largest, smallest = float(seen.max()), float(seen.min())
-        if value > largest * 1.01:
-            text = f"{value / largest:.3g} times the largest fitted ({largest:.4g})"
-        elif value < smallest * 0.99:
-            text = f"{value / smallest:.3g} times the smallest fitted ({smallest:.4g})"
-        else:
-            continue
-        findings.append(Finding(code, f"the plan asks for {name} = {value:.4g}, {text}"))
-    return findings
 
 
 def _edges(chosen: float, lowest: float, highest: float, binding: Binding) -> list[Finding]:

@@ -1,0 +1,106 @@
+"""What the commands share: numbers with suffixes, ``--json``, printing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cmrplan.errors import Finding
+
+_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+class Count(click.ParamType[float]):
+    """A number above zero such as ``1.8e9``, ``1.8B`` or ``300M``."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        text = str(value).strip().replace("_", "")
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)([kKmMbBtT]?)", text)
+        number = float(match[1]) * _SUFFIXES[match[2].lower()] if match else math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is not a number above 0 such as 1.8e9, 1.8B or 300M", param, ctx)
+        return number
+
+
+class Fraction(click.ParamType[float]):
+    """A fraction in [0, 1], never percent."""
+
+    name = "fraction"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the fraction."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number <= 1:
+            hint = ". Percent? Divide by 100." if 1 < number <= 100 else ""
+            self.fail(f"must be a fraction in [0, 1], got {value}{hint}", param, ctx)
+        return number
+
+
+COUNT = Count()
+FRACTION = Fraction()
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, numbers unrounded."
+)
+model_params = click.option(
+    "--model-params", type=COUNT, required=True, help="Parameters N, counted as in the log: 1.8B."
+)
+confidence = click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="Level of the intervals, and how surely a tolerance is to hold.",
+)
+
+
+def out_option(what: str, *, required: bool = False) -> Callable[[Any], Any]:
+    """Return the ``--out`` option of a command that writes one file."""
+    return click.option("--out", type=click.Path(), required=required, help=f"Write {what} here.")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on standard output."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def print_findings(findings: list[Finding] | tuple[Finding, ...]) -> None:
+    """Print remarks on standard error, one a line."""
+    for finding in findings:
+        click.echo(f"warning [{finding.code}]: {finding.message}", err=True)
+
+
+def print_error(message: str, code: int) -> int:
+    """Print a message as one line on standard error and return the exit code."""
+    line = " ".join(message.split())
+    click.echo(f"error: {line}", err=True)
+    return code
+
+
+def compact(number: float) -> str:
+    """Return a count as people write it.
+
+    Examples
+    --------
+    >>> compact(1.8e9), compact(983040), compact(512)
+    ('1.8B', '983K', '512')
+    """
+    for suffix, unit in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if number >= unit:
+            return f"{number / unit:.3g}{suffix}"
+    return f"{number:.3g}"

@@ -1,0 +1,120 @@
+"""A fit and a plan as one page of Markdown.
+
+Text that comes from a log is escaped, so that a name can neither break a table nor become a link.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cmrplan.fits import Fit
+from cmrplan.planning.plan import Plan
+from cmrplan.report.text import binding_text
+
+
+def summary_page(
+    fit: Fit,
+    plan: Plan,
+    *,
+    title: str,
+    pictures: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    fit : Fit
+    plan : Plan
+    title : str
+    pictures : sequence of (file name, caption)
+    notes : sequence of str
+        Paragraphs after the answer: what was run, what to do next.
+    files : mapping of file name to what it is
+        Listed at the end.
+    """
+    blocks = [f"# {escape(title)}", _answer(plan), _numbers(plan), *notes]
+    blocks += [f"![{caption}]({name})\n\n{caption}." for name, caption in pictures]
+    blocks += [_laws(fit), _warnings(plan)]
+    if files:
+        listed = "\n".join(f"- [{name}]({name}): {what}" for name, what in files.items())
+        blocks.append(f"## Files\n\n{listed}")
+    blocks.append(_provenance(plan))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def escape(text: object) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", line)
+
+
+def _answer(plan: Plan) -> str:
+    answer = f"**Recommended domain ratio: {plan.domain_ratio:.3f}**"
+    if plan.domain_ratio_low is not None:
+        answer += (
+            f" ({100 * plan.confidence:g} % interval of the best ratio {plan.domain_ratio_low:.3f} to "
+            f"{plan.domain_ratio_high:.3f}, best estimate {plan.point_domain_ratio:.3f})."
+        )
+    answer += f" What binds: {binding_text(plan)}."
+    if plan.violation_probability is not None:
+        answer += (
+            f" Chance that the general loss breaks its limit at this ratio: "
+            f"{100 * plan.violation_probability:.0f} %."
+        )
+    return answer
+
+
+def _numbers(plan: Plan) -> str:
+    def row(name: str, value: float, low: float | None, high: float | None) -> str:
+        band = "" if low is None else f"{low:.4f} to {high:.4f}"
+        return f"| {name} | {value:.4f} | {band} |"
+
+    lines = [
+        f"At N = {plan.model_params:.4g} parameters, D = {plan.train_tokens:.4g} tokens, in nats per token:",
+        "",
+        f"| | predicted | {100 * plan.confidence:g} % interval |",
+        "| --- | --- | --- |",
+        row("general loss", plan.general_loss, plan.general_loss_low, plan.general_loss_high),
+        row("general rise", plan.general_rise, plan.general_rise_low, plan.general_rise_high),
+        row("domain loss", plan.domain_loss, plan.domain_loss_low, plan.domain_loss_high),
+        f"| limit of the general loss | {plan.general_loss_limit:.4f} | base {plan.base_loss:.4f} + "
+        f"{plan.max_general_rise} |",
+    ]
+    return "\n".join(lines)
+
+
+def _laws(fit: Fit) -> str:
+    lines = [
+        "## Laws",
+        "",
+        "| loss | law | R² | mean absolute error | rows (runs) | status |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for corpus, figures in fit.summary().items():
+        r2 = "" if figures["r2"] is None else f"{figures['r2']:.4f}"
+        lines.append(
+            f"| {corpus} | {escape(figures['formula'])} | {r2} | {figures['mae']:.4f} | "
+            f"{figures['n_rows']} ({figures['n_runs']}) | {escape(figures['status'])} |"
+        )
+    for corpus, figures in fit.summary().items():
+        shown = ", ".join(f"{name} = {value:.4g}" for name, value in figures["params"].items())
+        unsure = ", ".join(figures["unidentified"]) or "none"
+        lines += ["", f"{corpus}: {escape(shown)}. Not identified: {escape(unsure)}."]
+    return "\n".join(lines)
+
+
+def _warnings(plan: Plan) -> str:
+    if not plan.warnings:
+        return ""
+    lines = [f"- `{w.code}`: {escape(w.message)}" for w in plan.warnings]
+    return "\n".join(["## Warnings", "", *lines])
+
+
+def _provenance(plan: Plan) -> str:
+    known: dict[str, Any] = {key: value for key, value in plan.provenance.items() if value}
+    shown = ", ".join(f"{key.replace('_', ' ')} {escape(value)}" for key, value in known.items())
+    return f"## Provenance\n\n{plan.num_resamples} resamples of whole runs; {shown}."

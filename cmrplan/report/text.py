@@ -1,0 +1,70 @@
+"""Fits and plans in a few lines of plain text, for a terminal."""
+
+from __future__ import annotations
+
+from cmrplan.fits import Fit
+from cmrplan.planning.plan import Plan
+
+
+def fit_text(fit: Fit) -> str:
+    """Return a fit as a small table: law, quality and parameters of each corpus."""
+    lines = []
+    for corpus, figures in fit.summary().items():
+        r2 = "  n/a " if figures["r2"] is None else f"{figures['r2']:.4f}"
+        lines += [
+            f"{corpus} loss  {figures['formula']}  [{figures['reference']}]",
+            f"  {figures['n_rows']} rows of {figures['n_runs']} runs, R² {r2}, mean absolute error "
+            f"{figures['mae']:.4f} nats, {figures['status']}",
+        ]
+        for name, value in figures["params"].items():
+            interval = figures["interval"].get(name)
+            band = "" if interval is None else f"   {interval[0]:.4g} to {interval[1]:.4g}"
+            remark = ""
+            if name in figures["held"]:
+                remark = "   held"
+            elif name in figures["at_bound"]:
+                remark = "   at the edge of its range"
+            elif name in figures["unidentified"]:
+                remark = "   not identified"
+            lines.append(f"  {name:<14}{value:>12.5g}{band}{remark}")
+    return "\n".join(lines)
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as the answer, its risk and its reasons."""
+    lines = [f"recommended domain ratio  {plan.domain_ratio:.3f}"]
+    level = f"{100 * plan.confidence:g} %"
+    if plan.domain_ratio_low is not None:
+        lines[0] += (
+            f"   ({level} interval of the best ratio {plan.domain_ratio_low:.3f} to "
+            f"{plan.domain_ratio_high:.3f}, best estimate {plan.point_domain_ratio:.3f})"
+        )
+    lines.append(f"what binds                {binding_text(plan)}")
+    if plan.violation_probability is not None:
+        lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %")
+    lines += [
+        f"general loss              {_with_band(plan.general_loss, plan.general_loss_low, plan.general_loss_high)}, "
+        f"limit {plan.general_loss_limit:.4f} = base {plan.base_loss:.4f} + {plan.max_general_rise}",
+        f"domain loss               {_with_band(plan.domain_loss, plan.domain_loss_low, plan.domain_loss_high)}",
+        f"asked for                 N = {plan.model_params:.4g} parameters, D = {plan.train_tokens:.4g} "
+        f"tokens, law {plan.law}",
+    ]
+    if plan.domain_epochs is not None:
+        lines.append(f"passes over domain data   {plan.domain_epochs:.3g}")
+    return "\n".join(lines)
+
+
+def binding_text(plan: Plan) -> str:
+    """Return in words what keeps the ratio from going further."""
+    without = f"without it {plan.unconstrained_domain_ratio:.3f}"
+    return {
+        "tolerance": f"tolerance: the general loss may rise by {plan.max_general_rise} ({without})",
+        "turning_point": f"turning_point: beyond it the objective has not turned in time ({without})",
+        "domain_tokens": f"domain_tokens: more would repeat the domain data too often ({without})",
+        "compute": "compute: it cuts the tokens; no limit holds the ratio back",
+        "none": "none: no limit holds the ratio back",
+    }[plan.binding]
+
+
+def _with_band(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.4f}" if low is None else f"{value:.4f} ({low:.4f} to {high:.4f})"
