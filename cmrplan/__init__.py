@@ -8,12 +8,19 @@
 '0.924 bound by tolerance'
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fitfile import fit_report, read_fit, write_fit
 from cmrplan.fits import Fit, Prediction, fit
 from cmrplan.planning.plan import Plan, plan
 from cmrplan.records import check_log, read_log, validate_log, write_log
+
+if TYPE_CHECKING:
+    from cmrplan import plots
 
 __all__ = [
     "CmrplanError",
@@ -27,9 +34,19 @@ __all__ = [
     "fit",
     "fit_report",
     "plan",
+    "plots",
     "read_fit",
     "read_log",
     "validate_log",
     "write_fit",
     "write_log",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the plots when they are first asked for: matplotlib is slow to load."""
+    if name == "plots":
+        import importlib
+
+        return importlib.import_module("cmrplan.plots")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

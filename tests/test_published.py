@@ -33,7 +33,8 @@ class TestCmrPaper:
         assert params["s"] == pytest.approx(0.16, abs=0.01)  # 3.1B, worked out in closed form
 
     @pytest.mark.parametrize(
-        ("size", "published"), [("460M", 0.2976), ("940M", 0.3489), ("1.6B", 0.4143), ("3.1B", 0.4783)]
+        ("size", "published"),
+        [("460M", 0.2976), ("940M", 0.3489), ("1.6B", 0.4143), ("3.1B", 0.4783)],
     )
     def test_cmr_law_gives_the_critical_ratios_of_table_5(self, size, published):
         table = pd.read_csv(PUBLISHED / "cmr_table5.csv").set_index("size")

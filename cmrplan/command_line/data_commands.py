@@ -290,14 +290,10 @@ def plot(
             base_loss=base_loss,
             confidence=confidence,
         )
-    picture = plots.figure(
-        kind,
-        fitted,
-        plan=made,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        confidence=confidence,
-    )
+    where = {"model_params": model_params, "train_tokens": train_tokens, "confidence": confidence}
+    if made is not None or kind == "residuals":  # a plan says where; residuals are everywhere
+        where = {}
+    picture = plots.figure(kind, fitted, plan=made, **where)
     plots.write_figure(picture, out)
     if as_json:
         print_json({"kind": kind, "file": out})

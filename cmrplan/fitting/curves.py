@@ -206,7 +206,7 @@ def fit_curves(
     CmrplanError
         If no size has three ratios strictly inside (0, 1).
     """
-    ratio = rows["domain_ratio"]
+    ratio = rows["domain_ratio"].to_numpy(dtype=float)
     inside = rows[(ratio > 0) & ((ratio < 1) | (corpus == "domain"))]
     law = general_token_law() if corpus == "general" else domain_token_law()
     sizes: dict[float, tuple[Curve, ...]] = {}
@@ -221,8 +221,8 @@ def fit_curves(
             fit = None
             if len(tokens) >= FEWEST_TOKENS[corpus]:
                 fit = fit_law(law, {"train_tokens": tokens}, loss, delta=delta)
-            ratio = float(run["domain_ratio"].iloc[0])
-            curves.append(Curve(str(run_id), ratio, tokens, loss, fit))
+            share = float(run["domain_ratio"].iloc[0])
+            curves.append(Curve(str(run_id), share, tokens, loss, fit))
         sizes[float(size)] = tuple(curves)  # type: ignore[arg-type]
     if not sizes:
         found = ", ".join(f"{ratio:g}" for ratio in np.unique(rows["domain_ratio"]))

@@ -13,11 +13,11 @@ def ratio_range(fit: Fit) -> tuple[float, float]:
     """Return the smallest and largest ratio at which both losses were fitted."""
     lows, highs = [], []
     for corpus, model in fit.models.items():
-        ratio = fit.rows(corpus)["domain_ratio"].to_numpy(dtype=float)
-        if isinstance(model, Curves):  # the ratio law holds strictly inside (0, 1)
-            ratio = ratio[(ratio > 0) & (ratio < 1)]
-        lows.append(float(ratio.min()))
-        highs.append(float(ratio.max()))
+        ratios = fit.rows(corpus)["domain_ratio"].tolist()
+        if isinstance(model, Curves):  # the ratio law does not hold at 0, nor everywhere at 1
+            ratios = [c.domain_ratio for curves in model.sizes.values() for c in curves]
+        lows.append(float(min(ratios)))
+        highs.append(float(max(ratios)))
     return max(lows), min(highs)
 
 

@@ -24,6 +24,7 @@ from cmrplan.fits import Fit, Prediction, require_positive
 from cmrplan.laws.law import Array
 from cmrplan.planning.choice import best_ratio
 from cmrplan.planning.extrapolation import extrapolation_findings, ratio_range
+from cmrplan.planning.misfit import misfit_findings
 from cmrplan.planning.tolerance import Tolerance, base_loss_at, parse_tolerance
 from cmrplan.planning.turning import turning_ratio
 
@@ -190,6 +191,7 @@ def plan(
     binding = _binding(safe, unconstrained, top, caps, cut_by_compute)
     findings += extrapolation_findings(fit, model_params=model_params, train_tokens=tokens)
     findings += _edges(safe, lowest, highest, binding)
+    findings += misfit_findings(fit, model_params=model_params, allowed=limit - base_loss)
     if has_draws:
         draws = np.where(np.isnan(draws), lowest, draws)
     return Plan(

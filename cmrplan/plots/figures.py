@@ -1,0 +1,194 @@
+"""Whole figures by kind, and writing them to a file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from cmrplan.errors import InputError
+from cmrplan.files import atomic_write
+from cmrplan.fits import Fit
+from cmrplan.planning.plan import Plan
+from cmrplan.plots.curves import curves_data, draw_curves
+from cmrplan.plots.ratio import draw_ratio, ratio_data
+from cmrplan.plots.residuals import MOST_NAMED, VARIABLES, draw_residuals, residuals_data
+from cmrplan.plots.tradeoff import draw_tradeoff, tradeoff_data
+from cmrplan.plots.view import fitted_corpora
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "ratio": "loss against the domain ratio at one size and budget, with the plan's limit and ratio",
+        "curves": "loss against tokens, one curve for each probed ratio",
+        "tradeoff": "domain loss against the rise of the general loss, with the recommended ratio",
+        "residuals": "what the fit leaves over, against ratio, tokens and size",
+    }
+)
+
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 9.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10.5,
+    "figure.titlesize": 11.5,
+    "font.size": 9.5,
+    "grid.alpha": 0.25,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "text.usetex": False,
+}
+LegendPlace = Literal["outside lower center", "outside right upper"]
+
+PANEL = (4.8, 3.7)  # inches
+METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": "cmrplan"},
+    "svg": {"Date": None, "Creator": "cmrplan"},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": "cmrplan"},
+}
+DOTS_PER_INCH = 180
+
+
+def figure(kind: str, fit: Fit, plan: Plan | None = None, **options: Any) -> Figure:
+    """Return a figure of one kind, of as many panels as it needs.
+
+    Neither pyplot nor global settings are touched. In a notebook, run ``%matplotlib inline`` first to see it.
+
+    Parameters
+    ----------
+    kind : str
+        One of :data:`KINDS`.
+    fit : Fit
+    plan : Plan, optional
+        Its size, budget and recommended ratio are shown; ``residuals`` has no use for it.
+    **options
+        ``model_params``, ``train_tokens``, ``confidence``, and ``base_loss`` for ``tradeoff``; as in the
+        ``plot_*`` function of that kind. None is the same as leaving an option out.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind or option, or an option is out of its range.
+    CmrplanError
+        If the fit has not what that kind needs.
+    """
+    if kind not in _COMPOSERS:
+        raise InputError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    compose, allowed = _COMPOSERS[kind]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in allowed:
+            known = f"it takes {', '.join(allowed)}" if allowed else "it shows every row"
+            raise InputError(f"the plot {kind!r} has no option {name}; {known}")
+    with mpl.rc_context(STYLE):
+        return compose(fit, plan, given)
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure to a ``.png``, ``.svg`` or ``.pdf`` file, whole or not at all.
+
+    The same figure always gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        If the suffix is another, or the file cannot be written.
+    """
+    target = Path(path)
+    form = target.suffix.lower().removeprefix(".")
+    if form not in METADATA:
+        suffixes = ", ".join(f".{name}" for name in METADATA)
+        raise InputError(f"cannot write {target.name}: the suffix must be one of {suffixes}")
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "cmrplan",
+        "savefig.bbox": None,
+        "savefig.transparent": False,
+    }
+    with (
+        atomic_write(target) as temporary,
+        mpl.rc_context(settings),
+        warnings.catch_warnings(),
+    ):
+        # a run named in a script the font lacks is shown as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", append=False)
+        figure.savefig(temporary, format=form, dpi=DOTS_PER_INCH, metadata=METADATA[form])
+
+
+def _ratio(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    parts = [ratio_data(fit, corpus, plan=plan, **options) for corpus in fitted_corpora(fit)]
+    made = _blank(1, len(parts), extra_height=0.7)
+    axes = made.subplots(1, len(parts), squeeze=False)[0]
+    for ax, data in zip(axes, parts, strict=True):
+        draw_ratio(data, ax).set_title(data.title.splitlines()[0])
+    made.suptitle(parts[0].view.law_and_budget)
+    _shared_legend(made, "outside lower center", columns=len(parts) + 1)
+    return made
+
+
+def _curves(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    parts = [curves_data(fit, corpus, plan=plan, **options) for corpus in fitted_corpora(fit)]
+    made = _blank(1, len(parts), extra_width=1.3)
+    axes = made.subplots(1, len(parts), squeeze=False)[0]
+    for ax, data in zip(axes, parts, strict=True):
+        draw_curves(data, ax).set_title(data.title.splitlines()[0])
+    made.suptitle(parts[0].context)
+    _shared_legend(made, "outside right upper")
+    return made
+
+
+def _tradeoff(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    data = tradeoff_data(fit, plan=plan, **options)
+    made = _blank(1, 1, extra_width=2.2, extra_height=1.2)
+    draw_tradeoff(data, made.subplots()).set_title(data.title)
+    _shared_legend(made, "outside lower center", columns=3)
+    return made
+
+
+def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    parts = [residuals_data(fit, corpus) for corpus in fitted_corpora(fit)]
+    several = len({size for data in parts for size in data.model_params}) > 1
+    variables = VARIABLES if several else VARIABLES[:2]
+    made = _blank(len(parts), len(variables))
+    axes = made.subplots(len(parts), len(variables), squeeze=False)
+    for row, data in zip(axes, parts, strict=True):
+        for ax, variable in zip(row, variables, strict=True):
+            draw_residuals(data, ax, variable)
+        row[0].set_title(data.title, loc="left")
+    made.suptitle("Residuals: one color for each run, dark to light by ratio")
+    if max(len(data.runs()) for data in parts) <= MOST_NAMED:
+        _shared_legend(made, "outside right upper")
+    return made
+
+
+_COMMON = ("model_params", "train_tokens", "confidence")
+_Composer = Callable[[Fit, Plan | None, dict[str, Any]], Figure]
+_COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
+    "ratio": (_ratio, _COMMON),
+    "curves": (_curves, _COMMON),
+    "tradeoff": (_tradeoff, (*_COMMON, "base_loss")),
+    "residuals": (_residuals, ()),
+}
+
+
+def _blank(
+    rows: int, columns: int, *, extra_width: float = 0.0, extra_height: float = 0.0
+) -> Figure:
+    width, height = PANEL
+    size = (columns * width + extra_width, rows * height + extra_height)
+    return Figure(figsize=size, layout="constrained")
+
+
+def _shared_legend(made: Figure, place: LegendPlace, *, columns: int = 1) -> None:
+    """Put one legend beside the panels, each label once."""
+    entries: dict[str, Any] = {}
+    for ax in made.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    made.legend(list(entries.values()), list(entries), loc=place, ncols=columns)

@@ -1,0 +1,193 @@
+"""What the fit leaves over, row by row, against each variable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fits import Fit
+from cmrplan.fitting.curves import Curves
+from cmrplan.laws.law import Array
+from cmrplan.plots.artists import (
+    LIMIT,
+    TOKENS_LABEL,
+    axes_or_new,
+    count_axis,
+    padded,
+    ratio_axis,
+    shades,
+)
+from cmrplan.plots.view import require_fitted, without_resamples
+from cmrplan.plots.wording import LAW_NAMES, heading, plain
+
+Variable = Literal["domain_ratio", "train_tokens", "model_params"]
+
+VARIABLES: tuple[Variable, ...] = ("domain_ratio", "train_tokens", "model_params")
+MOST_NAMED = 8
+
+
+@dataclass(frozen=True)
+class ResidualsData:
+    """The numbers of :func:`plot_residuals`, one element per row of the log that the law can answer.
+
+    Parameters
+    ----------
+    corpus : str
+    law : str
+    run_id : tuple of str
+        Ratios ascending, then runs, then tokens.
+    domain_ratio, train_tokens, model_params : array (n,)
+    residual : array (n,)
+        Measured over fitted loss, less one, in percent; above zero where the fit is too low.
+    num_left_out : int
+        Rows that the law does not take.
+    """
+
+    corpus: str
+    law: str
+    run_id: tuple[str, ...]
+    domain_ratio: Array
+    train_tokens: Array
+    model_params: Array
+    residual: Array
+    num_left_out: int
+
+    @property
+    def context(self) -> str:
+        """Law, number of rows, and how many it does not take."""
+        rest = f"; {self.num_left_out} the law does not take" if self.num_left_out else ""
+        return f"{LAW_NAMES.get(self.law, self.law)}, {len(self.residual)} rows{rest}"
+
+    @property
+    def title(self) -> str:
+        """What the panel shows when it stands alone."""
+        return f"{heading(self.corpus)}: {self.context}"
+
+    def runs(self) -> list[tuple[str, NDArray[np.intp]]]:
+        """Return each run with the positions of its rows."""
+        names = np.array(self.run_id, dtype=object)
+        return [(run, np.flatnonzero(names == run)) for run in dict.fromkeys(self.run_id)]
+
+
+def residuals_data(fit: Fit, corpus: str = "general") -> ResidualsData:
+    """Return the numbers of :func:`plot_residuals`.
+
+    Rows that the law does not take, such as those at ratio 0 for the CMR laws, are left out and counted.
+    """
+    bare = without_resamples(fit)
+    require_fitted(fit, corpus)
+    rows = fit.rows(corpus).sort_values(
+        ["domain_ratio", "model_params", "run_id", "train_tokens"], kind="stable", ignore_index=True
+    )
+    taken = _rows_of_the_law(fit, corpus, rows)
+    ratio = rows["domain_ratio"].to_numpy(dtype=float)
+    fitted = np.full(len(rows), np.nan)
+    keys: Any
+    for keys, group in rows.groupby(["model_params", "train_tokens"], sort=True):
+        size, tokens = keys
+        place = group.index.to_numpy()
+        try:
+            fitted[place] = bare.predict(
+                corpus,
+                model_params=float(size),
+                train_tokens=float(tokens),
+                domain_ratio=ratio[place],
+            ).loss
+        except CmrplanError:
+            continue  # counted below
+    known = taken & np.isfinite(fitted) & (fitted > 0)
+    loss = rows["loss"].to_numpy(dtype=float)
+    return ResidualsData(
+        corpus=corpus,
+        law=fit.settings.law,
+        run_id=tuple(rows["run_id"].astype(str)[known]),
+        domain_ratio=ratio[known],
+        train_tokens=rows["train_tokens"].to_numpy(dtype=float)[known],
+        model_params=rows["model_params"].to_numpy(dtype=float)[known],
+        residual=100 * (loss[known] / fitted[known] - 1),
+        num_left_out=int((~known).sum()),
+    )
+
+
+def plot_residuals(
+    fit: Fit,
+    corpus: str = "general",
+    *,
+    against: Variable = "domain_ratio",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the residuals of a corpus against one variable, one color for each run.
+
+    Colors follow the ratio, dark to light.
+
+    Parameters
+    ----------
+    fit : Fit
+    corpus : {"general", "domain"}
+    against : {"domain_ratio", "train_tokens", "model_params"}
+    ax : Axes, optional
+        Where to draw; a new figure's by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If there is no such variable.
+    CmrplanError
+        If that corpus was not fitted.
+    """
+    data = residuals_data(fit, corpus)
+    ax = draw_residuals(data, axes_or_new(ax), against)
+    ax.set_title(data.title)
+    if len(data.runs()) <= MOST_NAMED:
+        ax.legend(fontsize="small")
+    return ax
+
+
+def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
+    """Draw the numbers, without title and legend."""
+    if against not in VARIABLES:
+        raise InputError(f"against must be one of {', '.join(VARIABLES)}, got {against!r}")
+    x: Array = getattr(data, against)
+    runs = data.runs()
+    ax.axhline(0, color=LIMIT, linewidth=1)
+    for (run, place), color in zip(runs, shades(len(runs)), strict=True):
+        ax.plot(
+            x[place],
+            data.residual[place],
+            marker="o",
+            markersize=3.6,
+            linestyle="-" if against == "train_tokens" else "none",
+            linewidth=0.7,
+            color=color,
+            alpha=0.85,
+            label=plain(run),
+        )
+    if not len(x):
+        ax.set_xlabel(against.replace("_", " "))
+    elif against == "domain_ratio":
+        ratio_axis(ax, x)
+    else:
+        label = TOKENS_LABEL if against == "train_tokens" else "model size (parameters)"
+        count_axis(ax, x, label)
+    ax.set_ylim(*padded([data.residual, np.zeros(1)]))
+    ax.set_ylabel(f"{data.corpus} residual (percent of the loss)")
+    return ax
+
+
+def _rows_of_the_law(fit: Fit, corpus: str, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows the law was fitted to: all, or for the CMR laws the runs that they take."""
+    model = fit.models[corpus]
+    if not isinstance(model, Curves):
+        return np.ones(len(rows), dtype=bool)
+    runs = {curve.run_id for curves in model.sizes.values() for curve in curves}
+    return rows["run_id"].astype(str).isin(runs).to_numpy(dtype=bool)

@@ -1,0 +1,348 @@
+"""What the domain gains for what the general loss pays: the frontier over the ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.patheffects import withStroke
+
+from cmrplan.errors import CmrplanError
+from cmrplan.fits import Fit, require_positive
+from cmrplan.laws.law import Array
+from cmrplan.planning.plan import Plan
+from cmrplan.planning.tolerance import base_loss_at
+from cmrplan.plots.artists import (
+    CHOICE,
+    COLORMAP,
+    FORBIDDEN,
+    LIMIT,
+    LOSS_UNIT,
+    PALEST,
+    RATIO_LABEL,
+    axes_or_new,
+    padded,
+    percent_ticks,
+)
+from cmrplan.plots.view import View, base_loss_of, is_same, measured_at, ratio_grid, view_of
+from cmrplan.plots.wording import percent, recommendation
+
+MOST_DRAWS = 60
+LABEL_DISTANCE = 0.06  # of the axes, below which two labels of points would touch
+ROOM_FOR_TEXT = 0.36  # of the axes, what the recommended ratio with its interval takes
+
+
+@dataclass(frozen=True)
+class TradeoffData:
+    """The numbers of :func:`plot_tradeoff`; rises and losses in nats per token.
+
+    Parameters
+    ----------
+    view : View
+    base_loss : float
+        General loss before the continual phase.
+    domain_ratio, rise, domain_loss : array (G,)
+        The fitted frontier.
+    rise_draws, domain_draws : array (K, G)
+        Frontiers of up to 60 resamples.
+    measured_ratio, measured_rise, measured_domain : array (n,)
+        One per run that has both losses.
+    measured_note : str
+        Where they were measured, if elsewhere than the view.
+    tolerance : float or None
+        Rise that the plan allows.
+    plan : Plan or None
+    """
+
+    view: View
+    base_loss: float
+    domain_ratio: Array
+    rise: Array
+    domain_loss: Array
+    rise_draws: Array
+    domain_draws: Array
+    measured_ratio: Array
+    measured_rise: Array
+    measured_domain: Array
+    measured_note: str
+    tolerance: float | None
+    plan: Plan | None
+
+    @property
+    def title(self) -> str:
+        """What the panel shows."""
+        return f"Domain loss against the rise of the general loss\n{self.view.law_and_budget}"
+
+    def labels(self) -> list[tuple[str, float, float]]:
+        """Return text, rise and domain loss of each measured ratio, the mean of its runs."""
+        found = []
+        for ratio in np.unique(self.measured_ratio):
+            mine = self.measured_ratio == ratio
+            rise = float(self.measured_rise[mine].mean())
+            found.append((percent(ratio), rise, float(self.measured_domain[mine].mean())))
+        return found
+
+
+def tradeoff_data(
+    fit: Fit,
+    *,
+    plan: Plan | None = None,
+    model_params: float | None = None,
+    train_tokens: float | None = None,
+    confidence: float | None = None,
+    base_loss: float | None = None,
+) -> TradeoffData:
+    """Return the numbers of :func:`plot_tradeoff`, which has the same parameters."""
+    view = view_of(
+        fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
+    )
+    grid = ratio_grid(fit)
+    general, domain = (
+        fit.predict(
+            corpus,
+            model_params=view.model_params,
+            train_tokens=view.train_tokens,
+            domain_ratio=grid,
+        )
+        for corpus in ("general", "domain")
+    )
+    base = _base_loss(fit, view, plan, base_loss)
+    ratio, rise, loss, note = _measured(fit, view, base)
+    draws = slice(0, MOST_DRAWS)
+    return TradeoffData(
+        view=view,
+        base_loss=base,
+        domain_ratio=grid,
+        rise=general.loss - base,
+        domain_loss=domain.loss,
+        rise_draws=general.draws[draws] - base,
+        domain_draws=domain.draws[draws],
+        measured_ratio=ratio,
+        measured_rise=rise,
+        measured_domain=loss,
+        measured_note=note,
+        tolerance=None if plan is None else plan.general_loss_limit - base,
+        plan=plan,
+    )
+
+
+def plot_tradeoff(
+    fit: Fit,
+    *,
+    plan: Plan | None = None,
+    model_params: float | None = None,
+    train_tokens: float | None = None,
+    confidence: float | None = None,
+    base_loss: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the domain loss against the rise of the general loss, colored by the domain ratio.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of both corpora.
+    plan : Plan, optional
+        Adds the tolerance and the recommended ratio.
+    model_params, train_tokens : float, optional
+        Where to look; the plan's, or the largest probed, by default.
+    confidence : float, optional
+        Taken for the sake of one signature; the resamples are drawn one by one.
+    base_loss : float, optional
+        General loss before the continual phase, nats per token; the plan's, or the log's, by default.
+    ax : Axes, optional
+        Where to draw; a new figure's by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range, or differs from the plan's.
+    CmrplanError
+        If a corpus was not fitted, the law cannot answer there, or the base loss is not known.
+    """
+    data = tradeoff_data(
+        fit,
+        plan=plan,
+        model_params=model_params,
+        train_tokens=train_tokens,
+        confidence=confidence,
+        base_loss=base_loss,
+    )
+    ax = draw_tradeoff(data, axes_or_new(ax))
+    ax.set_title(data.title)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def draw_tradeoff(data: TradeoffData, ax: Axes) -> Axes:
+    """Draw the numbers with their color bar, without title and legend."""
+    colormap = LinearSegmentedColormap.from_list(
+        "ratios", mpl.colormaps[COLORMAP](np.linspace(0, PALEST, 256))
+    )
+    ratios = np.concatenate([data.domain_ratio, data.measured_ratio])
+    norm = Normalize(float(ratios.min()), float(ratios.max()))
+    if len(data.rise_draws):
+        lines = np.stack([data.rise_draws, data.domain_draws], axis=2)[:, ::3]
+        ax.add_collection(
+            LineCollection(
+                list(lines),
+                colors=FORBIDDEN,
+                linewidths=0.6,
+                alpha=0.22,
+                zorder=1,
+            )
+        )
+        ax.plot([], [], color=FORBIDDEN, linewidth=0.8, label=f"{len(lines)} resamples")
+    frontier = np.column_stack([data.rise, data.domain_loss])
+    colored = LineCollection(
+        list(np.stack([frontier[:-1], frontier[1:]], axis=1)),
+        cmap=colormap,
+        norm=norm,
+        array=(data.domain_ratio[:-1] + data.domain_ratio[1:]) / 2,
+        linewidths=2.2,
+        capstyle="round",
+        zorder=2,
+    )
+    ax.add_collection(colored)
+    ax.plot([], [], color=colormap(0.5), linewidth=2.2, label="fitted")
+    if ax.figure is not None:
+        bar = ax.figure.colorbar(colored, ax=ax, format=percent_ticks())
+        bar.set_label(RATIO_LABEL)
+    ax.scatter(
+        data.measured_rise,
+        data.measured_domain,
+        s=34,
+        c=data.measured_ratio,
+        cmap=colormap,
+        norm=norm,
+        edgecolors=LIMIT if data.measured_note else "white",
+        linewidths=0.8,
+        zorder=3,
+        label=f"measured at {data.measured_note}" if data.measured_note else "measured",
+    )
+    _limits(data, ax)
+    if data.plan is not None:
+        _draw_plan(data, data.plan, ax)
+    _draw_labels(data, ax)
+    ax.set_xlabel(f"rise of the general loss over the base ({LOSS_UNIT})")
+    ax.set_ylabel(f"domain loss ({LOSS_UNIT})")
+    return ax
+
+
+def _limits(data: TradeoffData, ax: Axes) -> None:
+    marks = [data.tolerance] if data.tolerance is not None else []
+    low, high = padded([data.rise, data.measured_rise, np.array(marks)], [data.rise_draws])
+    if data.tolerance is not None:
+        high = max(high, data.tolerance + 0.1 * (high - low))
+    ax.set_xlim(low, high)
+    low, high = padded([data.domain_loss, data.measured_domain], [data.domain_draws])
+    ax.set_ylim(low - 0.05 * (high - low), high)
+
+
+def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
+    assert data.tolerance is not None
+    ax.axvspan(
+        data.tolerance,
+        ax.get_xlim()[1],
+        color=FORBIDDEN,
+        alpha=0.25,
+        linewidth=0,
+        zorder=0,
+        label="not allowed",
+    )
+    ax.axvline(
+        data.tolerance,
+        color=LIMIT,
+        linewidth=1.2,
+        linestyle="--",
+        label=f"tolerance: {plan.max_general_rise}",
+    )
+    ax.plot(
+        [plan.general_rise],
+        [plan.domain_loss],
+        "*",
+        linestyle="none",
+        markersize=15,
+        color=CHOICE,
+        markeredgecolor="white",
+        zorder=5,
+        label=f"recommended {recommendation(plan)}",
+    )
+    star = (plan.general_rise, plan.domain_loss)
+    # left and below of a falling frontier is free, but the axis may be too near
+    is_near_axis = ax.transLimits.transform(star)[0] < ROOM_FOR_TEXT
+    text = ax.annotate(
+        recommendation(plan),
+        star,
+        xytext=(9, 7) if is_near_axis else (-9, -7),
+        textcoords="offset points",
+        ha="left" if is_near_axis else "right",
+        va="bottom" if is_near_axis else "top",
+        color=CHOICE,
+        fontweight="bold",
+        zorder=6,
+    )
+    text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+
+
+def _draw_labels(data: TradeoffData, ax: Axes) -> None:
+    """Write the ratio beside each measured point, leaving out what would touch."""
+    taken: list[Array] = []
+    if data.plan is not None:
+        star = (data.plan.general_rise, data.plan.domain_loss)
+        taken.append(np.asarray(ax.transLimits.transform(star)))
+    for text, rise, loss in data.labels():
+        place = np.asarray(ax.transLimits.transform((rise, loss)))
+        if all(np.hypot(*(place - other)) >= LABEL_DISTANCE for other in taken):
+            taken.append(place)
+            label = ax.annotate(
+                text,
+                (rise, loss),
+                xytext=(5, 5),
+                textcoords="offset points",
+                fontsize="small",
+                zorder=4,
+            )
+            label.set_path_effects([withStroke(linewidth=2, foreground="white")])
+
+
+def _base_loss(fit: Fit, view: View, plan: Plan | None, given: float | None) -> float:
+    if given is not None:
+        require_positive("base_loss", given)
+        return float(given)
+    if plan is not None:
+        return plan.base_loss
+    measured = fit.base_loss.get("general", {})
+    if not measured:
+        raise CmrplanError(
+            "the trade-off is drawn over the base loss, which is not known: the log has no row with "
+            "train_tokens = 0 for the general corpus; add one, or give base_loss or a plan"
+        )
+    return base_loss_at(measured, view.model_params)[0]
+
+
+def _measured(fit: Fit, view: View, base_loss: float) -> tuple[Array, Array, Array, str]:
+    """Return ratio, rise and domain loss of the runs with both losses, and where they were measured."""
+    general, domain = (measured_at(fit, corpus, view) for corpus in ("general", "domain"))
+    base: float | None = base_loss
+    if not is_same(general.model_params, view.model_params):
+        base = base_loss_of(fit, "general", general.model_params)
+    same_place = is_same(general.model_params, domain.model_params) and is_same(
+        general.train_tokens, domain.train_tokens
+    )
+    partner = dict(zip(domain.run_id, domain.loss, strict=True))
+    found = [
+        (ratio, loss - base, partner[run])
+        for run, ratio, loss in zip(general.run_id, general.domain_ratio, general.loss, strict=True)
+        if base is not None and same_place and run in partner
+    ]
+    ratio, rise, loss = np.array(found, dtype=float).reshape(-1, 3).T
+    return ratio, rise, loss, general.note

@@ -1,0 +1,202 @@
+"""Where a picture is taken: model size, budget and confidence, and the rows measured there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fits import CORPORA, Fit, require_positive
+from cmrplan.fitting.curves import Curves
+from cmrplan.laws.law import Array
+from cmrplan.planning.extrapolation import ratio_range
+from cmrplan.planning.plan import Plan
+from cmrplan.plots.wording import LAW_NAMES, compact
+
+SAME = 0.01  # relative difference below which two sizes or budgets are the same, as in the planner
+NUM_RATIOS = 301
+
+
+@dataclass(frozen=True)
+class View:
+    """What a picture is about.
+
+    Parameters
+    ----------
+    law : str
+    model_params : float
+    train_tokens : float
+    confidence : float
+        Level of the bands, in (0, 1).
+    """
+
+    law: str
+    model_params: float
+    train_tokens: float
+    confidence: float
+
+    @property
+    def law_and_size(self) -> str:
+        """Law and model size for a title."""
+        return f"{LAW_NAMES.get(self.law, self.law)}, N = {compact(self.model_params)}"
+
+    @property
+    def law_and_budget(self) -> str:
+        """Law, model size and tokens for a title."""
+        return f"{self.law_and_size}, D = {compact(self.train_tokens)} tokens"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of one corpus that were measured at, or nearest to, a size and a budget.
+
+    Parameters
+    ----------
+    run_id : tuple of str
+    domain_ratio, loss : array (n,)
+        One per run; losses in nats per token.
+    model_params, train_tokens : float
+        Where they were measured.
+    note : str
+        Empty where that is the size and the budget asked for, or else where it is.
+    """
+
+    run_id: tuple[str, ...]
+    domain_ratio: Array
+    loss: Array
+    model_params: float
+    train_tokens: float
+    note: str
+
+    @property
+    def label(self) -> str:
+        """What a legend calls the points."""
+        return f"measured at {self.note}" if self.note else "measured"
+
+
+def view_of(
+    fit: Fit,
+    plan: Plan | None = None,
+    *,
+    model_params: float | None = None,
+    train_tokens: float | None = None,
+    confidence: float | None = None,
+) -> View:
+    """Return what a picture shows: as asked, or as the plan has it, or the largest probed.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range, or is another than the plan's.
+    """
+    if plan is not None:
+        for name, given, planned in (
+            ("model_params", model_params, plan.model_params),
+            ("train_tokens", train_tokens, plan.train_tokens),
+        ):
+            if given is not None and not is_same(given, planned):
+                raise InputError(
+                    f"{name} = {given:g} is not the plan's {planned:g}; leave out {name}, or the plan"
+                )
+        model_params, train_tokens = plan.model_params, plan.train_tokens
+        confidence = plan.confidence if confidence is None else confidence
+    if model_params is None:
+        model_params = max(_sizes(fit))
+    require_positive("model_params", model_params)
+    if train_tokens is None:
+        rows = pd.concat([fit.rows(corpus) for corpus in fit.models])
+        near = rows["model_params"] == nearest(rows["model_params"], model_params)
+        train_tokens = float(rows.loc[near, "train_tokens"].max())
+    require_positive("train_tokens", train_tokens)
+    confidence = fit.settings.confidence if confidence is None else confidence
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
+    return View(fit.settings.law, float(model_params), float(train_tokens), float(confidence))
+
+
+def fitted_corpora(fit: Fit) -> list[str]:
+    """Return the corpora of a fit, general first."""
+    return [corpus for corpus in CORPORA if corpus in fit.models]
+
+
+def require_fitted(fit: Fit, corpus: str) -> None:
+    """Refuse a corpus that was not fitted."""
+    if corpus not in fit.models:
+        raise CmrplanError(
+            f"the {corpus} loss was not fitted, so it cannot be drawn; fitted: {', '.join(fit.models)}"
+        )
+
+
+def is_same(one: float, other: float) -> bool:
+    """Tell whether two sizes or budgets are the same for a picture."""
+    return abs(one / other - 1) <= SAME
+
+
+def nearest(values: pd.Series[float], wanted: float) -> float:
+    """Return the value nearest to a positive number, by their quotient."""
+    known = np.unique(values.to_numpy(dtype=float))
+    return float(known[np.argmin(np.abs(np.log(known / wanted)))])
+
+
+def measured_at(fit: Fit, corpus: str, view: View) -> Measured:
+    """Return each run's loss at the size and token count nearest to a view's."""
+    rows = fit.rows(corpus)
+    size = nearest(rows["model_params"], view.model_params)
+    rows = rows[rows["model_params"] == size]
+    tokens = nearest(rows["train_tokens"], view.train_tokens)
+    off = (rows["train_tokens"] / tokens - 1).abs()
+    rows = rows.assign(off=off)[off <= SAME].sort_values(["off", "run_id"], kind="stable")
+    rows = rows.drop_duplicates("run_id").sort_values(["domain_ratio", "run_id"], kind="stable")
+    elsewhere = []
+    if not is_same(size, view.model_params):
+        elsewhere.append(f"N = {compact(size)}")
+    if not is_same(tokens, view.train_tokens):
+        elsewhere.append(f"D = {compact(tokens)} tokens")
+    return Measured(
+        run_id=tuple(rows["run_id"].astype(str)),
+        domain_ratio=rows["domain_ratio"].to_numpy(dtype=float),
+        loss=rows["loss"].to_numpy(dtype=float),
+        model_params=size,
+        train_tokens=tokens,
+        note=", ".join(elsewhere),
+    )
+
+
+def ratio_grid(fit: Fit) -> Array:
+    """Return ascending ratios between the outermost probed ones, densest at both ends.
+
+    The laws bend most where a share goes to zero, hence the spacing.
+    """
+    low, high = ratio_range(fit)
+    part = (1 - np.cos(np.linspace(0, np.pi, NUM_RATIOS))) / 2
+    return np.clip(low + (high - low) * part, low, high)
+
+
+def base_loss_of(fit: Fit, corpus: str, model_params: float) -> float | None:
+    """Return the measured base loss at a size, or None where there is none."""
+    for size, loss in fit.base_loss.get(corpus, {}).items():
+        if is_same(size, model_params):
+            return loss
+    return None
+
+
+def without_resamples(fit: Fit) -> Fit:
+    """Return the fit for estimates alone: the CMR laws then skip their resamples."""
+    models = {
+        corpus: replace(model, resamples=None) if isinstance(model, Curves) else model
+        for corpus, model in fit.models.items()
+    }
+    return replace(fit, models=models)
+
+
+def _sizes(fit: Fit) -> set[float]:
+    """Return the probed sizes; for the CMR laws those that they were fitted at."""
+    sizes = []
+    for corpus, model in fit.models.items():
+        known = model.sizes if isinstance(model, Curves) else fit.rows(corpus)["model_params"]
+        sizes.append({float(size) for size in known})
+    if not sizes:
+        raise CmrplanError("the fit has no losses to draw")
+    return set.intersection(*sizes) or set.union(*sizes)

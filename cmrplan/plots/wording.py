@@ -1,0 +1,71 @@
+"""Words and numbers as they stand on pictures."""
+
+from __future__ import annotations
+
+from cmrplan.planning.plan import Plan
+
+LAW_NAMES = {
+    "dcpt": "D-CPT law",
+    "dcpt_exp": "D-CPT law with an exponential ratio term",
+    "cmr": "CMR law",
+}
+LONGEST_NAME = 28
+_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def compact(count: float) -> str:
+    """Return a count of parameters or tokens in a short form.
+
+    Examples
+    --------
+    >>> [compact(n) for n in (983_040, 1e6, 18.9e6, 10e9, 460e6, 900)]
+    ['0.98M', '1.0M', '18.9M', '10B', '460M', '900']
+    """
+    for unit, letter in _UNITS:
+        value = count / unit
+        if value >= 0.95:
+            shown = f"{value:.2f}" if value < 0.995 else f"{value:.1f}"
+            return (shown if value < 9.95 else f"{value:.3g}") + letter
+    return f"{count:.3g}"
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio or a confidence as a percentage with up to three digits.
+
+    Examples
+    --------
+    >>> percent(0.05), percent(1 / 3)
+    ('5%', '33.3%')
+    """
+    return f"{100 * ratio:.3g}%"
+
+
+def recommendation(plan: Plan) -> str:
+    """Return the recommended ratio with its interval, such as ``31% (27–35%)``.
+
+    There are enough decimals to tell the ends of the interval apart, where it has a width.
+    """
+    low, high = plan.domain_ratio_low, plan.domain_ratio_high
+    if low is None or high is None:
+        return percent(plan.domain_ratio)
+    width = high - low
+    decimals = 0 if width >= 0.05 else 2 if 0.0005 <= width < 0.005 else 1
+    shown = [f"{100 * ratio:.{decimals}f}" for ratio in (plan.domain_ratio, low, high)]
+    return f"{shown[0]}% ({shown[1]}–{shown[2]}%)"
+
+
+def plain(text: str) -> str:
+    """Return text from a log so that a picture shows it as it is, shortened.
+
+    Dollar signs do not start a formula, unprintable characters become ``?``, and a leading underscore
+    does not hide a legend entry.
+    """
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    if len(shown) > LONGEST_NAME:
+        shown = shown[: LONGEST_NAME - 1] + "…"
+    return shown.replace("$", r"\$").replace("_", " _", 1 if shown.startswith("_") else 0)
+
+
+def heading(corpus: str) -> str:
+    """Return the title of a panel of one corpus."""
+    return f"{plain(corpus).capitalize()} loss"

@@ -1,0 +1,207 @@
+"""From run folders to tables: the probe log of all finished probes, and the ledger of all runs.
+
+The log has only what a run's settings, seed and data decide, no times and no paths, so two
+executions of a sweep on one machine give the same file. How long a run took, and why one has no
+result, stands in the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.files import read_json
+from probes.metrics import read_rows
+from probes.model import count_params
+from probes.prepared import CORPORA
+from probes.runs import RunFolder, RunState, SweepFolder
+
+LOG_COLUMNS = (
+    "run_id",
+    "model_params",
+    "train_tokens",
+    "domain_ratio",
+    "eval_corpus",
+    "loss",
+    "loss_stderr",
+    "rise_stderr",
+    "seed",
+    "step",
+    "schedule",
+    "learning_rate",
+    "realized_domain_ratio",
+    "unique_domain_tokens",
+    "params_kind",
+    "params_total",
+    "base_model",
+    "tokenizer",
+    "data_fingerprint",
+    "settings_fingerprint",
+    "code_version",
+)
+
+LEDGER_COLUMNS = (
+    "run_id",
+    "stage",
+    "size",
+    "domain_ratio",
+    "seed",
+    "state",
+    "reason",
+    "train_tokens",
+    "planned_tokens",
+    "seconds",
+    "tokens_per_second",
+    "device",
+    "torch_version",
+    "code_version",
+)
+
+
+def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read a sweep's folder into the probe log and the run ledger.
+
+    Parameters
+    ----------
+    runs : path
+        The folder that was given to :func:`probes.sweep.run_sweep`.
+
+    Returns
+    -------
+    log : DataFrame
+        One row per finished probe, evaluation and corpus, sorted by model size, seed, ratio,
+        tokens and corpus. Losses in nats per token; ``loss_stderr`` is the standard error of the
+        mean over the evaluation sequences, ``rise_stderr`` that of the difference to the row of
+        token 0, paired by sequence (0 in that row). ``model_params`` counts neither the input
+        embedding nor the output head.
+    ledger : DataFrame
+        See :func:`read_ledger`.
+
+    Raises
+    ------
+    InputError
+        If ``runs`` is not a sweep's folder.
+    CmrplanError
+        If no probe is finished.
+    """
+    sweep = _open_sweep(runs)
+    rows = []
+    for run in sweep.all_runs():
+        if run.state() is RunState.FINISHED and run.read_settings().stage == "probe":
+            rows += _log_rows(sweep, run)
+    ledger = read_ledger(runs)
+    if not rows:
+        counts = ledger.loc[ledger["stage"] == "probe", "state"].value_counts()
+        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        raise CmrplanError(f"{sweep.path} has no finished probe ({states}); run the sweep first")
+    log = pd.DataFrame(rows, columns=list(LOG_COLUMNS))
+    log["eval_corpus"] = pd.Categorical(log["eval_corpus"], CORPORA)
+    order = ["model_params", "seed", "domain_ratio", "run_id", "train_tokens", "eval_corpus"]
+    log = log.sort_values(order, ignore_index=True)
+    log["eval_corpus"] = log["eval_corpus"].astype(str)
+    return log, ledger
+
+
+def read_ledger(runs: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return one row per planned run, bases first: its state, reason, tokens, seconds and versions.
+
+    Raises
+    ------
+    InputError
+        If ``runs`` is not a sweep's folder.
+    """
+    sweep = _open_sweep(runs)
+    ledger = pd.DataFrame(
+        [_ledger_row(run) for run in sweep.all_runs()], columns=list(LEDGER_COLUMNS)
+    )
+    return ledger.sort_values(
+        ["stage", "size", "seed", "domain_ratio", "run_id"], ignore_index=True
+    )
+
+
+def _open_sweep(runs: str | os.PathLike[str]) -> SweepFolder:
+    sweep = SweepFolder(Path(runs))
+    if not sweep.path.is_dir():
+        raise InputError(f"{sweep.path}: no such folder; give the --out of probe run")
+    if not sweep.spec.exists():
+        raise InputError(f"{sweep.path} has no spec.yaml; give the --out of probe run")
+    return sweep
+
+
+def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
+    settings = run.read_settings()
+    params = count_params(settings.shape)
+    manifest = read_json(sweep.corpora / "manifest.json")
+    start: dict[str, np.ndarray] = {}
+    rows = []
+    for row in read_rows(run.metrics):
+        with np.load(run.losses(row["step"]), allow_pickle=False) as stored:
+            losses = {name: stored[name].astype(np.float64) for name in CORPORA}
+        start = start or losses
+        for name in CORPORA:
+            rows.append(
+                {
+                    "run_id": settings.run_id,
+                    "model_params": params.non_embedding,
+                    "train_tokens": row["train_tokens"],
+                    "domain_ratio": settings.domain_ratio,
+                    "eval_corpus": name,
+                    "loss": row[f"{name}_loss"],
+                    "loss_stderr": standard_error(losses[name]),
+                    "rise_stderr": standard_error(losses[name] - start[name]),
+                    "seed": settings.seed,
+                    "step": row["step"],
+                    "schedule": "constant",
+                    "learning_rate": settings.learning_rate,
+                    "realized_domain_ratio": row["realized_domain_ratio"],
+                    "unique_domain_tokens": manifest["corpora"]["domain"]["train_tokens"],
+                    "params_kind": "non_embedding",
+                    "params_total": params.total,
+                    "base_model": settings.base,
+                    "tokenizer": settings.tokenizer,
+                    "data_fingerprint": settings.data_fingerprint,
+                    "settings_fingerprint": settings.fingerprint,
+                    "code_version": run.read_outcome()["code_version"],
+                }
+            )
+    return rows
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Return the standard error of the mean of independent values; NaN for a single one.
+
+    Examples
+    --------
+    >>> standard_error(np.array([1.0, 2.0, 3.0, 4.0])) == (5 / 12) ** 0.5
+    True
+    """
+    if len(values) < 2:
+        return float("nan")
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def _ledger_row(run: RunFolder) -> dict[str, Any]:
+    settings, outcome, progress = run.read_settings(), run.read_outcome(), run.read_progress()
+    tokens = progress["train_tokens"] if progress else 0
+    seconds = (outcome or progress or {"seconds": 0.0})["seconds"]
+    return {
+        "run_id": settings.run_id,
+        "stage": settings.stage,
+        "size": settings.size,
+        "domain_ratio": settings.domain_ratio,
+        "seed": settings.seed,
+        "state": str(run.state()),
+        "reason": outcome["reason"] if outcome else "",
+        "train_tokens": tokens,
+        "planned_tokens": settings.train_tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds if seconds else 0.0,
+        "device": settings.device,
+        "torch_version": outcome["torch_version"] if outcome else "",
+        "code_version": outcome["code_version"] if outcome else "",
+    }

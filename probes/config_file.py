@@ -1,0 +1,162 @@
+"""Read a sweep spec from a YAML file; every mistake is one line that names file, key and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cmrplan.errors import InputError
+from cmrplan.files import read_text
+from probes.config import CorpusSpec, SweepSpec
+from probes.corpora import EMBEDDED_PREFIX
+
+_UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without code execution and without silently repeated keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_spec(path: str | os.PathLike[str]) -> SweepSpec:
+    """Read and check a sweep spec.
+
+    Parameters
+    ----------
+    path : str or path
+        YAML file. Relative corpus paths in it are relative to its folder.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or anything in it is wrong: one line with the file, the key,
+        the value found and what would be right.
+    """
+    text = read_text(path)
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that is none
+        raise InputError(f"{path}: {_yaml_problem(error)}") from None
+    if value is None:
+        raise InputError(f"{path} is empty; a sweep spec starts with name, corpora, sizes")
+    spec = parse_spec(value, origin=str(path))
+    return _with_absolute_sources(spec, Path(path).absolute().parent)
+
+
+def parse_spec(value: Any, *, origin: str = "spec") -> SweepSpec:
+    """Check the values of a spec that was read from ``origin``.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or missing, or a value is wrong.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{origin}: a sweep spec is a mapping of keys, got {_shown(value)}")
+    try:
+        return SweepSpec.model_validate(value)
+    except ValidationError as error:
+        # an unknown key is often the cause of a missing one, so it goes first
+        details = sorted(error.errors(), key=lambda one: one["type"] not in _UNKNOWN_KEY)
+        raise InputError(f"{origin}: {_problem(details[0])}") from None
+
+
+def spec_text(spec: SweepSpec) -> str:
+    """Return a spec as YAML, with every default written out."""
+    return yaml.safe_dump(spec.model_dump(), sort_keys=False)
+
+
+def _with_absolute_sources(spec: SweepSpec, folder: Path) -> SweepSpec:
+    def absolute(corpus: CorpusSpec) -> CorpusSpec:
+        if corpus.source.startswith(EMBEDDED_PREFIX):
+            return corpus
+        return corpus.model_copy(update={"source": str(folder / corpus.source)})
+
+    corpora = spec.corpora.model_copy(
+        update={
+            "general": absolute(spec.corpora.general),
+            "domain": absolute(spec.corpora.domain),
+        }
+    )
+    return spec.model_copy(update={"corpora": corpora})
+
+
+def _yaml_problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{place}{problem}"
+
+
+def _problem(error: ErrorDetails) -> str:
+    """Say one validation error in one line: key, value found, what is right."""
+    key = _dotted(error["loc"])
+    found = error["input"]
+    if error["type"] in _UNKNOWN_KEY:
+        valid = _valid_keys(error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), valid, n=1)
+        meant = f" did you mean '{close[0]}'?" if close else ""
+        return f"unknown key '{key}';{meant} valid keys: {', '.join(valid)}"
+    if error["type"] == "missing":
+        return f"key '{key}' is missing"
+    if error["type"] == "value_error":
+        message = str(error["ctx"]["error"])
+        if isinstance(found, BaseModel | dict):  # a check over several keys names them itself
+            return f"{key}: {message}" if key else message
+        return f"{key} {message}" + ("" if "got" in message else f", got {_shown(found)}")
+    if error["type"] == "too_short":
+        return f"{key} must have at least one entry"
+    if error["type"] in ("list_type", "model_type"):
+        wanted = "a list" if error["type"] == "list_type" else "a mapping of keys"
+        return f"{key} must be {wanted}, got {_shown(found)}"
+    if error["type"] == "literal_error":
+        return f"{key} must be {error['ctx']['expected']}, got {_shown(found)}"
+    return f"{key}: {error['msg']}, got {_shown(found)}"
+
+
+def _dotted(location: Sequence[int | str]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True)
+    text = " ".join(text.removesuffix("...\n").split())
+    return f"'{text[:60]}'" if isinstance(value, str) else text[:60]
+
+
+def _valid_keys(location: Sequence[int | str]) -> list[str]:
+    """Return the keys of the part of a spec at ``location``."""
+    model: type[BaseModel] = SweepSpec
+    for part in location:
+        if isinstance(part, str):
+            model = _model_in(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model inside an annotation such as ``list[Model] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

@@ -1,0 +1,203 @@
+"""A small modern decoder: RMSNorm, rotary positions, SwiGLU, scaled dot-product attention.
+
+Shape suffixes: B sequences, T positions, H heads, K features of a head, C width, F feed-forward
+width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ROTARY_BASE = 10_000.0
+"""Longest rotary wavelength / 2 pi, as in the original rotary embedding (arXiv:2104.09864)."""
+
+INITIAL_STD = 0.02
+"""Standard deviation of initial weights; layers that write to the residual stream get less."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes that define a model.
+
+    Parameters
+    ----------
+    width : int
+        Features C of the residual stream.
+    layers, heads : int
+        Blocks, and attention heads of a block; ``width / heads`` must be an even integer.
+    feedforward : int
+        Features F inside the SwiGLU.
+    tied_embeddings : bool
+        Whether the output head is the input embedding.
+    vocab_size : int
+        Token ids V.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    feedforward: int
+    tied_embeddings: bool
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class ParamCount:
+    """Parameters of a model, each counted once.
+
+    Parameters
+    ----------
+    total : int
+        All trained numbers; a tied head counts once.
+    non_embedding : int
+        ``total`` without the input embedding and without the output head (tied or not): the N of
+        Kaplan et al. (arXiv:2001.08361).
+    """
+
+    total: int
+    non_embedding: int
+
+
+def count_params(shape: ModelShape) -> ParamCount:
+    """Count the parameters of a model without building it.
+
+    Examples
+    --------
+    >>> count_params(ModelShape(96, 3, 3, 256, True, 257))
+    ParamCount(total=357120, non_embedding=332448)
+    """
+    width = shape.width
+    block = 4 * width**2 + 3 * width * shape.feedforward + 2 * width
+    non_embedding = shape.layers * block + width
+    tables = 1 if shape.tied_embeddings else 2
+    return ParamCount(non_embedding + tables * shape.vocab_size * width, non_embedding)
+
+
+def flops_per_token(shape: ModelShape, sequence_length: int) -> float:
+    """Return training FLOPs (forward and backward) per token.
+
+    ``6 * N + 6 * layers * width * T``: two FLOPs a parameter forward and four backward, with N all
+    matrix parameters a token passes (the output head included, the embedding look-up not), and
+    causal attention, which reads ``T / 2`` positions on average, twice. A forward pass alone, as
+    in an evaluation, takes a third.
+    """
+    params = count_params(shape).non_embedding + shape.vocab_size * shape.width
+    return 6.0 * params + 6.0 * shape.layers * shape.width * sequence_length
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention with rotary positions."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
+        self.out = nn.Linear(shape.width, shape.width, bias=False)
+
+    def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Let every position read from itself and earlier ones, shape ``(B, T, C)``."""
+        batch, length, width = x_BTC.shape
+        qkv = self.qkv(x_BTC).view(batch, length, 3, self.heads, width // self.heads)
+        q_BHTK, k_BHTK, v_BHTK = qkv.permute(2, 0, 3, 1, 4)
+        mixed_BHTK = F.scaled_dot_product_attention(
+            rotate(q_BHTK, *rotation), rotate(k_BHTK, *rotation), v_BHTK, is_causal=True
+        )
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, length, width))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: a gated feed-forward layer (arXiv:2002.05202)."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(shape.width, 2 * shape.feedforward, bias=False)
+        self.down = nn.Linear(shape.feedforward, shape.width, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Return ``down(silu(gate(x)) * up(x))`` of every position, shape ``(B, T, C)``."""
+        gate_BTF, up_BTF = self.gate_up(x_BTC).chunk(2, dim=-1)
+        return self.down(F.silu(gate_BTF) * up_BTF)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each on a normalized copy of the residual stream."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(shape.width, eps=1e-6)
+        self.attention = Attention(shape)
+        self.feedforward_norm = nn.RMSNorm(shape.width, eps=1e-6)
+        self.feedforward = FeedForward(shape)
+
+    def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Add what both parts find to the residual stream, shape ``(B, T, C)``."""
+        x_BTC = x_BTC + self.attention(self.attention_norm(x_BTC), rotation)
+        return x_BTC + self.feedforward(self.feedforward_norm(x_BTC))
+
+
+class Decoder(nn.Module):
+    """A decoder-only language model.
+
+    Parameters
+    ----------
+    shape : ModelShape
+        Its sizes.
+    seed : int
+        Seed of the initial weights.
+    """
+
+    def __init__(self, shape: ModelShape, *, seed: int = 0) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocab_size, shape.width)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, eps=1e-6)
+        self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
+        if shape.tied_embeddings:
+            self.head.weight = self.embedding.weight
+        self._initialize(torch.Generator().manual_seed(seed))
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Return the logits of every next token, shape ``(B, T, V)``."""
+        rotation = rotary_tables(
+            tokens_BT.shape[1], self.shape.width // self.shape.heads, tokens_BT.device
+        )
+        x_BTC = self.embedding(tokens_BT)
+        for block in self.blocks:
+            x_BTC = block(x_BTC, rotation)
+        return self.head(self.norm(x_BTC))
+
+    def _initialize(self, generator: torch.Generator) -> None:
+        residual_std = INITIAL_STD / math.sqrt(2 * self.shape.layers)
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                writes_residual = name.endswith(("out.weight", "down.weight"))
+                std = residual_std if writes_residual else INITIAL_STD
+                nn.init.normal_(weight, std=std, generator=generator)
+
+
+def next_token_losses(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Return the mean loss of each sequence in nats per token, shape ``(B,)``, float32."""
+    losses_BT = F.cross_entropy(
+        logits_BTV.float().flatten(0, 1), targets_BT.flatten(), reduction="none"
+    )
+    return losses_BT.view(targets_BT.shape).mean(dim=1)
+
+
+def rotary_tables(length: int, features: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines of every position and feature pair, each ``(T, K / 2)``."""
+    frequencies = ROTARY_BASE ** (-torch.arange(0, features, 2, device=device) / features)
+    angles = torch.arange(length, device=device)[:, None] * frequencies
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    """Turn each feature pair (i, i + K / 2) by its position's angle."""
+    first, second = x_BHTK.float().chunk(2, dim=-1)
+    turned = torch.cat((first * cos_TK - second * sin_TK, first * sin_TK + second * cos_TK), dim=-1)
+    return turned.type_as(x_BHTK)

@@ -1,0 +1,160 @@
+"""Where a sweep keeps its files: one class owns every file name, and a run's state is read here.
+
+::
+
+    RUNS/
+      spec.yaml                    the spec with every default
+      corpora/                     packed tokens, tokenizer.json, manifest.json
+      bases/<run_id>/              one folder a base model
+      probes/<run_id>/             one folder a probe
+        settings.json              everything the run depends on
+        metrics.jsonl              one row an evaluation, only ever appended to
+        losses/step-00000488.npz   the loss of every evaluation sequence
+        checkpoint.safetensors     weights and optimizer, to go on or to start from
+        progress.json              where a run in work is
+        outcome.json               how it ended
+        lock                       held while a process works on the run
+      workers/                     what worker processes wrote on standard error
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cmrplan.files import read_json, write_json
+from probes.locks import is_locked
+from probes.settings import RunSettings
+
+
+class RunState(StrEnum):
+    """Where a run is in its life."""
+
+    PLANNED = "planned"
+    """Named, never started."""
+    RUNNING = "running"
+    """A process is working on it."""
+    STOPPED = "stopped"
+    """Started and interrupted; it goes on from its checkpoint."""
+    FINISHED = "finished"
+    """All evaluations are there."""
+    FAILED = "failed"
+    """Ended without a result; the outcome says why."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; its name is the run's id.
+    """
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """Everything the run depends on."""
+        return self.path / "settings.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON row an evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights and optimizer state of the last saved step."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def progress(self) -> Path:
+        """Step and seconds of a run in work."""
+        return self.path / "progress.json"
+
+    @property
+    def outcome(self) -> Path:
+        """State at the end, with the reason of a failure."""
+        return self.path / "outcome.json"
+
+    def losses(self, step: int) -> Path:
+        """Return the file with the loss of every evaluation sequence after a step."""
+        return self.path / "losses" / f"step-{step:08d}.npz"
+
+    def read_settings(self) -> RunSettings:
+        """Return the run's settings."""
+        return RunSettings.from_dict(read_json(self.settings))
+
+    def read_outcome(self) -> dict[str, Any] | None:
+        """Return how the run ended, or None."""
+        return read_json(self.outcome) if self.outcome.exists() else None
+
+    def read_progress(self) -> dict[str, Any] | None:
+        """Return where the run is, or None before its first step."""
+        return read_json(self.progress) if self.progress.exists() else None
+
+    def state(self) -> RunState:
+        """Return the run's state, as its files and its lock tell it."""
+        if outcome := self.read_outcome():
+            return RunState(outcome["state"])
+        if is_locked(self.path):
+            return RunState.RUNNING
+        return RunState.STOPPED if self.progress.exists() else RunState.PLANNED
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The files of one sweep.
+
+    Parameters
+    ----------
+    path : Path
+        The folder that was given as output.
+    """
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The spec with every default."""
+        return self.path / "spec.yaml"
+
+    @property
+    def corpora(self) -> Path:
+        """Folder of the prepared corpora."""
+        return self.path / "corpora"
+
+    @property
+    def workers(self) -> Path:
+        """Folder of the worker processes' error output."""
+        return self.path / "workers"
+
+    def run(self, settings: RunSettings) -> RunFolder:
+        """Return the folder of a run."""
+        return self.base(settings.run_id) if settings.stage == "base" else self.probe(settings)
+
+    def base(self, run_id: str) -> RunFolder:
+        """Return the folder of a base by its id."""
+        return RunFolder(self.path / "bases" / run_id)
+
+    def probe(self, settings: RunSettings) -> RunFolder:
+        """Return the folder of a probe."""
+        return RunFolder(self.path / "probes" / settings.run_id)
+
+    def plan(self, settings: RunSettings) -> RunFolder:
+        """Give a run its folder and settings file, if it has none, and return the folder."""
+        run = self.run(settings)
+        if not run.settings.exists():
+            write_json(run.settings, settings.as_dict())
+        return run
+
+    def all_runs(self) -> list[RunFolder]:
+        """Return the folders of all planned bases and probes, bases first, by name."""
+        found = (
+            path for kind in ("bases", "probes") for path in sorted(self.path.glob(f"{kind}/*"))
+        )
+        return [run for run in map(RunFolder, found) if run.settings.exists()]

@@ -1,0 +1,101 @@
+"""Shared: a probe log made from a known law, and a way to call the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmrplan import cli
+
+
+def simulated_log(
+    *, sizes=(3e5, 1e6), seeds=(0, 1), noise=0.002, ratios=(0, 0.01, 0.05, 0.25, 0.5, 0.75, 1)
+) -> pd.DataFrame:
+    """Return a log of both losses from D-CPT laws, with a base row a run and noise shared by a run."""
+    tokens = np.round(np.geomspace(2e4, 1e6, 8))
+    rng = np.random.default_rng(7)
+    rows = []
+    for size in sizes:
+        base = {"general": 1.60 + 3 / size**0.2, "domain": 2.0 + 3 / size**0.2}
+        for ratio in ratios:
+            for seed in seeds:
+                shift = noise * rng.standard_normal(2)
+                for d in (0.0, *tokens):
+                    for k, corpus in enumerate(("general", "domain")):
+                        share = ratio if corpus == "domain" else 1 - ratio
+                        loss = base[corpus]
+                        if d:
+                            loss = (
+                                1.2
+                                + 3 / size**0.2
+                                + 2.0 * share**0.3 / d**0.25
+                                + 0.12 / (share + 0.05) ** 0.5
+                                + shift[k]
+                                + 0.3 * noise * rng.standard_normal()
+                            )
+                        rows.append(
+                            {
+                                "run_id": f"{size:g}-r{ratio:g}-s{seed}",
+                                "model_params": size,
+                                "train_tokens": d,
+                                "domain_ratio": ratio,
+                                "eval_corpus": corpus,
+                                "loss": loss,
+                                "seed": seed,
+                            }
+                        )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def log() -> pd.DataFrame:
+    """Two sizes, seven ratios, two seeds, eight token counts and a base row each."""
+    return simulated_log()
+
+
+@pytest.fixture
+def log_file(log, tmp_path):
+    path = tmp_path / "log.csv"
+    log.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def fit_path(log, tmp_path_factory):
+    """Return the file of a fit of the simulated log, made by the command line."""
+    folder = tmp_path_factory.mktemp("fit")
+    log.to_csv(folder / "log.csv", index=False)
+    arguments = ["fit", str(folder / "log.csv"), "--out", str(folder / "fit.json")]
+    assert cli.run([*arguments, "--bootstrap", "50"]) == 0
+    return folder / "fit.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed and how it exited."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Return standard output as one JSON value."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def call(capsys):
+    """Return a function that runs the command line in this process."""
+
+    def run(*arguments) -> Answer:
+        capsys.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return run

@@ -1,0 +1,88 @@
+"""A sweep small enough for tests: two made-up languages, a model of a few thousand parameters."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from probes.config_file import read_spec
+from probes.sweep import run_sweep
+
+WORDS = {
+    "general": "the cat sat on a mat and saw one more bird near old green hill".split(),
+    "domain": "def return x = y + z ( ) : for i in range print not 0 1".split(),
+}
+NUM_DOCUMENTS = 120
+
+
+def write_corpora(folder: Path) -> None:
+    """Write 120 text files a corpus, each with 60 words of its own language."""
+    for number, (name, words) in enumerate(WORDS.items()):
+        generator = np.random.default_rng(number)
+        (folder / name).mkdir(parents=True)
+        for document in range(NUM_DOCUMENTS):
+            text = " ".join(generator.choice(words, size=60))
+            (folder / name / f"{document:03d}.txt").write_text(text)
+
+
+def tiny_values() -> dict:
+    """Return the values of a spec: one base and, with the controls, three probes."""
+    return {
+        "name": "tiny",
+        "corpora": {
+            "general": {"source": "general"},
+            "domain": {"source": "domain"},
+            "validation_share": 0.2,
+        },
+        "sequence_length": 16,
+        "batch_size": 4,
+        "evaluation_sequences": 24,
+        "sizes": [{"name": "nano", "width": 16, "layers": 1, "heads": 2, "feedforward": 24}],
+        "base": {"train_tokens": 64 * 60, "learning_rate": 3e-3, "warmup_steps": 5},
+        "probes": {
+            "train_tokens": 64 * 48,
+            "evaluations": 4,
+            "first_evaluation_tokens": 64 * 6,
+            "grid": {"domain_ratio": [0.3]},
+        },
+    }
+
+
+@pytest.fixture
+def values():
+    return tiny_values()
+
+
+@pytest.fixture(scope="session")
+def corpora_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    write_corpora(folder)
+    return folder
+
+
+@pytest.fixture
+def make_spec(corpora_folder):
+    """Return a function that reads a spec with the given values from a file."""
+
+    def make(values):
+        path = corpora_folder / "spec.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return read_spec(path)
+
+    return make
+
+
+@pytest.fixture
+def spec(make_spec, values):
+    return make_spec(values)
+
+
+@pytest.fixture(scope="session")
+def finished_sweep(corpora_folder, tmp_path_factory):
+    """Return the folder of an unbroken sweep; tests must not change it."""
+    path = corpora_folder / "unbroken.yaml"
+    path.write_text(yaml.safe_dump(tiny_values()))
+    out = tmp_path_factory.mktemp("unbroken") / "runs"
+    run_sweep(read_spec(path), out, workers=1, device="cpu", progress=False)
+    return out

@@ -1,0 +1,109 @@
+"""The decoder: what it may look at, how big it is, and where it starts."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from probes.model import (
+    Decoder,
+    ModelShape,
+    count_params,
+    flops_per_token,
+    next_token_losses,
+    rotary_tables,
+    rotate,
+)
+
+SHAPE = ModelShape(width=32, layers=2, heads=2, feedforward=48, tied_embeddings=True, vocab_size=64)
+UNTIED = ModelShape(
+    width=32, layers=2, heads=2, feedforward=48, tied_embeddings=False, vocab_size=64
+)
+
+
+def random_tokens(batch, length, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(64, (batch, length), generator=generator)
+
+
+class TestCausality:
+    def test_later_tokens_change_no_earlier_logits(self):
+        model = Decoder(SHAPE)
+        tokens = random_tokens(1, 12)
+        changed = tokens.clone()
+        changed[0, 7] = (changed[0, 7] + 1) % 64
+        with torch.no_grad():
+            before, after = model(tokens), model(changed)
+        assert torch.equal(before[:, :7], after[:, :7])
+        assert not torch.allclose(before[:, 7:], after[:, 7:])
+
+    def test_earlier_tokens_reach_the_last_logits(self):
+        tokens = random_tokens(1, 12)
+        model = Decoder(SHAPE)
+        model(tokens)[0, -1].sum().backward()
+        touched = model.embedding.weight.grad.abs().sum(dim=1) > 0
+        assert touched[tokens[0, 0]]
+
+
+class TestRotary:
+    def test_product_depends_on_the_distance_only(self):
+        cos, sin = rotary_tables(20, 16, torch.device("cpu"))
+        generator = torch.Generator().manual_seed(0)
+        q, k = torch.randn(2, 1, 1, 1, 16, generator=generator)
+        turned_q = rotate(q.expand(1, 1, 20, 16), cos, sin)[0, 0]
+        turned_k = rotate(k.expand(1, 1, 20, 16), cos, sin)[0, 0]
+        products = turned_q @ turned_k.T
+        for distance in (-5, 0, 3):
+            diagonal = products.diagonal(distance)
+            # float32 rounding of angles up to 20 and sums of 16 terms
+            assert torch.allclose(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4)
+
+    def test_length_is_kept_and_position_0_is_untouched(self):
+        cos, sin = rotary_tables(20, 16, torch.device("cpu"))
+        x = torch.randn(1, 1, 20, 16, generator=torch.Generator().manual_seed(0))
+        turned = rotate(x, cos, sin)
+        assert torch.equal(turned[:, :, 0], x[:, :, 0])
+        assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), rtol=1e-5)
+
+
+class TestSize:
+    @pytest.mark.parametrize("shape", [SHAPE, UNTIED])
+    def test_count_matches_the_built_model(self, shape):
+        built = sum(weight.numel() for weight in Decoder(shape).parameters())
+        assert count_params(shape).total == built
+
+    def test_count_by_hand(self):
+        # a block: qkv 3*32*32, out 32*32, gate, up and down 3*32*48, two norms of 32
+        block = 3 * 1024 + 1024 + 3 * 1536 + 64
+        assert count_params(SHAPE).non_embedding == 2 * block + 32
+        assert count_params(SHAPE).total == 2 * block + 32 + 64 * 32
+        assert count_params(UNTIED).total == 2 * block + 32 + 2 * 64 * 32
+        assert count_params(UNTIED).non_embedding == count_params(SHAPE).non_embedding
+
+    def test_flops_by_hand(self):
+        params = 2 * (4096 + 4608 + 64) + 32 + 64 * 32
+        assert flops_per_token(SHAPE, 128) == 6 * params + 6 * 2 * 32 * 128
+
+
+class TestLoss:
+    def test_untrained_model_knows_nothing(self):
+        tokens = random_tokens(16, 33)
+        with torch.no_grad():
+            losses = next_token_losses(Decoder(SHAPE)(tokens[:, :-1]), tokens[:, 1:])
+        # logits of an initial model have a standard deviation near 0.02 * sqrt(32) = 0.11, which
+        # lifts the loss by about half its square
+        assert losses.mean().item() == pytest.approx(math.log(64), abs=0.02)
+
+    def test_each_sequence_is_averaged_alone(self):
+        logits = torch.zeros(2, 3, 4)
+        logits[1, :, 0] = math.log(3)
+        targets = torch.tensor([[0, 1, 2], [0, 0, 1]])
+        # row 0 is uniform; row 1 gives token 0 the probability 3 / 6 and others 1 / 6
+        expected = [math.log(4), (2 * math.log(2) + math.log(6)) / 3]
+        assert np.allclose(next_token_losses(logits, targets), expected, rtol=1e-6)
+
+    def test_seed_decides_the_initial_weights(self):
+        first, same, other = (Decoder(SHAPE, seed=seed) for seed in (0, 0, 1))
+        assert torch.equal(first.embedding.weight, same.embedding.weight)
+        assert not torch.equal(first.embedding.weight, other.embedding.weight)
