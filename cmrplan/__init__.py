@@ -6,21 +6,43 @@
 >>> plan = cp.plan(fit, model_params=1.8e9, train_tokens=10e9, max_general_rise="3%")
 >>> f"{plan.domain_ratio:.3f} bound by {plan.binding}"
 '0.924 bound by tolerance'
+
+Names are imported when they are first used, so that a training process that needs only the errors does not
+load the fitting stack.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from cmrplan._version import __version__
-from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fitfile import fit_report, read_fit, write_fit
-from cmrplan.fits import Fit, Prediction, fit
-from cmrplan.planning.plan import Plan, plan
-from cmrplan.records import check_log, read_log, validate_log, write_log
 
 if TYPE_CHECKING:
     from cmrplan import plots
+    from cmrplan.errors import CmrplanError, Finding, InputError
+    from cmrplan.fitfile import fit_report, read_fit, write_fit
+    from cmrplan.fits import Fit, Prediction, fit
+    from cmrplan.planning.plan import Plan, plan
+    from cmrplan.records import check_log, read_log, validate_log, write_log
+
+_HOMES = {
+    "CmrplanError": "cmrplan.errors",
+    "Finding": "cmrplan.errors",
+    "InputError": "cmrplan.errors",
+    "fit_report": "cmrplan.fitfile",
+    "read_fit": "cmrplan.fitfile",
+    "write_fit": "cmrplan.fitfile",
+    "Fit": "cmrplan.fits",
+    "Prediction": "cmrplan.fits",
+    "fit": "cmrplan.fits",
+    "Plan": "cmrplan.planning.plan",
+    "plan": "cmrplan.planning.plan",
+    "check_log": "cmrplan.records",
+    "read_log": "cmrplan.records",
+    "validate_log": "cmrplan.records",
+    "write_log": "cmrplan.records",
+}
 
 __all__ = [
     "CmrplanError",
@@ -44,9 +66,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the plots when they are first asked for: matplotlib is slow to load."""
     if name == "plots":
-        import importlib
-
         return importlib.import_module("cmrplan.plots")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

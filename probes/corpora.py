@@ -122,7 +122,7 @@ def split_documents(
     """
     taken: set[str] = set()
     splits: dict[str, Split] = {}
-    for name in reversed(corpora):
+    for name in reversed(list(corpora)):
         unique: dict[str, str] = {}
         for document in corpora[name]:
             if document.strip():

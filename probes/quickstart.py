@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 
 from cmrplan import plots
 from cmrplan.errors import CmrplanError
 from cmrplan.files import atomic_write, write_json, write_text
 from cmrplan.fitfile import write_fit
-from cmrplan.fits import fit
+from cmrplan.fits import Fit, fit
 from cmrplan.planning.plan import Plan, plan
 from cmrplan.records import read_log, write_log
 from cmrplan.report.markdown import summary_page
 from cmrplan.report.text import plan_text
 from probes.collect import collect
 from probes.config_file import read_spec
+from probes.settings import planned_probes
 from probes.sweep import run_sweep
 
 TOLERANCE = "3%"
@@ -86,7 +88,7 @@ def run_quickstart(
     folder = Path(out)
     with as_file(files("probes") / "quickstart.yaml") as packaged:
         sweep = read_spec(spec or packaged)
-    say(f"1/4 probes: a base and {len(sweep.probes.grid.domain_ratio)} ratios -> {folder / 'runs'}")
+    say(f"1/4 probes: a base and {len(planned_probes(sweep))} probes -> {folder / 'runs'}")
     ledger = run_sweep(sweep, folder / "runs", workers=workers)
     failed = ledger[ledger["state"] == "failed"]
     if len(failed):
@@ -119,7 +121,7 @@ def run_quickstart(
     return QuickstartReport(str(folder), made, text)
 
 
-def _page(fitted: Any, made: Plan, log: Any) -> str:
+def _page(fitted: Fit, made: Plan, log: pd.DataFrame) -> str:
     probes = log["run_id"].nunique()
     ratios = ", ".join(f"{ratio:g}" for ratio in sorted(log["domain_ratio"].unique()))
     ran = (

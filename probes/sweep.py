@@ -71,7 +71,7 @@ def run_sweep(
     device = device or default_device()
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
-    if progress:
+    if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
     corpora = prepare_corpora(spec, sweep.corpora)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)

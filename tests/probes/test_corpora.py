@@ -202,7 +202,7 @@ class TestStripping:
 
 class TestEmbedded:
     def test_python_is_valid_and_has_no_docstring(self):
-        for source in python_documents()[::3]:  # a third of the modules, for speed
+        for source in python_documents()[::5]:  # every fifth module, for speed
             assert not list(docstring_statements(ast.parse(source)))
 
     def test_no_english_docstring_stands_in_the_python_corpus(self):

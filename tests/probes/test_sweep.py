@@ -41,6 +41,7 @@ def final_numbers(out):
     }
 
 
+@pytest.mark.slow
 class TestKilled:
     def test_killed_twice_ends_with_the_same_numbers(
         self, corpora_folder, finished_sweep, tmp_path
@@ -50,7 +51,7 @@ class TestKilled:
 
         def start_and_kill(when):
             process = subprocess.Popen(
-                [sys.executable, "-c", START, spec, out, "2"],
+                [sys.executable, "-c", START, spec, out, "1"],
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -150,6 +151,7 @@ class TestTrouble:
         row = ledger.set_index("run_id").loc[failed.name]
         assert (row["state"], row["reason"]) == ("failed", "loss was nan")
 
+    @pytest.mark.slow
     def test_dying_worker_fails_its_run_and_the_next_start_retries_it(
         self, spec, finished_sweep, tmp_path, monkeypatch
     ):
