@@ -10,6 +10,7 @@ import click
 from cmrplan.command_line.parameters import (
     COUNT,
     FRACTION,
+    RISE,
     as_json,
     confidence,
     model_params,
@@ -198,19 +199,13 @@ def _with_bounds(
     return loss, float(low[0]), float(high[0])
 
 
-class _Rise(click.ParamType[str]):
-    """A tolerance: the library parses it, so that both say the same of a bad one."""
-
-    name = "nats|percent"
-
-
 @click.command()
 @click.argument("fit", type=click.Path())
 @model_params
 @click.option("--train-tokens", type=COUNT, help="Budget D in tokens: 10B.")
 @click.option(
     "--max-general-rise",
-    type=_Rise(),
+    type=RISE,
     required=True,
     help="Allowed rise of the general loss over the base: 0.05 (nats per token) or 3%.",
 )
@@ -256,7 +251,7 @@ def plan(fit: str, out: str | None, as_json: bool, **asked: Any) -> None:
 @click.option("--train-tokens", type=COUNT, help="Budget D.  [default: the largest probed]")
 @click.option(
     "--max-general-rise",
-    type=_Rise(),
+    type=RISE,
     help="Mark this tolerance and the ratio it leads to: 0.05 or 3%.",
 )
 @click.option("--base-loss", type=COUNT, help="General loss of the base.  [default: the log's]")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
+from rich.console import Console
 
 from cmrplan.errors import Finding
 
@@ -51,7 +53,14 @@ class Fraction(click.ParamType[float]):
         return number
 
 
+class Rise(click.ParamType[str]):
+    """A tolerance: the library parses it, so that both say the same of a bad one."""
+
+    name = "nats|percent"
+
+
 COUNT = Count()
+RISE = Rise()
 FRACTION = Fraction()
 
 as_json = click.option(
@@ -72,6 +81,14 @@ confidence = click.option(
 def out_option(what: str, *, required: bool = False) -> Callable[[Any], Any]:
     """Return the ``--out`` option of a command that writes one file."""
     return click.option("--out", type=click.Path(), required=required, help=f"Write {what} here.")
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str], None]]:
+    """Show what is being done on standard error while a long command works, on a terminal only."""
+    console = Console(stderr=True)
+    with console.status("") as status:
+        yield lambda line: status.update(line)
 
 
 def print_json(value: Any) -> None:

@@ -20,6 +20,7 @@ from cmrplan.laws.law import Array, Inputs
 from cmrplan.uncertainty import Resamples
 
 FEWEST_RATIOS = 3
+SURFACE_LAWS = ("dcpt", "dcpt_exp")
 
 
 @dataclass(frozen=True)
