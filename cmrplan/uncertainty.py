@@ -4,8 +4,9 @@ Two ways, both seeded and independent of the number of workers:
 
 - ``runs``: draw as many runs as there are, with replacement; a resample is a count per run. For logs of
   many runs.
-- ``wild``: keep every run and multiply all of a run's residuals by one random sign. For logs of few
-  runs, where leaving out a run would leave out the only probe of its ratio.
+- ``wild``: keep every run and multiply all of a run's residuals, corrected for the run's own pull on
+  the fit, by one random sign. For logs of few runs, where leaving out a run would leave out the only probe of
+  its ratio.
 
 The same resample serves the general and the domain loss, so their draws are paired.
 
@@ -25,6 +26,8 @@ import numpy as np
 from cmrplan.laws.law import Array
 
 FEWEST_RUNS_TO_DRAW = 20
+# A direction that a run determines almost alone has no residual left to correct; this bounds the inverse.
+LEAST_FREEDOM = 0.05
 
 Method = Literal["runs", "wild"]
 
@@ -57,15 +60,49 @@ class Resamples:
             return self._by_row(row_runs)
         return np.ones((1, len(row_runs)))
 
-    def shifts(self, row_runs: Sequence[str], residual: Array) -> Array:
-        """Return what each row's fitted value is moved by, ``(B, n)`` or ``(1, n)``."""
+    def shifts(self, row_runs: Sequence[str], residual: Array, noise: Array) -> Array:
+        """Return what each row's fitted value is moved by, ``(B, n)`` or ``(1, n)``.
+
+        ``residual`` gives back the data (for ``runs``); ``noise`` is flipped by run (for ``wild``), see
+        :func:`leave_run_out`.
+        """
         if self.method == "runs":
             return residual[None, :]
-        return self._by_row(row_runs) * residual[None, :]
+        return self._by_row(row_runs) * noise[None, :]
 
     def _by_row(self, row_runs: Sequence[str]) -> Array:
         position = {run: k for k, run in enumerate(self.runs)}
         return self.multiplier[:, [position[run] for run in row_runs]]
+
+
+def leave_run_out(jacobian: Array, row_runs: Sequence[str], residual: Array) -> Array:
+    """Return the residuals each run would have if the law were fitted without it, to first order.
+
+    A fit bends toward every run, so its own residuals are too small, the more so the fewer runs there are. The
+    correction multiplies the residuals of a run by the inverse of one minus its block of the hat
+    matrix (the cluster form of HC3, or CR3).
+
+    Parameters
+    ----------
+    jacobian : array (n, k)
+        Derivative of the fitted values by the parameters.
+    row_runs : sequence of n str
+    residual : array (n,)
+
+    References
+    ----------
+    Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023, section on CV3.
+    """
+    length = np.linalg.norm(jacobian, axis=0)
+    span, _ = np.linalg.qr(jacobian / np.where(length > 0, length, 1.0))
+    runs = np.asarray(row_runs)
+    corrected = residual.copy()
+    for run in np.unique(runs):
+        rows = runs == run
+        block = np.eye(int(rows.sum())) - span[rows] @ span[rows].T
+        share, axes = np.linalg.eigh(block)
+        corrected[rows] = axes @ ((axes.T @ residual[rows]) / np.maximum(share, LEAST_FREEDOM))
+    return corrected
 
 
 def resample_runs(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cmrplan as cp
-from cmrplan.uncertainty import FEWEST_RUNS_TO_DRAW, resample_runs
+from cmrplan.uncertainty import FEWEST_RUNS_TO_DRAW, leave_run_out, resample_runs
 
 MANY = [f"run{k}" for k in range(FEWEST_RUNS_TO_DRAW)]
 
@@ -27,7 +27,8 @@ class TestResamples:
         assert found.method == "wild"
         assert set(np.unique(found.multiplier)) == {-1.0, 1.0}
         assert (found.weights(MANY[:4]) == 1).all()
-        shifts = found.shifts([MANY[0], MANY[0], MANY[1]], np.array([0.1, 0.2, 0.3]))
+        noise = np.array([0.1, 0.2, 0.3])
+        shifts = found.shifts([MANY[0], MANY[0], MANY[1]], 0 * noise, noise)
         assert shifts[:, 1] == pytest.approx(2 * shifts[:, 0])
         # a fair coin over 400 throws: five standard errors are 0.25
         assert abs(found.multiplier.mean()) < 0.25
@@ -41,6 +42,20 @@ class TestResamples:
     def test_seeds_differ(self):
         first, second = (resample_runs(MANY, count=5, seed=s).multiplier for s in (0, 1))
         assert (first != second).any()
+
+
+def test_leave_run_out_is_exact_for_a_linear_fit():
+    """Residuals of a run under a least-squares fit to the other runs, computed by leaving it out."""
+    rng = np.random.default_rng(0)
+    design, target = rng.standard_normal((12, 3)), rng.standard_normal(12)
+    runs = [f"run{k}" for k in range(6) for _ in range(2)]
+    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
+    found = leave_run_out(design, runs, target - design @ solution)
+    for k in range(6):
+        inside = np.array(runs) == f"run{k}"
+        without, *_ = np.linalg.lstsq(design[~inside], target[~inside], rcond=None)
+        expected = target[inside] - design[inside] @ without
+        assert found[inside] == pytest.approx(expected, rel=1e-9)
 
 
 class TestDraws:

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.lawfit import LawFit, fit_law, predict_draws, refit
+from cmrplan.fitting.lawfit import LawFit, fit_law, predict_draws, refit, residual_jacobian
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws.cmr import domain_token_law, general_token_law, peak_tokens, ratio_law
 from cmrplan.laws.law import Array
-from cmrplan.uncertainty import Resamples
+from cmrplan.uncertainty import Resamples, leave_run_out
 
 # One more than the parameters of each token law, so that there is something left to check it with.
 FEWEST_TOKENS = {"domain": 4, "general": 6}
@@ -153,10 +153,11 @@ class Curves:
         """Return the ratio law's optimum for every resample, ``(B, 1)`` and ``(B, 2)``."""
         if self.resamples is None:
             return np.zeros((0, 1)), np.zeros((0, 2))
-        fitted = point.loss * np.exp(-point.fit.residual)
-        targets = fitted * np.exp(self.resamples.shifts(point.runs, point.fit.residual))
-        weights = self.resamples.weights(point.runs)
-        return refit(point.fit, {"domain_ratio": point.domain_ratio}, targets, weights)
+        fit, inputs = point.fit, {"domain_ratio": point.domain_ratio}
+        noise = leave_run_out(residual_jacobian(fit, inputs), point.runs, fit.residual)
+        fitted = point.loss * np.exp(-fit.residual)
+        targets = fitted * np.exp(self.resamples.shifts(point.runs, fit.residual, noise))
+        return refit(fit, inputs, targets, self.resamples.weights(point.runs))
 
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the ratio law at the largest size and budget, and the token law of every run."""

@@ -179,6 +179,23 @@ def fit_law(
     return _describe(problem(knee), optimum, best, scales)
 
 
+def residual_jacobian(fit: LawFit, inputs: Inputs) -> Array:
+    """Return the derivative of the fitted residual scale by the parameters that can move, ``(n, k)``.
+
+    Log losses for a log law, losses otherwise; parameters at a bound are left out. Columns are in no particular
+    scale: what they span is what matters.
+    """
+    law = fit.law
+    scaled = _scaled(inputs, fit.scales)
+    theta, coefficients = to_theta(law, fit.search[None, :]), fit.coefficients[None, :]
+    jacobian = law.jacobian(scaled, theta, coefficients)[0]
+    if law.link == "log":
+        jacobian = jacobian / law.predict(scaled, theta, coefficients)[0][:, None]
+    names = [*(t.coefficient for t in law.terms), *(e.name for e in law.exponents)]
+    free = [k for k, name in enumerate(names) if name not in fit.at_bound]
+    return np.asarray(jacobian[:, free])
+
+
 def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[Array, Array]:
     """Fit the same law to resamples, from the optimum of the first fit.
 

@@ -13,11 +13,17 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.lawfit import LawFit, fit_law, predict_draws, refit
+from cmrplan.fitting.lawfit import (
+    LawFit,
+    fit_law,
+    predict_draws,
+    refit,
+    residual_jacobian,
+)
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Array, Inputs
-from cmrplan.uncertainty import Resamples
+from cmrplan.uncertainty import Resamples, leave_run_out
 
 FEWEST_RATIOS = 3
 SURFACE_LAWS = ("dcpt", "dcpt_exp")
@@ -130,7 +136,8 @@ def fit_surface(
     coefficients = np.zeros((0, len(law.terms)))
     if resamples is not None:
         fitted = loss * np.exp(-fit.residual)
-        targets = fitted * np.exp(resamples.shifts(runs, fit.residual))
+        noise = leave_run_out(residual_jacobian(fit, inputs), runs, fit.residual)
+        targets = fitted * np.exp(resamples.shifts(runs, fit.residual, noise))
         search, coefficients = refit(fit, inputs, targets, resamples.weights(runs))
     return Surface(corpus, fit, search, coefficients, len(rows), len(set(runs)))
 
