@@ -33,7 +33,7 @@ class _Strict(BaseModel):
 
 class _LawFit(_Strict):
     law: str
-    options: dict[str, float]
+    options: dict[str, Any]
     scales: dict[str, float]
     search: list[float]
     coefficients: list[float]

@@ -16,13 +16,13 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fitting.curves import fit_curves
-from cmrplan.fitting.surface import fit_surface
+from cmrplan.fitting.surface import SURFACE_LAWS, fit_surface
 from cmrplan.laws.law import Array
 from cmrplan.records import base_losses, log_fingerprint, training_rows, validate_log
 from cmrplan.uncertainty import Method, Resamples, resample_runs
 
 CORPORA = ("general", "domain")
-LAWS = ("auto", "dcpt", "dcpt_exp", "cmr")
+LAWS = ("auto", *SURFACE_LAWS, "cmr")
 LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
 
 
@@ -76,7 +76,7 @@ class Settings:
     Parameters
     ----------
     law : str
-        One of ``dcpt``, ``dcpt_exp``, ``cmr``.
+        One of :data:`LAWS` but ``auto``.
     bootstrap : int
         Number of resamples of whole runs; 0 for none.
     seed : int
@@ -213,10 +213,10 @@ def fit(
     log : DataFrame
         A probe log, as :func:`cmrplan.read_log` returns it. Rows at 0 tokens give the base losses and are
         not fitted.
-    law : {"auto", "dcpt", "dcpt_exp", "cmr"}
-        ``dcpt``: the D-CPT law, reduced to what the log's levels support. ``dcpt_exp``: the same with
-        ``C exp(-k r)``. ``cmr``: a token law per run and a ratio law across runs, per size. ``auto``: ``dcpt``, or
-        ``cmr`` where the log has too few rows for it.
+    law : str
+        One of :data:`LAWS`. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
+        variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
+        ``auto``: ``dcpt``, or ``cmr`` where the log has too few rows for it.
     bootstrap : int
         Resamples of whole runs; 0 for none.
     seed : int

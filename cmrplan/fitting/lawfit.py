@@ -157,6 +157,11 @@ def fit_law(
             f"{num_rows} rows to fit; add probes or token counts"
         )
     target = np.asarray(target, dtype=float)
+    if law.link == "log" and not np.all(target > 0):
+        raise CmrplanError(
+            f"law {law.name} is fitted to log losses and row {int(np.argmin(target)) + 1} has {target.min():g}; a "
+            "validation loss is above 0"
+        )
     row_weights = np.ones(num_rows) if weights is None else np.asarray(weights, dtype=float)
     scales = _scales(law, inputs)
     scaled = _scaled(inputs, scales)

@@ -26,7 +26,14 @@ from cmrplan.laws.law import Array, Inputs
 from cmrplan.uncertainty import Resamples, leave_run_out
 
 FEWEST_RATIOS = 3
-SURFACE_LAWS = ("dcpt", "dcpt_exp")
+SURFACE_LAWS = (
+    "dcpt",
+    "dcpt_no_mixture",
+    "dcpt_sum",
+    "dcpt_exp",
+    "dcpt_product_exp",
+    "dcpt_sum_exp",
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,8 @@ def fit_surface(
     corpus : str
     resamples : Resamples or None
         None skips the bootstrap.
-    law_name : {"dcpt", "dcpt_exp"}
+    law_name : str
+        One of :data:`SURFACE_LAWS`.
     delta : float, optional
         Knee of the Huber loss on log losses; from the noise by default.
 

@@ -37,6 +37,7 @@ def ratio_law() -> Law:
         formula="L = alpha*R^s + beta",
         latex=r"L(R) = \alpha R^{s} + \beta",
         reference=_REFERENCE,
+        needs="Losses of one corpus at one size and one budget, at 3 or more ratios inside (0, 1).",
         exponents=(Exponent("s", -5.0, 5.0, is_log=False),),
         terms=(Term("alpha", (Power("domain_ratio", "s"),), sign=0), Term("beta", sign=0)),
         scaled=(),
@@ -50,6 +51,7 @@ def domain_token_law() -> Law:
         formula="dL = alpha1*T^s1 + beta1",
         latex=r"\Delta L(T) = \alpha_1 T^{s_1} + \beta_1",
         reference=_REFERENCE,
+        needs="One run's domain losses less the base loss, at 4 or more token counts.",
         exponents=(Exponent("s1", -2.0, 2.0, is_log=False),),
         terms=(Term("alpha1", (Power("train_tokens", "s1"),), sign=0), Term("beta1", sign=0)),
         link="identity",
@@ -57,12 +59,13 @@ def domain_token_law() -> Law:
 
 
 def general_token_law() -> Law:
-    """Return ``dL_gen(T) = alpha2 T^s2 + alpha3 T^s3 + beta2``, s2 < 0 < s3 or both of one sign."""
+    """Return ``dL_gen(T) = alpha2 T^s2 + alpha3 T^s3 + beta2``, a law of differences from the base."""
     return Law(
         name="cmr_general_tokens",
         formula="dL = alpha2*T^s2 + alpha3*T^s3 + beta2",
         latex=r"\Delta L(T) = \alpha_2 T^{s_2} + \alpha_3 T^{s_3} + \beta_2",
         reference=_REFERENCE,
+        needs="One run's general losses less the base loss, at 6 or more token counts.",
         exponents=(
             Exponent("s2", -2.0, 2.0, is_log=False),
             Exponent("s3", -2.0, 2.0, is_log=False),
@@ -83,6 +86,7 @@ def critical_ratio_law() -> Law:
         formula="R = alpha4*T^s4 + beta3",
         latex=r"R_{\mathrm{CMR}}(T) = \alpha_4 T^{s_4} + \beta_3",
         reference=_REFERENCE,
+        needs="Critical ratios of one size at 4 or more budgets, from turning_tokens.",
         exponents=(Exponent("s4", -2.0, 2.0, is_log=False),),
         terms=(Term("alpha4", (Power("train_tokens", "s4"),), sign=0), Term("beta3", sign=0)),
         link="identity",

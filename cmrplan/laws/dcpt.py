@@ -1,27 +1,46 @@
-"""The D-CPT law and the reduced forms that small sweeps can support.
+"""The D-CPT law, its variants, and the reduced forms that small sweeps can support.
 
 ``L(N, D, r) = E + A / N^alpha + B r^eta / D^beta + C / (r + epsilon)^gamma``
 
 ``r`` is the share of the corpus whose loss is predicted: the domain loss uses the domain ratio, the
-general loss one minus it. The two are fitted separately. The offset epsilon is called
+general loss uses one minus it. The two are fitted separately. The offset epsilon is called
 ``ratio_offset`` outside the formula.
 
-A term needs three levels of its variable before its exponent means anything. With two, the exponent
-is held at the value published for it elsewhere; with one, the term goes, since it is a constant there.
+The variants differ in two places. The mixture term, in which the share changes the worth of tokens, is
+
+- ``product``: ``B r^eta / D^beta``, as published;
+- ``none``: ``B / D^beta``;
+- ``sum``: ``B / D^beta + F r^eta`` with F at or above zero, so that the share acts alike at every budget;
+
+and the ratio term is ``C / (r + epsilon)^gamma`` as published, or ``C exp(-k r)``.
+
+Sizes and token counts with few levels reduce the terms as in :mod:`cmrplan.laws.chinchilla`.
 
 References
 ----------
-Que et al., D-CPT Law, NeurIPS 2024, arXiv:2406.01375. Held exponents: Muennighoff et al., NeurIPS
-2023, arXiv:2305.16264, alpha = beta = 0.3526596.
+Que et al., D-CPT Law, NeurIPS 2024, arXiv:2406.01375.
 """
 
 from __future__ import annotations
 
-from cmrplan.laws.law import Exponent, Exponential, Factor, Law, Power, ShiftedPower, Term
+from typing import Literal
 
-HELD_EXPONENT = 0.3526596
+from cmrplan.laws.chinchilla import IRREDUCIBLE, free_or_held, size_pieces, token_pieces
+from cmrplan.laws.law import Exponent, Exponential, Law, Piece, Power, ShiftedPower, Term, assemble
+
 SMALLEST_OFFSET = 1e-4
 LARGEST_OFFSET = 2.0
+
+Mixture = Literal["product", "none", "sum"]
+
+_NAMES: dict[tuple[Mixture, bool], str] = {
+    ("product", True): "dcpt",
+    ("product", False): "dcpt_product_exp",
+    ("none", True): "dcpt_no_mixture",
+    ("none", False): "dcpt_exp",
+    ("sum", True): "dcpt_sum",
+    ("sum", False): "dcpt_sum_exp",
+}
 
 
 def dcpt_law(
@@ -29,6 +48,7 @@ def dcpt_law(
     size_levels: int = 3,
     token_levels: int = 3,
     smallest_share: float = 0.0,
+    mixture: Mixture = "product",
     is_power: bool = True,
 ) -> Law:
     """Return the D-CPT law with the terms that the levels of a log support.
@@ -40,51 +60,17 @@ def dcpt_law(
     smallest_share : float
         The smallest share observed. Without probes at or near zero the offset cannot be told, so it is
         kept above a tenth of that share.
+    mixture : {"product", "none", "sum"}
+        Where the share changes the worth of tokens; see the module.
     is_power : bool
-        The ratio term is ``C / (r + epsilon)^gamma`` as published, or else ``C exp(-k r)``, and
-        the mixture term keeps only its tokens.
+        The ratio term is ``C / (r + epsilon)^gamma`` as published, or else ``C exp(-k r)``.
     """
-    exponents: list[Exponent] = []
-    fixed: list[tuple[str, float]] = []
-    terms = [Term("E")]
-    pieces = ["E"]
-    latex = ["E"]
-    if size_levels >= 2:
-        terms.append(Term("A", (Power("model_params", "alpha", -1),)))
-        pieces.append("A/N^alpha")
-        latex.append(r"\frac{A}{N^{\alpha}}")
-        _free_or_held("alpha", size_levels, exponents, fixed)
-    if token_levels >= 2:
-        mixture: tuple[Factor, ...] = (Power("train_tokens", "beta", -1),)
-        if is_power:
-            mixture = (Power("share", "eta"), *mixture)
-            exponents.append(Exponent("eta", 0.0, 5.0, is_log=False))
-        terms.append(Term("B", mixture))
-        pieces.append("B*r^eta/D^beta" if is_power else "B/D^beta")
-        latex.append(r"\frac{B\,r^{\eta}}{D^{\beta}}" if is_power else r"\frac{B}{D^{\beta}}")
-        _free_or_held("beta", token_levels, exponents, fixed)
-    if is_power:
-        lowest = max(SMALLEST_OFFSET, smallest_share / 10)
-        terms.append(Term("C", (ShiftedPower("share", "ratio_offset", "gamma"),)))
-        exponents += [
-            Exponent("gamma", 0.01, 10.0),
-            Exponent("ratio_offset", lowest, LARGEST_OFFSET),
-        ]
-        pieces.append("C/(r+epsilon)^gamma")
-        latex.append(r"\frac{C}{(r+\epsilon)^{\gamma}}")
-    else:
-        terms.append(Term("C", (Exponential("share", "k"),)))
-        exponents.append(Exponent("k", 0.01, 1000.0))
-        pieces.append("C*exp(-k*r)")
-        latex.append(r"C\,e^{-k r}")
-    return Law(
-        name="dcpt" if is_power else "dcpt_exp",
-        formula="L = " + " + ".join(pieces),
-        latex="L = " + " + ".join(latex),
+    return assemble(
+        dcpt_pieces(size_levels, token_levels, smallest_share, mixture, is_power),
+        name=_NAMES[mixture, is_power],
         reference="Que et al. 2024, arXiv:2406.01375",
-        exponents=tuple(exponents),
-        terms=tuple(terms),
-        fixed=tuple(fixed),
+        needs="Losses of one corpus at 3 or more shares (better 5, one of them at or below 0.01); "
+        "3 or more sizes and token counts for the terms in them.",
         options=(
             ("size_levels", size_levels),
             ("token_levels", token_levels),
@@ -93,10 +79,42 @@ def dcpt_law(
     )
 
 
-def _free_or_held(
-    name: str, levels: int, exponents: list[Exponent], fixed: list[tuple[str, float]]
-) -> None:
-    if levels >= 3:
-        exponents.append(Exponent(name, 0.01, 5.0))
+def dcpt_pieces(
+    size_levels: int, token_levels: int, smallest_share: float, mixture: Mixture, is_power: bool
+) -> list[Piece]:
+    """Return the terms of a D-CPT law; the arguments are those of :func:`dcpt_law`."""
+    if mixture == "product":
+        tokens = _product_pieces(token_levels)
     else:
-        fixed.append((name, HELD_EXPONENT))
+        tokens = token_pieces(token_levels)
+    if mixture == "sum":
+        term = Term("F", (Power("share", "eta"),))
+        # at eta = 0 the term would be a second irreducible loss
+        eta = Exponent("eta", 0.05, 5.0)
+        tokens.append(Piece(term, "F*r^eta", r"F\,r^{\eta}", (eta,)))
+    ratio = _power_piece(smallest_share) if is_power else _exponential_piece()
+    return [IRREDUCIBLE, *size_pieces(size_levels), *tokens, ratio]
+
+
+def _product_pieces(levels: int) -> list[Piece]:
+    if levels < 2:
+        return []
+    beta, fixed = free_or_held("beta", levels)
+    term = Term("B", (Power("share", "eta"), Power("train_tokens", "beta", -1)))
+    exponents = (Exponent("eta", 0.0, 5.0, is_log=False), *beta)
+    return [Piece(term, "B*r^eta/D^beta", r"\frac{B\,r^{\eta}}{D^{\beta}}", exponents, fixed)]
+
+
+def _power_piece(smallest_share: float) -> Piece:
+    lowest = max(SMALLEST_OFFSET, smallest_share / 10)
+    return Piece(
+        Term("C", (ShiftedPower("share", "ratio_offset", "gamma"),)),
+        "C/(r+epsilon)^gamma",
+        r"\frac{C}{(r+\epsilon)^{\gamma}}",
+        (Exponent("gamma", 0.01, 10.0), Exponent("ratio_offset", lowest, LARGEST_OFFSET)),
+    )
+
+
+def _exponential_piece() -> Piece:
+    term = Term("C", (Exponential("share", "k"),))
+    return Piece(term, "C*exp(-k*r)", r"C\,e^{-k r}", (Exponent("k", 0.01, 1000.0),))

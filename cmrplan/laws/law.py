@@ -7,18 +7,19 @@ A law is declared once, as data. Every published law here has the shape ::
 with coefficients ``c`` that enter linearly (with the sign the law gives them) and exponents ``theta``
 that do not. From that declaration follow the value, the analytic Jacobian, the change of units and
 the split that variable projection needs. Adding a law means one declaration from the factors below, or
-one new factor with its derivative.
+one new factor with its derivative: see ``docs/add-a-law.md``.
 
 Shapes: ``S`` parameter sets are evaluated at once on ``n`` rows; a law has ``q`` exponents and ``p``
-coefficients. Inputs are arrays of shape ``(n,)`` by name: ``model_params``, ``train_tokens`` and
-``share``, the share of training tokens from the corpus whose loss is predicted.
+coefficients. Inputs are arrays of shape ``(n,)`` by name: ``model_params``, ``train_tokens``,
+``share`` (the share of training tokens from the corpus whose loss is predicted), and what else a law
+declares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +32,15 @@ class Factor(Protocol):
     """One factor of a term: a function of the inputs and of some exponents."""
 
     @property
-    def variable(self) -> str:
-        """Name of the input this factor reads."""
+    def variables(self) -> tuple[str, ...]:
+        """Names of the inputs this factor reads."""
 
     @property
     def exponents(self) -> tuple[str, ...]:
         """Names of the exponents this factor depends on."""
 
     def __call__(self, inputs: Inputs, theta: Mapping[str, Array]) -> tuple[Array, list[Array]]:
-        """Return the value ``(S, n)`` and its derivative by each exponent, each ``(S, n)``.
+        """Return the value and its derivative by each exponent, each of a shape that broadcasts to ``(S, n)``.
 
         ``theta`` holds columns of shape ``(S, 1)``.
         """
@@ -57,6 +58,11 @@ class Power:
     variable: str
     exponent: str
     sign: Literal[1, -1] = 1
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The one input."""
+        return (self.variable,)
 
     @property
     def exponents(self) -> tuple[str, ...]:
@@ -79,6 +85,11 @@ class ShiftedPower:
     exponent: str
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """The one input."""
+        return (self.variable,)
+
+    @property
     def exponents(self) -> tuple[str, ...]:
         """The offset and the exponent."""
         return (self.offset, self.exponent)
@@ -93,10 +104,16 @@ class ShiftedPower:
 
 @dataclass(frozen=True)
 class Exponential:
-    """``exp(-rate * x)``."""
+    """``exp(sign * rate * x)``."""
 
     variable: str
     rate: str
+    sign: Literal[1, -1] = -1
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The one input."""
+        return (self.variable,)
 
     @property
     def exponents(self) -> tuple[str, ...]:
@@ -106,8 +123,57 @@ class Exponential:
     def __call__(self, inputs: Inputs, theta: Mapping[str, Array]) -> tuple[Array, list[Array]]:
         """Return the value and its derivative by the rate."""
         x = inputs[self.variable]
-        value = np.exp(-theta[self.rate] * x)
-        return value, [-x * value]
+        value = np.exp(self.sign * theta[self.rate] * x)
+        return value, [self.sign * x * value]
+
+
+@dataclass(frozen=True)
+class OnePlusPower:
+    """``(1 + rate * x) ** (-exponent)``: 1 at ``x = 0``, then a decay."""
+
+    variable: str
+    rate: str
+    exponent: str
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The one input."""
+        return (self.variable,)
+
+    @property
+    def exponents(self) -> tuple[str, ...]:
+        """The rate and the exponent."""
+        return (self.rate, self.exponent)
+
+    def __call__(self, inputs: Inputs, theta: Mapping[str, Array]) -> tuple[Array, list[Array]]:
+        """Return the value and its derivatives by the rate and the exponent."""
+        x = inputs[self.variable]
+        rate, power = theta[self.rate], theta[self.exponent]
+        grown = 1 + rate * x
+        value = grown**-power
+        return value, [-power * x * value / grown, -np.log(grown) * value]
+
+
+@dataclass(frozen=True)
+class OneMinus:
+    """``1 - factor``."""
+
+    factor: Factor
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Those of the factor."""
+        return self.factor.variables
+
+    @property
+    def exponents(self) -> tuple[str, ...]:
+        """Those of the factor."""
+        return self.factor.exponents
+
+    def __call__(self, inputs: Inputs, theta: Mapping[str, Array]) -> tuple[Array, list[Array]]:
+        """Return the complement and its derivatives."""
+        value, slopes = self.factor(inputs, theta)
+        return 1 - value, [-slope for slope in slopes]
 
 
 @dataclass(frozen=True)
@@ -166,6 +232,8 @@ class Law:
         The same for the report.
     reference : str
         Where it comes from.
+    needs : str
+        What data it needs, in one sentence.
     exponents : tuple of Exponent
         The ``q`` nonlinear parameters.
     terms : tuple of Term
@@ -174,7 +242,8 @@ class Law:
         Residuals are differences of log losses, or of losses (for laws of differences, which may
         be negative).
     scaled : tuple of str
-        Inputs that are divided by their geometric mean inside a fit.
+        Inputs that are divided by their geometric mean inside a fit; only factors of type
+        :class:`Power` may read them.
     fixed : tuple of (str, float)
         Exponents that the data cannot tell and that are held, with their values.
     options : tuple of (str, value)
@@ -185,17 +254,20 @@ class Law:
     formula: str
     latex: str
     reference: str
+    needs: str
     exponents: tuple[Exponent, ...]
     terms: tuple[Term, ...]
     link: Literal["log", "identity"] = "log"
     scaled: tuple[str, ...] = ("model_params", "train_tokens")
     fixed: tuple[tuple[str, float], ...] = ()
-    options: tuple[tuple[str, float], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs that the law reads."""
-        names = [factor.variable for term in self.terms for factor in term.factors]
+        names = [
+            name for term in self.terms for factor in term.factors for name in factor.variables
+        ]
         return tuple(dict.fromkeys(names))
 
     @property
@@ -263,6 +335,42 @@ class Law:
         design, derivatives = self.design(inputs, theta)
         slopes = exponent_slopes(derivatives, coefficients, design.shape[1], theta.shape[1])
         return np.concatenate([design, slopes], axis=2)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One term of a sum with all that it brings to a law.
+
+    Parameters
+    ----------
+    term : Term
+    formula, latex : str
+        The term in the symbols of its paper.
+    exponents : tuple of Exponent
+        Those that the fit searches.
+    fixed : tuple of (str, float)
+        Those that are held.
+    """
+
+    term: Term
+    formula: str
+    latex: str
+    exponents: tuple[Exponent, ...] = ()
+    fixed: tuple[tuple[str, float], ...] = ()
+
+
+def assemble(pieces: Sequence[Piece], **fields: Any) -> Law:
+    """Return the law of a loss that is the sum of ``pieces``; ``fields`` are the law's other fields."""
+    formula = " + ".join(piece.formula for piece in pieces)
+    latex = " + ".join(piece.latex for piece in pieces)
+    return Law(
+        formula="L = " + formula.replace("+ -", "- "),
+        latex="L = " + latex.replace("+ -", "- "),
+        terms=tuple(piece.term for piece in pieces),
+        exponents=tuple(exponent for piece in pieces for exponent in piece.exponents),
+        fixed=tuple(held for piece in pieces for held in piece.fixed),
+        **fields,
+    )
 
 
 def exponent_slopes(

@@ -1,0 +1,77 @@
+"""Early evaluations that lie outside the laws: found by what they do to the prediction of late ones.
+
+Warm-up and the stability gap bend the first part of a continual run, and no law here has a term for
+them. For each candidate cut, the law is fitted to the rows from the cut on, without the largest budgets, and
+predicts those. A cut is taken only where it lowers that error clearly; the smallest such cut wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.fitting.lawfit import predict_draws, refit
+from cmrplan.fitting.surface import Surface, row_inputs
+
+LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
+FEWEST_LEVELS = 3  # token counts that must stay between the cut and the largest budgets
+CLEARLY = 0.8  # a cut has to bring the error below this share of what it is without one
+NEAR_BEST = 1.1  # the smallest cut within this factor of the best one is taken
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Where the law begins to hold.
+
+    Parameters
+    ----------
+    cuts : array (K,)
+        Candidate smallest token counts; the first keeps every row.
+    error : array (K,)
+        Mean absolute error at the largest budgets, nats per token, fitted from each cut on.
+    chosen : float
+        The cut taken; 0 where none helps clearly.
+    """
+
+    cuts: np.ndarray
+    error: np.ndarray
+    chosen: float
+
+
+def find_settling(surfaces: dict[str, Surface], rows: dict[str, pd.DataFrame]) -> Settling:
+    """Return from which token count on the law predicts the largest budgets well.
+
+    Parameters
+    ----------
+    surfaces : dict of str to Surface
+        Fitted to all rows, by corpus.
+    rows : dict of str to DataFrame
+        Those rows.
+    """
+    tokens = np.unique(
+        np.concatenate([frame["train_tokens"].to_numpy(dtype=float) for frame in rows.values()])
+    )
+    early = tokens[tokens <= tokens[-1] / LATE_SHARE]
+    cuts = early[: max(len(early) - FEWEST_LEVELS + 1, 0)]
+    if len(cuts) < 2:
+        return Settling(np.zeros(1), np.full(1, np.nan), 0.0)
+    error = np.mean([_late_error(surfaces[c], rows[c], cuts) for c in surfaces], axis=0)
+    best = int(np.argmin(error))
+    if error[best] > CLEARLY * error[0]:
+        return Settling(cuts, error, 0.0)
+    first = int(np.flatnonzero(error <= NEAR_BEST * error[best])[0])
+    return Settling(cuts, error, float(cuts[first]))
+
+
+def _late_error(surface: Surface, rows: pd.DataFrame, cuts: np.ndarray) -> np.ndarray:
+    """Return the error at the largest budgets of fits from each cut on, ``(K,)``."""
+    inputs = row_inputs(surface.corpus, rows)
+    loss = rows["loss"].to_numpy(dtype=float)
+    tokens = inputs["train_tokens"]
+    late = tokens > tokens.max() / LATE_SHARE
+    weights = np.stack([(tokens >= cut) & ~late for cut in cuts]).astype(float)
+    search, coefficients = refit(surface.fit, inputs, loss[None, :], weights)
+    predicted = predict_draws(surface.fit.law, surface.fit.scales, inputs, search, coefficients)
+    return np.asarray(np.mean(np.abs(predicted[:, late] - loss[late]), axis=1))
