@@ -2,9 +2,10 @@
 
     python benchmarks/optimum.py data/probes/log.csv ../logs/other.csv --starts 2000
 
-For each log, corpus and law, on all rows and on the training part of each split (largest budgets hidden, one ratio
-hidden, largest model hidden), with the knee that our fit takes from the noise. Prints a Markdown table; ``excess`` is how
-far our objective lies above the best that L-BFGS-B found, negative where ours is lower.
+For each log, corpus and law, on all rows and on the training part of each split (largest budgets
+hidden, one ratio hidden, largest model hidden), with the knee that our fit takes from the noise. Prints a
+Markdown table; ``excess`` is how far our objective lies above the best that L-BFGS-B found, negative where ours
+is lower.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def main() -> None:
                 for split, part in splits(rows):
                     tasks.append((path, corpus, law_name, split, part, asked.starts))
     print(f"{asked.starts} L-BFGS-B starts each; seconds on one core\n")
-    print("| log | loss | law | rows | ours | best of L-BFGS-B | excess | starts that got there | ours s | theirs s | status |")
+    names = "log|loss|law|rows|ours|best of L-BFGS-B|excess|starts that got there|ours s|theirs s|status"
+    print("| " + names.replace("|", " | ") + " |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     with ProcessPoolExecutor(asked.workers) as pool:
         for line in pool.map(measure, tasks):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,13 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fitting.curves import fit_curves
-from cmrplan.fitting.surface import SURFACE_LAWS, fit_surface
+from cmrplan.fitting.surface import SURFACE_LAWS, Surface, fit_surface, row_inputs
 from cmrplan.laws.law import Array
 from cmrplan.records import base_losses, log_fingerprint, training_rows, validate_log
 from cmrplan.uncertainty import Method, Resamples, resample_runs
+
+if TYPE_CHECKING:
+    from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
 CORPORA = ("general", "domain")
 LAWS = ("auto", *SURFACE_LAWS, "cmr")
@@ -168,6 +171,28 @@ class Fit:
                 "and fit again"
             )
         return self.models[corpus]
+
+    def to_lmfit(self, corpus: str) -> ModelResult:
+        """Return the fit of a corpus as an lmfit result at the same optimum.
+
+        See :func:`cmrplan.fitting.lmfit_bridge.to_lmfit`. Its errors count rows as independent.
+
+        Raises
+        ------
+        CmrplanError
+            If the corpus was not fitted, or by the CMR laws, which are one law per run and budget.
+        """
+        from cmrplan.fitting.lmfit_bridge import to_lmfit  # takes a second to import
+
+        model = self._model(corpus)
+        if not isinstance(model, Surface):
+            raise CmrplanError(
+                f"the {corpus} loss was fitted by the CMR laws, one per run and budget, so there is no single "
+                "lmfit result; fit with law = 'dcpt', or pass one ratio_fit to "
+                "cmrplan.fitting.lmfit_bridge.to_lmfit"
+            )
+        rows = self.rows(corpus)
+        return to_lmfit(model.fit, row_inputs(corpus, rows), rows["loss"].to_numpy(dtype=float))
 
     def rows(self, corpus: str) -> pd.DataFrame:
         """Return the rows of a corpus that were fitted."""

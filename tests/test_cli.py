@@ -86,6 +86,18 @@ class TestContract:
             assert "Usage: cmrplan" in answer.out
 
 
+def test_to_lmfit_is_at_the_same_optimum(log):
+    fit = cp.fit(log, "dcpt_exp", bootstrap=0)
+    result = fit.to_lmfit("general")
+    figures = fit.summary()["general"]
+    assert result.chisqr == pytest.approx(2 * figures["objective"], rel=1e-9)
+    for name, value in figures["params"].items():
+        assert result.params[name].value == pytest.approx(value, rel=1e-9)
+    assert "[[Variables]]" in result.fit_report()
+    with pytest.raises(cp.CmrplanError, match="CMR laws"):
+        cp.fit(log, "cmr", bootstrap=0).to_lmfit("general")
+
+
 class TestFitFile:
     def test_reads_back_to_the_last_digit(self, log, tmp_path):
         for law in ("dcpt", "dcpt_exp", "cmr"):

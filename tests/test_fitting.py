@@ -83,7 +83,8 @@ class TestRecovery:
         order = np.random.default_rng(1).permutation(len(loss))
         first = fit_law(dcpt_law(), inputs, loss)
         second = fit_law(dcpt_law(), {k: v[order] for k, v in inputs.items()}, loss[order])
-        assert first.objective == pytest.approx(second.objective, rel=1e-9)
+        # the knee follows residuals that the search knows to about 1e-8
+        assert first.objective == pytest.approx(second.objective, rel=1e-7)
 
     @pytest.mark.parametrize("slope", [0.7, -0.7])
     def test_ratio_law_finds_either_sign(self, slope):

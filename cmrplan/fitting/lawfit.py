@@ -174,7 +174,7 @@ def fit_law(
     if delta is None:
         for _ in range(2):
             knee = knee_from_noise(problem(knee), optimum)
-            optimum = minimize(problem(knee), _distinct(optimum))
+            optimum = minimize(problem(knee), _distinct(optimum), is_race=True)
     best = optimum.best()
     if not np.isfinite(optimum.objective[best]):
         raise CmrplanError(

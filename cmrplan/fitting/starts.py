@@ -38,4 +38,4 @@ def minimize_from_many(problem: Problem, extra: Array | None = None) -> Optimum:
     kept = starts[order[:NUM_STARTS]]
     if extra is not None:
         kept = np.concatenate([extra, kept])
-    return minimize(problem, kept)
+    return minimize(problem, kept, is_race=True)

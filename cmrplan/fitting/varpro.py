@@ -29,8 +29,13 @@ from cmrplan.laws.law import Array, Inputs, Law, exponent_slopes
 
 MAX_STEP = 2.0  # largest change of a search coordinate in one step, in log units or exponent units
 SMALLEST_MIX = 1e-3
-GRADIENT_TOLERANCE = 1e-7  # cosine between the residual and each Jacobian column
+# Cosine between the residual and each Jacobian column. The gain of a step is of the order of the cosine squared, so
+# a descent that compares objectives in float64 sees no further than the square root of its precision.
+GRADIENT_TOLERANCE = float(np.sqrt(np.finfo(float).eps))
 ACCEPTED_GRADIENT = 1e-5  # what still counts as an optimum when rounding stops the descent
+NO_GAIN = 1e-11  # relative gain of a step that does not count as progress
+IDLE_STEPS = 12  # steps without progress after which a descent ends
+RACE_PATIENCE = 60  # steps before a slow start is given up for one that has arrived lower
 EXACT_RESIDUAL = 1e-14  # root mean square residual at which a fit is exact in float64
 
 
@@ -181,7 +186,9 @@ def _linearize(problem: Problem, predicted: Array, mix: Array) -> tuple[Array, A
     return pull, curvature, inverse
 
 
-def minimize(problem: Problem, search: Array, *, max_iterations: int = 300) -> Optimum:
+def minimize(
+    problem: Problem, search: Array, *, max_iterations: int = 300, is_race: bool = False
+) -> Optimum:
     """Descend from each start to a first-order optimum.
 
     Parameters
@@ -191,6 +198,9 @@ def minimize(problem: Problem, search: Array, *, max_iterations: int = 300) -> O
         Starts in search coordinates, inside the box.
     max_iterations : int
         Steps tried at most.
+    is_race : bool
+        The starts are for one and the same problem: those still on their way after 60 steps are given up
+        where another has arrived lower.
     """
     law = problem.law
     lower, upper = box(law)
@@ -202,6 +212,7 @@ def minimize(problem: Problem, search: Array, *, max_iterations: int = 300) -> O
     damping = np.full(num_problems, 1e-2)
     gradient = np.full(num_problems, np.inf)
     idle = np.zeros(num_problems, dtype=int)
+    arrived = np.zeros(num_problems, dtype=bool)
     active = np.flatnonzero(np.isfinite(objective))
     iteration = 0
     while len(active) and iteration < max_iterations:
@@ -228,11 +239,14 @@ def minimize(problem: Problem, search: Array, *, max_iterations: int = 300) -> O
         np.clip(damping, 1e-12, 1e12, out=damping)
         mix[active] = np.where(better, mix[active] / 3, mix[active] * 10)
         np.clip(mix, SMALLEST_MIX, 1.0, out=mix)
-        idle[active] = np.where(gain > 1e-13 * old, 0, idle[active] + 1)
+        idle[active] = np.where(gain > NO_GAIN * old, 0, idle[active] + 1)
         total = np.sum(np.broadcast_to(part.weights, (len(active), part.weights.shape[1])), axis=1)
         is_exact = objective[active] <= 0.5 * EXACT_RESIDUAL**2 * total
-        done = (gradient[active] <= GRADIENT_TOLERANCE) | is_exact | (idle[active] >= 15)
+        done = (gradient[active] <= GRADIENT_TOLERANCE) | is_exact | (idle[active] >= IDLE_STEPS)
         gradient[active[is_exact]] = 0.0
+        arrived[active[done]] = gradient[active[done]] <= ACCEPTED_GRADIENT
+        if is_race and iteration >= RACE_PATIENCE and arrived.any():
+            done |= objective[active] >= objective[arrived].min()
         active = active[~done]
     return Optimum(
         search=search,
@@ -272,6 +286,11 @@ def _step(
     free = _is_free(law, search, coefficients, uphill)
     jacobian *= free[:, None, :]
     length = np.sqrt(np.einsum("snk,snk->sk", jacobian, jacobian))
+    # an exponent that moves the prediction by less than its rounding is left alone: its step would be
+    # without bound, and shortening that would stop all the others
+    size = np.sqrt(np.einsum("sn,sn->s", root * inverse * predicted, root * inverse * predicted))
+    is_felt = length[:, num_columns:] > np.finfo(float).eps * size[:, None]
+    length[:, num_columns:] = np.where(is_felt, length[:, num_columns:], 0.0)
     unit = np.where(length > 0, 1.0 / np.where(length > 0, length, 1.0), 0.0)
     gradient = _cosine(right, jacobian, unit)
     stacked = np.concatenate([jacobian * unit[:, None, :], right[:, :, None]], axis=2)

@@ -1,0 +1,137 @@
+"""Comparison and backtest: what is hidden, what simple answers say, who wins on a log of known law."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import simulated_log
+
+from cmrplan.backtest import backtest, windows
+from cmrplan.baselines import carry_forward, gradient_boosting, interpolation, linear
+from cmrplan.compare import compare
+from cmrplan.errors import CmrplanError
+from cmrplan.fits import fitted_rows
+from cmrplan.fitting.surface import fit_surface
+from cmrplan.holdout import holdouts
+from cmrplan.selection import choose, held_out_score
+
+
+def table(ratios=(0, 0.5, 1), tokens=(1e6, 2e6, 4e6), sizes=(1e6,), loss=lambda n, d, r: 2 + r):
+    return pd.DataFrame(
+        [
+            {
+                "run_id": f"{n:g}-{r:g}",
+                "model_params": n,
+                "train_tokens": d,
+                "domain_ratio": r,
+                "loss": loss(n, d, r),
+            }
+            for n in sizes
+            for r in ratios
+            for d in tokens
+        ]
+    )
+
+
+class TestHoldouts:
+    def test_inner_ratios_late_budgets_and_the_largest_model(self):
+        rows = table((0, 0.3, 0.6, 1), (1e5, 2e5, 4e5, 8e5, 1e6), (1e6, 2e6, 4e6))
+        found = {(h.kind, h.name): h.hidden for h in holdouts(rows)}
+        assert set(found) == {
+            ("ratio", "0.3"), ("ratio", "0.6"), ("tokens", "> 5e+05"), ("size", "4e+06"),
+        }  # fmt: skip
+        assert (rows.loc[found["tokens", "> 5e+05"], "train_tokens"] >= 8e5).all()
+        assert found["tokens", "> 5e+05"].sum() == 3 * 4 * 2
+        assert found["size", "4e+06"].sum() == 4 * 5
+
+    def test_nothing_is_hidden_where_too_little_would_stay(self):
+        assert holdouts(table((0, 0.5, 1), (1e6,))) == []
+
+
+class TestBaselines:
+    """Answers by hand."""
+
+    def test_carry_forward_takes_the_last_loss_and_lines_between_ratios(self):
+        seen = table(loss=lambda n, d, r: 2 + r - d / 1e7)
+        wanted = table((0, 0.25), (8e6,))
+        # at 4e6 tokens: 1.6 at ratio 0, 2.1 at 0.5, so 1.85 at 0.25
+        assert carry_forward(seen, wanted) == pytest.approx([1.6, 1.85])
+
+    def test_interpolation_goes_on_along_the_last_line(self):
+        seen = table(loss=lambda n, d, r: 3 + r - 0.1 * np.log2(d / 1e6))
+        wanted = table((0.5,), (1.4142135623730951e6, 8e6))
+        assert interpolation(seen, wanted) == pytest.approx([3.45, 3.2])
+
+    def test_linear_recovers_a_log_linear_loss(self):
+        def loss(n, d, r):
+            return np.exp(1 - 0.05 * np.log(d) - 0.02 * np.log(n) + 0.3 * r)
+
+        seen = table(sizes=(1e6, 3e6), loss=loss)
+        wanted = table((0.7,), (8e6,), (2e6,), loss=loss)
+        assert linear(seen, wanted) == pytest.approx(wanted["loss"].to_numpy())
+
+    def test_gradient_boosting_answers_inside_the_seen_losses(self):
+        seen = table(np.linspace(0, 1, 9))
+        found = gradient_boosting(seen, table((0.2, 0.9)))
+        assert found.min() >= seen["loss"].min()
+        assert found.max() <= seen["loss"].max()
+
+
+@pytest.fixture(scope="module")
+def known():
+    return simulated_log(sizes=(3e5,), noise=0.001)
+
+
+@pytest.mark.slow
+class TestOnAKnownLaw:
+    """A log made from D-CPT laws: the law should win, and its plans should be right."""
+
+    def test_a_law_of_the_right_form_beats_the_simple_answers(self, known):
+        found = compare(known)
+        for corpus in ("general", "domain"):
+            ranking = found.ranking[found.ranking["corpus"] == corpus]
+            assert ranking["is_law"].iloc[0]
+            assert ranking["mae"].is_monotonic_increasing
+            best_simple = ranking.loc[~ranking["is_law"], "mae"].min()
+            dcpt = ranking.loc[ranking["predictor"] == "dcpt", "mae"].iloc[0]
+            # the noise of a run is 0.001 and that of an evaluation a third of it
+            assert dcpt < 0.003
+            assert dcpt < 0.5 * best_simple
+
+    def test_backtest_finds_the_ratio_from_part_of_the_budgets(self, known):
+        # 6 % of the base loss lies inside the range of general losses at the end
+        found = backtest(known, max_general_rise=0.0, base_loss=1.75)
+        last = found[(found["kind"] == "tokens") & (found["predictor"] == "dcpt")].iloc[-1]
+        assert 0.05 < last["best_domain_ratio"] < 0.95
+        assert abs(last["ratio_error"]) < 0.05
+        assert last["general_mae"] < 0.003
+
+
+class TestSelection:
+    def test_a_score_per_kind_of_holdout(self):
+        log = simulated_log(sizes=(3e5,), noise=0.001)
+        rows = fitted_rows(log, "general", 0.0)
+        scores = [
+            held_out_score(fit_surface(rows, "general", None, law_name=name), rows)
+            for name in ("dcpt", "dcpt_exp")
+        ]
+        assert set(scores[0].by_kind) == {"ratio", "tokens"}
+        assert choose(scores) == min(scores, key=lambda s: s.error).law
+
+
+class TestWords:
+    def test_nothing_to_hide_is_said(self):
+        log = simulated_log(sizes=(3e5,), ratios=(0, 0.5, 1), seeds=(0,))
+        log = log[log["train_tokens"].isin([0, log["train_tokens"].max()])]
+        with pytest.raises(CmrplanError, match="four ratios"):
+            compare(log)
+
+    def test_windows_grow(self):
+        rows = table(tokens=(1e6, 2e6, 4e6, 8e6, 1.6e7), sizes=(1e6, 2e6))
+        assert [(w.kind, w.name) for w in windows(rows)] == [
+            ("tokens", "D <= 4e+06"), ("tokens", "D <= 8e+06"), ("size", "N <= 1e+06"),
+        ]  # fmt: skip
+
+    def test_commands(self, call, log_file):
+        answer = call("backtest", log_file, "--max-general-rise", "abc")
+        assert answer.code == 2
+        assert "max_general_rise" in answer.err
