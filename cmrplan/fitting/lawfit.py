@@ -14,7 +14,7 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError
 from cmrplan.fitting.starts import minimize_from_many
-from cmrplan.fitting.varpro import Optimum, Problem, box, minimize, to_theta
+from cmrplan.fitting.varpro import Optimum, Problem, Stopping, box, minimize, to_theta
 from cmrplan.laws.law import Array, Inputs, Law
 
 KNEE_PER_SIGMA = 1.345
@@ -24,7 +24,8 @@ SMALLEST_DELTA = 1e-6  # nats; below it a log is free of noise and every row cou
 # A parameter is not identified when its relative standard error exceeds this.
 UNIDENTIFIED = 0.5
 NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noise-free data
-RESAMPLE_ITERATIONS = 60
+# A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
+ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
 
 
 class Status(StrEnum):
@@ -220,7 +221,7 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
     count = max(len(targets), len(weights))
     problem = Problem(fit.law, _scaled(inputs, fit.scales), targets, weights, fit.delta)
     start = np.repeat(fit.search[None, :], count, axis=0)
-    optimum = minimize(problem, start, max_iterations=RESAMPLE_ITERATIONS)
+    optimum = minimize(problem, start, stopping=ROUGH)
     return optimum.search, optimum.coefficients
 
 

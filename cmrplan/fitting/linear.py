@@ -11,13 +11,15 @@ from cmrplan.laws.law import Array
 
 # Relative to columns of unit length: far above rounding (1e-16), far below any useful direction.
 RIDGE = 1e-11
+PULL = 1e-12  # relative pull of a held column that is rounding
 
 
 def signed_least_squares(design: Array, target: Array, signs: Sequence[int]) -> Array:
     """Minimize ``|design c - target|`` over coefficients ``c`` of the given signs.
 
-    The problems are tiny (at most about five columns), so a solution that breaks a sign is replaced by
-    the best over all choices of columns held at zero: exact, and without iterations.
+    A solution that breaks a sign is mended by holding the columns that turn negative. Where a held
+    column would rather move, all choices of held columns are tried: the problems are tiny, at most about five
+    columns, and the answer is exact.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def signed_least_squares(design: Array, target: Array, signs: Sequence[int]) -> 
     solution = _ridge_solve(left, right)
     broken = np.flatnonzero((solution[:, bounded] < 0).any(axis=1))
     if len(broken):
-        solution[broken] = _best_subset(left[broken], right[broken], bounded)
+        solution[broken] = _active_set(left[broken], right[broken], solution[broken], bounded)
     return solution * unit
 
 
@@ -61,6 +63,28 @@ def _ridge_solve(left: Array, right: Array) -> Array:
     q, r = np.linalg.qr(np.concatenate([left, ridge], axis=1))
     rhs = np.einsum("snk,sn->sk", q, np.concatenate([right, zeros], axis=1))
     return np.asarray(np.linalg.solve(r, rhs[:, :, None])[:, :, 0])
+
+
+def _active_set(left: Array, right: Array, solution: Array, bounded: list[int]) -> Array:
+    """Hold what turns negative until nothing does; where that is not the optimum, try all subsets."""
+    free = np.ones_like(solution)
+    for _ in bounded:
+        negative = np.zeros(solution.shape, dtype=bool)
+        negative[:, bounded] = solution[:, bounded] < 0
+        if not negative.any():
+            break
+        free[negative] = 0.0
+        solution = _ridge_solve(left * free[:, None, :], right) * free
+    solution = np.maximum(solution, np.where(free > 0, -np.inf, 0.0))
+    miss = right - np.einsum("snp,sp->sn", left, solution)
+    pull = np.einsum("snp,sn->sp", left, miss)  # columns have unit length
+    scale = np.linalg.norm(right, axis=1)[:, None]
+    wants_in = (free == 0) & (pull > PULL * scale)
+    is_negative = (solution[:, bounded] < 0).any(axis=1)
+    doubtful = np.flatnonzero(wants_in.any(axis=1) | is_negative)
+    if len(doubtful):
+        solution[doubtful] = _best_subset(left[doubtful], right[doubtful], bounded)
+    return solution
 
 
 def _best_subset(left: Array, right: Array, bounded: list[int]) -> Array:

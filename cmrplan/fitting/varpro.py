@@ -29,14 +29,33 @@ from cmrplan.laws.law import Array, Inputs, Law, exponent_slopes
 
 MAX_STEP = 2.0  # largest change of a search coordinate in one step, in log units or exponent units
 SMALLEST_MIX = 1e-3
-# Cosine between the residual and each Jacobian column. The gain of a step is of the order of the cosine squared, so
-# a descent that compares objectives in float64 sees no further than the square root of its precision.
-GRADIENT_TOLERANCE = float(np.sqrt(np.finfo(float).eps))
 ACCEPTED_GRADIENT = 1e-5  # what still counts as an optimum when rounding stops the descent
-NO_GAIN = 1e-11  # relative gain of a step that does not count as progress
-IDLE_STEPS = 12  # steps without progress after which a descent ends
 RACE_PATIENCE = 60  # steps before a slow start is given up for one that has arrived lower
 EXACT_RESIDUAL = 1e-14  # root mean square residual at which a fit is exact in float64
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a descent ends.
+
+    Parameters
+    ----------
+    gradient : float
+        Cosine between the residual and each free Jacobian column. The gain of a step is of the order of its
+        square, so a descent that compares objectives in float64 sees no further than the default, the square root
+        of its precision.
+    no_gain : float
+        Relative gain of a step that does not count as progress.
+    idle_steps : int
+        Steps without progress after which to end.
+    max_iterations : int
+        Steps tried at most.
+    """
+
+    gradient: float = float(np.sqrt(np.finfo(float).eps))
+    no_gain: float = 1e-11
+    idle_steps: int = 12
+    max_iterations: int = 300
 
 
 @dataclass(frozen=True)
@@ -187,7 +206,7 @@ def _linearize(problem: Problem, predicted: Array, mix: Array) -> tuple[Array, A
 
 
 def minimize(
-    problem: Problem, search: Array, *, max_iterations: int = 300, is_race: bool = False
+    problem: Problem, search: Array, *, stopping: Stopping | None = None, is_race: bool = False
 ) -> Optimum:
     """Descend from each start to a first-order optimum.
 
@@ -196,12 +215,13 @@ def minimize(
     problem : Problem
     search : array (S, q)
         Starts in search coordinates, inside the box.
-    max_iterations : int
-        Steps tried at most.
+    stopping : Stopping, optional
+        When a descent ends; by default when float64 shows no more progress.
     is_race : bool
         The starts are for one and the same problem: those still on their way after 60 steps are given up
         where another has arrived lower.
     """
+    stopping = stopping or Stopping()
     law = problem.law
     lower, upper = box(law)
     num_problems = len(search)
@@ -215,7 +235,7 @@ def minimize(
     arrived = np.zeros(num_problems, dtype=bool)
     active = np.flatnonzero(np.isfinite(objective))
     iteration = 0
-    while len(active) and iteration < max_iterations:
+    while len(active) and iteration < stopping.max_iterations:
         iteration += 1
         part = problem.select(active)
         step = _step(part, search[active], coefficients[active], damping[active], mix[active])
@@ -239,10 +259,11 @@ def minimize(
         np.clip(damping, 1e-12, 1e12, out=damping)
         mix[active] = np.where(better, mix[active] / 3, mix[active] * 10)
         np.clip(mix, SMALLEST_MIX, 1.0, out=mix)
-        idle[active] = np.where(gain > NO_GAIN * old, 0, idle[active] + 1)
+        idle[active] = np.where(gain > stopping.no_gain * old, 0, idle[active] + 1)
         total = np.sum(np.broadcast_to(part.weights, (len(active), part.weights.shape[1])), axis=1)
         is_exact = objective[active] <= 0.5 * EXACT_RESIDUAL**2 * total
-        done = (gradient[active] <= GRADIENT_TOLERANCE) | is_exact | (idle[active] >= IDLE_STEPS)
+        done = (gradient[active] <= stopping.gradient) | (idle[active] >= stopping.idle_steps)
+        done |= is_exact
         gradient[active[is_exact]] = 0.0
         arrived[active[done]] = gradient[active[done]] <= ACCEPTED_GRADIENT
         if is_race and iteration >= RACE_PATIENCE and arrived.any():
