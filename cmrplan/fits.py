@@ -7,7 +7,7 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -16,15 +16,23 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fitting.curves import fit_curves
-from cmrplan.fitting.surface import SURFACE_LAWS, Surface, fit_surface, row_inputs
+from cmrplan.fitting.surface import (
+    SURFACE_LAWS,
+    Surface,
+    fit_surface,
+    resampled,
+    row_inputs,
+)
 from cmrplan.laws.law import Array
 from cmrplan.records import base_losses, log_fingerprint, training_rows, validate_log
+from cmrplan.selection import choose, held_out_score
 from cmrplan.uncertainty import Method, Resamples, resample_runs
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
 CORPORA = ("general", "domain")
+AUTO_LAWS = ("dcpt", "dcpt_exp")
 LAWS = ("auto", *SURFACE_LAWS, "cmr")
 LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
 
@@ -35,6 +43,10 @@ class CorpusModel(Protocol):
     @property
     def corpus(self) -> str:
         """``general`` or ``domain``."""
+
+    @property
+    def law(self) -> str:
+        """Name of the law."""
 
     def predict(
         self, model_params: float, train_tokens: float, domain_ratio: Array
@@ -79,7 +91,7 @@ class Settings:
     Parameters
     ----------
     law : str
-        One of :data:`LAWS` but ``auto``.
+        One of :data:`LAWS`, as it was asked for.
     bootstrap : int
         Number of resamples of whole runs; 0 for none.
     seed : int
@@ -172,6 +184,11 @@ class Fit:
             )
         return self.models[corpus]
 
+    @property
+    def law(self) -> str:
+        """Name of the fitted law; two names where the losses got different ones."""
+        return "+".join(dict.fromkeys(model.law for model in self.models.values()))
+
     def to_lmfit(self, corpus: str) -> ModelResult:
         """Return the fit of a corpus as an lmfit result at the same optimum.
 
@@ -241,7 +258,8 @@ def fit(
     law : str
         One of :data:`LAWS`. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
         variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
-        ``auto``: ``dcpt``, or ``cmr`` where the log has too few rows for it.
+        ``auto``: for each loss ``dcpt`` or ``dcpt_exp``, whichever predicts hidden ratios, budgets and sizes better
+        (the simpler where they differ by less than the noise), or ``cmr`` where there are too few rows for both.
     bootstrap : int
         Resamples of whole runs; 0 for none.
     seed : int
@@ -282,36 +300,23 @@ def fit(
             "the log has no rows to fit: no loss of the corpus general or domain at "
             f"{max(min_train_tokens, 1):g} or more train_tokens"
         )
-    chosen = law if law != "auto" else "dcpt"
-    settings = Settings(chosen, bootstrap, seed, method, delta, min_train_tokens, confidence)
+    settings = Settings(law, bootstrap, seed, method, delta, min_train_tokens, confidence)
     resamples = resamples_of(log, settings)
-
-    def build(name: str) -> dict[str, CorpusModel]:
-        models: dict[str, CorpusModel] = {}
-        for corpus in present:
-            rows = fitted_rows(log, corpus, min_train_tokens)
-            if name == "cmr":
-                models[corpus] = fit_curves(rows, corpus, resamples, delta=delta)
-            else:
-                models[corpus] = fit_surface(rows, corpus, resamples, law_name=name, delta=delta)
-        return models
-
-    try:
-        models = build(chosen)
-    except CmrplanError:
-        if law != "auto":
-            raise
-        try:
-            models = build("cmr")
-        except CmrplanError:
-            models = build(chosen)  # its message is the one that helps
-        chosen = "cmr"
+    models: dict[str, CorpusModel] = {}
+    for corpus in present:
+        rows = fitted_rows(log, corpus, min_train_tokens)
+        if law == "auto":
+            models[corpus] = _fit_auto(rows, corpus, resamples, delta)
+        elif law == "cmr":
+            models[corpus] = fit_curves(rows, corpus, resamples, delta=delta)
+        else:
+            models[corpus] = fit_surface(rows, corpus, resamples, law_name=law, delta=delta)
     return Fit(
-        settings=replace(settings, law=chosen),
+        settings=settings,
         log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=tuple(log_findings(log, chosen, models)),
+        warnings=tuple(log_findings(log, models)),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,
@@ -320,6 +325,27 @@ def fit(
             "tokenizer": _only(log, "tokenizer"),
         },
     )
+
+
+def _fit_auto(
+    rows: pd.DataFrame, corpus: str, resamples: Resamples | None, delta: float | None
+) -> CorpusModel:
+    """Fit the law that predicts hidden rows best; the CMR laws where there are too few rows."""
+    surfaces: dict[str, Surface] = {}
+    refusal: CmrplanError | None = None
+    for name in AUTO_LAWS:
+        try:
+            surfaces[name] = fit_surface(rows, corpus, None, law_name=name, delta=delta)
+        except CmrplanError as error:
+            refusal = refusal or error
+    if not surfaces:
+        assert refusal is not None
+        try:
+            return fit_curves(rows, corpus, resamples, delta=delta)
+        except CmrplanError:
+            raise refusal from None  # the first message is the one that helps
+    chosen = surfaces[choose([held_out_score(s, rows) for s in surfaces.values()])]
+    return chosen if resamples is None else resampled(chosen, rows, resamples)
 
 
 def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:
@@ -331,7 +357,7 @@ def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:
     return resample_runs(runs, count=settings.bootstrap, seed=settings.seed, method=settings.method)
 
 
-def log_findings(log: pd.DataFrame, law: str, models: dict[str, CorpusModel]) -> list[Finding]:
+def log_findings(log: pd.DataFrame, models: dict[str, CorpusModel]) -> list[Finding]:
     """Return remarks on what a log can support."""
     findings: list[Finding] = []
     for corpus in CORPORA:
@@ -343,7 +369,8 @@ def log_findings(log: pd.DataFrame, law: str, models: dict[str, CorpusModel]) ->
                 )
             )
     num_sizes = log["model_params"].nunique()
-    if law != "cmr" and num_sizes < 3:
+    has_surface = any(isinstance(model, Surface) for model in models.values())
+    if has_surface and num_sizes < 3:
         what = (
             "one model size: the term A/N^alpha is left out"
             if num_sizes == 1

@@ -1,8 +1,9 @@
 """Choose a law by how it predicts what it has not seen.
 
 Every holdout of the log (each inner ratio, the largest budgets, the largest model) is hidden in turn, the law is
-fitted to the rest and its error there is taken. The score of a law is the mean over the kinds of
-holdout of the mean absolute error, so that many ratios do not drown the one question about budgets.
+fitted to the rest and its error there is taken. Kinds of holdout weigh the same, so that many ratios do
+not drown the one question about budgets. Among laws that differ by less than the noise of that comparison, the one
+with the fewest parameters is taken.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pandas as pd
 from cmrplan.fitting.lawfit import predict_draws, refit
 from cmrplan.fitting.surface import Surface, row_inputs
 from cmrplan.holdout import holdouts
+from cmrplan.laws.law import Array
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,38 @@ class Score:
     Parameters
     ----------
     law : str
-    error : float
-        Mean over the kinds of holdout of the mean absolute error, nats per token; NaN where the log supports no
-        holdout.
-    by_kind : dict of str to float
-        Mean absolute error by kind of holdout.
+    num_params : int
+        Free parameters.
+    kinds : tuple of str
+        Kind of each holdout.
+    errors : array (F,)
+        Mean absolute error on each holdout, nats per token.
     """
 
     law: str
-    error: float
-    by_kind: dict[str, float]
+    num_params: int
+    kinds: tuple[str, ...]
+    errors: Array
+
+    @property
+    def weights(self) -> Array:
+        """Weight of each holdout: kinds weigh the same, and so do the holdouts of a kind."""
+        kinds = np.array(self.kinds)
+        share = np.array([1 / np.sum(kinds == kind) for kind in kinds])
+        return np.asarray(share / share.sum())
+
+    @property
+    def error(self) -> float:
+        """Mean over the kinds of the mean error, nats per token; NaN without a holdout."""
+        return float(self.weights @ self.errors) if len(self.errors) else float("nan")
+
+    @property
+    def by_kind(self) -> dict[str, float]:
+        """Mean error by kind of holdout."""
+        kinds = np.array(self.kinds)
+        return {
+            kind: float(np.mean(self.errors[kinds == kind])) for kind in dict.fromkeys(self.kinds)
+        }
 
 
 def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
@@ -48,24 +72,37 @@ def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
     rows : DataFrame
         Rows of its corpus after the base checkpoint.
     """
-    name = surface.fit.law.name
+    law = surface.fit.law
     hidden = holdouts(rows)
     if not hidden:
-        return Score(name, float("nan"), {})
+        return Score(law.name, law.num_free, (), np.zeros(0))
     inputs = row_inputs(surface.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
     weights = np.stack([~h.hidden for h in hidden]).astype(float)
     search, coefficients = refit(surface.fit, inputs, loss[None, :], weights)
-    predicted = predict_draws(surface.fit.law, surface.fit.scales, inputs, search, coefficients)
-    errors: dict[str, list[float]] = {}
-    for h, curve in zip(hidden, predicted, strict=True):
-        miss = float(np.mean(np.abs(curve[h.hidden] - loss[h.hidden])))
-        errors.setdefault(h.kind, []).append(miss)
-    by_kind = {kind: float(np.mean(values)) for kind, values in errors.items()}
-    return Score(name, float(np.mean(list(by_kind.values()))), by_kind)
+    predicted = predict_draws(law, surface.fit.scales, inputs, search, coefficients)
+    errors = [
+        float(np.mean(np.abs(curve[h.hidden] - loss[h.hidden])))
+        for h, curve in zip(hidden, predicted, strict=True)
+    ]
+    return Score(law.name, law.num_free, tuple(h.kind for h in hidden), np.array(errors))
 
 
 def choose(scores: list[Score]) -> str:
-    """Return the law with the lowest error; the first where nothing could be held out."""
-    known = [score for score in scores if np.isfinite(score.error)]
-    return min(known, key=lambda score: score.error).law if known else scores[0].law
+    """Return the law to use: the simplest within one standard error of the best.
+
+    The standard error is that of the difference to the best law over the holdouts. Without holdouts the first law is
+    returned.
+    """
+    if not len(scores[0].errors):
+        return scores[0].law
+    best = min(scores, key=lambda score: score.error)
+    weights = best.weights
+    close = []
+    for score in scores:
+        lead = score.errors - best.errors
+        mean = float(weights @ lead)
+        spread = float(np.sqrt(np.sum(weights**2 * (lead - mean) ** 2)))
+        if mean <= spread:
+            close.append(score)
+    return min(close, key=lambda score: (score.num_params, score.error)).law

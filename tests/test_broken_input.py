@@ -265,7 +265,8 @@ def refused(answer, code: int, words: list[str]) -> None:
     """Check the exit code and that standard error ends in one line holding all the words."""
     assert answer.code == code, answer
     assert answer.out == ""
-    lines = [line for line in answer.err.splitlines() if not line.startswith("warning [")]
+    said = ("warning [", "corpora: ")  # remarks and progress before the error
+    lines = [line for line in answer.err.splitlines() if not line.startswith(said)]
     assert len(lines) == 1, answer.err
     assert lines[0].startswith("error: ")
     assert "Traceback" not in answer.err

@@ -30,6 +30,7 @@ class ByHand:
     slope: float
     power: float
     spread: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    law: str = "dcpt"
 
     def predict(self, model_params, train_tokens, domain_ratio):
         loss = self.level + self.slope * np.asarray(domain_ratio) ** self.power

@@ -38,6 +38,7 @@ class KnownLaw:
 
     corpus: str
     num_draws: int = 3
+    law: str = "dcpt"
 
     def predict(self, model_params, train_tokens, domain_ratio):
         loss = law(self.corpus, domain_ratio, train_tokens)

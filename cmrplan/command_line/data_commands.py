@@ -178,7 +178,7 @@ def predict(
             "train_tokens": train_tokens,
             "domain_ratio": domain_ratio,
             "confidence": confidence,
-            "law": fitted.settings.law,
+            "law": fitted.law,
         }
         print_json(result | settings | {"warnings": [finding.as_dict() for finding in findings]})
         return

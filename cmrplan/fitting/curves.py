@@ -93,6 +93,11 @@ class Curves:
     num_rows: int
     num_runs: int
 
+    @property
+    def law(self) -> str:
+        """Name of the law."""
+        return "cmr"
+
     def curves(self, model_params: float) -> tuple[Curve, ...]:
         """Return the runs of a size.
 

@@ -6,7 +6,7 @@ domain loss, one minus it for the general loss. That conversion happens here and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,11 @@ class Surface:
     coefficients: Array
     num_rows: int
     num_runs: int
+
+    @property
+    def law(self) -> str:
+        """Name of the law."""
+        return self.fit.law.name
 
     def inputs(self, model_params: Array, train_tokens: Array, domain_ratio: Array) -> Inputs:
         """Return the law's inputs for rows given in the user's terms."""
@@ -139,15 +144,26 @@ def fit_surface(
     law = build_law(law_name, options)
     loss = rows["loss"].to_numpy(dtype=float)
     fit = fit_law(law, inputs, loss, delta=delta)
+    surface = Surface(
+        corpus=corpus,
+        fit=fit,
+        search=np.zeros((0, len(law.exponents))),
+        coefficients=np.zeros((0, len(law.terms))),
+        num_rows=len(rows),
+        num_runs=rows["run_id"].nunique(),
+    )
+    return surface if resamples is None else resampled(surface, rows, resamples)
+
+
+def resampled(surface: Surface, rows: pd.DataFrame, resamples: Resamples) -> Surface:
+    """Return the surface with one optimum per resample of the rows it was fitted to."""
+    fit, inputs = surface.fit, row_inputs(surface.corpus, rows)
     runs = rows["run_id"].tolist()
-    search = np.zeros((0, len(law.exponents)))
-    coefficients = np.zeros((0, len(law.terms)))
-    if resamples is not None:
-        fitted = loss * np.exp(-fit.residual)
-        noise = leave_run_out(residual_jacobian(fit, inputs), runs, fit.residual)
-        targets = fitted * np.exp(resamples.shifts(runs, fit.residual, noise))
-        search, coefficients = refit(fit, inputs, targets, resamples.weights(runs))
-    return Surface(corpus, fit, search, coefficients, len(rows), len(set(runs)))
+    fitted = rows["loss"].to_numpy(dtype=float) * np.exp(-fit.residual)
+    noise = leave_run_out(residual_jacobian(fit, inputs), runs, fit.residual)
+    targets = fitted * np.exp(resamples.shifts(runs, fit.residual, noise))
+    search, coefficients = refit(fit, inputs, targets, resamples.weights(runs))
+    return replace(surface, search=search, coefficients=coefficients)
 
 
 def require_ratios(rows: pd.DataFrame, corpus: str) -> None:

@@ -221,7 +221,7 @@ def plan(
         train_tokens=tokens,
         domain_epochs=None if domain_tokens is None else tokens * safe / domain_tokens,
         turning_point_ratio=turned,
-        law=fit.settings.law,
+        law=fit.law,
         num_resamples=len(general.draws),
         warnings=tuple(findings),
         provenance=fit.provenance,

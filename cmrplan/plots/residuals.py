@@ -24,7 +24,7 @@ from cmrplan.plots.artists import (
     shades,
 )
 from cmrplan.plots.view import require_fitted, without_resamples
-from cmrplan.plots.wording import LAW_NAMES, heading, plain
+from cmrplan.plots.wording import heading, law_title, plain
 
 Variable = Literal["domain_ratio", "train_tokens", "model_params"]
 
@@ -62,7 +62,7 @@ class ResidualsData:
     def context(self) -> str:
         """Law, number of rows, and how many it does not take."""
         rest = f"; {self.num_left_out} the law does not take" if self.num_left_out else ""
-        return f"{LAW_NAMES.get(self.law, self.law)}, {len(self.residual)} rows{rest}"
+        return f"{law_title(self.law)}, {len(self.residual)} rows{rest}"
 
     @property
     def title(self) -> str:
@@ -105,7 +105,7 @@ def residuals_data(fit: Fit, corpus: str = "general") -> ResidualsData:
     loss = rows["loss"].to_numpy(dtype=float)
     return ResidualsData(
         corpus=corpus,
-        law=fit.settings.law,
+        law=fit.law,
         run_id=tuple(rows["run_id"].astype(str)[known]),
         domain_ratio=ratio[known],
         train_tokens=rows["train_tokens"].to_numpy(dtype=float)[known],

@@ -13,7 +13,7 @@ from cmrplan.fitting.curves import Curves
 from cmrplan.laws.law import Array
 from cmrplan.planning.extrapolation import ratio_range
 from cmrplan.planning.plan import Plan
-from cmrplan.plots.wording import LAW_NAMES, compact
+from cmrplan.plots.wording import compact, law_title
 
 SAME = 0.01  # relative difference below which two sizes or budgets are the same, as in the planner
 NUM_RATIOS = 301
@@ -40,7 +40,7 @@ class View:
     @property
     def law_and_size(self) -> str:
         """Law and model size for a title."""
-        return f"{LAW_NAMES.get(self.law, self.law)}, N = {compact(self.model_params)}"
+        return f"{law_title(self.law)}, N = {compact(self.model_params)}"
 
     @property
     def law_and_budget(self) -> str:
@@ -113,7 +113,7 @@ def view_of(
     confidence = fit.settings.confidence if confidence is None else confidence
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
-    return View(fit.settings.law, float(model_params), float(train_tokens), float(confidence))
+    return View(fit.law, float(model_params), float(train_tokens), float(confidence))
 
 
 def fitted_corpora(fit: Fit) -> list[str]:

@@ -7,10 +7,26 @@ from cmrplan.planning.plan import Plan
 LAW_NAMES = {
     "dcpt": "D-CPT law",
     "dcpt_exp": "D-CPT law with an exponential ratio term",
+    "dcpt_no_mixture": "D-CPT law without the mixture term",
+    "dcpt_sum": "D-CPT law with an additive mixture term",
+    "dcpt_product_exp": "D-CPT law with an exponential ratio and a mixture term",
+    "dcpt_sum_exp": "D-CPT law with an exponential ratio and an additive mixture term",
     "cmr": "CMR law",
 }
 LONGEST_NAME = 28
+
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def law_title(law: str) -> str:
+    """Return a law's name in words; two where the losses got different ones.
+
+    Examples
+    --------
+    >>> law_title("dcpt"), law_title("dcpt+cmr")
+    ('D-CPT law', 'D-CPT law and CMR law')
+    """
+    return " and ".join(LAW_NAMES.get(name, name) for name in law.split("+"))
 
 
 def compact(count: float) -> str:
