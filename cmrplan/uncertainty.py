@@ -93,8 +93,8 @@ def leave_run_out(jacobian: Array, row_runs: Sequence[str], residual: Array) -> 
     ----------
     Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023, section on CV3.
     """
-    length = np.linalg.norm(jacobian, axis=0)
-    span, _ = np.linalg.qr(jacobian / np.where(length > 0, length, 1.0))
+    largest = np.max(np.abs(jacobian), axis=0, initial=0.0)
+    span, _ = np.linalg.qr(jacobian / np.where(largest > 0, largest, 1.0))
     runs = np.asarray(row_runs)
     corrected = residual.copy()
     for run in np.unique(runs):

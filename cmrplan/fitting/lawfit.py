@@ -28,6 +28,10 @@ NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noi
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
 
 
+# The outer parts of a box over- and underflow; the search takes what is not finite as no use.
+quiet = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+
+
 class Status(StrEnum):
     """How a fit ended.
 
@@ -103,6 +107,7 @@ class LawFit:
         return np.asarray(one[0])
 
 
+@quiet
 def user_parameters(
     law: Law, scales: dict[str, float], search: Array, coefficients: Array
 ) -> Array:
@@ -117,6 +122,7 @@ def user_parameters(
     return np.stack(columns, axis=1)
 
 
+@quiet
 def predict_draws(
     law: Law, scales: dict[str, float], inputs: Inputs, search: Array, coefficients: Array
 ) -> Array:
@@ -124,6 +130,7 @@ def predict_draws(
     return law.predict(_scaled(inputs, scales), to_theta(law, search), coefficients)
 
 
+@quiet
 def fit_law(
     law: Law,
     inputs: Inputs,
@@ -166,25 +173,26 @@ def fit_law(
     row_weights = np.ones(num_rows) if weights is None else np.asarray(weights, dtype=float)
     scales = _scales(law, inputs)
     scaled = _scaled(inputs, scales)
+    level = _level(law, target)
 
     def problem(knee: float) -> Problem:
-        return Problem(law, scaled, target[None, :], row_weights[None, :], knee)
+        return Problem(law, scaled, target[None, :] / level, row_weights[None, :], knee)
 
     knee = np.inf if delta is None else delta
     optimum = minimize_from_many(problem(knee))
-    if delta is None:
-        for _ in range(2):
-            knee = knee_from_noise(problem(knee), optimum)
-            optimum = minimize(problem(knee), _distinct(optimum), is_race=True)
-    best = optimum.best()
-    if not np.isfinite(optimum.objective[best]):
+    if not np.isfinite(optimum.objective).any():
         raise CmrplanError(
             f"law {law.name} gives no finite loss on these rows from any start; check the log for values "
             "of extreme size"
         )
-    return _describe(problem(knee), optimum, best, scales)
+    if delta is None:
+        for _ in range(2):
+            knee = knee_from_noise(problem(knee), optimum)
+            optimum = minimize(problem(knee), _distinct(optimum), is_race=True)
+    return _describe(problem(knee), optimum, optimum.best(), scales, level)
 
 
+@quiet
 def residual_jacobian(fit: LawFit, inputs: Inputs) -> Array:
     """Return the derivative of the fitted residual scale by the parameters that can move, ``(n, k)``.
 
@@ -202,6 +210,7 @@ def residual_jacobian(fit: LawFit, inputs: Inputs) -> Array:
     return np.asarray(jacobian[:, free])
 
 
+@quiet
 def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[Array, Array]:
     """Fit the same law to resamples, from the optimum of the first fit.
 
@@ -219,10 +228,11 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
     coefficients : array (B, p)
     """
     count = max(len(targets), len(weights))
-    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets, weights, fit.delta)
+    level = _level(fit.law, targets[0])
+    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, weights, fit.delta)
     start = np.repeat(fit.search[None, :], count, axis=0)
     optimum = minimize(problem, start, stopping=ROUGH)
-    return optimum.search, optimum.coefficients
+    return optimum.search, optimum.coefficients * level
 
 
 def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
@@ -248,14 +258,21 @@ def _residual(problem: Problem, optimum: Optimum, which: int) -> Array:
     return np.asarray(problem.residual(predicted)[0])
 
 
-def _describe(problem: Problem, optimum: Optimum, best: int, scales: dict[str, float]) -> LawFit:
+def _level(law: Law, target: Array) -> float:
+    """Return what losses are divided by inside a fit of log losses: their geometric mean."""
+    return float(np.exp(np.mean(np.log(target)))) if law.link == "log" else 1.0
+
+
+def _describe(
+    problem: Problem, optimum: Optimum, best: int, scales: dict[str, float], level: float
+) -> LawFit:
     law = problem.law
     search, coefficients = optimum.search[best], optimum.coefficients[best]
     residual = _residual(problem, optimum, best)
     target = problem.target[0]
     predicted = target - residual if law.link == "identity" else target * np.exp(-residual)
     variance = float(np.sum((target - target.mean()) ** 2))
-    miss = target - predicted
+    miss = target - predicted  # in units of the level
     relative = np.abs(residual)
     clipped = np.minimum(relative, PAPER_DELTA)
     at_bound = _at_bound(law, search, coefficients)
@@ -266,7 +283,7 @@ def _describe(problem: Problem, optimum: Optimum, best: int, scales: dict[str, f
         law=law,
         scales=scales,
         search=search,
-        coefficients=coefficients,
+        coefficients=coefficients * level,
         delta=float(problem.delta),
         objective=float(optimum.objective[best]),
         gradient=float(optimum.gradient[best]),
@@ -276,7 +293,7 @@ def _describe(problem: Problem, optimum: Optimum, best: int, scales: dict[str, f
         at_bound=at_bound,
         r2=1.0 - float(np.sum(miss**2)) / variance if variance > 0 else float("nan"),
         huber=float(np.sum(clipped * (relative - 0.5 * clipped))),
-        mae=float(np.mean(np.abs(miss))),
+        mae=float(np.mean(np.abs(miss))) * level,
     )
 
 

@@ -102,7 +102,7 @@ def peak_tokens(alpha2: float, s2: float, alpha3: float, s3: float) -> float:
     slope2, slope3 = alpha2 * s2, alpha3 * s3
     if s2 == s3 or slope2 == 0 or slope3 == 0 or slope2 * slope3 > 0:
         return math.nan
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         peak = float(np.float64(-slope2 / slope3) ** (1 / (s3 - s2)))
     # the slope T^(s2-1) (slope2 + slope3 T^(s3-s2)) must go from positive to negative
     is_peak = slope3 * (s3 - s2) < 0
