@@ -131,6 +131,16 @@ class TestWords:
             ("tokens", "D <= 4e+06"), ("tokens", "D <= 8e+06"), ("size", "N <= 1e+06"),
         ]  # fmt: skip
 
+    @pytest.mark.slow
+    def test_commands_print_whole_json(self, call, tmp_path):
+        path = tmp_path / "log.csv"
+        simulated_log(sizes=(3e5,), seeds=(0,), ratios=(0, 0.25, 0.5, 1)).to_csv(path, index=False)
+        ranking = call("compare", path, "--min-train-tokens", "5e4", "--json").json()["ranking"]
+        assert {row["corpus"] for row in ranking} == {"general", "domain"}
+        assert {"dcpt", "interpolation"} <= {row["predictor"] for row in ranking}
+        rows = call("backtest", path, "--max-general-rise", "10%", "--json").json()["rows"]
+        assert {"window", "predictor", "ratio_error", "regret", "excess"} <= set(rows[0])
+
     def test_commands(self, call, log_file):
         answer = call("backtest", log_file, "--max-general-rise", "abc")
         assert answer.code == 2

@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.starts import minimize_from_many
+from cmrplan.fitting.starts import distinct_ends, minimize_from_many
 from cmrplan.fitting.varpro import Optimum, Problem, Stopping, box, minimize, to_theta
 from cmrplan.laws.law import Array, Inputs, Law
 
@@ -188,7 +188,7 @@ def fit_law(
     if delta is None:
         for _ in range(2):
             knee = knee_from_noise(problem(knee), optimum)
-            optimum = minimize(problem(knee), _distinct(optimum), is_race=True)
+            optimum = minimize(problem(knee), distinct_ends(optimum), is_race=True)
     return _describe(problem(knee), optimum, optimum.best(), scales, level)
 
 
@@ -242,14 +242,6 @@ def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
     spare = max(len(residual) - problem.law.num_free, 1)
     knee = KNEE_PER_SIGMA * spread * float(np.sqrt(len(residual) / spare))
     return max(knee, SMALLEST_DELTA)
-
-
-def _distinct(optimum: Optimum, count: int = 6) -> Array:
-    """Return the best ends of a search that differ, ``(K, q)``."""
-    order = np.argsort(optimum.objective, kind="stable")
-    ends = optimum.search[order[np.isfinite(optimum.objective[order])]]
-    _, first = np.unique(np.round(ends, 3), axis=0, return_index=True)
-    return ends[np.sort(first)[:count]]
 
 
 def _residual(problem: Problem, optimum: Optimum, which: int) -> Array:

@@ -10,6 +10,10 @@ from cmrplan.laws.law import Array
 
 NUM_SCREENED = 128
 NUM_STARTS = 16
+MANY_ROWS = (
+    4000  # beyond this the starts race on so many rows, and only their distinct ends go on to all
+)
+MOST_DISTINCT = 6
 
 
 def halton_starts(lower: Array, upper: Array, count: int) -> Array:
@@ -20,22 +24,28 @@ def halton_starts(lower: Array, upper: Array, count: int) -> Array:
     return np.asarray(lower + points * (upper - lower))
 
 
-def minimize_from_many(problem: Problem, extra: Array | None = None) -> Optimum:
+def minimize_from_many(problem: Problem) -> Optimum:
     """Screen starts over the box for one problem and descend from the best of them.
 
     Parameters
     ----------
     problem : Problem
         With one target and one set of weights.
-    extra : array (K, q), optional
-        Starts that are kept without screening.
     """
+    if problem.target.shape[1] > MANY_ROWS:
+        rough = minimize_from_many(problem.thinned(MANY_ROWS))
+        return minimize(problem, distinct_ends(rough), is_race=True)
     lower, upper = box(problem.law)
     starts = halton_starts(lower, upper, NUM_SCREENED)
     design, _ = problem.law.design(problem.inputs, to_theta(problem.law, starts))
     _, value = solve_coefficients(problem, design, None, np.ones(len(starts)), 2)
     order = np.argsort(np.where(np.isfinite(value), value, np.inf), kind="stable")
-    kept = starts[order[:NUM_STARTS]]
-    if extra is not None:
-        kept = np.concatenate([extra, kept])
-    return minimize(problem, kept, is_race=True)
+    return minimize(problem, starts[order[:NUM_STARTS]], is_race=True)
+
+
+def distinct_ends(optimum: Optimum) -> Array:
+    """Return the best ends of a search that differ, at most six, ``(K, q)``."""
+    order = np.argsort(optimum.objective, kind="stable")
+    ends = optimum.search[order[np.isfinite(optimum.objective[order])]]
+    _, first = np.unique(np.round(ends, 3), axis=0, return_index=True)
+    return np.asarray(ends[np.sort(first)[:MOST_DISTINCT]])

@@ -89,6 +89,17 @@ class Problem:
 
         return replace(self, target=pick(self.target), weights=pick(self.weights))
 
+    def thinned(self, count: int) -> Problem:
+        """Return the problem on ``count`` rows drawn at random, always the same ones."""
+        num_rows = self.target.shape[1]
+        kept = np.random.default_rng(0).permutation(num_rows)[:count]
+        return replace(
+            self,
+            inputs={name: values[kept] for name, values in self.inputs.items()},
+            target=self.target[:, kept],
+            weights=self.weights[:, kept],
+        )
+
     def residual(self, predicted: Array) -> Array:
         """Return ``log y - log m`` or ``y - m``; infinite where a log law is not positive."""
         if self.law.link == "identity":

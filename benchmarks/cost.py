@@ -1,0 +1,83 @@
+"""What a fit costs, side by side with the papers' way, in one run on one core.
+
+    python benchmarks/cost.py data/probes/log.csv
+
+The papers' way is Huber L-BFGS-B from 500 random starts to tight tolerance (here with an analytic gradient, which is
+kind to it). Ours is one fit, and one fit with 1,000 resamples of whole runs. Then rows and resamples are scaled up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+from lbfgs import multi_start
+
+import cmrplan as cp
+from cmrplan.fits import fitted_rows
+from cmrplan.fitting.surface import fit_surface, resampled, row_inputs
+from cmrplan.uncertainty import resample_runs
+
+
+def timed(call):
+    began = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("log")
+    parser.add_argument("--starts", type=int, default=500)
+    parser.add_argument("--most-rows", type=float, default=1e6)
+    asked = parser.parse_args()
+    log = cp.read_log(asked.log)
+    print(
+        "| loss | one fit | 1,000 resamples more | L-BFGS-B x 500 | fits per L-BFGS-B | excess of ours |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for corpus in ("general", "domain"):
+        rows = fitted_rows(log, corpus, 0.0)
+        surface, once = timed(lambda: fit_surface(rows, corpus, None))  # noqa: B023
+        resamples = resample_runs(rows["run_id"].tolist(), count=1000, seed=0)
+        _, more = timed(lambda: resampled(surface, rows, resamples))  # noqa: B023
+        fit = surface.fit
+        loss = rows["loss"].to_numpy(dtype=float)
+        scaled = {k: v / fit.scales.get(k, 1.0) for k, v in row_inputs(corpus, rows).items()}
+        ends, theirs = timed(
+            lambda: multi_start(fit.law, scaled, loss, fit.delta, starts=asked.starts)  # noqa: B023
+        )
+        theirs *= 500 / asked.starts
+        excess = 100 * (fit.objective / ends.min() - 1)
+        print(
+            f"| {corpus}, {len(rows)} rows | {once:.2f} s | {more:.2f} s | {theirs:.1f} s | "
+            f"{theirs / once:.0f} | {excess:+.4f} % |",
+            flush=True,
+        )
+    print("\n| rows | one fit | peak memory |\n| --- | --- | --- |")
+    rows = fitted_rows(log, "general", 0.0)
+    copies = 1
+    while len(rows) * copies <= asked.most_rows * 1.5:
+        many = pd.concat([rows] * copies, ignore_index=True)
+        noise = np.random.default_rng(0).standard_normal(len(many))
+        many["loss"] *= np.exp(0.003 * noise)
+        _, seconds = timed(lambda: fit_surface(many, "general", None))  # noqa: B023
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        print(f"| {len(many)} | {seconds:.2f} s | {peak:.2f} GB |", flush=True)
+        copies *= 10
+    print("\n| resamples | time |\n| --- | --- |")
+    surface = fit_surface(rows, "general", None)
+    for count in (100, 1000, 10000):
+        resamples = resample_runs(rows["run_id"].tolist(), count=count, seed=0)
+        _, seconds = timed(lambda: resampled(surface, rows, resamples))  # noqa: B023
+        print(f"| {count} | {seconds:.2f} s |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
