@@ -27,6 +27,8 @@ NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noi
 # A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
 
+# While the knee is still being found, optima need only be told apart.
+ON_THE_WAY = Stopping(gradient=1e-5, no_gain=1e-7, idle_steps=6, max_iterations=150)
 
 # The outer parts of a box over- and underflow; the search takes what is not finite as no use.
 quiet = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
@@ -179,16 +181,17 @@ def fit_law(
         return Problem(law, scaled, target[None, :] / level, row_weights[None, :], knee)
 
     knee = np.inf if delta is None else delta
-    optimum = minimize_from_many(problem(knee))
+    optimum = minimize_from_many(problem(knee), stopping=None if delta else ON_THE_WAY)
     if not np.isfinite(optimum.objective).any():
         raise CmrplanError(
             f"law {law.name} gives no finite loss on these rows from any start; check the log for values "
             "of extreme size"
         )
     if delta is None:
-        for _ in range(2):
+        for stopping in (ON_THE_WAY, Stopping()):
             knee = knee_from_noise(problem(knee), optimum)
-            optimum = minimize(problem(knee), distinct_ends(optimum), is_race=True)
+            ends = distinct_ends(optimum)
+            optimum = minimize(problem(knee), ends, stopping=stopping, is_race=True)
     return _describe(problem(knee), optimum, optimum.best(), scales, level)
 
 

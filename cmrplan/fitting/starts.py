@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import qmc
 
-from cmrplan.fitting.varpro import Optimum, Problem, box, minimize, solve_coefficients, to_theta
+from cmrplan.fitting.varpro import (
+    Optimum,
+    Problem,
+    Stopping,
+    box,
+    minimize,
+    solve_coefficients,
+    to_theta,
+)
 from cmrplan.laws.law import Array
 
 NUM_SCREENED = 128
@@ -17,30 +24,51 @@ MOST_DISTINCT = 6
 
 
 def halton_starts(lower: Array, upper: Array, count: int) -> Array:
-    """Return ``count`` points of the Halton sequence in the box, ``(count, q)``; always the same."""
+    """Return ``count`` points of the Halton sequence in the box, ``(count, q)``; always the same.
+
+    Point ``n`` has in dimension ``k`` the digits of ``n`` in the base of the ``k``-th prime, mirrored at the point. (The
+    sequence in scipy.stats takes longer to import than a fit takes.)
+    """
     if not len(lower):
         return np.zeros((1, 0))
-    points = qmc.Halton(len(lower), scramble=False).random(count + 1)[1:]
+    points = np.zeros((count, len(lower)))
+    for k, base in enumerate(_primes(len(lower))):
+        rest, place = np.arange(1, count + 1), 1.0 / base
+        while rest.any():
+            points[:, k] += place * (rest % base)
+            rest, place = rest // base, place / base
     return np.asarray(lower + points * (upper - lower))
 
 
-def minimize_from_many(problem: Problem) -> Optimum:
+def _primes(count: int) -> list[int]:
+    found: list[int] = []
+    candidate = 2
+    while len(found) < count:
+        if all(candidate % prime for prime in found):
+            found.append(candidate)
+        candidate += 1
+    return found
+
+
+def minimize_from_many(problem: Problem, *, stopping: Stopping | None = None) -> Optimum:
     """Screen starts over the box for one problem and descend from the best of them.
 
     Parameters
     ----------
     problem : Problem
         With one target and one set of weights.
+    stopping : Stopping, optional
+        When a descent ends.
     """
     if problem.target.shape[1] > MANY_ROWS:
-        rough = minimize_from_many(problem.thinned(MANY_ROWS))
-        return minimize(problem, distinct_ends(rough), is_race=True)
+        rough = minimize_from_many(problem.thinned(MANY_ROWS), stopping=stopping)
+        return minimize(problem, distinct_ends(rough), stopping=stopping, is_race=True)
     lower, upper = box(problem.law)
     starts = halton_starts(lower, upper, NUM_SCREENED)
     design, _ = problem.law.design(problem.inputs, to_theta(problem.law, starts))
     _, value = solve_coefficients(problem, design, None, np.ones(len(starts)), 2)
     order = np.argsort(np.where(np.isfinite(value), value, np.inf), kind="stable")
-    return minimize(problem, starts[order[:NUM_STARTS]], is_race=True)
+    return minimize(problem, starts[order[:NUM_STARTS]], stopping=stopping, is_race=True)
 
 
 def distinct_ends(optimum: Optimum) -> Array:
