@@ -21,6 +21,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.files import atomic_write, write_json, write_text
 from cmrplan.fitfile import write_fit
 from cmrplan.fits import Fit, fit
+from cmrplan.numerals import compact
 from cmrplan.planning.plan import Plan, plan
 from cmrplan.records import read_log, write_log
 from cmrplan.report.markdown import summary_page
@@ -125,8 +126,8 @@ def _page(fitted: Fit, made: Plan, log: pd.DataFrame) -> str:
     probes = log["run_id"].nunique()
     ratios = ", ".join(f"{ratio:g}" for ratio in sorted(log["domain_ratio"].unique()))
     ran = (
-        f"One base of {made.model_params:.4g} parameters was trained on English reference prose, then continued "
-        f"{probes} times for {made.train_tokens:.4g} tokens with a share of Python source of {ratios}. Both "
+        f"One base of {compact(made.model_params)} parameters was trained on English reference prose, then continued "
+        f"{probes} times for {compact(made.train_tokens)} tokens with a share of Python source of {ratios}. Both "
         "validation losses were measured on one fixed set of sequences."
     )
     onward = (

@@ -107,17 +107,3 @@ def print_error(message: str, code: int) -> int:
     line = " ".join(message.split())
     click.echo(f"error: {line}", err=True)
     return code
-
-
-def compact(number: float) -> str:
-    """Return a count as people write it.
-
-    Examples
-    --------
-    >>> compact(1.8e9), compact(983040), compact(512)
-    ('1.8B', '983K', '512')
-    """
-    for suffix, unit in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if number >= unit:
-            return f"{number / unit:.3g}{suffix}"
-    return f"{number:.3g}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cmrplan.command_line.parameters import as_json, compact, print_json
+from cmrplan.command_line.parameters import as_json, print_json
 from cmrplan.errors import InputError
+from cmrplan.numerals import compact
 
 if TYPE_CHECKING:
     from probes.design import SweepDesign

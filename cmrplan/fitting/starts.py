@@ -26,8 +26,8 @@ MOST_DISTINCT = 6
 def halton_starts(lower: Array, upper: Array, count: int) -> Array:
     """Return ``count`` points of the Halton sequence in the box, ``(count, q)``; always the same.
 
-    Point ``n`` has in dimension ``k`` the digits of ``n`` in the base of the ``k``-th prime, mirrored at the point. (The
-    sequence in scipy.stats takes longer to import than a fit takes.)
+    Point ``n`` has in dimension ``k`` the digits of ``n`` in the base of the ``k``-th prime, mirrored at the
+    point. (The sequence in scipy.stats takes longer to import than a fit takes.)
     """
     if not len(lower):
         return np.zeros((1, 0))

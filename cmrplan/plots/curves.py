@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from cmrplan.fits import Fit
 from cmrplan.fitting.curves import Curves
 from cmrplan.laws.law import Array
+from cmrplan.numerals import compact
 from cmrplan.planning.plan import Plan
 from cmrplan.plots.artists import (
     CHOICE,
@@ -26,7 +27,7 @@ from cmrplan.plots.artists import (
     thinned,
 )
 from cmrplan.plots.view import SAME, View, base_loss_of, is_same, nearest, require_fitted, view_of
-from cmrplan.plots.wording import compact, heading, percent, recommendation
+from cmrplan.plots.wording import heading, percent, recommendation
 
 NUM_TOKENS = 61
 MOST_NAMED = 9

@@ -11,9 +11,10 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fits import CORPORA, Fit, require_positive
 from cmrplan.fitting.curves import Curves
 from cmrplan.laws.law import Array
+from cmrplan.numerals import compact
 from cmrplan.planning.extrapolation import ratio_range
 from cmrplan.planning.plan import Plan
-from cmrplan.plots.wording import compact, law_title
+from cmrplan.plots.wording import law_title
 
 SAME = 0.01  # relative difference below which two sizes or budgets are the same, as in the planner
 NUM_RATIOS = 301

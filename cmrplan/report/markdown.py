@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cmrplan.fits import Fit
+from cmrplan.numerals import compact
 from cmrplan.planning.plan import Plan
 from cmrplan.report.text import binding_text
 
@@ -74,7 +75,7 @@ def _numbers(plan: Plan) -> str:
         return f"| {name} | {value:.4f} | {band} |"
 
     lines = [
-        f"At N = {plan.model_params:.4g} parameters, D = {plan.train_tokens:.4g} tokens, in nats per token:",
+        f"At N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} tokens, in nats per token:",
         "",
         f"| | predicted | {100 * plan.confidence:g} % interval |",
         "| --- | --- | --- |",

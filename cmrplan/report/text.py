@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cmrplan.fits import Fit
+from cmrplan.numerals import compact
 from cmrplan.planning.plan import Plan
 
 
@@ -46,7 +47,7 @@ def plan_text(plan: Plan) -> str:
         f"general loss              {_with_band(plan.general_loss, plan.general_loss_low, plan.general_loss_high)}, "
         f"limit {plan.general_loss_limit:.4f} = base {plan.base_loss:.4f} + {plan.max_general_rise}",
         f"domain loss               {_with_band(plan.domain_loss, plan.domain_loss_low, plan.domain_loss_high)}",
-        f"asked for                 N = {plan.model_params:.4g} parameters, D = {plan.train_tokens:.4g} "
+        f"asked for                 N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} "
         f"tokens, law {plan.law}",
     ]
     if plan.domain_epochs is not None:
