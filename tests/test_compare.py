@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import simulated_log
+from simulated import simulated_log
 
 from cmrplan.backtest import backtest, windows
 from cmrplan.baselines import carry_forward, gradient_boosting, interpolation, linear

@@ -68,7 +68,7 @@ class TestDraws:
         assert fit.predict("general", **where).draws == pytest.approx(alone, rel=1e-12)
 
     def test_more_noise_between_runs_widens_the_interval(self):
-        from conftest import simulated_log
+        from simulated import simulated_log
 
         widths = []
         for noise in (0.001, 0.01):
