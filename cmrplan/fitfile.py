@@ -82,6 +82,7 @@ class _Settings(_Strict):
     delta: float | None
     min_train_tokens: float
     confidence: float
+    model_params: float | None
 
 
 class _BaseLoss(_Strict):

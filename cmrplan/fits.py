@@ -103,6 +103,8 @@ class Settings:
         Rows with fewer tokens are left out of the fit.
     confidence : float
         Level of the reported parameter intervals.
+    model_params : float or None
+        The only size that was fitted; None for all.
     """
 
     law: str
@@ -112,6 +114,7 @@ class Settings:
     delta: float | None = None
     min_train_tokens: float = 0.0
     confidence: float = 0.9
+    model_params: float | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,23 @@ def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.D
     return rows[rows["train_tokens"] >= min_train_tokens].reset_index(drop=True)
 
 
+def rows_of_size(log: pd.DataFrame, model_params: float) -> pd.DataFrame:
+    """Return the rows of one model size, given to within one percent.
+
+    Raises
+    ------
+    InputError
+        If the log has no such size.
+    """
+    require_positive("model_params", model_params)
+    sizes = log["model_params"].to_numpy(dtype=float)
+    near = np.abs(sizes / model_params - 1) <= 0.01
+    if not near.any():
+        known = ", ".join(f"{size:.6g}" for size in np.unique(sizes))
+        raise InputError(f"model_params = {model_params:.6g} is not in the log; its sizes: {known}")
+    return log[near].reset_index(drop=True)
+
+
 def fit(
     log: pd.DataFrame,
     law: str = "auto",
@@ -247,6 +267,7 @@ def fit(
     delta: float | None = None,
     min_train_tokens: float = 0.0,
     confidence: float = 0.9,
+    model_params: float | None = None,
 ) -> Fit:
     """Fit the laws of the general and the domain loss to a probe log.
 
@@ -258,8 +279,8 @@ def fit(
     law : str
         One of :data:`LAWS`. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
         variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
-        ``auto``: for each loss ``dcpt`` or ``dcpt_exp``, whichever predicts hidden ratios, budgets and sizes better
-        (the simpler where they differ by less than the noise), or ``cmr`` where there are too few rows for both.
+        ``auto``: for each loss ``dcpt`` or ``dcpt_exp``, whichever predicts hidden ratios, budgets and sizes better, or
+        ``cmr`` where there are too few rows for both.
     bootstrap : int
         Resamples of whole runs; 0 for none.
     seed : int
@@ -271,6 +292,9 @@ def fit(
         Leave out rows with fewer tokens.
     confidence : float
         Level of the reported parameter intervals, in (0, 1).
+    model_params : float, optional
+        Fit only the runs of this size. A plan for a size that was probed rests better on its own runs than on a
+        law across sizes.
 
     Raises
     ------
@@ -290,6 +314,8 @@ def fit(
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
     log = validate_log(log)
+    if model_params is not None:
+        log = rows_of_size(log, model_params)
     if "domain_ratio" not in log:
         raise CmrplanError(
             "the log has several corpora (share_ columns); laws of one domain ratio need the column domain_ratio"
@@ -300,7 +326,9 @@ def fit(
             "the log has no rows to fit: no loss of the corpus general or domain at "
             f"{max(min_train_tokens, 1):g} or more train_tokens"
         )
-    settings = Settings(law, bootstrap, seed, method, delta, min_train_tokens, confidence)
+    settings = Settings(
+        law, bootstrap, seed, method, delta, min_train_tokens, confidence, model_params
+    )
     resamples = resamples_of(log, settings)
     models: dict[str, CorpusModel] = {}
     for corpus in present:

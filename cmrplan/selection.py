@@ -2,8 +2,7 @@
 
 Every holdout of the log (each inner ratio, the largest budgets, the largest model) is hidden in turn, the law is
 fitted to the rest and its error there is taken. Kinds of holdout weigh the same, so that many ratios do
-not drown the one question about budgets. Among laws that differ by less than the noise of that comparison, the one
-with the fewest parameters is taken.
+not drown the one question about budgets.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ class Score:
     Parameters
     ----------
     law : str
-    num_params : int
-        Free parameters.
     kinds : tuple of str
         Kind of each holdout.
     errors : array (F,)
@@ -35,7 +32,6 @@ class Score:
     """
 
     law: str
-    num_params: int
     kinds: tuple[str, ...]
     errors: Array
 
@@ -75,7 +71,7 @@ def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
     law = surface.fit.law
     hidden = holdouts(rows)
     if not hidden:
-        return Score(law.name, law.num_free, (), np.zeros(0))
+        return Score(law.name, (), np.zeros(0))
     inputs = row_inputs(surface.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
     weights = np.stack([~h.hidden for h in hidden]).astype(float)
@@ -85,24 +81,10 @@ def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
         float(np.mean(np.abs(curve[h.hidden] - loss[h.hidden])))
         for h, curve in zip(hidden, predicted, strict=True)
     ]
-    return Score(law.name, law.num_free, tuple(h.kind for h in hidden), np.array(errors))
+    return Score(law.name, tuple(h.kind for h in hidden), np.array(errors))
 
 
 def choose(scores: list[Score]) -> str:
-    """Return the law to use: the simplest within one standard error of the best.
-
-    The standard error is that of the difference to the best law over the holdouts. Without holdouts the first law is
-    returned.
-    """
-    if not len(scores[0].errors):
-        return scores[0].law
-    best = min(scores, key=lambda score: score.error)
-    weights = best.weights
-    close = []
-    for score in scores:
-        lead = score.errors - best.errors
-        mean = float(weights @ lead)
-        spread = float(np.sqrt(np.sum(weights**2 * (lead - mean) ** 2)))
-        if mean <= spread:
-            close.append(score)
-    return min(close, key=lambda score: (score.num_params, score.error)).law
+    """Return the law with the lowest error; the first where nothing could be held out."""
+    known = [score for score in scores if len(score.errors)]
+    return min(known, key=lambda score: score.error).law if known else scores[0].law

@@ -102,6 +102,9 @@ def check(log: str, as_json: bool) -> int:
 @click.option(
     "--min-train-tokens", type=COUNT, help="Leave out evaluations before this many tokens."
 )
+@click.option(
+    "--model-params", type=COUNT, help="Fit only the runs of this size.  [default: all sizes]"
+)
 @confidence
 @as_json
 def fit(
@@ -112,6 +115,7 @@ def fit(
     seed: int,
     delta: float | None,
     min_train_tokens: float | None,
+    model_params: float | None,
     confidence: float,
     as_json: bool,
 ) -> None:
@@ -124,6 +128,7 @@ def fit(
         delta=delta,
         min_train_tokens=min_train_tokens or 0.0,
         confidence=confidence,
+        model_params=model_params,
     )
     if out:
         write_fit(fitted, out)

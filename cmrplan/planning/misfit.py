@@ -2,7 +2,8 @@
 
 A law that cannot follow the data (a general loss that keeps rising with tokens, say) can have narrow
 intervals and be wrong. The check is direct: at the largest measured budget of the size nearest to the
-plan's, how far is the fitted general loss from the measured one, ratio by ratio, against the rise that is allowed?
+plan's, at the probed ratios on both sides of the planned one, how far is the fitted general loss from the measured one,
+against the rise that is allowed?
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from cmrplan.fits import Fit
 WORRYING_SHARE = 0.25  # of the allowed rise
 
 
-def misfit_findings(fit: Fit, *, model_params: float, allowed: float) -> list[Finding]:
+def misfit_findings(
+    fit: Fit, *, model_params: float, domain_ratio: float, allowed: float
+) -> list[Finding]:
     """Return a finding where the fit misses the measured general loss by much of the allowed rise.
 
     Parameters
@@ -23,6 +26,8 @@ def misfit_findings(fit: Fit, *, model_params: float, allowed: float) -> list[Fi
     fit : Fit
     model_params : float
         Size of the plan; the nearest probed size is compared.
+    domain_ratio : float
+        The planned ratio; the probed ratios on both sides of it are compared.
     allowed : float
         Allowed rise of the general loss, nats per token; nothing is said where it is zero.
     """
@@ -35,6 +40,9 @@ def misfit_findings(fit: Fit, *, model_params: float, allowed: float) -> list[Fi
     tokens = float(rows["train_tokens"].max())
     rows = rows[rows["train_tokens"] == tokens]
     measured = rows.groupby("domain_ratio")["loss"].mean()
+    ratio = measured.index.to_numpy(dtype=float)
+    above = int(np.searchsorted(ratio, domain_ratio))
+    measured = measured.iloc[max(above - 1, 0) : above + 1]
     ratio = measured.index.to_numpy(dtype=float)
     try:
         fitted = fit.predict(

@@ -191,7 +191,9 @@ def plan(
     binding = _binding(safe, unconstrained, top, caps, cut_by_compute)
     findings += extrapolation_findings(fit, model_params=model_params, train_tokens=tokens)
     findings += _edges(safe, lowest, highest, binding)
-    findings += misfit_findings(fit, model_params=model_params, allowed=limit - base_loss)
+    findings += misfit_findings(
+        fit, model_params=model_params, domain_ratio=safe, allowed=limit - base_loss
+    )
     if has_draws:
         draws = np.where(np.isnan(draws), lowest, draws)
     return Plan(
