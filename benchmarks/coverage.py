@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import cmrplan as cp
+from cmrplan.planning.choice import best_ratio
 
 NOISE = (0.003, 0.002, 0.001)
 CORRELATION = 0.7
@@ -96,9 +97,8 @@ def one_world(task):
         curves = fit.predict(
             "general", model_params=SIZE, train_tokens=last, domain_ratio=GRID
         ).draws
-        inside = curves <= limit
-        largest = np.where(inside.any(axis=1), GRID[::-1][np.argmax(inside[:, ::-1], axis=1)], 0.0)
-        low, high = np.quantile(largest, [0.05, 0.95])
+        largest = best_ratio(GRID, curves, np.broadcast_to(-GRID, curves.shape), limit)
+        low, high = np.quantile(np.nan_to_num(largest), [0.05, 0.95])
         hits.append(bool(low <= critical <= high))
         width.append(float(high - low))
         found.append((hits, width))

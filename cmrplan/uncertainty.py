@@ -5,8 +5,9 @@ Two ways, both seeded and independent of the number of workers:
 - ``runs``: draw as many runs as there are, with replacement; a resample is a count per run. For logs of
   many runs.
 - ``wild``: keep every run and multiply all of a run's residuals, corrected for the run's own pull on
-  the fit, by one random sign. For logs of few runs, where leaving out a run would leave out the only probe of
-  its ratio.
+  the fit, by one random sign, and those of all runs by one factor that widens the resamples as Student's t does
+  with one degree of freedom less than runs: so few residuals do not know their own size. For logs of few
+  runs, where leaving out a run would leave out the only probe of its ratio.
 
 The same resample serves the general and the domain loss, so their draws are paired.
 
@@ -42,7 +43,7 @@ class Resamples:
         Run identifiers, sorted.
     method : {"runs", "wild"}
     multiplier : array (B, number of runs)
-        Counts for ``runs``, signs for ``wild``.
+        Counts for ``runs``; signs times the resample's factor for ``wild``.
     """
 
     runs: tuple[str, ...]
@@ -129,4 +130,12 @@ def resample_runs(
         multiplier = generator.multinomial(len(names), chances, size=count).astype(float)
     else:
         multiplier = generator.choice([-1.0, 1.0], size=(count, len(names)))
+        multiplier *= _student_scale(generator, count, len(names) - 1)
     return Resamples(names, method, multiplier)
+
+
+def _student_scale(generator: np.random.Generator, count: int, freedom: int) -> Array:
+    """Return what turns normal draws into draws of Student's t, one factor per resample, ``(B, 1)``."""
+    if freedom < 1:
+        return np.ones((count, 1))
+    return np.asarray(np.sqrt(freedom / generator.chisquare(freedom, size=(count, 1))))

@@ -132,6 +132,12 @@ class TestKnownAnswers:
         flat = np.full((1, 1001), 2.5)
         assert best_ratio(grid, flat, curve, 2.6)[0] == pytest.approx(0.3, abs=1e-9)
 
+    def test_nothing_is_recommended_beyond_a_hole(self):
+        # rising through the limit at 0.5 and back under it at 0.9: the domain loss falls all along
+        grid = np.linspace(0, 1, 101)
+        general = np.where(grid < 0.9, 2.5 + 0.1 * grid, 2.5)[None, :]
+        assert best_ratio(grid, general, 2 - grid[None, :], 2.55)[0] == pytest.approx(0.5)
+
 
 class TestProperties:
     @settings(deadline=None, max_examples=50)

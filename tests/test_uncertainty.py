@@ -25,13 +25,16 @@ class TestResamples:
     def test_few_runs_keep_every_run_and_flip_signs(self):
         found = resample_runs(MANY[:-1], count=400, seed=0)
         assert found.method == "wild"
-        assert set(np.unique(found.multiplier)) == {-1.0, 1.0}
+        size = np.abs(found.multiplier)
+        assert size == pytest.approx(np.repeat(size[:, :1], size.shape[1], axis=1))
+        # the squared factor is freedom / chi-square, whose mean is freedom / (freedom - 2)
+        assert np.mean(size[:, 0] ** 2) == pytest.approx(18 / 16, abs=0.1)
         assert (found.weights(MANY[:4]) == 1).all()
         noise = np.array([0.1, 0.2, 0.3])
         shifts = found.shifts([MANY[0], MANY[0], MANY[1]], 0 * noise, noise)
         assert shifts[:, 1] == pytest.approx(2 * shifts[:, 0])
         # a fair coin over 400 throws: five standard errors are 0.25
-        assert abs(found.multiplier.mean()) < 0.25
+        assert abs(np.sign(found.multiplier[:, 0]).mean()) < 0.25
 
     def test_order_and_repeats_of_the_names_do_not_matter(self):
         first = resample_runs(MANY, count=5, seed=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmrplan.laws.law import Array
 
@@ -10,8 +11,9 @@ from cmrplan.laws.law import Array
 def best_ratio(ratio: Array, general: Array, domain: Array, limit: float) -> Array:
     """Return, for each of ``K`` pairs of curves, the feasible ratio with the lowest domain loss.
 
-    A ratio is feasible when the general loss there is at most ``limit``. Where a constraint cuts between two
-    points of the grid, the crossing is found by a straight line.
+    A ratio is feasible when the general loss is at most ``limit`` there and everywhere between it and the ratio
+    where the general loss is lowest: beyond a hole, a law is not to be believed. Where a constraint cuts between
+    two points of the grid, the crossing is found by a straight line.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ def best_ratio(ratio: Array, general: Array, domain: Array, limit: float) -> Arr
     [0.25]
     """
     rows = np.arange(len(general))
-    feasible = general <= limit
+    feasible = _connected(general, limit)
     masked = np.where(feasible, domain, np.inf)
     best = np.argmin(masked, axis=1)
     chosen = ratio[best]
@@ -52,3 +54,12 @@ def best_ratio(ratio: Array, general: Array, domain: Array, limit: float) -> Arr
         better = cut & (loss < lowest)
         chosen, lowest = np.where(better, crossing, chosen), np.where(better, loss, lowest)
     return np.where(feasible.any(axis=1), chosen, np.nan)
+
+
+def _connected(general: Array, limit: float) -> NDArray[np.bool_]:
+    """Return the feasible points without a hole between them and the lowest general loss, ``(K, G)``."""
+    feasible = general <= limit
+    holes = np.cumsum(~feasible, axis=1)
+    lowest = np.argmin(general, axis=1)
+    before = holes[np.arange(len(general)), lowest][:, None]
+    return np.asarray(feasible & (holes == before))
