@@ -17,12 +17,12 @@ from scipy.interpolate import PchipInterpolator
 
 from cmrplan.baselines import BASELINES
 from cmrplan.errors import CmrplanError
-from cmrplan.fits import CORPORA, fitted_rows
+from cmrplan.fits import fitted_rows
 from cmrplan.laws.law import Array
 from cmrplan.planning.choice import best_ratio
 from cmrplan.planning.tolerance import Tolerance, base_loss_at, parse_tolerance
 from cmrplan.predictors import Predictor, predictors
-from cmrplan.records import base_losses, validate_log
+from cmrplan.records import CORPORA, base_losses, validate_log
 
 NUM_GRID = 1001
 FEWEST_BUDGETS = 3

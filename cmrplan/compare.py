@@ -15,10 +15,10 @@ import pandas as pd
 
 from cmrplan.baselines import BASELINES
 from cmrplan.errors import CmrplanError
-from cmrplan.fits import CORPORA, fitted_rows
+from cmrplan.fits import fitted_rows
 from cmrplan.holdout import Holdout, holdouts
 from cmrplan.predictors import Predictor, predictors
-from cmrplan.records import validate_log
+from cmrplan.records import CORPORA, validate_log
 
 CLEAR = 2.0  # standard errors by which a winner must lead to be called clear
 

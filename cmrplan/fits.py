@@ -15,6 +15,7 @@ import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fit_findings import corpus_findings, log_findings
 from cmrplan.fitting.curves import fit_curves
 from cmrplan.fitting.surface import (
     SURFACE_LAWS,
@@ -24,14 +25,13 @@ from cmrplan.fitting.surface import (
     row_inputs,
 )
 from cmrplan.laws.law import Array
-from cmrplan.records import base_losses, log_fingerprint, training_rows, validate_log
+from cmrplan.records import CORPORA, base_losses, log_fingerprint, training_rows, validate_log
 from cmrplan.selection import choose, held_out_score
 from cmrplan.uncertainty import Method, Resamples, resample_runs
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
-CORPORA = ("general", "domain")
 AUTO_LAWS = ("dcpt", "dcpt_exp")
 LAWS = ("auto", *SURFACE_LAWS, "cmr")
 LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
@@ -344,7 +344,7 @@ def fit(
         log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=tuple(log_findings(log, models)),
+        warnings=tuple(log_findings(log, {c: model.law for c, model in models.items()})),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,
@@ -383,80 +383,6 @@ def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:
     rows = [fitted_rows(log, corpus, settings.min_train_tokens) for corpus in CORPORA]
     runs = pd.concat(rows)["run_id"].tolist()
     return resample_runs(runs, count=settings.bootstrap, seed=settings.seed, method=settings.method)
-
-
-def log_findings(log: pd.DataFrame, models: dict[str, CorpusModel]) -> list[Finding]:
-    """Return remarks on what a log can support."""
-    findings: list[Finding] = []
-    for corpus in CORPORA:
-        if corpus not in models:
-            findings.append(
-                Finding(
-                    f"no_{corpus}_loss",
-                    f"the log has no {corpus} loss, so nothing is said about it; a plan needs both",
-                )
-            )
-    num_sizes = log["model_params"].nunique()
-    has_surface = any(isinstance(model, Surface) for model in models.values())
-    if has_surface and num_sizes < 3:
-        what = (
-            "one model size: the term A/N^alpha is left out"
-            if num_sizes == 1
-            else "two model sizes: alpha is held at its published value"
-        )
-        findings.append(
-            Finding(
-                "few_sizes",
-                f"the log has {what}, so the law says nothing of its own about other sizes; probe three",
-            )
-        )
-    num_budgets = log.loc[log["train_tokens"] > 0, "train_tokens"].nunique()
-    if num_budgets < 3:
-        findings.append(
-            Finding(
-                "few_token_counts",
-                f"the log has {num_budgets} token count(s) after the base; predictions at other budgets have no "
-                "ground, evaluate each run at three or more",
-            )
-        )
-    if not (log["train_tokens"] == 0).any():
-        findings.append(
-            Finding(
-                "no_base_row",
-                "the log has no base row (train_tokens = 0), so the base loss is not known; a plan needs it",
-            )
-        )
-    return findings
-
-
-def corpus_findings(corpus: str, figures: dict[str, Any]) -> list[Finding]:
-    """Return remarks on how the fit of one corpus ended."""
-    findings: list[Finding] = []
-    if figures["status"] == "stalled":
-        findings.append(
-            Finding(
-                "stalled",
-                f"the fit of the {corpus} loss stopped before the optimality test was met; try another delta",
-            )
-        )
-    if figures["unidentified"]:
-        findings.append(
-            Finding(
-                "unidentified",
-                f"the log cannot tell these parameters of the {corpus} loss: "
-                f"{', '.join(figures['unidentified'])}; predictions inside the probed range stand, the "
-                "parameters mean nothing by themselves",
-            )
-        )
-    if figures["at_bound"]:
-        findings.append(
-            Finding(
-                "at_bound",
-                f"these parameters of the {corpus} loss ended at the edge of their range: "
-                f"{', '.join(figures['at_bound'])}; the term they belong to is not needed or not seen",
-            )
-        )
-    return findings
 
 
 def _only(log: pd.DataFrame, column: str) -> str | None:

@@ -54,6 +54,7 @@ from cmrplan.rawlog import (
     read_raw,
 )
 
+CORPORA = ("general", "domain")  # the validation corpora that a plan needs
 _EXACT_INTEGERS = 2.0**53  # float64 holds every whole number below
 
 

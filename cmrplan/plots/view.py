@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fits import CORPORA, Fit, require_positive
+from cmrplan.fits import Fit, require_positive
 from cmrplan.fitting.curves import Curves
 from cmrplan.laws.law import Array
 from cmrplan.numerals import compact
 from cmrplan.planning.extrapolation import ratio_range
 from cmrplan.planning.plan import Plan
 from cmrplan.plots.wording import law_title
+from cmrplan.records import CORPORA
 
 SAME = 0.01  # relative difference below which two sizes or budgets are the same, as in the planner
 NUM_RATIOS = 301
