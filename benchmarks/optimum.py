@@ -61,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="+")
     parser.add_argument("--starts", type=int, default=2000)
+    parser.add_argument("--laws", nargs="+", default=SURFACE_LAWS)
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     tasks = []
@@ -68,7 +69,7 @@ def main() -> None:
         log = cp.read_log(path)
         for corpus in ("general", "domain"):
             rows = fitted_rows(log, corpus, 0.0)
-            for law_name in SURFACE_LAWS:
+            for law_name in asked.laws:
                 for split, part in splits(rows):
                     tasks.append((path, corpus, law_name, split, part, asked.starts))
     print(f"{asked.starts} L-BFGS-B starts each; seconds on one core\n")
