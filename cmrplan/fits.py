@@ -17,6 +17,7 @@ from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit_findings import corpus_findings, log_findings
 from cmrplan.fitting.curves import fit_curves
+from cmrplan.fitting.settling import find_settling, settling_findings
 from cmrplan.fitting.surface import (
     SURFACE_LAWS,
     Surface,
@@ -339,12 +340,17 @@ def fit(
             models[corpus] = fit_curves(rows, corpus, resamples, delta=delta)
         else:
             models[corpus] = fit_surface(rows, corpus, resamples, law_name=law, delta=delta)
+    findings = log_findings(log, {corpus: model.law for corpus, model in models.items()})
+    surfaces = {c: model for c, model in models.items() if isinstance(model, Surface)}
+    if surfaces:
+        rows_of = {c: fitted_rows(log, c, min_train_tokens) for c in surfaces}
+        findings += settling_findings(find_settling(surfaces, rows_of))
     return Fit(
         settings=settings,
         log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=tuple(log_findings(log, {c: model.law for c, model in models.items()})),
+        warnings=tuple(findings),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,

@@ -1,4 +1,4 @@
-"""Early evaluations that lie outside the laws: found by what they do to the prediction of late ones.
+"""Early evaluations outside the laws: found by what they do to the prediction of late ones.
 
 Warm-up and the stability gap bend the first part of a continual run, and no law here has a term for
 them. For each candidate cut, the law is fitted to the rows from the cut on, without the largest budgets, and
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cmrplan.errors import Finding
 from cmrplan.fitting.lawfit import predict_draws, refit
 from cmrplan.fitting.surface import Surface, row_inputs
+from cmrplan.laws.law import Array
 
 LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
 FEWEST_LEVELS = 3  # token counts that must stay between the cut and the largest budgets
@@ -35,8 +37,8 @@ class Settling:
         The cut taken; 0 where none helps clearly.
     """
 
-    cuts: np.ndarray
-    error: np.ndarray
+    cuts: Array
+    error: Array
     chosen: float
 
 
@@ -65,7 +67,22 @@ def find_settling(surfaces: dict[str, Surface], rows: dict[str, pd.DataFrame]) -
     return Settling(cuts, error, float(cuts[first]))
 
 
-def _late_error(surface: Surface, rows: pd.DataFrame, cuts: np.ndarray) -> np.ndarray:
+def settling_findings(settling: Settling) -> list[Finding]:
+    """Return a finding where early evaluations should be left out, with what that changes."""
+    if not settling.chosen:
+        return []
+    after = settling.error[settling.cuts == settling.chosen][0]
+    return [
+        Finding(
+            "early_evaluations",
+            f"evaluations before {settling.chosen:.4g} tokens lie outside the law: without them it predicts "
+            f"the largest budgets to {after:.4f} instead of {settling.error[0]:.4f} nats; fit with "
+            f"--min-train-tokens {settling.chosen:.0f} and compare the plans",
+        )
+    ]
+
+
+def _late_error(surface: Surface, rows: pd.DataFrame, cuts: Array) -> Array:
     """Return the error at the largest budgets of fits from each cut on, ``(K,)``."""
     inputs = row_inputs(surface.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
