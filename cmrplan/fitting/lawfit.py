@@ -27,6 +27,7 @@ NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noi
 # A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
 
+CHUNK = 256  # resamples that are fitted at once: enough to fill numpy, few enough for the cache
 # While the knee is still being found, optima need only be told apart.
 ON_THE_WAY = Stopping(gradient=1e-5, no_gain=1e-7, idle_steps=6, max_iterations=150)
 
@@ -233,9 +234,15 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
     count = max(len(targets), len(weights))
     level = _level(fit.law, targets[0])
     problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, weights, fit.delta)
-    start = np.repeat(fit.search[None, :], count, axis=0)
-    optimum = minimize(problem, start, stopping=ROUGH)
-    return optimum.search, optimum.coefficients * level
+    ends = []
+    for first in range(0, count, CHUNK):
+        rows = np.arange(first, min(first + CHUNK, count))
+        start = np.repeat(fit.search[None, :], len(rows), axis=0)
+        ends.append(minimize(problem.select(rows), start, stopping=ROUGH))
+    return (
+        np.concatenate([end.search for end in ends]),
+        np.concatenate([end.coefficients for end in ends]) * level,
+    )
 
 
 def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
