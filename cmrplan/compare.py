@@ -118,7 +118,8 @@ def compare(
     misses = pd.concat(found, ignore_index=True)
     keys = ["corpus", "predictor", "is_law", "kind", "holdout"]
     errors = misses.groupby(keys, sort=False)["miss"].agg(mae="mean", num_rows="size").reset_index()
-    return Comparison(errors, _ranking(errors), _verdicts(misses, _ranking(errors)), skipped)
+    ranking = _ranking(errors)
+    return Comparison(errors, ranking, _verdicts(misses, ranking), skipped)
 
 
 def _is(frame: pd.DataFrame, corpus: str, name: str) -> bool:

@@ -22,7 +22,7 @@ from cmrplan.fitting.lawfit import (
 )
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws import build_law
-from cmrplan.laws.law import Array, Inputs
+from cmrplan.laws.law import Array
 from cmrplan.uncertainty import Resamples, leave_run_out
 
 FEWEST_RATIOS = 3
@@ -63,17 +63,16 @@ class Surface:
         """Name of the law."""
         return self.fit.law.name
 
-    def inputs(self, model_params: Array, train_tokens: Array, domain_ratio: Array) -> Inputs:
-        """Return the law's inputs for rows given in the user's terms."""
-        return law_inputs(self.corpus, model_params, train_tokens, domain_ratio)
-
     def predict(
         self, model_params: float, train_tokens: float, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
         ratio = np.asarray(domain_ratio, dtype=float)
-        inputs = self.inputs(
-            np.full(ratio.shape, float(model_params)), np.full(ratio.shape, train_tokens), ratio
+        inputs = law_inputs(
+            self.corpus,
+            np.full(ratio.shape, float(model_params)),
+            np.full(ratio.shape, train_tokens),
+            ratio,
         )
         fit = self.fit
         draws = predict_draws(fit.law, fit.scales, inputs, self.search, self.coefficients)
