@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cmrplan.errors import Finding, InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.fits import CorpusModel, Fit, Settings, resamples_of
+from cmrplan.fitting.average import Average
 from cmrplan.fitting.curves import Curve, Curves
 from cmrplan.fitting.lawfit import LawFit, Status
 from cmrplan.fitting.surface import Surface
@@ -58,6 +59,12 @@ class _Surface(_Strict):
     num_runs: int
 
 
+class _Average(_Strict):
+    kind: Literal["average"] = "average"
+    members: list[_Surface]
+    weights: list[float]
+
+
 class _Curve(_Strict):
     model_params: float
     run_id: str
@@ -93,7 +100,7 @@ class _BaseLoss(_Strict):
 
 class _State(_Strict):
     log: dict[str, list[Any]]
-    models: dict[str, _Surface | _Curves]
+    models: dict[str, _Surface | _Average | _Curves]
     base_loss: list[_BaseLoss]
 
 
@@ -232,6 +239,12 @@ def _dump_model(model: CorpusModel) -> dict[str, Any]:
             "num_rows": model.num_rows,
             "num_runs": model.num_runs,
         }
+    if isinstance(model, Average):
+        return {
+            "kind": "average",
+            "members": [_dump_model(member) for member in model.members],
+            "weights": model.weights.tolist(),
+        }
     assert isinstance(model, Curves)
     return {
         "kind": "curves",
@@ -253,18 +266,18 @@ def _dump_model(model: CorpusModel) -> dict[str, Any]:
 
 
 def _load_model(
-    corpus: str, record: _Surface | _Curves, settings: Settings, resamples: Resamples | None
+    corpus: str,
+    record: _Surface | _Average | _Curves,
+    settings: Settings,
+    resamples: Resamples | None,
 ) -> CorpusModel:
     if isinstance(record, _Surface):
-        fit = _load_law_fit(record.fit)
-        return Surface(
-            corpus=corpus,
-            fit=fit,
-            search=np.array(record.search).reshape(len(record.search), len(fit.search)),
-            coefficients=np.array(record.coefficients).reshape(-1, len(fit.coefficients)),
-            num_rows=record.num_rows,
-            num_runs=record.num_runs,
-        )
+        return _load_surface(corpus, record)
+    if isinstance(record, _Average):
+        if len(record.members) != len(record.weights):
+            raise ValueError(f"{len(record.members)} laws and {len(record.weights)} weights")
+        members = tuple(_load_surface(corpus, member) for member in record.members)
+        return Average(corpus, members, np.array(record.weights))
     sizes: dict[float, tuple[Curve, ...]] = {}
     for item in record.curves:
         curve = Curve(
@@ -276,3 +289,15 @@ def _load_model(
         )
         sizes[item.model_params] = (*sizes.get(item.model_params, ()), curve)
     return Curves(corpus, sizes, resamples, settings.delta, record.num_rows, record.num_runs)
+
+
+def _load_surface(corpus: str, record: _Surface) -> Surface:
+    fit = _load_law_fit(record.fit)
+    return Surface(
+        corpus=corpus,
+        fit=fit,
+        search=np.array(record.search).reshape(len(record.search), len(fit.search)),
+        coefficients=np.array(record.coefficients).reshape(-1, len(fit.coefficients)),
+        num_rows=record.num_rows,
+        num_runs=record.num_runs,
+    )

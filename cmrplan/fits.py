@@ -16,24 +16,24 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit_findings import corpus_findings, log_findings
+from cmrplan.fitting.average import Average, average
 from cmrplan.fitting.curves import fit_curves
 from cmrplan.fitting.settling import find_settling, settling_findings
 from cmrplan.fitting.surface import (
     SURFACE_LAWS,
     Surface,
     fit_surface,
-    resampled,
     row_inputs,
 )
 from cmrplan.laws.law import Array
 from cmrplan.records import CORPORA, base_losses, log_fingerprint, training_rows, validate_log
-from cmrplan.selection import choose, held_out_score
+from cmrplan.selection import averaging_weights, held_out_score
 from cmrplan.uncertainty import Method, Resamples, resample_runs
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
-AUTO_LAWS = ("dcpt", "dcpt_exp")
+AUTO_LAWS = ("dcpt", "dcpt_exp", "dcpt_product_exp")
 LAWS = ("auto", *SURFACE_LAWS, "cmr")
 LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
 
@@ -196,7 +196,8 @@ class Fit:
     def to_lmfit(self, corpus: str) -> ModelResult:
         """Return the fit of a corpus as an lmfit result at the same optimum.
 
-        See :func:`cmrplan.fitting.lmfit_bridge.to_lmfit`. Its errors count rows as independent.
+        See :func:`cmrplan.fitting.lmfit_bridge.to_lmfit`. Its errors count rows as independent. Where laws were
+        averaged it is the one with the largest weight.
 
         Raises
         ------
@@ -205,15 +206,15 @@ class Fit:
         """
         from cmrplan.fitting.lmfit_bridge import to_lmfit  # takes a second to import
 
-        model = self._model(corpus)
-        if not isinstance(model, Surface):
+        surface = leading_surface(self._model(corpus))
+        if surface is None:
             raise CmrplanError(
                 f"the {corpus} loss was fitted by the CMR laws, one per run and budget, so there is no single "
                 "lmfit result; fit with law = 'dcpt', or pass one ratio_fit to "
                 "cmrplan.fitting.lmfit_bridge.to_lmfit"
             )
         rows = self.rows(corpus)
-        return to_lmfit(model.fit, row_inputs(corpus, rows), rows["loss"].to_numpy(dtype=float))
+        return to_lmfit(surface.fit, row_inputs(corpus, rows), rows["loss"].to_numpy(dtype=float))
 
     def rows(self, corpus: str) -> pd.DataFrame:
         """Return the rows of a corpus that were fitted."""
@@ -227,6 +228,13 @@ class Fit:
         for corpus, values in figures.items():
             values["warnings"] = [w.as_dict() for w in corpus_findings(corpus, values)]
         return figures
+
+
+def leading_surface(model: CorpusModel) -> Surface | None:
+    """Return the fitted law of a corpus, the heaviest where several are averaged; None for the CMR laws."""
+    if isinstance(model, Average):
+        return model.lead
+    return model if isinstance(model, Surface) else None
 
 
 def require_positive(name: str, value: float) -> None:
@@ -280,8 +288,8 @@ def fit(
     law : str
         One of :data:`LAWS`. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
         variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
-        ``auto``: for each loss ``dcpt`` or ``dcpt_exp``, whichever predicts hidden ratios, budgets and sizes better, or
-        ``cmr`` where there are too few rows for both.
+        ``auto``: for each loss the average of :data:`AUTO_LAWS`, weighted by how they predict hidden ratios,
+        budgets and sizes (see :mod:`cmrplan.selection`), or ``cmr`` where there are too few rows for any.
     bootstrap : int
         Resamples of whole runs; 0 for none.
     seed : int
@@ -341,7 +349,7 @@ def fit(
         else:
             models[corpus] = fit_surface(rows, corpus, resamples, law_name=law, delta=delta)
     findings = log_findings(log, {corpus: model.law for corpus, model in models.items()})
-    surfaces = {c: model for c, model in models.items() if isinstance(model, Surface)}
+    surfaces = {c: surface for c, model in models.items() if (surface := leading_surface(model))}
     if surfaces:
         rows_of = {c: fitted_rows(log, c, min_train_tokens) for c in surfaces}
         findings += settling_findings(find_settling(surfaces, rows_of))
@@ -364,22 +372,26 @@ def fit(
 def _fit_auto(
     rows: pd.DataFrame, corpus: str, resamples: Resamples | None, delta: float | None
 ) -> CorpusModel:
-    """Fit the law that predicts hidden rows best; the CMR laws where there are too few rows."""
-    surfaces: dict[str, Surface] = {}
+    """Average laws by how they predict hidden rows; the CMR laws where there are too few rows."""
+    surfaces: list[Surface] = []
     refusal: CmrplanError | None = None
     for name in AUTO_LAWS:
         try:
-            surfaces[name] = fit_surface(rows, corpus, None, law_name=name, delta=delta)
+            surface = fit_surface(rows, corpus, None, law_name=name, delta=delta)
         except CmrplanError as error:
             refusal = refusal or error
+            continue
+        # with few levels two laws can come down to the same formula
+        if surface.fit.law.formula not in {other.fit.law.formula for other in surfaces}:
+            surfaces.append(surface)
     if not surfaces:
         assert refusal is not None
         try:
             return fit_curves(rows, corpus, resamples, delta=delta)
         except CmrplanError:
             raise refusal from None  # the first message is the one that helps
-    chosen = surfaces[choose([held_out_score(s, rows) for s in surfaces.values()])]
-    return chosen if resamples is None else resampled(chosen, rows, resamples)
+    weights = averaging_weights([held_out_score(surface, rows) for surface in surfaces])
+    return average(surfaces, weights, rows, resamples)
 
 
 def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:

@@ -19,10 +19,11 @@ Efron 1979; Cameron, Gelbach & Miller 2008 (wild cluster bootstrap).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmrplan.laws.law import Array
 
@@ -54,6 +55,10 @@ class Resamples:
     def count(self) -> int:
         """Number of resamples B."""
         return len(self.multiplier)
+
+    def select(self, which: NDArray[np.intp]) -> Resamples:
+        """Return some of the resamples."""
+        return replace(self, multiplier=self.multiplier[which])
 
     def weights(self, row_runs: Sequence[str]) -> Array:
         """Return row weights, ``(B, n)`` or ``(1, n)``."""

@@ -187,7 +187,7 @@ class TestDcptValues:
     def test_offset_is_bounded_by_the_smallest_share(self):
         law = dcpt_law(smallest_share=0.1)
         offset = next(e for e in law.exponents if e.name == "ratio_offset")
-        assert offset.lower == pytest.approx(0.01)
+        assert offset.lower == pytest.approx(0.1)
 
 
 class TestTurningPoint:

@@ -215,8 +215,10 @@ def residual_jacobian(fit: LawFit, inputs: Inputs) -> Array:
 
 
 @quiet
-def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[Array, Array]:
-    """Fit the same law to resamples, from the optimum of the first fit.
+def refit(
+    fit: LawFit, inputs: Inputs, targets: Array, weights: Array, *, stopping: Stopping = ROUGH
+) -> tuple[Array, Array]:
+    """Fit the same law to other losses or weights, from the optimum of the first fit.
 
     Parameters
     ----------
@@ -225,6 +227,8 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
         The rows of the first fit, in the caller's units.
     targets : array (B, n) or (1, n)
     weights : array (B, n) or (1, n)
+    stopping : Stopping
+        By default rough, for one of hundreds of resamples.
 
     Returns
     -------
@@ -238,7 +242,7 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
     for first in range(0, count, CHUNK):
         rows = np.arange(first, min(first + CHUNK, count))
         start = np.repeat(fit.search[None, :], len(rows), axis=0)
-        ends.append(minimize(problem.select(rows), start, stopping=ROUGH))
+        ends.append(minimize(problem.select(rows), start, stopping=stopping))
     return (
         np.concatenate([end.search for end in ends]),
         np.concatenate([end.coefficients for end in ends]) * level,

@@ -22,7 +22,7 @@ from cmrplan.fitting.lawfit import (
 )
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws import build_law
-from cmrplan.laws.law import Array
+from cmrplan.laws.law import Array, Law
 from cmrplan.uncertainty import Resamples, leave_run_out
 
 FEWEST_RATIOS = 3
@@ -106,6 +106,16 @@ def row_inputs(corpus: str, rows: pd.DataFrame) -> dict[str, Array]:
     )
 
 
+def declare(law_name: str, corpus: str, rows: pd.DataFrame) -> Law:
+    """Return a law with the terms and bounds that the levels of the rows support."""
+    options = {
+        "size_levels": int(rows["model_params"].nunique()),
+        "token_levels": int(rows["train_tokens"].nunique()),
+        "smallest_share": float(row_inputs(corpus, rows)["share"].min()),
+    }
+    return build_law(law_name, options)
+
+
 def fit_surface(
     rows: pd.DataFrame,
     corpus: str,
@@ -135,12 +145,7 @@ def fit_surface(
     """
     inputs = row_inputs(corpus, rows)
     require_ratios(rows, corpus)
-    options = {
-        "size_levels": int(rows["model_params"].nunique()),
-        "token_levels": int(rows["train_tokens"].nunique()),
-        "smallest_share": float(inputs["share"].min()),
-    }
-    law = build_law(law_name, options)
+    law = declare(law_name, corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
     fit = fit_law(law, inputs, loss, delta=delta)
     surface = Surface(

@@ -58,8 +58,8 @@ def dcpt_law(
     size_levels, token_levels : int
         Distinct values of ``model_params`` and of ``train_tokens`` in the log.
     smallest_share : float
-        The smallest share observed. Without probes at or near zero the offset cannot be told, so it is
-        kept above a tenth of that share.
+        The smallest share observed. The offset is kept at or above it, so that the pole at minus the offset lies as
+        far below zero as the nearest probe lies above: below that share the data say nothing of it.
     mixture : {"product", "none", "sum"}
         Where the share changes the worth of tokens; see the module.
     is_power : bool
@@ -106,7 +106,7 @@ def _product_pieces(levels: int) -> list[Piece]:
 
 
 def _power_piece(smallest_share: float) -> Piece:
-    lowest = max(SMALLEST_OFFSET, smallest_share / 10)
+    lowest = max(SMALLEST_OFFSET, smallest_share)
     return Piece(
         Term("C", (ShiftedPower("share", "ratio_offset", "gamma"),)),
         "C/(r+epsilon)^gamma",

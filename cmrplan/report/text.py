@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cmrplan.fits import Fit
 from cmrplan.numerals import compact
 from cmrplan.planning.plan import Plan
@@ -14,6 +16,7 @@ def fit_text(fit: Fit) -> str:
         r2 = "  n/a " if figures["r2"] is None else f"{figures['r2']:.4f}"
         lines += [
             f"{corpus} loss  {figures['formula']}  [{figures['reference']}]",
+            *averaged_text(figures),
             f"  {figures['n_rows']} rows of {figures['n_runs']} runs, R² {r2}, mean absolute error "
             f"{figures['mae']:.4f} nats, {figures['status']}",
         ]
@@ -29,6 +32,14 @@ def fit_text(fit: Fit) -> str:
                 remark = "   not identified"
             lines.append(f"  {name:<14}{value:>12.5g}{band}{remark}")
     return "\n".join(lines)
+
+
+def averaged_text(figures: dict[str, Any]) -> list[str]:
+    """Return a line on the laws that were averaged; none for a single law."""
+    if "members" not in figures:
+        return []
+    shares = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in figures["members"])
+    return [f"  average by held-out error: {shares}; the figures are those of the first"]
 
 
 def plan_text(plan: Plan) -> str:
