@@ -6,8 +6,8 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -16,19 +16,21 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit_findings import corpus_findings, log_findings
-from cmrplan.fitting.average import Average, average
-from cmrplan.fitting.curves import fit_curves
+from cmrplan.fitting.average import Average, average, resampled_model
+from cmrplan.fitting.curves import Curves, fit_curves
 from cmrplan.fitting.settling import find_settling, settling_findings
 from cmrplan.fitting.surface import (
     SURFACE_LAWS,
     Surface,
     fit_surface,
+    residuals,
     row_inputs,
 )
 from cmrplan.laws.law import Array
+from cmrplan.noise import Noise, run_noise, seed_noise
 from cmrplan.records import CORPORA, base_losses, log_fingerprint, training_rows, validate_log
 from cmrplan.selection import averaging_weights, held_out_score
-from cmrplan.uncertainty import Method, Resamples, resample_runs
+from cmrplan.uncertainty import Method, Resamples, resample_runs, student_scale
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
@@ -127,7 +129,7 @@ class Fit:
     settings : Settings
     log : DataFrame
         The rows of the log, base rows included, in the columns the fit needs.
-    models : dict of str to CorpusModel
+    models : mapping of str to CorpusModel
         By validation corpus; a corpus that the log lacks is absent.
     base_loss : dict of str to dict of float to float
         By corpus and ``model_params``: the loss before continual pre-training.
@@ -138,7 +140,7 @@ class Fit:
 
     settings: Settings
     log: pd.DataFrame
-    models: dict[str, CorpusModel]
+    models: Mapping[str, CorpusModel]
     base_loss: dict[str, dict[float, float]]
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
@@ -150,6 +152,7 @@ class Fit:
         model_params: float,
         train_tokens: float,
         domain_ratio: Array | Sequence[float] | float,
+        new_run: bool = False,
     ) -> Prediction:
         """Return the loss of a corpus at one or more ratios.
 
@@ -162,6 +165,9 @@ class Fit:
             Tokens of the continual phase, above 0.
         domain_ratio : float or array (G,)
             Each in [0, 1].
+        new_run : bool
+            Widen the draws by the noise of a run and of an evaluation: what one new run would measure,
+            rather than the mean of many.
 
         Raises
         ------
@@ -178,7 +184,22 @@ class Fit:
             hint = ". Percent? Divide by 100." if 1 < bad <= 100 else ""
             raise InputError(f"domain_ratio must be a fraction in [0, 1], got {bad:g}{hint}")
         loss, draws = self._model(corpus).predict(model_params, train_tokens, ratio)
+        if new_run:
+            draws = draws * self._new_run_factors(len(draws))
         return Prediction(ratio, loss, draws)
+
+    def _new_run_factors(self, count: int) -> Array:
+        """Return what the noise of a run makes of its loss, one factor per resample, ``(B, 1)``."""
+        if not any(leading_surface(model) for model in self.models.values()):
+            raise CmrplanError(
+                "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with law = "
+                "'dcpt'"
+            )
+        noise = self.noise
+        generator = np.random.Generator(np.random.Philox([self.settings.seed, 1]))
+        scale = student_scale(generator.random((count, 1)), noise.freedom)
+        spread = np.hypot(noise.run, noise.checkpoint)
+        return np.asarray(np.exp(spread * scale * generator.standard_normal((count, 1))))
 
     def _model(self, corpus: str) -> CorpusModel:
         if corpus not in self.models:
@@ -220,12 +241,19 @@ class Fit:
         """Return the rows of a corpus that were fitted."""
         return fitted_rows(self.log, corpus, self.settings.min_train_tokens)
 
+    @property
+    def noise(self) -> Noise:
+        """Noise that the residuals of the fitted laws show, the law's misfit included; see :mod:`cmrplan.noise`."""
+        return _noise(self.models, {corpus: self.rows(corpus) for corpus in self.models})
+
     def summary(self) -> dict[str, Any]:
         """Return the figures of every corpus and of the whole, as plain values."""
         figures = {
             corpus: model.summary(self.settings.confidence) for corpus, model in self.models.items()
         }
         for corpus, values in figures.items():
+            repeated = seed_noise(self.rows(corpus))
+            values["seed_noise"] = None if repeated is None else asdict(repeated)
             values["warnings"] = [w.as_dict() for w in corpus_findings(corpus, values)]
         return figures
 
@@ -339,19 +367,19 @@ def fit(
         law, bootstrap, seed, method, delta, min_train_tokens, confidence, model_params
     )
     resamples = resamples_of(log, settings)
-    models: dict[str, CorpusModel] = {}
-    for corpus in present:
-        rows = fitted_rows(log, corpus, min_train_tokens)
-        if law == "auto":
-            models[corpus] = _fit_auto(rows, corpus, resamples, delta)
-        elif law == "cmr":
-            models[corpus] = fit_curves(rows, corpus, resamples, delta=delta)
-        else:
-            models[corpus] = fit_surface(rows, corpus, resamples, law_name=law, delta=delta)
+    rows_of = {c: fitted_rows(log, c, min_train_tokens) for c in present}
+    models = {c: _fit_corpus(rows, c, settings, resamples) for c, rows in rows_of.items()}
+    if resamples is not None:
+        noise = _noise(models, rows_of)
+        models = {
+            c: model
+            if isinstance(model, Curves)
+            else resampled_model(model, rows_of[c], resamples, noise)
+            for c, model in models.items()
+        }
     findings = log_findings(log, {corpus: model.law for corpus, model in models.items()})
     surfaces = {c: surface for c, model in models.items() if (surface := leading_surface(model))}
     if surfaces:
-        rows_of = {c: fitted_rows(log, c, min_train_tokens) for c in surfaces}
         findings += settling_findings(find_settling(surfaces, rows_of))
     return Fit(
         settings=settings,
@@ -369,15 +397,26 @@ def fit(
     )
 
 
+def _fit_corpus(
+    rows: pd.DataFrame, corpus: str, settings: Settings, resamples: Resamples | None
+) -> Surface | Average | Curves:
+    """Fit what was asked for; only the CMR laws take their resamples along."""
+    if settings.law == "auto":
+        return _fit_auto(rows, corpus, settings, resamples)
+    if settings.law == "cmr":
+        return fit_curves(rows, corpus, resamples, delta=settings.delta)
+    return fit_surface(rows, corpus, None, law_name=settings.law, delta=settings.delta)
+
+
 def _fit_auto(
-    rows: pd.DataFrame, corpus: str, resamples: Resamples | None, delta: float | None
-) -> CorpusModel:
+    rows: pd.DataFrame, corpus: str, settings: Settings, resamples: Resamples | None
+) -> Surface | Average | Curves:
     """Average laws by how they predict hidden rows; the CMR laws where there are too few rows."""
     surfaces: list[Surface] = []
     refusal: CmrplanError | None = None
     for name in AUTO_LAWS:
         try:
-            surface = fit_surface(rows, corpus, None, law_name=name, delta=delta)
+            surface = fit_surface(rows, corpus, None, law_name=name, delta=settings.delta)
         except CmrplanError as error:
             refusal = refusal or error
             continue
@@ -387,11 +426,16 @@ def _fit_auto(
     if not surfaces:
         assert refusal is not None
         try:
-            return fit_curves(rows, corpus, resamples, delta=delta)
+            return fit_curves(rows, corpus, resamples, delta=settings.delta)
         except CmrplanError:
             raise refusal from None  # the first message is the one that helps
-    weights = averaging_weights([held_out_score(surface, rows) for surface in surfaces])
-    return average(surfaces, weights, rows, resamples)
+    return average(surfaces, averaging_weights([held_out_score(s, rows) for s in surfaces]))
+
+
+def _noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> Noise:
+    """Return the noise that the fitted laws of both losses show; none by the CMR laws."""
+    leads = {c: surface for c, model in models.items() if (surface := leading_surface(model))}
+    return run_noise([residuals(surface, rows[c]) for c, surface in leads.items()])
 
 
 def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:

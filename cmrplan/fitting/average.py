@@ -10,7 +10,8 @@ Buckland, Burnham & Augustin 1997, Model selection: an integral part of inferenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from cmrplan.fitting.surface import Surface, resampled
 from cmrplan.laws.law import Array
+from cmrplan.noise import Noise
 from cmrplan.uncertainty import Resamples
 
 GOLDEN = (np.sqrt(5) - 1) / 2
@@ -86,10 +88,8 @@ def owners(weights: Array, count: int) -> NDArray[np.intp]:
     return np.asarray(np.minimum(owner, len(weights) - 1), dtype=np.intp)
 
 
-def average(
-    surfaces: list[Surface], weights: Array, rows: pd.DataFrame, resamples: Resamples | None
-) -> Surface | Average:
-    """Return the average of fitted laws, with its resamples; one law where all weight is on it.
+def average(surfaces: Sequence[Surface], weights: Array) -> Surface | Average:
+    """Return the average of fitted laws; one law where all weight is on it.
 
     Parameters
     ----------
@@ -97,17 +97,24 @@ def average(
         Fitted to ``rows``, without resamples.
     weights : array (K,)
         Those at zero drop out.
-    rows : DataFrame
-    resamples : Resamples or None
     """
     order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
-    members, kept = [surfaces[k] for k in order], weights[order]
-    if resamples is not None:
-        owner = owners(kept, resamples.count)
-        members = [
-            resampled(member, rows, resamples.select(np.flatnonzero(owner == k)))
-            for k, member in enumerate(members)
-        ]
-    if len(members) == 1:
-        return members[0]
-    return Average(members[0].corpus, tuple(members), kept)
+    if len(order) == 1:
+        return surfaces[order[0]]
+    members = tuple(surfaces[k] for k in order)
+    return Average(members[0].corpus, members, weights[order])
+
+
+def resampled_model(
+    model: Surface | Average, rows: pd.DataFrame, resamples: Resamples, noise: Noise
+) -> Surface | Average:
+    """Return the fitted law or laws of a corpus with their resamples."""
+    if isinstance(model, Surface):
+        return resampled(model, rows, resamples, noise)
+    owner = owners(model.weights, resamples.count)
+    owned = [np.flatnonzero(owner == k) for k in range(len(model.members))]
+    members = (
+        resampled(member, rows, resamples.select(own), noise) if len(own) else member
+        for member, own in zip(model.members, owned, strict=True)
+    )
+    return replace(model, members=tuple(members))

@@ -14,11 +14,19 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.lawfit import LawFit, fit_law, predict_draws, refit, residual_jacobian
+from cmrplan.fitting.lawfit import (
+    LawFit,
+    fit_law,
+    moved,
+    predict_draws,
+    refit,
+    residual_jacobian,
+)
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws.cmr import domain_token_law, general_token_law, peak_tokens, ratio_law
 from cmrplan.laws.law import Array
-from cmrplan.uncertainty import Resamples, leave_run_out
+from cmrplan.noise import Residuals, run_noise
+from cmrplan.uncertainty import Resamples
 
 # One more than the parameters of each token law, so that there is something left to check it with.
 FEWEST_TOKENS = {"domain": 4, "general": 6}
@@ -159,9 +167,10 @@ class Curves:
         if self.resamples is None:
             return np.zeros((0, 1)), np.zeros((0, 2))
         fit, inputs = point.fit, {"domain_ratio": point.domain_ratio}
-        noise = leave_run_out(residual_jacobian(fit, inputs), point.runs, fit.residual)
+        left = Residuals(fit.residual, residual_jacobian(fit, inputs), point.runs)
         fitted = point.loss * np.exp(-fit.residual)
-        targets = fitted * np.exp(self.resamples.shifts(point.runs, fit.residual, noise))
+        shifts = self.resamples.shifts(self.corpus, left, run_noise([left]))
+        targets = moved(fit, fitted, shifts)
         return refit(fit, inputs, targets, self.resamples.weights(point.runs))
 
     def summary(self, confidence: float) -> dict[str, Any]:

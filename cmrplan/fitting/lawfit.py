@@ -249,6 +249,11 @@ def refit(
     )
 
 
+def moved(fit: LawFit, fitted: Array, shift: Array) -> Array:
+    """Return fitted losses moved in residual units: by a factor for a log law, by a difference otherwise."""
+    return np.asarray(fitted * np.exp(shift) if fit.law.link == "log" else fitted + shift)
+
+
 def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
     """Return 1.345 robust standard deviations of the residuals at the best point found."""
     residual = _residual(problem, optimum, optimum.best())

@@ -16,6 +16,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fitting.lawfit import (
     LawFit,
     fit_law,
+    moved,
     predict_draws,
     refit,
     residual_jacobian,
@@ -23,7 +24,8 @@ from cmrplan.fitting.lawfit import (
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Array, Law
-from cmrplan.uncertainty import Resamples, leave_run_out
+from cmrplan.noise import Noise, Residuals, run_noise
+from cmrplan.uncertainty import Resamples
 
 FEWEST_RATIOS = 3
 SURFACE_LAWS = (
@@ -159,15 +161,26 @@ def fit_surface(
     return surface if resamples is None else resampled(surface, rows, resamples)
 
 
-def resampled(surface: Surface, rows: pd.DataFrame, resamples: Resamples) -> Surface:
-    """Return the surface with one optimum per resample of the rows it was fitted to."""
-    fit, inputs = surface.fit, row_inputs(surface.corpus, rows)
-    runs = rows["run_id"].tolist()
-    fitted = rows["loss"].to_numpy(dtype=float) * np.exp(-fit.residual)
-    noise = leave_run_out(residual_jacobian(fit, inputs), runs, fit.residual)
-    targets = fitted * np.exp(resamples.shifts(runs, fit.residual, noise))
-    search, coefficients = refit(fit, inputs, targets, resamples.weights(runs))
+def resampled(
+    surface: Surface, rows: pd.DataFrame, resamples: Resamples, noise: Noise | None = None
+) -> Surface:
+    """Return the surface with one optimum per resample of the rows it was fitted to.
+
+    ``noise`` is that of the whole log; by default it is taken from this surface alone.
+    """
+    fit, left = surface.fit, residuals(surface, rows)
+    noise = noise or run_noise([left])
+    fitted = fit.predict(row_inputs(surface.corpus, rows))
+    targets = moved(fit, fitted, resamples.shifts(surface.corpus, left, noise))
+    weights = resamples.weights(left.runs)
+    search, coefficients = refit(fit, row_inputs(surface.corpus, rows), targets, weights)
     return replace(surface, search=search, coefficients=coefficients)
+
+
+def residuals(surface: Surface, rows: pd.DataFrame) -> Residuals:
+    """Return what a surface left of the rows it was fitted to."""
+    jacobian = residual_jacobian(surface.fit, row_inputs(surface.corpus, rows))
+    return Residuals(surface.fit.residual, jacobian, rows["run_id"].tolist())
 
 
 def require_ratios(rows: pd.DataFrame, corpus: str) -> None:
