@@ -20,6 +20,8 @@ from cmrplan._version import __version__
 
 if TYPE_CHECKING:
     from cmrplan import plots
+    from cmrplan.backtesting import backtest
+    from cmrplan.comparison import compare
     from cmrplan.errors import CmrplanError, Finding, InputError
     from cmrplan.fitfile import fit_report, read_fit, write_fit
     from cmrplan.fits import Fit, Prediction, fit
@@ -38,7 +40,9 @@ _HOMES = {
     "fit": "cmrplan.fits",
     "Plan": "cmrplan.planning.plan",
     "plan": "cmrplan.planning.plan",
+    "backtest": "cmrplan.backtesting",
     "check_log": "cmrplan.records",
+    "compare": "cmrplan.comparison",
     "read_log": "cmrplan.records",
     "validate_log": "cmrplan.records",
     "write_log": "cmrplan.records",
@@ -52,7 +56,9 @@ __all__ = [
     "Plan",
     "Prediction",
     "__version__",
+    "backtest",
     "check_log",
+    "compare",
     "fit",
     "fit_report",
     "plan",

@@ -8,9 +8,9 @@ import pytest
 from simulated import simulated_log
 
 import cmrplan as cp
-from cmrplan.backtest import backtest, windows
+from cmrplan.backtesting import backtest, windows
 from cmrplan.baselines import carry_forward, gradient_boosting, interpolation, linear
-from cmrplan.compare import compare
+from cmrplan.comparison import compare
 from cmrplan.errors import CmrplanError
 from cmrplan.fits import fitted_rows
 from cmrplan.fitting.average import Average
