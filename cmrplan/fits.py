@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from cmrplan._version import __version__
+from cmrplan.diagnosis.gather import diagnose
+from cmrplan.diagnosis.parameters import parameter_findings
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit_findings import corpus_findings, log_findings
 from cmrplan.fitting.curves import fit_curves
-from cmrplan.fitting.settling import find_settling, settling_findings
 from cmrplan.fitting.surface import (
     SURFACE_LAWS,
     Surface,
@@ -225,8 +225,16 @@ class Fit:
             corpus: model.summary(self.settings.confidence) for corpus, model in self.models.items()
         }
         for corpus, values in figures.items():
-            values["warnings"] = [w.as_dict() for w in corpus_findings(corpus, values)]
+            values["warnings"] = [w.as_dict() for w in parameter_findings(corpus, values)]
         return figures
+
+    def parameter_findings(self) -> list[Finding]:
+        """Return what the parameters of both losses mean where the data do not settle them."""
+        return [
+            Finding(warning["code"], warning["message"])
+            for figures in self.summary().values()
+            for warning in figures["warnings"]
+        ]
 
 
 def require_positive(name: str, value: float) -> None:
@@ -340,17 +348,13 @@ def fit(
             models[corpus] = fit_curves(rows, corpus, resamples, delta=delta)
         else:
             models[corpus] = fit_surface(rows, corpus, resamples, law_name=law, delta=delta)
-    findings = log_findings(log, {corpus: model.law for corpus, model in models.items()})
-    surfaces = {c: model for c, model in models.items() if isinstance(model, Surface)}
-    if surfaces:
-        rows_of = {c: fitted_rows(log, c, min_train_tokens) for c in surfaces}
-        findings += settling_findings(find_settling(surfaces, rows_of))
+    rows_of = {corpus: fitted_rows(log, corpus, min_train_tokens) for corpus in models}
     return Fit(
         settings=settings,
         log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=tuple(findings),
+        warnings=tuple(diagnose(log, models, rows_of)),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,

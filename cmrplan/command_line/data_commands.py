@@ -136,7 +136,7 @@ def fit(
         print_json(fit_report(fitted))
         return
     click.echo(fit_text(fitted))
-    print_findings(fitted.warnings)
+    print_findings([*fitted.parameter_findings(), *fitted.warnings])
     if out:
         click.echo(f"fit -> {out}")
 

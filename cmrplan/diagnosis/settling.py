@@ -53,7 +53,12 @@ def find_settling(surfaces: dict[str, Surface], rows: dict[str, pd.DataFrame]) -
         Those rows.
     """
     tokens = np.unique(
-        np.concatenate([frame["train_tokens"].to_numpy(dtype=float) for frame in rows.values()])
+        np.concatenate(
+            [
+                frame["train_tokens"].to_numpy(dtype=float)
+                for frame in map(rows.__getitem__, surfaces)
+            ]
+        )
     )
     early = tokens[tokens <= tokens[-1] / LATE_SHARE]
     cuts = early[: max(len(early) - FEWEST_LEVELS + 1, 0)]
