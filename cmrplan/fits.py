@@ -7,7 +7,7 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.diagnosis.gather import diagnose
 from cmrplan.diagnosis.parameters import parameter_findings
+from cmrplan.diagnosis.settling import find_settling, left_out_findings
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fitting.curves import fit_curves
 from cmrplan.fitting.surface import (
@@ -274,7 +275,7 @@ def fit(
     seed: int = 0,
     method: Literal["runs", "wild"] | None = None,
     delta: float | None = None,
-    min_train_tokens: float = 0.0,
+    min_train_tokens: float | Literal["auto"] = 0.0,
     confidence: float = 0.9,
     model_params: float | None = None,
 ) -> Fit:
@@ -297,8 +298,9 @@ def fit(
         See :mod:`cmrplan.uncertainty`; by the number of runs by default.
     delta : float, optional
         Knee of the Huber loss on log losses; from the noise by default.
-    min_train_tokens : float
-        Leave out rows with fewer tokens.
+    min_train_tokens : float or "auto"
+        Leave out rows with fewer tokens. ``"auto"`` leaves out the early evaluations that are found to lie
+        outside the law, see :mod:`cmrplan.diagnosis.settling`, and says so.
     confidence : float
         Level of the reported parameter intervals, in (0, 1).
     model_params : float, optional
@@ -312,6 +314,17 @@ def fit(
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
+    if min_train_tokens == "auto":
+        return _fit_settled(
+            log,
+            law,
+            bootstrap=bootstrap,
+            seed=seed,
+            method=method,
+            delta=delta,
+            confidence=confidence,
+            model_params=model_params,
+        )
     if law not in LAWS:
         raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
     if bootstrap < 0:
@@ -363,6 +376,16 @@ def fit(
             "tokenizer": _only(log, "tokenizer"),
         },
     )
+
+
+def _fit_settled(log: pd.DataFrame, law: str, *, bootstrap: int, **options: Any) -> Fit:
+    """Fit without the early evaluations that lie outside the law."""
+    first = fit(log, law, bootstrap=0, **options)
+    surfaces = {c: model for c, model in first.models.items() if isinstance(model, Surface)}
+    rows = {corpus: first.rows(corpus) for corpus in surfaces}
+    cut = find_settling(surfaces, rows).chosen if surfaces else 0.0
+    made = fit(log, law, bootstrap=bootstrap, min_train_tokens=cut, **options)
+    return replace(made, warnings=(*left_out_findings(cut, rows), *made.warnings))
 
 
 def _fit_auto(

@@ -6,17 +6,25 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from cmrplan.diagnosis.influence import check_runs, influence_findings
 from cmrplan.diagnosis.levels import level_findings
 from cmrplan.diagnosis.schedules import schedule_findings
 from cmrplan.diagnosis.settling import find_settling, settling_findings
+from cmrplan.diagnosis.shape import shape_findings
+from cmrplan.diagnosis.trends import residual_trends, trend_findings
 from cmrplan.errors import Finding
-from cmrplan.fitting.surface import Surface
+from cmrplan.fitting.curves import Curves
+from cmrplan.fitting.surface import Surface, row_inputs
+from cmrplan.laws.law import Array
 
 
 def diagnose(
     log: pd.DataFrame, models: Mapping[str, object], rows: Mapping[str, pd.DataFrame]
 ) -> list[Finding]:
     """Return the findings on a fit, but for those on parameters, which stand with each corpus.
+
+    Of the CMR laws, levels, schedule and shape are looked at. Runs are not left out, since each has a token law of its
+    own, and for the same reason residuals say nothing across runs.
 
     Parameters
     ----------
@@ -32,5 +40,18 @@ def diagnose(
     fitted = pd.concat(list(rows.values()))
     findings = level_findings(log, rows, laws) + schedule_findings(fitted)
     if surfaces:
-        findings += settling_findings(find_settling(surfaces, dict(rows)))
+        findings += settling_findings(find_settling(surfaces, rows))
+    for corpus, model in models.items():
+        if isinstance(model, Surface | Curves):
+            findings += shape_findings(model, rows[corpus])
+    for corpus, surface in surfaces.items():
+        findings += influence_findings(corpus, *check_runs(surface, rows[corpus]))
+        findings += trend_findings(corpus, residual_trends(rows[corpus], _residual(surface, rows)))
     return findings
+
+
+def _residual(surface: Surface, rows: Mapping[str, pd.DataFrame]) -> Array:
+    """Return observed less fitted losses, nats per token."""
+    frame = rows[surface.corpus]
+    fitted = surface.fit.predict(row_inputs(surface.corpus, frame))
+    return frame["loss"].to_numpy(dtype=float) - fitted
