@@ -91,6 +91,7 @@ class Influence:
     domain_ratio: Array
     miss: Array
     studentized: Array
+    inflation: Array
     moved: Array
     noise: float
     chance: Array
