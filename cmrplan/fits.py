@@ -325,6 +325,8 @@ def fit(
             confidence=confidence,
             model_params=model_params,
         )
+    if isinstance(min_train_tokens, str):
+        raise InputError(f"min_train_tokens must be a number or 'auto', got {min_train_tokens!r}")
     if law not in LAWS:
         raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
     if bootstrap < 0:

@@ -194,14 +194,14 @@ class TestRuns:
             rest = (
                 np.eye(6) - mean[others][:, kept] @ design[kept] @ solve @ member[others][:, kept].T
             )
-            # the Gram matrix is inverted with a ridge of 1e-9
-            assert span.left_out_means(residual)[k] == pytest.approx(left, rel=1e-6)
-            assert span.freedom[k] == pytest.approx(np.sum(rest**2), rel=1e-6)
+            # the Gram matrix, of order one, is inverted with a ridge of 1e-6
+            assert span.left_out_means(residual)[k] == pytest.approx(left, rel=1e-4)
+            assert span.freedom[k] == pytest.approx(np.sum(rest**2), rel=1e-4)
             hull = (
                 mean[k] @ design @ np.linalg.inv(design[kept].T @ design[kept]) @ (mean[k] @ design)
             )
             expected = np.sqrt(1 + max(np.sum(weights**2), hull))
-            assert span.inflation[k] == pytest.approx(expected, rel=1e-6)
+            assert span.inflation[k] == pytest.approx(expected, rel=1e-4)
 
     @pytest.mark.parametrize(("ratio", "shift"), [(0.25, 0.02), (1, -0.02), (0.01, 0.02)])
     def test_a_broken_run_is_found_alone(self, ratio, shift):
