@@ -307,6 +307,13 @@ class TestTrends:
         in_order = self.rows.assign(place=np.arange(len(self.rows)))
         assert "run_order" not in {t.variable for t in residual_trends(in_order, self.noise())}
 
+    def test_runs_of_one_evaluation_are_compared_by_their_tokens(self):
+        # each run is cut at another budget
+        last = self.rows.groupby("run_id").cumcount() == self.run % 8
+        late = np.asarray(self.rows["train_tokens"] > 2e5, dtype=float)
+        found = trends_of(self.rows[last], (self.noise() + 0.006 * late)[last])
+        assert "train_tokens" in found
+
     def test_noise_shared_by_a_run_is_no_trend(self):
         # counted by rows, eight evaluations of each run would make every variable significant
         assert not any(trends_of(self.rows, self.noise(draw)) for draw in range(20))

@@ -6,7 +6,8 @@ on one level each, or, where levels are not repeated, on the rank and its square
 the variance explained is compared with that after shuffling the runs. Against tokens, the residuals of each run, less
 their mean, are regressed on log D and its square; the mean course over runs is compared with that after flipping the
 signs of whole runs. The straight part of each run's course is looked at against size and ratio as the run means are:
-courses that fan out say that the law ties tokens to size or ratio in the wrong way. Shuffles are always the same
+courses that fan out say that the law ties tokens to size or ratio in the wrong way. Where runs have fewer than three
+token counts, tokens are looked at between runs, as size and ratio are. Shuffles are always the same
 ones. The tests of a corpus are corrected together by Holm's method.
 
 The noise between runs bends the law, and with it every course, by about as much as it is. Courses of less than twice
@@ -22,6 +23,7 @@ Winkler et al. 2014 (permutation and sign flipping by exchangeable blocks); Holm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -99,11 +101,15 @@ def residual_trends(rows: pd.DataFrame, residual: Array) -> list[Trend]:
     run_of, names = pd.factorize(rows["run_id"])
     if len(names) < FEWEST_RUNS or np.max(np.abs(residual)) < NEGLIGIBLE * rows["loss"].mean():
         return []
-    designs = _designs(rows.drop_duplicates("run_id"))
+    tokens = np.log(rows["train_tokens"].to_numpy(dtype=float))
+    has_courses = _varies_in_each(tokens, run_of)
+    variables: tuple[Variable, ...] = ("model_params", "domain_ratio")
+    if not has_courses:
+        variables = (*variables, "train_tokens")
+    designs = _designs(rows.drop_duplicates("run_id"), variables)
     means = np.bincount(run_of, residual) / np.bincount(run_of)
     found = _between_runs(designs, means)
-    tokens = np.log(rows["train_tokens"].to_numpy(dtype=float))
-    if _varies_in_each(tokens, run_of):
+    if has_courses:
         within = residual - means[run_of]
         slopes, span = _slopes(tokens, run_of, within), float(np.ptp(tokens))
         fans = {fan: designs[name] for fan, name in _FANS.items() if name in designs}
@@ -130,11 +136,10 @@ def _generator() -> np.random.Generator:
     return np.random.Generator(np.random.Philox(0))
 
 
-def _designs(runs: pd.DataFrame) -> dict[Variable, Array]:
+def _designs(runs: pd.DataFrame, variables: Sequence[Variable]) -> dict[Variable, Array]:
     """Return the columns to regress run means on, by variable, each ``(R, m)``."""
     order = np.arange(len(runs), dtype=float)
     designs: dict[Variable, Array] = {}
-    variables: tuple[Variable, ...] = ("model_params", "domain_ratio")
     is_sorted = False
     for variable in variables:
         level, levels = pd.factorize(runs[variable], sort=True)
