@@ -7,18 +7,25 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 from cmrplan._version import __version__
+from cmrplan.diagnosis.gather import diagnose
+from cmrplan.diagnosis.parameters import parameter_findings
+from cmrplan.diagnosis.settling import find_settling, left_out_findings
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit_findings import corpus_findings, log_findings
-from cmrplan.fitting.average import Average, average, resampled_model
+from cmrplan.fitting.average import (
+    Average,
+    average,
+    leading_surface,
+    leading_surfaces,
+    resampled_model,
+)
 from cmrplan.fitting.curves import Curves, fit_curves
-from cmrplan.fitting.settling import find_settling, settling_findings
 from cmrplan.fitting.surface import (
     SURFACE_LAWS,
     Surface,
@@ -190,7 +197,7 @@ class Fit:
 
     def _new_run_factors(self, count: int) -> Array:
         """Return what the noise of a run makes of its loss, one factor per resample, ``(B, 1)``."""
-        if not any(leading_surface(model) for model in self.models.values()):
+        if not leading_surfaces(self.models):
             raise CmrplanError(
                 "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with law = "
                 "'dcpt'"
@@ -254,15 +261,16 @@ class Fit:
         for corpus, values in figures.items():
             repeated = seed_noise(self.rows(corpus))
             values["seed_noise"] = None if repeated is None else asdict(repeated)
-            values["warnings"] = [w.as_dict() for w in corpus_findings(corpus, values)]
+            values["warnings"] = [w.as_dict() for w in parameter_findings(corpus, values)]
         return figures
 
-
-def leading_surface(model: CorpusModel) -> Surface | None:
-    """Return the fitted law of a corpus, the heaviest where several are averaged; None for the CMR laws."""
-    if isinstance(model, Average):
-        return model.lead
-    return model if isinstance(model, Surface) else None
+    def parameter_findings(self) -> list[Finding]:
+        """Return what the parameters of both losses mean where the data do not settle them."""
+        return [
+            Finding(warning["code"], warning["message"])
+            for figures in self.summary().values()
+            for warning in figures["warnings"]
+        ]
 
 
 def require_positive(name: str, value: float) -> None:
@@ -302,7 +310,7 @@ def fit(
     seed: int = 0,
     method: Literal["runs", "wild"] | None = None,
     delta: float | None = None,
-    min_train_tokens: float = 0.0,
+    min_train_tokens: float | Literal["auto"] = 0.0,
     confidence: float = 0.9,
     model_params: float | None = None,
 ) -> Fit:
@@ -325,8 +333,9 @@ def fit(
         See :mod:`cmrplan.uncertainty`; by the number of runs by default.
     delta : float, optional
         Knee of the Huber loss on log losses; from the noise by default.
-    min_train_tokens : float
-        Leave out rows with fewer tokens.
+    min_train_tokens : float or "auto"
+        Leave out rows with fewer tokens. ``"auto"`` leaves out the early evaluations that are found to lie
+        outside the law, see :mod:`cmrplan.diagnosis.settling`, and says so.
     confidence : float
         Level of the reported parameter intervals, in (0, 1).
     model_params : float, optional
@@ -340,6 +349,19 @@ def fit(
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
+    if min_train_tokens == "auto":
+        return _fit_settled(
+            log,
+            law,
+            bootstrap=bootstrap,
+            seed=seed,
+            method=method,
+            delta=delta,
+            confidence=confidence,
+            model_params=model_params,
+        )
+    if isinstance(min_train_tokens, str):
+        raise InputError(f"min_train_tokens must be a number or 'auto', got {min_train_tokens!r}")
     if law not in LAWS:
         raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
     if bootstrap < 0:
@@ -377,16 +399,12 @@ def fit(
             else resampled_model(model, rows_of[c], resamples, noise)
             for c, model in models.items()
         }
-    findings = log_findings(log, {corpus: model.law for corpus, model in models.items()})
-    surfaces = {c: surface for c, model in models.items() if (surface := leading_surface(model))}
-    if surfaces:
-        findings += settling_findings(find_settling(surfaces, rows_of))
     return Fit(
         settings=settings,
         log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=tuple(findings),
+        warnings=tuple(diagnose(log, models, rows_of)),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,
@@ -406,6 +424,16 @@ def _fit_corpus(
     if settings.law == "cmr":
         return fit_curves(rows, corpus, resamples, delta=settings.delta)
     return fit_surface(rows, corpus, None, law_name=settings.law, delta=settings.delta)
+
+
+def _fit_settled(log: pd.DataFrame, law: str, *, bootstrap: int, **options: Any) -> Fit:
+    """Fit without the early evaluations that lie outside the law."""
+    first = fit(log, law, bootstrap=0, **options)
+    surfaces = leading_surfaces(first.models)
+    rows = {corpus: first.rows(corpus) for corpus in surfaces}
+    cut = find_settling(surfaces, rows).chosen if surfaces else 0.0
+    made = fit(log, law, bootstrap=bootstrap, min_train_tokens=cut, **options)
+    return replace(made, warnings=(*left_out_findings(cut, rows), *made.warnings))
 
 
 def _fit_auto(
@@ -434,8 +462,7 @@ def _fit_auto(
 
 def _noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> Noise:
     """Return the noise that the fitted laws of both losses show; none by the CMR laws."""
-    leads = {c: surface for c, model in models.items() if (surface := leading_surface(model))}
-    return run_noise([residuals(surface, rows[c]) for c, surface in leads.items()])
+    return run_noise([residuals(s, rows[c]) for c, s in leading_surfaces(models).items()])
 
 
 def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:

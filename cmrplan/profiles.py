@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fits import Fit, leading_surface
+from cmrplan.fits import Fit
+from cmrplan.fitting.average import leading_surface
 from cmrplan.fitting.profile import (
     ProfileInterval,
     profile_crossing,

@@ -412,8 +412,8 @@ def test_two_corpora_make_two_panels(fit):
 
 
 def test_no_panel_for_the_size_where_there_is_one():
-    assert len(plots.figure("residuals", known_fit()).axes) == 6
-    assert len(plots.figure("residuals", known_fit(sizes=(N,))).axes) == 4
+    assert len(plots.figure("residuals", known_fit()).axes) == 8
+    assert len(plots.figure("residuals", known_fit(sizes=(N,))).axes) == 6
 
 
 def test_global_settings_stay_as_they_are(fit, tmp_path):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from cmrplan.command_line.parameters import (
     COUNT,
+    COUNT_OR_AUTO,
     FRACTION,
     RISE,
     as_json,
@@ -100,7 +101,9 @@ def check(log: str, as_json: bool) -> int:
     help="Knee of the Huber loss on log losses.  [default: from the noise]",
 )
 @click.option(
-    "--min-train-tokens", type=COUNT, help="Leave out evaluations before this many tokens."
+    "--min-train-tokens",
+    type=COUNT_OR_AUTO,
+    help="Leave out evaluations before this many tokens; auto: those that lie outside the law.",
 )
 @click.option(
     "--model-params", type=COUNT, help="Fit only the runs of this size.  [default: all sizes]"
@@ -114,7 +117,7 @@ def fit(
     bootstrap: int,
     seed: int,
     delta: float | None,
-    min_train_tokens: float | None,
+    min_train_tokens: float | Literal["auto"] | None,
     model_params: float | None,
     confidence: float,
     as_json: bool,
@@ -136,7 +139,7 @@ def fit(
         print_json(fit_report(fitted))
         return
     click.echo(fit_text(fitted))
-    print_findings(fitted.warnings)
+    print_findings([*fitted.parameter_findings(), *fitted.warnings])
     if out:
         click.echo(f"fit -> {out}")
 

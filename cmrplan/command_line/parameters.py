@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -32,6 +32,18 @@ class Count(click.ParamType[float]):
         if not 0 < number < math.inf:
             self.fail(f"{value!r} is not a number above 0 such as 1.8e9, 1.8B or 300M", param, ctx)
         return number
+
+
+class CountOrAuto(Count):
+    """A number above zero, or the word ``auto``."""
+
+    name = "number|auto"
+
+    def convert(  # type: ignore[override]
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | Literal["auto"]:
+        """Return the number or the word."""
+        return "auto" if str(value).strip() == "auto" else super().convert(value, param, ctx)
 
 
 class Fraction(click.ParamType[float]):
@@ -60,6 +72,7 @@ class Rise(click.ParamType[str]):
 
 
 COUNT = Count()
+COUNT_OR_AUTO = CountOrAuto()
 RISE = Rise()
 FRACTION = Fraction()
 

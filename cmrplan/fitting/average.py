@@ -10,7 +10,7 @@ Buckland, Burnham & Augustin 1997, Model selection: an integral part of inferenc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,3 +118,15 @@ def resampled_model(
         for member, own in zip(model.members, owned, strict=True)
     )
     return replace(model, members=tuple(members))
+
+
+def leading_surface(model: object) -> Surface | None:
+    """Return the fitted law of a corpus, the heaviest where several are averaged; None for the CMR laws."""
+    if isinstance(model, Average):
+        return model.lead
+    return model if isinstance(model, Surface) else None
+
+
+def leading_surfaces(models: Mapping[str, object]) -> dict[str, Surface]:
+    """Return the leading law of each corpus that has one."""
+    return {c: surface for c, model in models.items() if (surface := leading_surface(model))}

@@ -23,6 +23,7 @@ from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fits import Fit, Prediction, require_positive
 from cmrplan.laws.law import Array
 from cmrplan.planning.choice import best_ratio
+from cmrplan.planning.early import early_findings
 from cmrplan.planning.extrapolation import extrapolation_findings, ratio_range
 from cmrplan.planning.misfit import misfit_findings
 from cmrplan.planning.tolerance import Tolerance, base_loss_at, parse_tolerance
@@ -189,7 +190,17 @@ def plan(
     has_draws = len(general.draws) > 0
     tail = (1 - confidence) / 2
     binding = _binding(safe, unconstrained, top, caps, cut_by_compute)
-    findings += extrapolation_findings(fit, model_params=model_params, train_tokens=tokens)
+    findings += extrapolation_findings(
+        fit, model_params=model_params, train_tokens=tokens, domain_ratio=safe
+    )
+    findings += early_findings(
+        fit,
+        model_params=model_params,
+        train_tokens=tokens,
+        domain_ratio=general.domain_ratio,
+        limit=limit,
+        chosen=point,
+    )
     findings += _edges(safe, lowest, highest, binding)
     findings += misfit_findings(
         fit, model_params=model_params, domain_ratio=safe, allowed=limit - base_loss

@@ -27,7 +27,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "ratio": "loss against the domain ratio at one size and budget, with the plan's limit and ratio",
         "curves": "loss against tokens, one curve for each probed ratio",
         "tradeoff": "domain loss against the rise of the general loss, with the recommended ratio",
-        "residuals": "what the fit leaves over, against ratio, tokens and size",
+        "residuals": "what the fit leaves over, against ratio, tokens, size and the order of the runs",
     }
 )
 
@@ -154,7 +154,7 @@ def _tradeoff(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
 def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     parts = [residuals_data(fit, corpus) for corpus in fitted_corpora(fit)]
     several = len({size for data in parts for size in data.model_params}) > 1
-    variables = VARIABLES if several else VARIABLES[:2]
+    variables = [name for name in VARIABLES if several or name != "model_params"]
     made = _blank(len(parts), len(variables))
     axes = made.subplots(len(parts), len(variables), squeeze=False)
     for row, data in zip(axes, parts, strict=True):

@@ -7,6 +7,7 @@ predicts those. A cut is taken only where it lowers that error clearly; the smal
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,18 +43,23 @@ class Settling:
     chosen: float
 
 
-def find_settling(surfaces: dict[str, Surface], rows: dict[str, pd.DataFrame]) -> Settling:
+def find_settling(surfaces: Mapping[str, Surface], rows: Mapping[str, pd.DataFrame]) -> Settling:
     """Return from which token count on the law predicts the largest budgets well.
 
     Parameters
     ----------
-    surfaces : dict of str to Surface
+    surfaces : mapping of str to Surface
         Fitted to all rows, by corpus.
-    rows : dict of str to DataFrame
+    rows : mapping of str to DataFrame
         Those rows.
     """
     tokens = np.unique(
-        np.concatenate([frame["train_tokens"].to_numpy(dtype=float) for frame in rows.values()])
+        np.concatenate(
+            [
+                frame["train_tokens"].to_numpy(dtype=float)
+                for frame in map(rows.__getitem__, surfaces)
+            ]
+        )
     )
     early = tokens[tokens <= tokens[-1] / LATE_SHARE]
     cuts = early[: max(len(early) - FEWEST_LEVELS + 1, 0)]
@@ -77,7 +83,21 @@ def settling_findings(settling: Settling) -> list[Finding]:
             "early_evaluations",
             f"evaluations before {settling.chosen:.4g} tokens lie outside the law: without them it predicts "
             f"the largest budgets to {after:.4f} instead of {settling.error[0]:.4f} nats; fit with "
-            f"--min-train-tokens {settling.chosen:.0f} and compare the plans",
+            f"--min-train-tokens {settling.chosen:.0f} (or auto) and compare the plans",
+        )
+    ]
+
+
+def left_out_findings(cut: float, rows: Mapping[str, pd.DataFrame]) -> list[Finding]:
+    """Return a finding on the rows before ``cut`` that a fit left out by itself; none where it is 0."""
+    if not cut:
+        return []
+    early = pd.concat([frame[frame["train_tokens"] < cut] for frame in rows.values()])
+    return [
+        Finding(
+            "left_out_early",
+            f"{len(early)} evaluations of {early['run_id'].nunique()} runs before {cut:.4g} tokens were left out: the "
+            "law predicts the largest budgets clearly better without them; --min-train-tokens 1 keeps them",
         )
     ]
 
