@@ -214,6 +214,13 @@ def test_json(call, tmp_path):
     assert {"one_model_size", "no_base_row"} <= {w["code"] for w in answer["warnings"]}
 
 
+@pytest.mark.parametrize("format", ["table", "mixinglaws", "regmix", "chinchilla"])
+def test_a_source_that_is_not_there(call, tmp_path, format):
+    answer = call("logs", "import", format, tmp_path / "no.csv", "--out", tmp_path / "log.csv")
+    assert answer.code == 2
+    assert "no.csv: no such file" in answer.err
+
+
 def test_an_unknown_format_is_refused(call, tmp_path):
     answer = call("logs", "import", "excel", tmp_path / "t.xlsx", "--out", tmp_path / "log.csv")
     assert answer.code == 2

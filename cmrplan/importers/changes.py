@@ -93,7 +93,7 @@ def numbers_of(raw: RawLog, column: Column) -> np.ndarray[Any, np.dtype[np.float
     """Return a column as float64; raise InputError for its first bad cell."""
     numbers, errors = parse_column(raw, column)
     if errors:
-        raise InputError(errors[0].message + _option(errors[0]))
+        raise InputError(errors[0].message)
     return np.asarray(numbers, dtype=np.float64)
 
 

@@ -35,6 +35,8 @@ _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
 
 def import_regmix(source: Path, changes: Changes) -> pd.DataFrame:
     """Return a mixture table with its losses, or all of a folder's, as one probe log."""
+    if not source.exists():
+        raise InputError(f"{named(source)}: no such file or folder")
     paths = sorted(source.glob("*_mixture_*.csv")) if source.is_dir() else [source]
     if not paths:
         raise InputError(f"{named(source)}: no SPLIT_mixture_SIZE.csv in this folder")
