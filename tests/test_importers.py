@@ -65,6 +65,15 @@ class TestTable:
         assert set(log["model_params"]) == {1.2e8}
         assert dict(zip(log["run_id"], log["domain_ratio"], strict=True)) == {"a": 0.2, "b": 0.4}
 
+    def test_the_loss_of_training_is_left_out(self, imported):
+        text = TABLE.replace("\n", ",9.5\n").replace("code,9.5\n", "code,loss\n")
+        log = imported("table", {"t.csv": text}, "t.csv", *TABLE_OPTIONS)
+        assert sorted(log["loss"]) == [1.25, 1.5, 2.5, 2.6, 2.7]
+
+    def test_a_table_without_any_loss(self, imported):
+        text = "run_id,model_params,train_tokens,domain_ratio,loss_general\na,1e6,0,0.2,\n"
+        assert "every loss_<corpus> cell is empty" in imported("table", {"t.csv": text}, "t.csv")
+
     def test_one_row_for_each_evaluation(self, imported):
         text = "run_id,N,flops,share_law,share_web,eval_corpus,loss\na,1e6,6e15,0.3,0.7,law,2.5\n"
         options = ["--map", "N=model_params", "--map", "flops=training_flops"]

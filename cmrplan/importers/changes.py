@@ -86,6 +86,10 @@ def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
         if errors:
             raise InputError(errors[0].message + _option(errors[0]))
         frames.append(frame)
+    if not frames:
+        raise InputError(
+            f"{raw.source}: every {LOSS_PREFIX}<corpus> cell is empty; map other columns"
+        )
     return validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
 
 
@@ -173,9 +177,10 @@ def _params_hint() -> str:
 
 
 def _one_loss_each(raw: RawLog) -> Iterator[RawLog]:
-    """Yield the table itself, or one table for each column ``loss_<corpus>``.
+    """Yield the table itself, or one table for each column ``loss_<corpus>`` where no ``eval_corpus`` is.
 
-    An empty cell there means that the corpus was not evaluated then, and gives no row.
+    An empty cell there means that the corpus was not evaluated then, and gives no row. A plain ``loss`` beside such
+    columns is the trainer's own, on training data, and is left out.
     """
     table = raw.table
     columns = [
@@ -183,7 +188,7 @@ def _one_loss_each(raw: RawLog) -> Iterator[RawLog]:
         for name in table.columns
         if name.startswith(LOSS_PREFIX) and name not in (LOSS_PREFIX, "loss_stderr")
     ]
-    if not columns or "loss" in table:
+    if not columns or "eval_corpus" in table:
         yield raw
         return
     rest = table.drop(columns=columns)
