@@ -133,7 +133,7 @@ def _base_rows(frame: pd.DataFrame) -> Iterator[Caution]:
             "no_base_row",
             "train_tokens",
             "no row on general with train_tokens 0 for model_params "
-            f"{', '.join(f'{size:.12g}' for size in lacking)}; evaluate the base checkpoint, "
+            f"{listed([f'{size:.12g}' for size in lacking])}; evaluate the base checkpoint, "
             "a tolerance in percent needs it",
         )
     losses = base.groupby(["model_params", "eval_corpus"])["loss"].agg(["min", "max"])

@@ -78,7 +78,8 @@ class TestContract:
     def test_every_command_has_help(self, call):
         for command in (
             [], ["quickstart"], ["probe"], ["probe", "design"], ["probe", "run"],
-            ["probe", "status"], ["logs"], ["logs", "collect"], ["logs", "check"], ["fit"],
+            ["probe", "status"], ["logs"], ["logs", "collect"], ["logs", "import"],
+            ["logs", "check"], ["fit"],
             ["predict"], ["plan"], ["plot"],
         ):  # fmt: skip
             answer = call(*command, "--help")

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import click
 
+from cmrplan.checks import listed
 from cmrplan.command_line.parameters import (
+    ASSIGNMENT,
     COUNT,
     COUNT_OR_AUTO,
     FRACTION,
@@ -24,15 +26,34 @@ from cmrplan.files import atomic_write, write_json
 from cmrplan.fitfile import fit_report, read_fit, write_fit
 from cmrplan.fits import LAWS, Prediction
 from cmrplan.fits import fit as fit_laws
+from cmrplan.importers import IMPORTERS, import_log
+from cmrplan.importers.changes import Changes, as_number
 from cmrplan.planning.extrapolation import extrapolation_findings
 from cmrplan.planning.plan import plan as make_plan
 from cmrplan.records import check_log, read_log, write_log
 from cmrplan.report.text import fit_text, plan_text
 
+_IMPORT_HELP = """Turn the log of another trainer into a probe log.
+
+\b
+table       a CSV, JSONL or Parquet file: a row for each evaluation with eval_corpus
+            and loss, or for each checkpoint with columns loss_<corpus>
+mixinglaws  SIZE.txt or their folder: checkpoint, validation file, loss
+regmix      SPLIT_mixture_SIZE.csv beside SPLIT_pile_loss_SIZE.csv, or their folder
+chinchilla  a CSV file with model size, FLOPs and loss
+
+For example:
+
+\b
+cmrplan logs import table runs.csv --out log.csv --set model_params=1.2e8
+  --map run=run_id --map tokens_B=train_tokens --scale train_tokens=1e9
+  --map code=domain_ratio --map val/wiki=loss_general --map val/code=loss_domain
+"""
+
 
 @click.group()
 def logs() -> None:
-    """Make and check probe logs."""
+    """Make, import and check probe logs."""
 
 
 @logs.command()
@@ -65,6 +86,77 @@ def collect(runs: str, out: str, as_json: bool) -> None:
             f"{len(log)} rows of {log['run_id'].nunique()} runs -> {out}; "
             f"ledger of {len(ledger)} runs -> {ledger_path}"
         )
+
+
+@logs.command("import", help=_IMPORT_HELP)
+@click.argument("format", type=click.Choice(list(IMPORTERS)))
+@click.argument("source", type=click.Path())
+@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@click.option(
+    "--map",
+    "names",
+    type=ASSIGNMENT,
+    metavar="OLD=NEW",
+    multiple=True,
+    help="Rename a column, or say what a label of the format means: 70M=18915328.",
+)
+@click.option(
+    "--scale",
+    "scales",
+    type=ASSIGNMENT,
+    metavar="COLUMN=FACTOR",
+    multiple=True,
+    help="Multiply a column: train_tokens=1e9 where tokens are in billions, domain_ratio=0.01 for percent.",
+)
+@click.option(
+    "--set",
+    "constants",
+    type=ASSIGNMENT,
+    metavar="COLUMN=VALUE",
+    multiple=True,
+    help="Fill a column that is not there: model_params=1.2e8.",
+)
+@as_json
+def import_(
+    format: str,
+    source: str,
+    out: str,
+    names: tuple[tuple[str, str], ...],
+    scales: tuple[tuple[str, str], ...],
+    constants: tuple[tuple[str, str], ...],
+    as_json: bool,
+) -> None:
+    """Turn the log of another trainer into a probe log."""
+    changes = Changes(
+        names=_once("--map", names),
+        scales={k: as_number(v, f"--scale {k}") for k, v in _once("--scale", scales).items()},
+        constants=_once("--set", constants),
+    )
+    log = import_log(format, source, changes)
+    write_log(log, out)
+    findings = check_log(log, source=out)
+    corpora = log["eval_corpus"].unique().tolist()
+    if as_json:
+        counts = {"n_rows": len(log), "n_runs": int(log["run_id"].nunique())}
+        warnings = [finding.as_dict() for finding in findings]
+        print_json(
+            {"log": out, "format": format, **counts, "eval_corpora": corpora, "warnings": warnings}
+        )
+        return
+    click.echo(
+        f"{len(log)} rows of {log['run_id'].nunique()} runs, losses on {listed(corpora)} -> {out}"
+    )
+    print_findings(tuple(findings))
+
+
+def _once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return pairs as a dict; refuse two for one name."""
+    found: dict[str, str] = {}
+    for left, right in pairs:
+        if left in found:
+            raise InputError(f"{option} {left} was given twice: {found[left]!r} and {right!r}")
+        found[left] = right
+    return found
 
 
 @logs.command()

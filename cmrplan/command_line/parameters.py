@@ -65,6 +65,21 @@ class Fraction(click.ParamType[float]):
         return number
 
 
+class Assignment(click.ParamType[tuple[str, str]]):
+    """Two texts with an equals sign between them; the last one counts."""
+
+    name = "left=right"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return what stands left and right of the sign."""
+        left, sign, right = str(value).rpartition("=")
+        if not (sign and left.strip() and right.strip()):
+            self.fail(f"must be LEFT=RIGHT, got {value!r}", param, ctx)
+        return left.strip(), right.strip()
+
+
 class Rise(click.ParamType[str]):
     """A tolerance: the library parses it, so that both say the same of a bad one."""
 
@@ -74,6 +89,7 @@ class Rise(click.ParamType[str]):
 COUNT = Count()
 COUNT_OR_AUTO = CountOrAuto()
 RISE = Rise()
+ASSIGNMENT = Assignment()
 FRACTION = Fraction()
 
 as_json = click.option(
