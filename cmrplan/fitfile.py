@@ -8,7 +8,7 @@ place that is wrong.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,13 +17,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cmrplan.errors import Finding, InputError
 from cmrplan.files import read_json, write_json
-from cmrplan.fits import CorpusModel, Fit, Settings, resamples_of
+from cmrplan.fits import CorpusModel, Fit, resamples_of
 from cmrplan.fitting.average import Average
 from cmrplan.fitting.curves import Curve, Curves
 from cmrplan.fitting.lawfit import LawFit, Status
 from cmrplan.fitting.surface import Surface
 from cmrplan.laws import LAW_BUILDERS, build_law
+from cmrplan.laws.law import Link
+from cmrplan.settings import Settings
 from cmrplan.uncertainty import Resamples
+from cmrplan.weighting import Weights
 
 VERSION = 1
 
@@ -43,6 +46,8 @@ class _LawFit(_Strict):
     gradient: float
     status: str
     residual: list[float]
+    link: Link
+    row_weights: list[float] | None
     unidentified: list[str]
     at_bound: list[str]
     r2: float | None
@@ -90,6 +95,9 @@ class _Settings(_Strict):
     min_train_tokens: float
     confidence: float
     model_params: float | None
+    objective: Literal["huber", "least_squares"]
+    residuals: Literal["log", "raw"]
+    weights: Weights
 
 
 class _BaseLoss(_Strict):
@@ -196,6 +204,8 @@ def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
         "gradient": fit.gradient,
         "status": str(fit.status),
         "residual": fit.residual.tolist(),
+        "link": fit.law.link,
+        "row_weights": None if np.all(fit.row_weights == 1) else fit.row_weights.tolist(),
         "unidentified": list(fit.unidentified),
         "at_bound": list(fit.at_bound),
         "r2": fit.r2 if np.isfinite(fit.r2) else None,
@@ -207,7 +217,10 @@ def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
 def _load_law_fit(record: _LawFit) -> LawFit:
     if record.law not in LAW_BUILDERS:
         raise ValueError(f"unknown law {record.law!r}")
-    law = build_law(record.law, record.options)
+    law = replace(build_law(record.law, record.options), link=record.link)
+    residual = np.array(record.residual)
+    if record.row_weights is not None and len(record.row_weights) != len(residual):
+        raise ValueError(f"{len(record.row_weights)} row weights for {len(residual)} rows")
     search, coefficients = np.array(record.search), np.array(record.coefficients)
     if (len(search), len(coefficients)) != (len(law.exponents), len(law.terms)):
         raise ValueError(f"law {record.law} has other parameters")
@@ -220,7 +233,10 @@ def _load_law_fit(record: _LawFit) -> LawFit:
         objective=record.objective,
         gradient=record.gradient,
         status=Status(record.status),
-        residual=np.array(record.residual),
+        residual=residual,
+        row_weights=np.ones(len(residual))
+        if record.row_weights is None
+        else np.array(record.row_weights),
         unidentified=tuple(record.unidentified),
         at_bound=tuple(record.at_bound),
         r2=np.nan if record.r2 is None else record.r2,
@@ -288,7 +304,7 @@ def _load_model(
             None if item.fit is None else _load_law_fit(item.fit),
         )
         sizes[item.model_params] = (*sizes.get(item.model_params, ()), curve)
-    return Curves(corpus, sizes, resamples, settings.delta, record.num_rows, record.num_runs)
+    return Curves(corpus, sizes, resamples, settings.knee, record.num_rows, record.num_runs)
 
 
 def _load_surface(corpus: str, record: _Surface) -> Surface:

@@ -27,7 +27,6 @@ from cmrplan.fitting.average import (
 )
 from cmrplan.fitting.curves import Curves, fit_curves
 from cmrplan.fitting.surface import (
-    SURFACE_LAWS,
     Surface,
     fit_surface,
     residuals,
@@ -37,13 +36,13 @@ from cmrplan.laws.law import Array
 from cmrplan.noise import Noise, run_noise, seed_noise
 from cmrplan.records import CORPORA, base_losses, log_fingerprint, training_rows, validate_log
 from cmrplan.selection import averaging_weights, held_out_score
-from cmrplan.uncertainty import Method, Resamples, resample_runs, student_scale
+from cmrplan.settings import AUTO_LAWS, Objective, ResidualKind, Settings
+from cmrplan.uncertainty import Resamples, resample_runs, student_scale
+from cmrplan.weighting import Weights
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
-AUTO_LAWS = ("dcpt", "dcpt_exp", "dcpt_product_exp")
-LAWS = ("auto", *SURFACE_LAWS, "cmr")
 LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
 
 
@@ -92,39 +91,6 @@ class Prediction:
         tail = (1 - confidence) / 2
         low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
         return low, high
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a fit was asked for.
-
-    Parameters
-    ----------
-    law : str
-        One of :data:`LAWS`, as it was asked for.
-    bootstrap : int
-        Number of resamples of whole runs; 0 for none.
-    seed : int
-    method : {"runs", "wild"} or None
-        How runs are resampled; None chooses by their number.
-    delta : float or None
-        Knee of the Huber loss on log losses; None takes it from the noise.
-    min_train_tokens : float
-        Rows with fewer tokens are left out of the fit.
-    confidence : float
-        Level of the reported parameter intervals.
-    model_params : float or None
-        The only size that was fitted; None for all.
-    """
-
-    law: str
-    bootstrap: int = 200
-    seed: int = 0
-    method: Method | None = None
-    delta: float | None = None
-    min_train_tokens: float = 0.0
-    confidence: float = 0.9
-    model_params: float | None = None
 
 
 @dataclass(frozen=True)
@@ -192,11 +158,12 @@ class Fit:
             raise InputError(f"domain_ratio must be a fraction in [0, 1], got {bad:g}{hint}")
         loss, draws = self._model(corpus).predict(model_params, train_tokens, ratio)
         if new_run:
-            draws = draws * self._new_run_factors(len(draws))
+            shift = self._new_run_shifts(len(draws))
+            draws = draws * np.exp(shift) if self.settings.link == "log" else draws + shift
         return Prediction(ratio, loss, draws)
 
-    def _new_run_factors(self, count: int) -> Array:
-        """Return what the noise of a run makes of its loss, one factor per resample, ``(B, 1)``."""
+    def _new_run_shifts(self, count: int) -> Array:
+        """Return what the noise of a run and of an evaluation adds, in residual units, ``(B, 1)``."""
         if not leading_surfaces(self.models):
             raise CmrplanError(
                 "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with law = "
@@ -206,7 +173,7 @@ class Fit:
         generator = np.random.Generator(np.random.Philox([self.settings.seed, 1]))
         scale = student_scale(generator.random((count, 1)), noise.freedom)
         spread = np.hypot(noise.run, noise.checkpoint)
-        return np.asarray(np.exp(spread * scale * generator.standard_normal((count, 1))))
+        return np.asarray(spread * scale * generator.standard_normal((count, 1)))
 
     def _model(self, corpus: str) -> CorpusModel:
         if corpus not in self.models:
@@ -313,6 +280,9 @@ def fit(
     min_train_tokens: float | Literal["auto"] = 0.0,
     confidence: float = 0.9,
     model_params: float | None = None,
+    objective: Objective = "huber",
+    residuals: ResidualKind = "log",
+    weights: Weights = "equal",
 ) -> Fit:
     """Fit the laws of the general and the domain loss to a probe log.
 
@@ -332,7 +302,7 @@ def fit(
     method : {"runs", "wild"}, optional
         See :mod:`cmrplan.uncertainty`; by the number of runs by default.
     delta : float, optional
-        Knee of the Huber loss on log losses; from the noise by default.
+        Knee of the Huber loss, in units of the residuals; from the noise by default.
     min_train_tokens : float or "auto"
         Leave out rows with fewer tokens. ``"auto"`` leaves out the early evaluations that are found to lie
         outside the law, see :mod:`cmrplan.diagnosis.settling`, and says so.
@@ -341,6 +311,12 @@ def fit(
     model_params : float, optional
         Fit only the runs of this size. A plan for a size that was probed rests better on its own runs than on a
         law across sizes.
+    objective : {"huber", "least_squares"}
+        What is summed over the rows. Huber's loss keeps odd rows from pulling the law.
+    residuals : {"log", "raw"}
+        Of log losses, as the papers do, or of losses in nats per token. The CMR ratio law takes only the first.
+    weights : {"equal", "stderr", "seeds"}
+        How much each row counts, see :mod:`cmrplan.weighting`. Not for the CMR laws.
 
     Raises
     ------
@@ -349,47 +325,40 @@ def fit(
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
-    if min_train_tokens == "auto":
-        return _fit_settled(
-            log,
-            law,
-            bootstrap=bootstrap,
-            seed=seed,
-            method=method,
-            delta=delta,
-            confidence=confidence,
-            model_params=model_params,
-        )
-    if isinstance(min_train_tokens, str):
-        raise InputError(f"min_train_tokens must be a number or 'auto', got {min_train_tokens!r}")
-    if law not in LAWS:
-        raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
-    if bootstrap < 0:
-        raise InputError(f"bootstrap must be 0 or more resamples, got {bootstrap}")
-    if seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}")
-    if delta is not None and not delta > 0:
-        raise InputError(f"delta must be above 0, got {delta:g}")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
+    settings = Settings(
+        law=law,
+        bootstrap=bootstrap,
+        seed=seed,
+        method=method,
+        delta=delta,
+        min_train_tokens=0.0 if min_train_tokens == "auto" else min_train_tokens,
+        confidence=confidence,
+        model_params=model_params,
+        objective=objective,
+        residuals=residuals,
+        weights=weights,
+    )
+    return _fit_settled(log, settings) if min_train_tokens == "auto" else fit_with(log, settings)
+
+
+def fit_with(log: pd.DataFrame, settings: Settings) -> Fit:
+    """Fit a probe log as the settings say; see :func:`fit`."""
     log = validate_log(log)
-    if model_params is not None:
-        log = rows_of_size(log, model_params)
+    if settings.model_params is not None:
+        log = rows_of_size(log, settings.model_params)
     if "domain_ratio" not in log:
         raise CmrplanError(
             "the log has several corpora (share_ columns); laws of one domain ratio need the column domain_ratio"
         )
-    present = [c for c in CORPORA if len(fitted_rows(log, c, min_train_tokens))]
+    first = settings.min_train_tokens
+    present = [c for c in CORPORA if len(fitted_rows(log, c, first))]
     if not present:
         raise CmrplanError(
             "the log has no rows to fit: no loss of the corpus general or domain at "
-            f"{max(min_train_tokens, 1):g} or more train_tokens"
+            f"{max(first, 1):g} or more train_tokens"
         )
-    settings = Settings(
-        law, bootstrap, seed, method, delta, min_train_tokens, confidence, model_params
-    )
     resamples = resamples_of(log, settings)
-    rows_of = {c: fitted_rows(log, c, min_train_tokens) for c in present}
+    rows_of = {c: fitted_rows(log, c, first) for c in present}
     models = {c: _fit_corpus(rows, c, settings, resamples) for c, rows in rows_of.items()}
     if resamples is not None:
         noise = _noise(models, rows_of)
@@ -422,17 +391,17 @@ def _fit_corpus(
     if settings.law == "auto":
         return _fit_auto(rows, corpus, settings, resamples)
     if settings.law == "cmr":
-        return fit_curves(rows, corpus, resamples, delta=settings.delta)
-    return fit_surface(rows, corpus, None, law_name=settings.law, delta=settings.delta)
+        return fit_curves(rows, corpus, resamples, delta=settings.knee)
+    return _fit_surface(rows, corpus, settings.law, settings)
 
 
-def _fit_settled(log: pd.DataFrame, law: str, *, bootstrap: int, **options: Any) -> Fit:
+def _fit_settled(log: pd.DataFrame, settings: Settings) -> Fit:
     """Fit without the early evaluations that lie outside the law."""
-    first = fit(log, law, bootstrap=0, **options)
+    first = fit_with(log, replace(settings, bootstrap=0))
     surfaces = leading_surfaces(first.models)
     rows = {corpus: first.rows(corpus) for corpus in surfaces}
     cut = find_settling(surfaces, rows).chosen if surfaces else 0.0
-    made = fit(log, law, bootstrap=bootstrap, min_train_tokens=cut, **options)
+    made = fit_with(log, replace(settings, min_train_tokens=cut))
     return replace(made, warnings=(*left_out_findings(cut, rows), *made.warnings))
 
 
@@ -444,7 +413,7 @@ def _fit_auto(
     refusal: CmrplanError | None = None
     for name in AUTO_LAWS:
         try:
-            surface = fit_surface(rows, corpus, None, law_name=name, delta=settings.delta)
+            surface = _fit_surface(rows, corpus, name, settings)
         except CmrplanError as error:
             refusal = refusal or error
             continue
@@ -453,11 +422,25 @@ def _fit_auto(
             surfaces.append(surface)
     if not surfaces:
         assert refusal is not None
+        if settings.weights != "equal" or settings.residuals != "log":
+            raise refusal
         try:
-            return fit_curves(rows, corpus, resamples, delta=settings.delta)
+            return fit_curves(rows, corpus, resamples, delta=settings.knee)
         except CmrplanError:
             raise refusal from None  # the first message is the one that helps
     return average(surfaces, averaging_weights([held_out_score(s, rows) for s in surfaces]))
+
+
+def _fit_surface(rows: pd.DataFrame, corpus: str, law: str, settings: Settings) -> Surface:
+    return fit_surface(
+        rows,
+        corpus,
+        None,
+        law_name=law,
+        delta=settings.knee,
+        link=settings.link,
+        weights=settings.weights,
+    )
 
 
 def _noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> Noise:

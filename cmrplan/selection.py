@@ -88,7 +88,9 @@ def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
     loss = rows["loss"].to_numpy(dtype=float)
     by_law: dict[Law, list[int]] = {}
     for k, holdout in enumerate(hidden):
-        by_law.setdefault(declare(surface.law, surface.corpus, rows[~holdout.hidden]), []).append(k)
+        seen = rows[~holdout.hidden]
+        law = declare(surface.law, surface.corpus, seen, surface.fit.law.link)
+        by_law.setdefault(law, []).append(k)
     miss = np.zeros((len(hidden), len(rows)))
     for law, which in by_law.items():
         start = _restated(surface.fit, law)

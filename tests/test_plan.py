@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fits import Fit, Settings
+from cmrplan.fits import Fit
 from cmrplan.planning.choice import best_ratio
 from cmrplan.planning.plan import plan
 from cmrplan.planning.tolerance import base_loss_at, parse_tolerance
+from cmrplan.settings import Settings
 
 N, D, BASE = 1e8, 2e9, 2.5
 

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 
 import cmrplan as cp
 from cmrplan import plots
-from cmrplan.fits import Fit, Settings
+from cmrplan.fits import Fit
 from cmrplan.plots.wording import plain, recommendation
+from cmrplan.settings import Settings
 
 N, D = 2e6, 1e6
 SMALL = 1e6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import click
 
@@ -24,7 +24,7 @@ from cmrplan.command_line.parameters import (
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write, write_json
 from cmrplan.fitfile import fit_report, read_fit, write_fit
-from cmrplan.fits import LAWS, Prediction
+from cmrplan.fits import Prediction
 from cmrplan.fits import fit as fit_laws
 from cmrplan.importers import IMPORTERS, import_log
 from cmrplan.importers.changes import Changes, as_number
@@ -32,6 +32,8 @@ from cmrplan.planning.extrapolation import extrapolation_findings
 from cmrplan.planning.plan import plan as make_plan
 from cmrplan.records import check_log, read_log, write_log
 from cmrplan.report.text import fit_text, plan_text
+from cmrplan.settings import LAWS, OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
+from cmrplan.weighting import WEIGHTS, Weights
 
 _IMPORT_HELP = """Turn the log of another trainer into a probe log.
 
@@ -190,7 +192,28 @@ def check(log: str, as_json: bool) -> int:
 @click.option(
     "--delta",
     type=click.FloatRange(0, min_open=True),
-    help="Knee of the Huber loss on log losses.  [default: from the noise]",
+    help="Knee of the Huber loss, in units of the residuals.  [default: from the noise]",
+)
+@click.option(
+    "--objective",
+    type=click.Choice([name.replace("_", "-") for name in OBJECTIVES]),
+    default="huber",
+    show_default=True,
+    help="What is summed over the evaluations.",
+)
+@click.option(
+    "--residuals",
+    type=click.Choice(RESIDUAL_KINDS),
+    default="log",
+    show_default=True,
+    help="Differences of log losses, or of losses.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(WEIGHTS),
+    default="equal",
+    show_default=True,
+    help="Weigh evaluations by the column loss_stderr, or by the spread between repeated seeds.",
 )
 @click.option(
     "--min-train-tokens",
@@ -209,6 +232,9 @@ def fit(
     bootstrap: int,
     seed: int,
     delta: float | None,
+    objective: str,
+    residuals: ResidualKind,
+    weights: Weights,
     min_train_tokens: float | Literal["auto"] | None,
     model_params: float | None,
     confidence: float,
@@ -224,6 +250,9 @@ def fit(
         min_train_tokens=min_train_tokens or 0.0,
         confidence=confidence,
         model_params=model_params,
+        objective=cast(Objective, objective.replace("-", "_")),
+        residuals=residuals,
+        weights=weights,
     )
     if out:
         write_fit(fitted, out)
@@ -241,6 +270,11 @@ def fit(
 @model_params
 @click.option("--train-tokens", type=COUNT, required=True, help="Budget D in tokens: 10B.")
 @click.option("--domain-ratio", type=FRACTION, required=True, help="Share of domain tokens: 0.3.")
+@click.option(
+    "--new-run",
+    is_flag=True,
+    help="Widen the intervals by the noise of a run: what one new run would measure.",
+)
 @confidence
 @as_json
 def predict(
@@ -248,6 +282,7 @@ def predict(
     model_params: float,
     train_tokens: float,
     domain_ratio: float,
+    new_run: bool,
     confidence: float,
     as_json: bool,
 ) -> None:
@@ -262,6 +297,7 @@ def predict(
                 model_params=model_params,
                 train_tokens=train_tokens,
                 domain_ratio=domain_ratio,
+                new_run=new_run,
             )
             values = _with_bounds(prediction, confidence)
         names = (f"{corpus}_loss", f"{corpus}_loss_low", f"{corpus}_loss_high")

@@ -35,7 +35,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cmrplan.errors import Finding
-from cmrplan.fitting.lawfit import MAD_TO_SIGMA, predict_draws, refit, residual_jacobian
+from cmrplan.fitting.lawfit import (
+    MAD_TO_SIGMA,
+    predict_draws,
+    refit,
+    residual_jacobian,
+    residual_of,
+)
 from cmrplan.fitting.surface import Surface, row_inputs
 from cmrplan.laws.law import Array, Inputs
 
@@ -297,12 +303,14 @@ def _has_alike(place: Array, miss: Array, left: NDArray[np.intp]) -> NDArray[np.
 
 def _set_aside(surface: Surface, rows: pd.DataFrame, run: str) -> tuple[Surface, pd.DataFrame]:
     """Return the surface fitted without a run, and the other rows."""
-    others = rows[rows["run_id"].astype(str) != run]
+    stays = (rows["run_id"].astype(str) != run).to_numpy()
+    others = rows[stays]
     inputs = row_inputs(surface.corpus, others)
     loss = others["loss"].to_numpy(dtype=float)
-    search, coefficients = refit(surface.fit, inputs, loss[None, :], np.ones((1, len(others))))
-    fit = replace(surface.fit, search=search[0], coefficients=coefficients[0])
-    fit = replace(fit, residual=np.log(loss) - np.log(fit.predict(inputs)))
+    start = replace(surface.fit, row_weights=surface.fit.row_weights[stays])
+    search, coefficients = refit(start, inputs, loss[None, :], np.ones((1, len(others))))
+    fit = replace(start, search=search[0], coefficients=coefficients[0])
+    fit = replace(fit, residual=residual_of(fit.law, loss, fit.predict(inputs)))
     return replace(surface, fit=fit), others
 
 

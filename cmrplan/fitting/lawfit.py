@@ -70,6 +70,8 @@ class LawFit:
     status : Status
     residual : array (n,)
         Log or plain residuals of the rows, observed minus predicted.
+    row_weights : array (n,)
+        How much each row counted.
     unidentified : tuple of str
         Parameters that the data cannot tell.
     at_bound : tuple of str
@@ -88,6 +90,7 @@ class LawFit:
     gradient: float
     status: Status
     residual: Array
+    row_weights: Array
     unidentified: tuple[str, ...]
     at_bound: tuple[str, ...]
     r2: float
@@ -227,6 +230,7 @@ def refit(
         The rows of the first fit, in the caller's units.
     targets : array (B, n) or (1, n)
     weights : array (B, n) or (1, n)
+        Counts, or 0 for what is left out; they multiply the row weights of the first fit.
     stopping : Stopping
         By default rough, for one of hundreds of resamples.
 
@@ -237,7 +241,9 @@ def refit(
     """
     count = max(len(targets), len(weights))
     level = _level(fit.law, targets[0])
-    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, weights, fit.delta)
+    problem = Problem(
+        fit.law, _scaled(inputs, fit.scales), targets / level, weights * fit.row_weights, fit.delta
+    )
     ends = []
     for first in range(0, count, CHUNK):
         rows = np.arange(first, min(first + CHUNK, count))
@@ -252,6 +258,11 @@ def refit(
 def moved(fit: LawFit, fitted: Array, shift: Array) -> Array:
     """Return fitted losses moved in residual units: by a factor for a log law, by a difference otherwise."""
     return np.asarray(fitted * np.exp(shift) if fit.law.link == "log" else fitted + shift)
+
+
+def residual_of(law: Law, loss: Array, fitted: Array) -> Array:
+    """Return observed less fitted in residual units: log losses for a log law, losses otherwise."""
+    return np.asarray(np.log(loss / fitted) if law.link == "log" else loss - fitted)
 
 
 def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
@@ -300,6 +311,7 @@ def _describe(
         gradient=float(optimum.gradient[best]),
         status=status,
         residual=residual,
+        row_weights=problem.weights[0],
         unidentified=_unidentified(problem, search, coefficients, residual),
         at_bound=at_bound,
         r2=1.0 - float(np.sum(miss**2)) / variance if variance > 0 else float("nan"),

@@ -63,7 +63,7 @@ def profile_parameter(
     name : str
         A coefficient or an exponent that the fit estimates.
     weights : array (n,), optional
-        The row weights of the fit; all one by default.
+        Other row weights than those of the fit.
     confidence : float
         In (0, 1).
     num_clusters : int, optional

@@ -35,7 +35,7 @@ class ProfiledFit:
         """Return them as arrays."""
         target = np.asarray(target, dtype=float)
         rows = {name: np.asarray(inputs[name], dtype=float) for name in fit.law.inputs}
-        row_weights = np.ones(len(target)) if weights is None else np.asarray(weights, dtype=float)
+        row_weights = fit.row_weights if weights is None else np.asarray(weights, dtype=float)
         return cls(fit, rows, target, row_weights)
 
     def problem(self, law: Law, scales: Mapping[str, float]) -> Problem:

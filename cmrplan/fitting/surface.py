@@ -23,9 +23,10 @@ from cmrplan.fitting.lawfit import (
 )
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws import build_law
-from cmrplan.laws.law import Array, Law
+from cmrplan.laws.law import Array, Law, Link
 from cmrplan.noise import Noise, Residuals, run_noise
 from cmrplan.uncertainty import Resamples
+from cmrplan.weighting import Weights, row_weights
 
 FEWEST_RATIOS = 3
 SURFACE_LAWS = (
@@ -108,14 +109,14 @@ def row_inputs(corpus: str, rows: pd.DataFrame) -> dict[str, Array]:
     )
 
 
-def declare(law_name: str, corpus: str, rows: pd.DataFrame) -> Law:
+def declare(law_name: str, corpus: str, rows: pd.DataFrame, link: Link = "log") -> Law:
     """Return a law with the terms and bounds that the levels of the rows support."""
     options = {
         "size_levels": int(rows["model_params"].nunique()),
         "token_levels": int(rows["train_tokens"].nunique()),
         "smallest_share": float(row_inputs(corpus, rows)["share"].min()),
     }
-    return build_law(law_name, options)
+    return replace(build_law(law_name, options), link=link)
 
 
 def fit_surface(
@@ -125,6 +126,8 @@ def fit_surface(
     *,
     law_name: str = "dcpt",
     delta: float | None = None,
+    link: Link = "log",
+    weights: Weights = "equal",
 ) -> Surface:
     """Fit the D-CPT law, reduced to what the log supports, to one corpus's rows.
 
@@ -138,7 +141,11 @@ def fit_surface(
     law_name : str
         One of :data:`SURFACE_LAWS`.
     delta : float, optional
-        Knee of the Huber loss on log losses; from the noise by default.
+        Knee of the Huber loss in residual units, infinity for least squares; from the noise by default.
+    link : {"log", "identity"}
+        Residuals of log losses, or of losses.
+    weights : {"equal", "stderr", "seeds"}
+        See :func:`cmrplan.weighting.row_weights`.
 
     Raises
     ------
@@ -147,9 +154,9 @@ def fit_surface(
     """
     inputs = row_inputs(corpus, rows)
     require_ratios(rows, corpus)
-    law = declare(law_name, corpus, rows)
+    law = declare(law_name, corpus, rows, link)
     loss = rows["loss"].to_numpy(dtype=float)
-    fit = fit_law(law, inputs, loss, delta=delta)
+    fit = fit_law(law, inputs, loss, weights=row_weights(rows, weights), delta=delta)
     surface = Surface(
         corpus=corpus,
         fit=fit,
@@ -171,16 +178,18 @@ def resampled(
     fit, left = surface.fit, residuals(surface, rows)
     noise = noise or run_noise([left])
     fitted = fit.predict(row_inputs(surface.corpus, rows))
-    targets = moved(fit, fitted, resamples.shifts(surface.corpus, left, noise))
+    shifts = resamples.shifts(surface.corpus, left, noise) / np.sqrt(fit.row_weights)
+    targets = moved(fit, fitted, shifts)
     weights = resamples.weights(left.runs)
     search, coefficients = refit(fit, row_inputs(surface.corpus, rows), targets, weights)
     return replace(surface, search=search, coefficients=coefficients)
 
 
 def residuals(surface: Surface, rows: pd.DataFrame) -> Residuals:
-    """Return what a surface left of the rows it was fitted to."""
+    """Return what a surface left of the rows it was fitted to, in units of a row of weight one."""
+    root = np.sqrt(surface.fit.row_weights)
     jacobian = residual_jacobian(surface.fit, row_inputs(surface.corpus, rows))
-    return Residuals(surface.fit.residual, jacobian, rows["run_id"].tolist())
+    return Residuals(surface.fit.residual * root, jacobian * root[:, None], rows["run_id"].tolist())
 
 
 def require_ratios(rows: pd.DataFrame, corpus: str) -> None:

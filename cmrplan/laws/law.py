@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Inputs = Mapping[str, Array]
+Link = Literal["log", "identity"]
 
 
 class Factor(Protocol):
@@ -257,7 +258,7 @@ class Law:
     needs: str
     exponents: tuple[Exponent, ...]
     terms: tuple[Term, ...]
-    link: Literal["log", "identity"] = "log"
+    link: Link = "log"
     scaled: tuple[str, ...] = ("model_params", "train_tokens")
     fixed: tuple[tuple[str, float], ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
