@@ -30,7 +30,7 @@ from cmrplan.laws.law import Array, Inputs, Law, exponent_slopes
 MAX_STEP = 2.0  # largest change of a search coordinate in one step, in log units or exponent units
 SMALLEST_MIX = 1e-3
 ACCEPTED_GRADIENT = 1e-5  # what still counts as an optimum when rounding stops the descent
-RACE_PATIENCE = 60  # steps before a slow start is given up for one that has arrived lower
+RACE_PATIENCE = 30  # steps before a slow start is given up for one that has arrived lower
 EXACT_RESIDUAL = 1e-14  # root mean square residual at which a fit is exact in float64
 
 
@@ -229,7 +229,7 @@ def minimize(
     stopping : Stopping, optional
         When a descent ends; by default when float64 shows no more progress.
     is_race : bool
-        The starts are for one and the same problem: those still on their way after 60 steps are given up
+        The starts are for one and the same problem: those still on their way after 30 steps are given up
         where another has arrived lower.
     """
     stopping = stopping or Stopping()
@@ -259,14 +259,16 @@ def minimize(
             _keep_signs(law, coefficients[active] + step.coefficients),
             coefficients[active],
         )
-        new, value = solve_coefficients(part, trial_design, start, mix[active], 2)
+        new, value = solve_coefficients(part, trial_design, start, mix[active], 1)
         old = objective[active]
         gain = np.where(np.isfinite(value), old - value, -np.inf)
         better = gain > 0
         taken = active[better]
         search[taken], coefficients[taken] = trial[better], new[better]
         objective[taken] = value[better]
-        damping[active] = np.where(better, damping[active] / 5, damping[active] * 4)
+        # a gain far below the promise means that steps overshoot and go back and forth across a valley
+        kept = gain / np.maximum(step.promise, 1e-300)
+        damping[active] *= np.where(kept > 0.75, 0.2, np.where(kept > 0.5, 1.0, 4.0))
         np.clip(damping, 1e-12, 1e12, out=damping)
         mix[active] = np.where(better, mix[active] / 3, mix[active] * 10)
         np.clip(mix, SMALLEST_MIX, 1.0, out=mix)
@@ -295,6 +297,7 @@ class _Step:
     search: Array
     coefficients: Array
     gradient: Array
+    promise: Array  # gain of the objective by the quadratic model
 
 
 def _step(
@@ -328,7 +331,7 @@ def _step(
     stacked = np.concatenate([jacobian * unit[:, None, :], right[:, :, None]], axis=2)
     triangle = upper_triangle(stacked)
     left, goal = triangle[:, :, :-1], triangle[:, :, -1]
-    change = _damped_step(left, goal, damping, num_columns) * unit
+    change = _damped_step(left, goal, damping, num_columns)
     signs = np.array([term.sign for term in law.terms])
     for _ in range(num_columns):
         # a coefficient at zero must not step across: hold it and let the others move
@@ -336,11 +339,13 @@ def _step(
         if not crosses.any():
             break
         left[:, :, :num_columns] *= np.where(crosses, 0.0, 1.0)[:, None, :]
-        change = _damped_step(left, goal, damping, num_columns) * unit
-    moves = change[:, num_columns:]
-    largest = np.max(np.abs(moves), axis=1, initial=0.0)
-    shorten = np.minimum(1.0, MAX_STEP / np.maximum(largest, 1e-300))[:, None]
-    return _Step(moves * shorten, change[:, :num_columns] * shorten, gradient)
+        change = _damped_step(left, goal, damping, num_columns)
+    largest = np.max(np.abs(change * unit)[:, num_columns:], axis=1, initial=0.0)
+    change *= np.minimum(1.0, MAX_STEP / np.maximum(largest, 1e-300))[:, None]
+    effect = np.einsum("skl,sl->sk", left, change)
+    promise = np.einsum("sk,sk->s", effect, goal - 0.5 * effect)
+    change *= unit
+    return _Step(change[:, num_columns:], change[:, :num_columns], gradient, promise)
 
 
 def _damped_step(left: Array, goal: Array, damping: Array, num_columns: int) -> Array:
