@@ -96,13 +96,20 @@ def leave_run_out(jacobian: Array, row_runs: Sequence[str], residual: Array) -> 
     """
     largest = np.max(np.abs(jacobian), axis=0, initial=0.0)
     span, _ = np.linalg.qr(jacobian / np.where(largest > 0, largest, 1.0))
-    runs = np.asarray(row_runs)
+    _, run_of = np.unique(np.asarray(row_runs), return_inverse=True)
+    order = np.argsort(run_of, kind="stable")
     corrected = residual.copy()
-    for run in np.unique(runs):
-        rows = runs == run
-        block = np.eye(int(rows.sum())) - span[rows] @ span[rows].T
-        share, axes = np.linalg.eigh(block)
-        corrected[rows] = axes @ ((axes.T @ residual[rows]) / np.maximum(share, LEAST_FREEDOM))
+    for rows in np.split(order, np.flatnonzero(np.diff(run_of[order])) + 1):
+        # the block of a run is span @ span.T: its k eigenvalues are those of the k by k span.T @ span
+        share, axes = np.linalg.eigh(span[rows].T @ span[rows])
+        freedom = 1 - share
+        gain = np.where(
+            freedom >= LEAST_FREEDOM,
+            1 / np.maximum(freedom, LEAST_FREEDOM),
+            (1 / LEAST_FREEDOM - 1) / np.maximum(share, LEAST_FREEDOM),
+        )
+        along = axes.T @ (span[rows].T @ residual[rows])
+        corrected[rows] += span[rows] @ (axes @ (gain * along))
     return corrected
 
 

@@ -7,13 +7,14 @@ the noise would turn the fit into one of least absolute deviations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.starts import distinct_ends, minimize_from_many
+from cmrplan.fitting.linear import upper_triangle
+from cmrplan.fitting.starts import MANY_ROWS, distinct_ends, minimize_from_many
 from cmrplan.fitting.varpro import Optimum, Problem, Stopping, box, minimize, to_theta
 from cmrplan.laws.law import Array, Inputs, Law
 
@@ -27,7 +28,9 @@ NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noi
 # A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
 
-CHUNK = 256  # resamples that are fitted at once: enough to fill numpy, few enough for the cache
+# Resamples that are fitted at once: enough to fill numpy, few enough for the cache and, with many rows, the memory.
+MOST_AT_ONCE = 256
+MOST_VALUES = 2**20
 # While the knee is still being found, optima need only be told apart.
 ON_THE_WAY = Stopping(gradient=1e-5, no_gain=1e-7, idle_steps=6, max_iterations=150)
 
@@ -178,22 +181,44 @@ def fit_law(
     scaled = _scaled(inputs, scales)
     level = _level(law, target)
 
-    def problem(knee: float) -> Problem:
-        return Problem(law, scaled, target[None, :] / level, row_weights[None, :], knee)
-
-    knee = np.inf if delta is None else delta
-    optimum = minimize_from_many(problem(knee), stopping=None if delta else ON_THE_WAY)
+    whole = Problem(law, scaled, target[None, :] / level, row_weights[None, :], np.inf)
+    few = whole.thinned(MANY_ROWS) if num_rows > MANY_ROWS else whole
+    few, optimum = _search(few, delta)
     if not np.isfinite(optimum.objective).any():
         raise CmrplanError(
             f"law {law.name} gives no finite loss on these rows from any start; check the log for values "
             "of extreme size"
         )
-    if delta is None:
-        for stopping in (ON_THE_WAY, Stopping()):
-            knee = knee_from_noise(problem(knee), optimum)
-            ends = distinct_ends(optimum)
-            optimum = minimize(problem(knee), ends, stopping=stopping, is_race=True)
-    return _describe(problem(knee), optimum, optimum.best(), scales, level)
+    if num_rows > MANY_ROWS:
+        few, optimum = _continue(replace(whole, delta=few.delta), optimum, delta)
+    return _describe(few, optimum, optimum.best(), scales, level)
+
+
+def _search(problem: Problem, delta: float | None) -> tuple[Problem, Optimum]:
+    """Search from many starts; return the problem with its knee, and where the starts ended."""
+    if delta is not None:
+        problem = replace(problem, delta=delta)
+        return problem, minimize_from_many(problem)
+    return _with_knee(problem, minimize_from_many(problem, stopping=ON_THE_WAY))
+
+
+def _with_knee(problem: Problem, optimum: Optimum) -> tuple[Problem, Optimum]:
+    """Take the knee from the noise, twice, each time going on from the distinct ends."""
+    for stopping in (ON_THE_WAY, Stopping()):
+        if np.isfinite(optimum.objective).any():
+            problem = replace(problem, delta=knee_from_noise(problem, optimum))
+            optimum = minimize(problem, distinct_ends(optimum), stopping=stopping, is_race=True)
+    return problem, optimum
+
+
+def _continue(problem: Problem, optimum: Optimum, delta: float | None) -> tuple[Problem, Optimum]:
+    """Descend on all rows from that end of a search on few rows which is lowest on all."""
+    here = Stopping(max_iterations=0)
+    ends = [minimize(problem, end[None, :], stopping=here) for end in distinct_ends(optimum)]
+    best = min(ends, key=lambda end: float(end.objective[0]))
+    if delta is not None:
+        return problem, minimize(problem, best.search)
+    return _with_knee(problem, best)
 
 
 @quiet
@@ -235,14 +260,20 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
     level = _level(fit.law, targets[0])
     problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, weights, fit.delta)
     ends = []
-    for first in range(0, count, CHUNK):
-        rows = np.arange(first, min(first + CHUNK, count))
+    size = batch_size(len(targets[0]))
+    for first in range(0, count, size):
+        rows = np.arange(first, min(first + size, count))
         start = np.repeat(fit.search[None, :], len(rows), axis=0)
         ends.append(minimize(problem.select(rows), start, stopping=ROUGH))
     return (
         np.concatenate([end.search for end in ends]),
         np.concatenate([end.coefficients for end in ends]) * level,
     )
+
+
+def batch_size(num_rows: int) -> int:
+    """Return how many resamples of ``num_rows`` rows to fit at once."""
+    return min(max(MOST_VALUES // num_rows, 1), MOST_AT_ONCE)
 
 
 def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
@@ -333,7 +364,8 @@ def _unidentified(
     noise = MAD_TO_SIGMA * float(np.median(np.abs(residual))) * np.sqrt(len(residual) / spare)
     noise = max(noise, NUMERICAL_NOISE)
     used = np.flatnonzero(np.any(jacobian != 0, axis=0))
-    _, singular, right = np.linalg.svd(jacobian[:, used], full_matrices=False)
+    triangle = upper_triangle(jacobian[None, :, used])[0]
+    _, singular, right = np.linalg.svd(triangle, full_matrices=False)
     floor = np.finfo(float).eps * len(residual) * singular[0]
     spread = noise * np.sqrt(np.sum((right / np.maximum(singular, floor)[:, None]) ** 2, axis=0))
     relative = np.full(len(unit), np.inf)

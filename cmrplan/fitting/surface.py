@@ -15,6 +15,7 @@ import pandas as pd
 from cmrplan.errors import CmrplanError
 from cmrplan.fitting.lawfit import (
     LawFit,
+    batch_size,
     fit_law,
     predict_draws,
     refit,
@@ -160,8 +161,12 @@ def resampled(surface: Surface, rows: pd.DataFrame, resamples: Resamples) -> Sur
     runs = rows["run_id"].tolist()
     fitted = rows["loss"].to_numpy(dtype=float) * np.exp(-fit.residual)
     noise = leave_run_out(residual_jacobian(fit, inputs), runs, fit.residual)
-    targets = fitted * np.exp(resamples.shifts(runs, fit.residual, noise))
-    search, coefficients = refit(fit, inputs, targets, resamples.weights(runs))
+    ends = []
+    for first in range(0, resamples.count, size := batch_size(len(rows))):
+        some = replace(resamples, multiplier=resamples.multiplier[first : first + size])
+        targets = fitted * np.exp(some.shifts(runs, fit.residual, noise))
+        ends.append(refit(fit, inputs, targets, some.weights(runs)))
+    search, coefficients = (np.concatenate(parts) for parts in zip(*ends, strict=True))
     return replace(surface, search=search, coefficients=coefficients)
 
 

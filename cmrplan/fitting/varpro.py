@@ -90,9 +90,16 @@ class Problem:
         return replace(self, target=pick(self.target), weights=pick(self.weights))
 
     def thinned(self, count: int) -> Problem:
-        """Return the problem on ``count`` rows drawn at random, always the same ones."""
-        num_rows = self.target.shape[1]
-        kept = np.random.default_rng(0).permutation(num_rows)[:count]
+        """Return the problem on ``count`` rows drawn at random, always the same ones.
+
+        Of an input with few levels, such as the ratio, one row of each level comes in addition.
+        """
+        order = np.random.default_rng(0).permutation(self.target.shape[1])
+        kept = order[:count]
+        for values in self.inputs.values():
+            levels, first = np.unique(values[order], return_index=True)
+            if len(levels) <= count // 10:
+                kept = np.union1d(kept, order[first])
         return replace(
             self,
             inputs={name: values[kept] for name, values in self.inputs.items()},
@@ -315,20 +322,23 @@ def _step(
     root = np.sqrt(curvature)
     right = np.where(curvature > 0, pull / np.where(root > 0, root, 1.0), 0.0)
     num_columns = design.shape[2]
-    jacobian = np.concatenate([design, slopes], axis=2) * (root * inverse)[:, :, None]
+    stacked = np.concatenate([design, slopes, right[:, :, None]], axis=2)
+    jacobian = stacked[
+        :, :, :-1
+    ]  # a view: what follows happens in place, since these are the largest arrays
+    jacobian *= (root * inverse)[:, :, None]
     # hold what sits at a bound and is pushed outward
     uphill = np.einsum("snk,sn->sk", jacobian, right)
     free = _is_free(law, search, coefficients, uphill)
-    jacobian *= free[:, None, :]
-    length = np.sqrt(np.einsum("snk,snk->sk", jacobian, jacobian))
+    length = free * np.sqrt(np.einsum("snk,snk->sk", jacobian, jacobian))
     # an exponent that moves the prediction by less than its rounding is left alone: its step would be
     # without bound, and shortening that would stop all the others
     size = np.sqrt(np.einsum("sn,sn->s", root * inverse * predicted, root * inverse * predicted))
     is_felt = length[:, num_columns:] > np.finfo(float).eps * size[:, None]
     length[:, num_columns:] = np.where(is_felt, length[:, num_columns:], 0.0)
     unit = np.where(length > 0, 1.0 / np.where(length > 0, length, 1.0), 0.0)
-    gradient = _cosine(right, jacobian, unit)
-    stacked = np.concatenate([jacobian * unit[:, None, :], right[:, :, None]], axis=2)
+    gradient = _cosine(right, uphill * unit)
+    jacobian *= unit[:, None, :]
     triangle = upper_triangle(stacked)
     left, goal = triangle[:, :, :-1], triangle[:, :, -1]
     change = _damped_step(left, goal, damping, num_columns)
@@ -358,11 +368,13 @@ def _damped_step(left: Array, goal: Array, damping: Array, num_columns: int) -> 
     return np.asarray(np.linalg.solve(r, right[:, :, None])[:, :, 0])
 
 
-def _cosine(right: Array, jacobian: Array, unit: Array) -> Array:
-    """Return the largest cosine between the clipped residual and a free column, ``(S,)``."""
+def _cosine(right: Array, pulls: Array) -> Array:
+    """Return the largest cosine between the clipped residual and a free column, ``(S,)``.
+
+    ``pulls`` are the products of the residual with the columns at unit length, 0 for those that are held.
+    """
     length = np.sqrt(np.einsum("sn,sn->s", right, right))
-    cosines = np.abs(np.einsum("snk,sn->sk", jacobian, right)) * unit
-    return np.asarray(np.max(cosines, axis=1, initial=0.0) / np.maximum(length, 1e-300))
+    return np.asarray(np.max(np.abs(pulls), axis=1, initial=0.0) / np.maximum(length, 1e-300))
 
 
 def _is_free(law: Law, search: Array, coefficients: Array, uphill: Array) -> Array:
