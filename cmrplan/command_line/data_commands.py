@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from cmrplan.command_line.parameters import (
     COUNT,
@@ -18,7 +19,7 @@ from cmrplan.command_line.parameters import (
     print_findings,
     print_json,
 )
-from cmrplan.errors import InputError
+from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import atomic_write, write_json
 from cmrplan.fitfile import fit_report, read_fit, write_fit
 from cmrplan.fits import LAWS, Prediction
@@ -169,6 +170,11 @@ def predict(
                 domain_ratio=domain_ratio,
             )
             values = _with_bounds(prediction, confidence)
+            if not np.isfinite([value for value in values if value is not None]).all():
+                raise CmrplanError(
+                    f"the law of the {corpus} loss has no finite value at model_params = {model_params:.4g}, "
+                    f"train_tokens = {train_tokens:.4g}, domain_ratio = {domain_ratio:g}; ask nearer to the probes"
+                )
         names = (f"{corpus}_loss", f"{corpus}_loss_low", f"{corpus}_loss_high")
         result |= dict(zip(names, values, strict=True))
     findings = [

@@ -24,6 +24,7 @@ PAPER_DELTA = 1e-3  # the knee that the papers use, for the reported Huber score
 SMALLEST_DELTA = 1e-6  # nats; below it a log is free of noise and every row counts fully
 # A parameter is not identified when its relative standard error exceeds this.
 UNIDENTIFIED = 0.5
+LARGEST_UNIT = 1e150
 NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noise-free data
 # A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
@@ -180,17 +181,23 @@ def fit_law(
     scales = _scales(law, inputs)
     scaled = _scaled(inputs, scales)
     level = _level(law, target)
-
+    unit = _residual_unit(law, level)
+    if unit > LARGEST_UNIT:
+        raise CmrplanError(
+            f"law {law.name} is fitted to plain losses, whose squares must be numbers, and they reach {level:.3g}; "
+            "divide them by a constant"
+        )
+    knee = None if delta is None else delta / unit
     whole = Problem(law, scaled, target[None, :] / level, row_weights[None, :], np.inf)
     few = whole.thinned(MANY_ROWS) if num_rows > MANY_ROWS else whole
-    few, optimum = _search(few, delta)
+    few, optimum = _search(few, knee)
     if not np.isfinite(optimum.objective).any():
         raise CmrplanError(
             f"law {law.name} gives no finite loss on these rows from any start; check the log for values "
             "of extreme size"
         )
     if num_rows > MANY_ROWS:
-        few, optimum = _continue(replace(whole, delta=few.delta), optimum, delta)
+        few, optimum = _continue(replace(whole, delta=few.delta), optimum, knee)
     return _describe(few, optimum, optimum.best(), scales, level)
 
 
@@ -258,7 +265,8 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
     """
     count = max(len(targets), len(weights))
     level = _level(fit.law, targets[0])
-    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, weights, fit.delta)
+    knee = fit.delta / _residual_unit(fit.law, level)
+    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, weights, knee)
     ends = []
     size = batch_size(len(targets[0]))
     for first in range(0, count, size):
@@ -292,8 +300,15 @@ def _residual(problem: Problem, optimum: Optimum, which: int) -> Array:
 
 
 def _level(law: Law, target: Array) -> float:
-    """Return what losses are divided by inside a fit of log losses: their geometric mean."""
-    return float(np.exp(np.mean(np.log(target)))) if law.link == "log" else 1.0
+    """Return what losses are divided by inside a fit: their geometric mean, or the largest of differences."""
+    if law.link == "log":
+        return float(np.exp(np.mean(np.log(target))))
+    return float(np.max(np.abs(target))) or 1.0
+
+
+def _residual_unit(law: Law, level: float) -> float:
+    """Return what a residual inside the fit is worth outside: logarithms have no unit."""
+    return 1.0 if law.link == "log" else level
 
 
 def _describe(
@@ -306,8 +321,9 @@ def _describe(
     predicted = target - residual if law.link == "identity" else target * np.exp(-residual)
     variance = float(np.sum((target - target.mean()) ** 2))
     miss = target - predicted  # in units of the level
-    relative = np.abs(residual)
-    clipped = np.minimum(relative, PAPER_DELTA)
+    unit = _residual_unit(law, level)
+    size = np.abs(residual) * unit
+    clipped = np.minimum(size, PAPER_DELTA)
     at_bound = _at_bound(law, search, coefficients)
     status = Status.STALLED
     if optimum.is_converged[best]:
@@ -317,15 +333,15 @@ def _describe(
         scales=scales,
         search=search,
         coefficients=coefficients * level,
-        delta=float(problem.delta),
-        objective=float(optimum.objective[best]),
+        delta=float(problem.delta) * unit,
+        objective=float(optimum.objective[best]) * unit**2,
         gradient=float(optimum.gradient[best]),
         status=status,
-        residual=residual,
+        residual=residual * unit,
         unidentified=_unidentified(problem, search, coefficients, residual),
         at_bound=at_bound,
         r2=1.0 - float(np.sum(miss**2)) / variance if variance > 0 else float("nan"),
-        huber=float(np.sum(clipped * (relative - 0.5 * clipped))),
+        huber=float(np.sum(clipped * (size - 0.5 * clipped))),
         mae=float(np.mean(np.abs(miss))) * level,
     )
 

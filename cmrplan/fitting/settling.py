@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Finding
-from cmrplan.fitting.lawfit import predict_draws, refit
+from cmrplan.fitting.lawfit import NUMERICAL_NOISE, predict_draws, refit
 from cmrplan.fitting.surface import Surface, row_inputs
 from cmrplan.laws.law import Array
 
@@ -64,7 +64,8 @@ def find_settling(surfaces: dict[str, Surface], rows: dict[str, pd.DataFrame]) -
         return Settling(np.zeros(1), np.full(1, np.nan), 0.0)
     error = np.mean([_late_error(surfaces[c], rows[c], cuts) for c in surfaces], axis=0)
     best = int(np.argmin(error))
-    if error[best] > CLEARLY * error[0]:
+    rounding = NUMERICAL_NOISE * max(float(frame["loss"].max()) for frame in rows.values())
+    if error[best] > CLEARLY * error[0] or error[0] <= rounding:
         return Settling(cuts, error, 0.0)
     first = int(np.flatnonzero(error <= NEAR_BEST * error[best])[0])
     return Settling(cuts, error, float(cuts[first]))

@@ -31,6 +31,7 @@ MAX_STEP = 2.0  # largest change of a search coordinate in one step, in log unit
 SMALLEST_MIX = 1e-3
 ACCEPTED_GRADIENT = 1e-5  # what still counts as an optimum when rounding stops the descent
 RACE_PATIENCE = 30  # steps before a slow start is given up for one that has arrived lower
+FARTHEST_ANCHOR = 1e3  # of targets around 1; losses that far from the others would drown them
 EXACT_RESIDUAL = 1e-14  # root mean square residual at which a fit is exact in float64
 
 
@@ -107,6 +108,13 @@ class Problem:
             weights=self.weights[:, kept],
         )
 
+    @property
+    def anchor(self) -> Array:
+        """The target within reason: where rows are linearized that have no prediction yet."""
+        if self.law.link == "identity":
+            return self.target
+        return np.clip(self.target, 1 / FARTHEST_ANCHOR, FARTHEST_ANCHOR)
+
     def residual(self, predicted: Array) -> Array:
         """Return ``log y - log m`` or ``y - m``; infinite where a log law is not positive."""
         if self.law.link == "identity":
@@ -174,6 +182,7 @@ def solve_coefficients(
 ) -> tuple[Array, Array]:
     """Return the best coefficients for a given design, and their objective.
 
+    Without a start the first round is aimed at the targets within reason, linearized there.
     Each round linearizes the residual at the last coefficients, weights the rows for the Huber loss and solves
     the signed least-squares problem; the best round is kept.
     """
@@ -183,13 +192,16 @@ def solve_coefficients(
     if start is None:
         best = np.zeros((num_problems, num_columns))
         lowest = np.full(num_problems, np.inf)
-        predicted = np.broadcast_to(problem.target, shape).copy()
+        predicted = np.broadcast_to(problem.anchor, shape)
+        aim = replace(problem, target=problem.anchor)
     else:
         best = start
         predicted = np.einsum("snp,sp->sn", design, start)
         lowest = problem.objective(predicted)
+        aim = problem
     for _ in range(num_rounds):
-        pull, curvature, inverse = _linearize(problem, predicted, mix)
+        pull, curvature, inverse = _linearize(aim, predicted, mix)
+        aim = problem
         root = np.sqrt(curvature)
         target = np.where(curvature > 0, pull / np.where(root > 0, root, 1.0), 0.0)
         target = target + root * predicted * inverse
@@ -208,10 +220,10 @@ def solve_coefficients(
 def _linearize(problem: Problem, predicted: Array, mix: Array) -> tuple[Array, Array, Array]:
     """Return the pull (minus the loss's slope), the model's curvature, and d(residual scale).
 
-    Each is ``(S, n)``; where a prediction is not positive under a log link the target takes its place.
+    Each is ``(S, n)``; where a prediction is not positive under a log link the anchor takes its place.
     """
     if problem.law.link == "log":
-        predicted = np.where(predicted > 0, predicted, problem.target)
+        predicted = np.where(predicted > 0, predicted, problem.anchor)
         inverse = 1.0 / predicted
     else:
         inverse = np.ones_like(predicted)
