@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.lawfit import LawFit, fit_law, predict_draws, refit, residual_jacobian
+from cmrplan.fitting.lawfit import (
+    LawFit,
+    fit_law,
+    predict_draws,
+    refit,
+    residual_jacobian,
+    shifted_losses,
+)
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws.cmr import domain_token_law, general_token_law, peak_tokens, ratio_law
 from cmrplan.laws.law import Array
@@ -160,8 +167,8 @@ class Curves:
             return np.zeros((0, 1)), np.zeros((0, 2))
         fit, inputs = point.fit, {"domain_ratio": point.domain_ratio}
         noise = leave_run_out(residual_jacobian(fit, inputs), point.runs, fit.residual)
-        fitted = point.loss * np.exp(-fit.residual)
-        targets = fitted * np.exp(self.resamples.shifts(point.runs, fit.residual, noise))
+        shifts = self.resamples.shifts(point.runs, fit.residual, noise)
+        targets = shifted_losses(fit, point.loss, shifts)
         return refit(fit, inputs, targets, self.resamples.weights(point.runs))
 
     def summary(self, confidence: float) -> dict[str, Any]:

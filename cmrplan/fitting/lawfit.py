@@ -24,7 +24,8 @@ PAPER_DELTA = 1e-3  # the knee that the papers use, for the reported Huber score
 SMALLEST_DELTA = 1e-6  # nats; below it a log is free of noise and every row counts fully
 # A parameter is not identified when its relative standard error exceeds this.
 UNIDENTIFIED = 0.5
-LARGEST_UNIT = 1e150
+LARGEST_UNIT = 1e150  # of plain residuals, which are squared
+LARGEST_LOG = 708.0  # exp of it, and of minus it, are normal numbers
 NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noise-free data
 # A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
@@ -277,6 +278,15 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
         np.concatenate([end.search for end in ends]),
         np.concatenate([end.coefficients for end in ends]) * level,
     )
+
+
+def shifted_losses(fit: LawFit, loss: Array, shifts: Array) -> Array:
+    """Return the fitted values of a log law moved by ``shifts`` (B, n) in the logarithm, ``(B, n)``.
+
+    They stay inside float64: a row far outside the law has a residual that no loss could follow twice.
+    """
+    moved = np.log(loss) - fit.residual + shifts
+    return np.asarray(np.exp(np.clip(moved, -LARGEST_LOG, LARGEST_LOG)))
 
 
 def batch_size(num_rows: int) -> int:

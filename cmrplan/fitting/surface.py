@@ -20,6 +20,7 @@ from cmrplan.fitting.lawfit import (
     predict_draws,
     refit,
     residual_jacobian,
+    shifted_losses,
 )
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws import build_law
@@ -159,12 +160,12 @@ def resampled(surface: Surface, rows: pd.DataFrame, resamples: Resamples) -> Sur
     """Return the surface with one optimum per resample of the rows it was fitted to."""
     fit, inputs = surface.fit, row_inputs(surface.corpus, rows)
     runs = rows["run_id"].tolist()
-    fitted = rows["loss"].to_numpy(dtype=float) * np.exp(-fit.residual)
+    loss = rows["loss"].to_numpy(dtype=float)
     noise = leave_run_out(residual_jacobian(fit, inputs), runs, fit.residual)
     ends = []
     for first in range(0, resamples.count, size := batch_size(len(rows))):
         some = replace(resamples, multiplier=resamples.multiplier[first : first + size])
-        targets = fitted * np.exp(some.shifts(runs, fit.residual, noise))
+        targets = shifted_losses(fit, loss, some.shifts(runs, fit.residual, noise))
         ends.append(refit(fit, inputs, targets, some.weights(runs)))
     search, coefficients = (np.concatenate(parts) for parts in zip(*ends, strict=True))
     return replace(surface, search=search, coefficients=coefficients)
