@@ -89,7 +89,8 @@ class Prediction:
             missing = np.full(self.loss.shape, np.nan)
             return missing, missing
         tail = (1 - confidence) / 2
-        low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
+        with np.errstate(all="ignore"):  # far outside the probes a draw may be infinite
+            low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
         return low, high
 
 

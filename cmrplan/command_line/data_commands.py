@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import click
+import numpy as np
 
 from cmrplan.checks import listed
 from cmrplan.command_line.parameters import (
@@ -21,7 +22,7 @@ from cmrplan.command_line.parameters import (
     print_findings,
     print_json,
 )
-from cmrplan.errors import InputError
+from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import atomic_write, write_json
 from cmrplan.fitfile import fit_report, read_fit, write_fit
 from cmrplan.fits import Prediction
@@ -300,6 +301,11 @@ def predict(
                 new_run=new_run,
             )
             values = _with_bounds(prediction, confidence)
+            if not np.isfinite([value for value in values if value is not None]).all():
+                raise CmrplanError(
+                    f"the law of the {corpus} loss has no finite value at model_params = {model_params:.4g}, "
+                    f"train_tokens = {train_tokens:.4g}, domain_ratio = {domain_ratio:g}; ask nearer to the probes"
+                )
         names = (f"{corpus}_loss", f"{corpus}_loss_low", f"{corpus}_loss_high")
         result |= dict(zip(names, values, strict=True))
     findings = [

@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Finding
-from cmrplan.fitting.lawfit import predict_draws, refit
+from cmrplan.fitting.lawfit import NUMERICAL_NOISE, predict_draws, refit
 from cmrplan.fitting.surface import Surface, row_inputs
 from cmrplan.laws.law import Array
 
 LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
 FEWEST_LEVELS = 3  # token counts that must stay between the cut and the largest budgets
 CLEARLY = 0.8  # a cut has to bring the error below this share of what it is without one
+MOST_CUTS = 12  # beyond this many candidate cuts, so many are tried, evenly spread
 NEAR_BEST = 1.1  # the smallest cut within this factor of the best one is taken
 
 
@@ -63,11 +64,14 @@ def find_settling(surfaces: Mapping[str, Surface], rows: Mapping[str, pd.DataFra
     )
     early = tokens[tokens <= tokens[-1] / LATE_SHARE]
     cuts = early[: max(len(early) - FEWEST_LEVELS + 1, 0)]
+    if len(cuts) > MOST_CUTS:
+        cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).astype(int)]
     if len(cuts) < 2:
         return Settling(np.zeros(1), np.full(1, np.nan), 0.0)
     error = np.mean([_late_error(surfaces[c], rows[c], cuts) for c in surfaces], axis=0)
     best = int(np.argmin(error))
-    if error[best] > CLEARLY * error[0]:
+    rounding = NUMERICAL_NOISE * max(float(frame["loss"].max()) for frame in rows.values())
+    if error[best] > CLEARLY * error[0] or error[0] <= rounding:
         return Settling(cuts, error, 0.0)
     first = int(np.flatnonzero(error <= NEAR_BEST * error[best])[0])
     return Settling(cuts, error, float(cuts[first]))
@@ -110,5 +114,6 @@ def _late_error(surface: Surface, rows: pd.DataFrame, cuts: Array) -> Array:
     late = tokens > tokens.max() / LATE_SHARE
     weights = np.stack([(tokens >= cut) & ~late for cut in cuts]).astype(float)
     search, coefficients = refit(surface.fit, inputs, loss[None, :], weights)
+    inputs = {name: values[late] for name, values in inputs.items()}
     predicted = predict_draws(surface.fit.law, surface.fit.scales, inputs, search, coefficients)
-    return np.asarray(np.mean(np.abs(predicted[:, late] - loss[late]), axis=1))
+    return np.asarray(np.mean(np.abs(predicted - loss[late]), axis=1))

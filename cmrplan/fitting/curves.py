@@ -168,9 +168,8 @@ class Curves:
             return np.zeros((0, 1)), np.zeros((0, 2))
         fit, inputs = point.fit, {"domain_ratio": point.domain_ratio}
         left = Residuals(fit.residual, residual_jacobian(fit, inputs), point.runs)
-        fitted = point.loss * np.exp(-fit.residual)
         shifts = self.resamples.shifts(self.corpus, left, run_noise([left]))
-        targets = moved(fit, fitted, shifts)
+        targets = moved(fit, point.loss, shifts)
         return refit(fit, inputs, targets, self.resamples.weights(point.runs))
 
     def summary(self, confidence: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pandas as pd
 from cmrplan.errors import CmrplanError
 from cmrplan.fitting.lawfit import (
     LawFit,
+    batch_size,
     fit_law,
     moved,
     predict_draws,
@@ -177,11 +178,13 @@ def resampled(
     """
     fit, left = surface.fit, residuals(surface, rows)
     noise = noise or run_noise([left])
-    fitted = fit.predict(row_inputs(surface.corpus, rows))
-    shifts = resamples.shifts(surface.corpus, left, noise) / np.sqrt(fit.row_weights)
-    targets = moved(fit, fitted, shifts)
-    weights = resamples.weights(left.runs)
-    search, coefficients = refit(fit, row_inputs(surface.corpus, rows), targets, weights)
+    inputs, loss = row_inputs(surface.corpus, rows), rows["loss"].to_numpy(dtype=float)
+    ends = []
+    for first in range(0, resamples.count, size := batch_size(len(rows))):
+        some = resamples.select(np.arange(first, min(first + size, resamples.count)))
+        shifts = some.shifts(surface.corpus, left, noise) / np.sqrt(fit.row_weights)
+        ends.append(refit(fit, inputs, moved(fit, loss, shifts), some.weights(left.runs)))
+    search, coefficients = (np.concatenate(parts) for parts in zip(*ends, strict=True))
     return replace(surface, search=search, coefficients=coefficients)
 
 

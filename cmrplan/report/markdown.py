@@ -102,7 +102,10 @@ def _laws(fit: Fit) -> str:
             f"{figures['n_rows']} ({figures['n_runs']}) | {escape(figures['status'])} |"
         )
     for corpus, figures in fit.summary().items():
-        shown = ", ".join(f"{name} = {value:.4g}" for name, value in figures["params"].items())
+        shown = ", ".join(
+            f"{name} = {'n/a' if value is None else f'{value:.4g}'}"
+            for name, value in figures["params"].items()
+        )
         unsure = ", ".join(figures["unidentified"]) or "none"
         lines += ["", f"{corpus}: {escape(shown)}. Not identified: {escape(unsure)}."]
     return "\n".join(lines)

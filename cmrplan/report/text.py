@@ -30,7 +30,8 @@ def fit_text(fit: Fit) -> str:
                 remark = "   at the edge of its range"
             elif name in figures["unidentified"]:
                 remark = "   not identified"
-            lines.append(f"  {name:<14}{value:>12.5g}{band}{remark}")
+            shown = "n/a" if value is None else f"{value:.5g}"
+            lines.append(f"  {name:<14}{shown:>12}{band}{remark}")
     return "\n".join(lines)
 
 
