@@ -128,6 +128,9 @@ def plot(
     curves      losses against tokens
     tradeoff    domain loss against the rise of the general loss
     residuals   what the fit leaves over
+    frontier    what each tolerance allows
+    critical    the recommended ratio against tokens and size
+    risk        the chance to break the tolerance
     """  # noqa: D301 (click reads the \b)
     from cmrplan import plots
 
@@ -148,7 +151,7 @@ def plot(
         "train_tokens": train_tokens,
         "confidence": asked["confidence"],
     }
-    if made is not None or kind == "residuals":  # a plan says where; residuals are everywhere
+    if made is not None or kind not in ("ratio", "curves", "tradeoff", "frontier"):
         where = {}
     picture = plots.figure(kind, fitted, plan=made, **where)
     plots.write_figure(picture, out)

@@ -115,7 +115,8 @@ class Landscape:
         """Return the share of resamples that break the tolerance at each ratio, ``(G,)``."""
         if not len(self.rise_draws):
             return None
-        return np.asarray(np.mean(self.rise_draws > self.tolerance.largest_rise, axis=0))
+        # a resample that is not a number there keeps nothing
+        return np.asarray(np.mean(~(self.rise_draws <= self.tolerance.largest_rise), axis=0))
 
 
 def survey(

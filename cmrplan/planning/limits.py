@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +96,10 @@ class Limits:
     def tolerance(self) -> Tolerance | None:
         """The allowed rise, or None where there is no tolerance."""
         return None if self.max_general_rise is None else parse_tolerance(self.max_general_rise)
+
+    def for_any_size(self) -> Limits:
+        """Return the limits without a given base loss, which belongs to one size."""
+        return replace(self, base_loss=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field as a plain value; a tolerance as its text, infinity as ``"inf"``."""
