@@ -14,7 +14,8 @@ Nothing here reads files, draws, or fits.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,10 @@ class Plan:
             "asked": self.asked.as_dict(),
             "warnings": [finding.as_dict() for finding in self.warnings],
         }
+
+    def with_findings(self, findings: Sequence[Finding]) -> Plan:
+        """Return the plan with more remarks."""
+        return replace(self, warnings=(*self.warnings, *findings))
 
 
 def plan(

@@ -86,9 +86,3 @@ def repetition_findings(limits: Limits, train_tokens: float, domain_ratio: float
             "passes",
         )
     ]
-
-
-def one_pass_tokens(limits: Limits, ratio: Array) -> Array:
-    """Return the tokens of a run that uses the domain corpus ``max_epochs`` times at each ratio, ``(G,)``."""
-    assert limits.domain_tokens is not None
-    return np.asarray(limits.max_epochs * limits.domain_tokens / ratio)
