@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 import cmrplan as cp
 from cmrplan import plots
 from cmrplan.fits import Fit, Settings
+from cmrplan.planning.panel import Answer, Panel
 from cmrplan.plots.wording import plain, recommendation
 
 N, D = 2e6, 1e6
@@ -98,6 +99,18 @@ def fit():
 @pytest.fixture
 def ax():
     return Figure().subplots()
+
+
+@pytest.fixture(autouse=True)
+def _no_refits(monkeypatch):
+    """Every law of a panel answers alike: what is tested here is the drawing; see test_panel."""
+
+    def law_panel(fit, plan):
+        named = {"low": plan.domain_ratio_low or np.nan, "high": plan.domain_ratio_high or np.nan}
+        ends = {f"domain_ratio_{end}": value for end, value in named.items()}
+        return Panel(plan, (Answer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ())
+
+    monkeypatch.setattr("cmrplan.plots.panel.law_panel", law_panel)
 
 
 def line(ax, label):
@@ -249,8 +262,9 @@ DRAWERS = {
     "frontier": plots.plot_frontier,
     "critical": plots.plot_critical,
     "risk": plots.plot_risk,
+    "panel": plots.plot_panel,
 }
-ABOUT_A_PLAN = ("critical", "risk")
+ABOUT_A_PLAN = ("critical", "risk", "panel")
 
 
 def test_every_kind_has_a_plot_function():
@@ -268,7 +282,7 @@ def test_given_axes_come_back_and_a_new_figure_is_made_without_any(kind, fit, ax
 def test_a_picture_of_a_plan_needs_one(kind, fit):
     with pytest.raises(cp.InputError, match=f"'{kind}' is about a plan; give max_general_rise"):
         plots.figure(kind, fit)
-    with pytest.raises(cp.InputError, match="no option model_params; its plan says where"):
+    with pytest.raises(cp.InputError, match="no option model_params; it"):
         plots.figure(kind, fit, known_plan(fit), model_params=N)
 
 

@@ -77,7 +77,8 @@ def best_budget(
     CmrplanError
         If no size has a feasible ratio.
     """
-    asked = Limits(**limits).for_any_size()
+    asked = Limits(**limits)
+    asked.refuse_base_loss()
     budget = parse_compute(compute, gpu_flops)
     if sizes is not None and size_range is not None:
         raise InputError("sizes and size_range were both given; give one")

@@ -101,6 +101,13 @@ class Limits:
         """Return the limits without a given base loss, which belongs to one size."""
         return replace(self, base_loss=None)
 
+    def refuse_base_loss(self) -> None:
+        """Refuse a given base loss where sizes are compared."""
+        if self.base_loss is not None:
+            raise InputError(
+                "base_loss belongs to one size, and sizes are compared; leave it out, each size's comes from the log"
+            )
+
     def as_dict(self) -> dict[str, Any]:
         """Return every field as a plain value; a tolerance as its text, infinity as ``"inf"``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

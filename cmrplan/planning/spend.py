@@ -96,7 +96,7 @@ def spend_domain_tokens(
         remark = Finding(
             "longest_run",
             f"the longest run that the fitted ratios allow is the best ({used / ratio:.4g} tokens at domain_ratio "
-            f"{ratio:.3g}); the law sees no end to what more replay gives, so bound it with compute",
+            f"{ratio:.3g}); the law sees no end to what a longer run gives; bound it with min_ratio",
         )
         made = made.with_findings([remark])
     return made

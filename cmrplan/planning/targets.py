@@ -184,7 +184,8 @@ def smallest_model(
     """
     require_positive("target_domain_loss", target_domain_loss)
     require_positive("train_tokens", train_tokens)
-    asked = Limits(**limits).for_any_size()
+    asked = Limits(**limits)
+    asked.refuse_base_loss()
     tried = [
         reached(fit, asked, model_params=size, train_tokens=train_tokens)
         for size in checked_sizes(sizes)

@@ -8,6 +8,7 @@ from cmrplan.plots.critical import CriticalData, critical_data, plot_critical
 from cmrplan.plots.curves import CurvesData, RatioSeries, curves_data, plot_curves
 from cmrplan.plots.figures import KINDS, figure, write_figure
 from cmrplan.plots.frontier import FrontierData, frontier_data, plot_frontier
+from cmrplan.plots.panel import PanelData, panel_data, plot_panel
 from cmrplan.plots.ratio import RatioData, plot_ratio, ratio_data
 from cmrplan.plots.residuals import ResidualsData, plot_residuals, residuals_data
 from cmrplan.plots.risk import RiskData, plot_risk, risk_data
@@ -18,6 +19,7 @@ __all__ = [
     "CriticalData",
     "CurvesData",
     "FrontierData",
+    "PanelData",
     "RatioData",
     "RatioSeries",
     "ResidualsData",
@@ -27,9 +29,11 @@ __all__ = [
     "curves_data",
     "figure",
     "frontier_data",
+    "panel_data",
     "plot_critical",
     "plot_curves",
     "plot_frontier",
+    "plot_panel",
     "plot_ratio",
     "plot_residuals",
     "plot_risk",

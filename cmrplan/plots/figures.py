@@ -20,6 +20,7 @@ from cmrplan.planning.plan import Plan
 from cmrplan.plots.critical import critical_data, draw_critical
 from cmrplan.plots.curves import curves_data, draw_curves
 from cmrplan.plots.frontier import SHOWN, draw_frontier, frontier_data
+from cmrplan.plots.panel import draw_panel, panel_data
 from cmrplan.plots.ratio import draw_ratio, ratio_data
 from cmrplan.plots.residuals import MOST_NAMED, VARIABLES, draw_residuals, residuals_data
 from cmrplan.plots.risk import draw_risk, risk_data
@@ -35,6 +36,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "frontier": "the recommended ratio and its domain loss against the tolerance",
         "critical": "the recommended ratio against tokens and against size, beyond the probes",
         "risk": "the chance to break the tolerance against the domain ratio",
+        "panel": "the ratio that every law recommends for the same question",
     }
 )
 
@@ -204,6 +206,14 @@ def _risk(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     return made
 
 
+def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    data = panel_data(fit, plan=plan, **options)
+    made = _blank(1, 1, extra_width=2.4, extra_height=0.9)
+    draw_panel(data, made.subplots()).set_title(data.title)
+    _shared_legend(made, "outside lower center", columns=2)
+    return made
+
+
 _COMMON = ("model_params", "train_tokens", "confidence")
 _Composer = Callable[[Fit, Plan | None, dict[str, Any]], Figure]
 _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
@@ -214,6 +224,7 @@ _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
     "frontier": (_frontier, _COMMON),
     "critical": (_critical, ()),
     "risk": (_risk, ()),
+    "panel": (_panel, ("panel",)),
 }
 
 
