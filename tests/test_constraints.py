@@ -1,11 +1,14 @@
 """Constraints together: which binds, where each would matter, and what is refused; see :mod:`by_hand`."""
 
+import json
+
 import numpy as np
 import pytest
 from by_hand import BASE, D, N, ask, make_fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.planning.compute import parse_compute
 from cmrplan.planning.constraints import constraint_text
@@ -196,6 +199,32 @@ class TestContradictions:
             ask(fit, min_ratio=0.8)
         with pytest.raises(CmrplanError, match=r"raise max_ratio to 0\.25"):
             ask(fit, max_ratio=0.1)
+
+    def test_far_beyond_the_fit_is_said_beside_the_refusal(self):
+        with pytest.raises(
+            CmrplanError, match=r"model_params = 1e\+20 is 1e\+12 times the largest"
+        ):
+            ask(make_fit(base=BASE - 1), model_params=1e20)
+
+
+class TestJson:
+    def test_is_plain_json_with_infinite_and_missing_numbers(self, log, tmp_path):
+        fit = cp.fit(log, "cmr", bootstrap=0)
+        where = {"model_params": 1e6, "train_tokens": 1e6}
+        made = cp.plan(fit, **where, turning_point=np.inf, max_general_rise="5%ppl")
+        read = json.loads(json.dumps(made.as_dict(), allow_nan=False))
+        assert read["asked"]["turning_point"] == "inf"
+        assert read["asked"]["max_general_rise"] == "5%ppl"
+        by_name = {constraint["name"]: constraint for constraint in read["constraints"]}
+        assert by_name["turning_point"]["setting"] == "inf"
+        assert set(by_name["tolerance"]) == {
+            "name", "setting", "unit", "is_binding", "allows", "ratio_without", "edge",
+        }  # fmt: skip
+
+    def test_an_estimate_that_allows_nothing_is_null(self):
+        # one in ten resamples allows a ratio, the estimate none
+        made = ask(make_fit(base=BASE - 0.06, spread=np.linspace(-0.02, 0.02, 41)), confidence=0.05)
+        assert json.loads(json.dumps(made.as_dict(), allow_nan=False))["point_domain_ratio"] is None
 
 
 class TestProperties:

@@ -238,6 +238,12 @@ def test_critical_data_holds_the_plan_and_the_measured_ratios(fit):
     np.testing.assert_allclose(data.measured_ratio, expected, atol=1e-9)
 
 
+def test_critical_has_no_panel_where_one_level_was_probed():
+    fit = known_fit(sizes=(N,))
+    axes = plots.figure("critical", fit, known_plan(fit)).axes
+    assert [ax.get_xlabel() for ax in axes] == ["training tokens of the continual phase"]
+
+
 def test_risk_data_are_shares_of_the_resamples(fit):
     data = plots.risk_data(fit, plan=known_plan(fit))
     # resamples at -0.01, 0, +0.01 break 0.05 beyond 0.3, 0.25 and 0.2

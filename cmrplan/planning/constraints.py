@@ -6,8 +6,9 @@ ends: the one that just allows the ratio that is best without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from cmrplan.fits import Fit
 from cmrplan.planning.compute import training_flops
@@ -60,6 +61,11 @@ class Constraint:
     allows: float
     ratio_without: float
     edge: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field by name as plain values; infinity as ``"inf"``."""
+        values = asdict(self)
+        return {key: "inf" if value == math.inf else value for key, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,7 @@ def constraint_text(constraint: Constraint) -> str:
 
     Examples
     --------
-    >>> constraint_text(Constraint("tolerance", 0.03, "percent", True, 0.4, 0.6, 0.0512))
+    >>> constraint_text(Constraint("tolerance", 0.03, "fraction", True, 0.4, 0.6, 0.0512))
     'tolerance 3% allows up to 0.400; binds, stops to matter from 5.12% on (ratio 0.600)'
     """
     name, unit, edge = constraint.name, constraint.unit, constraint.edge
@@ -241,6 +247,6 @@ def constraint_text(constraint: Constraint) -> str:
 
 def shown(value: float, unit: str) -> str:
     """Return a setting as a person would write it."""
-    if unit in ("nats", "percent", "perplexity_percent", "perplexity"):
+    if unit in ("nats", "fraction", "perplexity_fraction", "perplexity"):
         return str(Tolerance(float(f"{value:.3g}"), unit))  # type: ignore[arg-type]
     return f"{value:.4g}" if unit in ("tokens", "FLOPs", "lambda") else f"{value:.3f}"

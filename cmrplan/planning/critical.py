@@ -121,13 +121,16 @@ def critical_over_sizes(
 
 
 def default_places(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
-    """Return places along an axis, from the smallest probed to ten times the largest, or to ``reach`` if farther."""
+    """Return places along an axis, from the smallest probed to ten times the largest, or to ``reach`` if farther.
+
+    The probed ones alone where there is a single one, since no trend is known then, and over sizes with the CMR laws.
+    """
     rows = fit.log[fit.log["train_tokens"] > 0]
     probed = np.unique(rows[axis].to_numpy(dtype=float))
-    if axis == "model_params" and any(isinstance(m, Curves) for m in fit.models.values()):
+    holds_per_size = any(isinstance(model, Curves) for model in fit.models.values())
+    if len(probed) == 1 or (axis == "model_params" and holds_per_size):
         return probed
-    farthest = max(BEYOND * probed[-1], reach or 0.0)
-    return np.geomspace(probed[0], farthest, NUM_PLACES)
+    return np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_PLACES)
 
 
 def curve_along(

@@ -10,6 +10,7 @@ from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fits import Fit
 from cmrplan.laws.law import Array
 from cmrplan.planning.constraints import SAME_RATIO, Binding, Window, window_of
+from cmrplan.planning.extrapolation import extrapolation_findings
 from cmrplan.planning.landscape import NUM_GRID, Landscape, survey
 from cmrplan.planning.limits import Limits
 from cmrplan.planning.turning import multiplier_at
@@ -100,7 +101,9 @@ def decide(
     ratio = land.safe_ratio(window.low, window.high)
     point = land.point_ratio(window.low, window.high)
     if np.isnan(ratio):
-        raise CmrplanError(_infeasible(land, window, limits, point))
+        far = extrapolation_findings(fit, model_params=model_params, train_tokens=train_tokens)
+        remarks = [finding.message for finding in far]
+        raise CmrplanError("; ".join([_infeasible(land, window, limits, point), *remarks]))
     return Decision(
         land=land,
         window=window,

@@ -15,7 +15,7 @@ Nothing here reads files, draws, or fits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,9 @@ class Plan:
     """The recommended ratio and its reasons. Losses in nats per token, ratios in [0, 1].
 
     ``domain_ratio`` holds the tolerance with probability ``confidence`` (where there are resamples);
-    ``domain_ratio_low`` and ``_high`` bound the best feasible ratio at that level, and
-    ``point_domain_ratio`` is its best estimate. ``unconstrained_domain_ratio`` is best without any constraint.
-    ``violation_probability`` is the share of resamples whose general loss at ``domain_ratio`` rises too far. Losses are
+    ``domain_ratio_low`` and ``_high`` bound the best feasible ratio at that level, and ``point_domain_ratio`` is its
+    best estimate (NaN where the estimates alone allow none). ``unconstrained_domain_ratio`` is best without any
+    constraint. ``violation_probability`` is the share of resamples whose general loss there rises too far. Losses are
     predicted at ``domain_ratio``. ``general_rise`` is over the base checkpoint, ``replay_rise`` over
     ``replay_loss``, a run of the same tokens on general data alone. ``general_loss_limit`` is what the tolerance allows
     over the reference that was asked for. ``asked`` is the question as it was put, ``compute`` the FLOPs of the run.
@@ -86,10 +86,12 @@ class Plan:
     provenance: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every field by name as plain values, numbers unrounded."""
+        """Return every field by name as plain values, numbers unrounded; infinity as ``"inf"``."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if np.isnan(self.point_domain_ratio):
+            fields["point_domain_ratio"] = None
         return fields | {
-            "constraints": [asdict(constraint) for constraint in self.constraints],
+            "constraints": [constraint.as_dict() for constraint in self.constraints],
             "asked": self.asked.as_dict(),
             "warnings": [finding.as_dict() for finding in self.warnings],
         }
@@ -163,16 +165,17 @@ def plan_within(
     domain_low, domain_high = _bounds(at.domain, confidence)
     low, high = _quantiles(made.draws, confidence)
     binding = binding_of(land, window, chosen, is_cut=is_cut)
-    limit = None
-    if limits.tolerance is not None:
-        over = base if limits.rise_over == "base" or land.replay is None else land.replay.loss[0]
-        limit = limits.tolerance.limit(float(over))
     findings = [*fit.warnings, *land.findings]
     findings += extrapolation_findings(fit, model_params=model_params, train_tokens=tokens)
     findings += made.findings(binding)
-    if limit is not None:
+    limit = None
+    if limits.tolerance is not None:
+        reference = base
+        if limits.rise_over == "replay" and land.replay is not None:
+            reference = float(land.replay.loss[0])
+        limit = limits.tolerance.limit(reference)
         findings += misfit_findings(
-            fit, model_params=model_params, domain_ratio=chosen, allowed=limit - base
+            fit, model_params=model_params, domain_ratio=chosen, allowed=limit - reference
         )
     findings += repetition_findings(limits, tokens, chosen)
     violation = at.violation() if limits.tolerance is not None else None

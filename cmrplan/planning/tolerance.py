@@ -16,12 +16,12 @@ SAME_SIZE = 0.01  # relative difference below which two model sizes are the same
 SHOWN_DIGITS = 3
 ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
 
-Unit = Literal["nats", "percent", "perplexity_percent", "perplexity"]
+Unit = Literal["nats", "fraction", "perplexity_fraction", "perplexity"]
 _UNITS: dict[tuple[str, str], Unit] = {
     ("", ""): "nats",
     ("", "nats"): "nats",
-    ("%", ""): "percent",
-    ("%", "ppl"): "perplexity_percent",
+    ("%", ""): "fraction",
+    ("%", "ppl"): "perplexity_fraction",
     ("", "ppl"): "perplexity",
 }
 
@@ -34,7 +34,7 @@ class Tolerance:
     ----------
     value : float
         In the unit: nats per token, a fraction of the reference loss, a fraction of its perplexity, or perplexity.
-    unit : {"nats", "percent", "perplexity_percent", "perplexity"}
+    unit : {"nats", "fraction", "perplexity_fraction", "perplexity"}
     """
 
     value: float
@@ -42,9 +42,9 @@ class Tolerance:
 
     def limit(self, reference: float) -> float:
         """Return the largest general loss allowed over a reference loss, both in nats per token."""
-        if self.unit == "percent":
+        if self.unit == "fraction":
             return reference * (1 + self.value)
-        if self.unit == "perplexity_percent":
+        if self.unit == "perplexity_fraction":
             return reference + math.log1p(self.value)
         if self.unit == "perplexity":
             return math.log(math.exp(reference) + self.value)
@@ -60,9 +60,9 @@ class Tolerance:
 
         A loss is allowed where its rise is at most :attr:`largest_rise`.
         """
-        if self.unit == "percent":
+        if self.unit == "fraction":
             return np.asarray(loss / reference - 1)
-        if self.unit == "perplexity_percent":
+        if self.unit == "perplexity_fraction":
             return np.asarray(np.expm1(loss - reference))
         if self.unit == "perplexity":
             return np.asarray(np.exp(loss) - np.exp(reference))
@@ -76,9 +76,9 @@ class Tolerance:
         return replace(self, value=math.ceil((rise - ROUNDING) / step) * step)
 
     def __str__(self) -> str:
-        if self.unit == "percent":
+        if self.unit == "fraction":
             return f"{100 * self.value:g}%"
-        if self.unit == "perplexity_percent":
+        if self.unit == "perplexity_fraction":
             return f"{100 * self.value:g}%ppl"
         return f"{self.value:g} {'ppl' if self.unit == 'perplexity' else 'nats'}"
 

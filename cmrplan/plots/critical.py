@@ -176,10 +176,10 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
             zorder=0,
             label="beyond the probes",
         )
-    core = [curve.domain_ratio, curve.point, data.measured_ratio, np.array([plan.domain_ratio])]
+    shown = [curve.domain_ratio, curve.point, curve.low, curve.high, data.measured_ratio]
     if missing.any():
-        core.append(np.zeros(1))
-    low, high = padded(core, [curve.low, curve.high])
+        shown.append(np.zeros(1))
+    low, high = padded([*shown, np.array([plan.domain_ratio])])
     ax.set_ylim(max(low, -0.04), min(high, 1.04))
     ax.yaxis.set_major_formatter(percent_ticks())
     ax.set_ylabel("recommended domain ratio")

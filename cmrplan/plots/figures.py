@@ -190,11 +190,13 @@ def _frontier(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
 def _critical(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     axes_of: tuple[Axis, ...] = ("train_tokens", "model_params")
     parts = [critical_data(fit, axis, plan=plan) for axis in axes_of]
-    made = _blank(1, 2, extra_height=0.9)
-    for ax, data in zip(made.subplots(1, 2, sharey=False), parts, strict=True):
+    parts = [data for data in parts if len(data.curve.place) > 1] or parts[:1]
+    made = _blank(1, len(parts), extra_width=1.6 if len(parts) == 1 else 0.0, extra_height=0.9)
+    axes = made.subplots(1, len(parts), squeeze=False)[0]
+    for ax, data in zip(axes, parts, strict=True):
         draw_critical(data, ax).set_title(data.title)
     made.suptitle(f"Ratio that a general rise of {parts[0].plan.max_general_rise} allows")
-    _shared_legend(made, "outside lower center", columns=3)
+    _shared_legend(made, "outside lower center", columns=1 + len(parts))
     return made
 
 

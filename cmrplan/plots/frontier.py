@@ -95,7 +95,7 @@ def frontier_data(
         train_tokens=view.train_tokens,
         num_grid=NUM_GRID,
     )
-    scale = 100.0 if land.tolerance.unit in ("percent", "perplexity_percent") else 1.0
+    scale = 100.0 if land.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
     return FrontierData(
         view=view,
         frontier=frontier_of(land, view.confidence),

@@ -58,12 +58,16 @@ def rise_label(unit: Unit, over: str) -> str:
 
     Examples
     --------
-    >>> rise_label("percent", "base")
-    'allowed rise of the general loss over the base (percent)'
+    >>> rise_label("fraction", "base")
+    'allowed rise over the base (percent of the loss)'
     """
-    what = "perplexity" if unit.startswith("perplexity") else "loss"
-    shown = {"nats": "nats per token", "perplexity": "perplexity"}.get(unit, "percent")
-    return f"allowed rise of the general {what} over {'the base' if over == 'base' else 'pure replay'} ({shown})"
+    shown = {
+        "nats": "nats per token",
+        "fraction": "percent of the loss",
+        "perplexity_fraction": "percent of perplexity",
+        "perplexity": "perplexity",
+    }[unit]
+    return f"allowed rise over {'the base' if over == 'base' else 'pure replay'} ({shown})"
 
 
 def plain(text: str) -> str:
