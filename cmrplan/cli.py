@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from cmrplan._version import __version__
-from cmrplan.command_line import data_commands, judge_commands, probe_commands
+from cmrplan.command_line import data_commands, judge_commands, plan_commands, probe_commands
 from cmrplan.command_line.parameters import print_error
 from cmrplan.errors import CmrplanError
 
@@ -47,8 +47,8 @@ cli.add_command(judge_commands.compare)
 cli.add_command(judge_commands.backtest)
 cli.add_command(judge_commands.profile)
 cli.add_command(data_commands.predict)
-cli.add_command(data_commands.plan)
-cli.add_command(data_commands.plot)
+cli.add_command(plan_commands.plan)
+cli.add_command(plan_commands.plot)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

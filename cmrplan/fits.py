@@ -58,7 +58,7 @@ class CorpusModel(Protocol):
         """Name of the law."""
 
     def predict(
-        self, model_params: float, train_tokens: float, domain_ratio: Array
+        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
 
@@ -124,7 +124,7 @@ class Fit:
         corpus: str,
         *,
         model_params: float,
-        train_tokens: float,
+        train_tokens: float | Array,
         domain_ratio: Array | Sequence[float] | float,
         new_run: bool = False,
     ) -> Prediction:
@@ -135,8 +135,8 @@ class Fit:
         corpus : {"general", "domain"}
         model_params : float
             Counted as in the log.
-        train_tokens : float
-            Tokens of the continual phase, above 0.
+        train_tokens : float or array (G,)
+            Tokens of the continual phase, above 0; one for each ratio only where the law reads tokens.
         domain_ratio : float or array (G,)
             Each in [0, 1].
         new_run : bool
@@ -152,7 +152,8 @@ class Fit:
         """
         ratio = np.atleast_1d(np.asarray(domain_ratio, dtype=float))
         require_positive("model_params", model_params)
-        require_positive("train_tokens", train_tokens)
+        for tokens in (np.min(train_tokens), np.max(train_tokens)):
+            require_positive("train_tokens", float(tokens))
         if not np.all((ratio >= 0) & (ratio <= 1)):
             bad = ratio[~((ratio >= 0) & (ratio <= 1))][0]
             hint = ". Percent? Divide by 100." if 1 < bad <= 100 else ""

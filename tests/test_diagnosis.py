@@ -63,7 +63,7 @@ class TestEarly:
 
     def test_the_plan_says_what_they_do_to_the_answer(self, bumped):
         log, begin = bumped
-        asked = {"model_params": 3e5, "train_tokens": 1e6, "max_general_rise": 0.08}
+        asked = {"model_params": 3e5, "train_tokens": 1e6, "max_general_rise": 0.02}
         made = cp.plan(cp.fit(log, "dcpt", bootstrap=0), **asked)
         without = cp.plan(cp.fit(log, "dcpt", bootstrap=0, min_train_tokens=begin), **asked)
         text = messages(made.warnings)["early_evaluations_effect"]

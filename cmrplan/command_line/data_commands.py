@@ -1,4 +1,4 @@
-"""Commands that start from a log: logs, fit, predict, plan, plot."""
+"""Commands that start from a log: logs, fit, predict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from cmrplan.command_line.parameters import (
     COUNT,
     COUNT_OR_AUTO,
     FRACTION,
-    RISE,
     as_json,
     confidence,
     model_params,
@@ -23,16 +22,15 @@ from cmrplan.command_line.parameters import (
     print_json,
 )
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.files import atomic_write, write_json
+from cmrplan.files import atomic_write
 from cmrplan.fitfile import fit_report, read_fit, write_fit
 from cmrplan.fits import Prediction
 from cmrplan.fits import fit as fit_laws
 from cmrplan.importers import IMPORTERS, import_log
 from cmrplan.importers.changes import Changes, as_number
 from cmrplan.planning.extrapolation import extrapolation_findings
-from cmrplan.planning.plan import plan as make_plan
 from cmrplan.records import check_log, read_log, write_log
-from cmrplan.report.text import fit_text, plan_text
+from cmrplan.report.text import fit_text
 from cmrplan.settings import LAWS, OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
 from cmrplan.weighting import WEIGHTS, Weights
 
@@ -339,100 +337,3 @@ def _with_bounds(
         return loss, None, None
     low, high = prediction.interval(confidence)
     return loss, float(low[0]), float(high[0])
-
-
-@click.command()
-@click.argument("fit", type=click.Path())
-@model_params
-@click.option("--train-tokens", type=COUNT, help="Budget D in tokens: 10B.")
-@click.option(
-    "--max-general-rise",
-    type=RISE,
-    required=True,
-    help="Allowed rise of the general loss over the base: 0.05 (nats per token) or 3%.",
-)
-@click.option("--base-loss", type=COUNT, help="General loss of the base.  [default: the log's]")
-@click.option("--domain-tokens", type=COUNT, help="Unique tokens of the domain corpus.")
-@click.option(
-    "--max-epochs", type=COUNT, default=1.0, show_default=True, help="Passes allowed over them."
-)
-@click.option("--compute", type=COUNT, help="Budget in FLOPs, 6 a parameter and token.")
-@click.option(
-    "--turning-point",
-    type=float,
-    metavar="LAMBDA",
-    help="Also ask that the objective with this weight turns down in time (inf: the general loss "
-    "itself); needs a fit with --law cmr.",
-)
-@confidence
-@out_option("the plan (JSON)")
-@as_json
-def plan(fit: str, out: str | None, as_json: bool, **asked: Any) -> None:
-    """Recommend the domain ratio of a full-scale run.
-
-    The ratio has the lowest domain loss among those that keep the rise of the general loss within
-    the tolerance with the asked confidence.
-    """
-    made = make_plan(read_fit(fit), **asked)
-    if out:
-        write_json(out, made.as_dict())
-    if as_json:
-        print_json(made.as_dict())
-        return
-    click.echo(plan_text(made))
-    print_findings(made.warnings)
-    if out:
-        click.echo(f"plan -> {out}")
-
-
-@click.command()
-@click.argument("fit", type=click.Path())
-@click.argument("kind")
-@out_option("the picture (.png, .svg or .pdf)", required=True)
-@click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest probed]")
-@click.option("--train-tokens", type=COUNT, help="Budget D.  [default: the largest probed]")
-@click.option(
-    "--max-general-rise",
-    type=RISE,
-    help="Mark this tolerance and the ratio it leads to: 0.05 or 3%.",
-)
-@click.option("--base-loss", type=COUNT, help="General loss of the base.  [default: the log's]")
-@confidence
-@as_json
-def plot(
-    fit: str,
-    kind: str,
-    out: str,
-    model_params: float | None,
-    train_tokens: float | None,
-    max_general_rise: str | None,
-    base_loss: float | None,
-    confidence: float,
-    as_json: bool,
-) -> None:
-    """Draw a picture of a fit: ratio, curves, tradeoff or residuals."""
-    from cmrplan import plots
-
-    if kind not in plots.KINDS:
-        raise InputError(f"KIND must be one of {', '.join(plots.KINDS)}, got {kind!r}")
-    fitted = read_fit(fit)
-    made = None
-    if max_general_rise is not None:
-        rows = fitted.log
-        made = make_plan(
-            fitted,
-            model_params=model_params or float(rows["model_params"].max()),
-            train_tokens=train_tokens or float(rows["train_tokens"].max()),
-            max_general_rise=max_general_rise,
-            base_loss=base_loss,
-            confidence=confidence,
-        )
-    where = {"model_params": model_params, "train_tokens": train_tokens, "confidence": confidence}
-    if made is not None or kind == "residuals":  # a plan says where; residuals are everywhere
-        where = {}
-    picture = plots.figure(kind, fitted, plan=made, **where)
-    plots.write_figure(picture, out)
-    if as_json:
-        print_json({"kind": kind, "file": out})
-    else:
-        click.echo(f"{kind} plot -> {out}")

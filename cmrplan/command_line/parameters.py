@@ -46,6 +46,22 @@ class CountOrAuto(Count):
         return "auto" if str(value).strip() == "auto" else super().convert(value, param, ctx)
 
 
+class Sizes(click.ParamType[list[float] | tuple[float, float]]):
+    """Sizes such as ``100M,300M,1B``, or any between two, ``100M..1B``."""
+
+    name = "sizes"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float] | tuple[float, float]:
+        """Return the list, or the two ends."""
+        ends = str(value).split("..")
+        if len(ends) == 2:
+            low, high = (COUNT.convert(end, param, ctx) for end in ends)
+            return low, high
+        return [COUNT.convert(size, param, ctx) for size in str(value).split(",")]
+
+
 class Fraction(click.ParamType[float]):
     """A fraction in [0, 1], never percent."""
 
@@ -91,6 +107,7 @@ COUNT_OR_AUTO = CountOrAuto()
 RISE = Rise()
 ASSIGNMENT = Assignment()
 FRACTION = Fraction()
+SIZES = Sizes()
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, numbers unrounded."

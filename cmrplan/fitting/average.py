@@ -55,7 +55,7 @@ class Average:
         return self.members[0]
 
     def predict(
-        self, model_params: float, train_tokens: float, domain_ratio: Array
+        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
         found = [

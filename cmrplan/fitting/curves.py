@@ -151,10 +151,14 @@ class Curves:
         return RatioFit(fit, tuple(run for run, _, _ in points), ratios, losses)
 
     def predict(
-        self, model_params: float, train_tokens: float, domain_ratio: Array
+        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
-        point = self.ratio_fit(model_params, train_tokens)
+        if np.ndim(train_tokens):
+            raise CmrplanError(
+                "the CMR laws hold at one token count at a time; fit with the law dcpt, which reads the tokens"
+            )
+        point = self.ratio_fit(model_params, float(train_tokens))
         fit = point.fit
         wanted = {"domain_ratio": np.asarray(domain_ratio, dtype=float)}
         search, coefficients = self._resample(point)

@@ -68,7 +68,7 @@ class Surface:
         return self.fit.law.name
 
     def predict(
-        self, model_params: float, train_tokens: float, domain_ratio: Array
+        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
         ratio = np.asarray(domain_ratio, dtype=float)

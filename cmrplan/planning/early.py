@@ -13,20 +13,14 @@ from cmrplan.fits import Fit
 from cmrplan.fitting.average import Average, leading_surfaces
 from cmrplan.fitting.lawfit import refit
 from cmrplan.fitting.surface import Surface, row_inputs
-from cmrplan.laws.law import Array
-from cmrplan.planning.choice import best_ratio
+from cmrplan.planning.decision import decide
+from cmrplan.planning.limits import Limits
 
 SAME_ANSWER = 5e-4  # of the ratio, which is printed to three digits
 
 
 def early_findings(
-    fit: Fit,
-    *,
-    model_params: float,
-    train_tokens: float,
-    domain_ratio: Array,
-    limit: float,
-    chosen: float,
+    fit: Fit, limits: Limits, *, model_params: float, train_tokens: float, chosen: float
 ) -> list[Finding]:
     """Return a finding with the ratio that would come out without early evaluations, where they matter.
 
@@ -36,12 +30,9 @@ def early_findings(
     ----------
     fit : Fit
         Looked at only where it carries the finding ``early_evaluations``.
+    limits : Limits
     model_params, train_tokens : float
         Of the plan.
-    domain_ratio : array (G,)
-        Ascending ratios to choose from.
-    limit : float
-        Largest general loss allowed, nats per token.
     chosen : float
         Best estimate of the ratio with every evaluation.
     """
@@ -49,18 +40,9 @@ def early_findings(
         return []
     cut, later = without_early(fit)
     try:
-        general, domain = (
-            later.predict(
-                corpus,
-                model_params=model_params,
-                train_tokens=train_tokens,
-                domain_ratio=domain_ratio,
-            ).loss
-            for corpus in ("general", "domain")
-        )
+        ratio = decide(later, limits, model_params=model_params, train_tokens=train_tokens).point
     except CmrplanError:
-        return []
-    ratio = best_ratio(domain_ratio, general[None, :], domain[None, :], limit)[0]
+        ratio = np.nan
     if not np.isfinite(ratio):
         answer = f"would not exist: no ratio would keep the tolerance; it is {chosen:.3f} with them"
     elif abs(ratio - chosen) < SAME_ANSWER:
