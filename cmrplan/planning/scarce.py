@@ -31,7 +31,7 @@ def discounted_tokens(
     Examples
     --------
     >>> discounted_tokens(1e9, np.array([0.25, 1.0]), 0.25e9).round(-5).tolist()  # one and four passes
-    [1000000000.0, 931500000.0]
+    [1000000000.0, 931400000.0]
     """
     drawn = train_tokens * domain_ratio
     return np.asarray(
