@@ -138,7 +138,10 @@ def fit_report(fit: Fit) -> dict[str, Any]:
 def write_fit(fit: Fit, path: str | os.PathLike[str]) -> None:
     """Write a fit as JSON, atomically."""
     state = {
-        "log": {str(column): values.tolist() for column, values in fit.log.items()},
+        "log": {
+            str(column): values.astype(object).where(values.notna(), None).tolist()
+            for column, values in fit.log.items()
+        },
         "models": {corpus: _dump_model(model) for corpus, model in fit.models.items()},
         "base_loss": [
             {"corpus": corpus, "model_params": size, "loss": loss}

@@ -370,9 +370,10 @@ def fit_with(log: pd.DataFrame, settings: Settings) -> Fit:
             else resampled_model(model, rows_of[c], resamples, noise)
             for c, model in models.items()
         }
+    kept = [*LOG_COLUMNS, "loss_stderr"] if settings.weights == "stderr" else LOG_COLUMNS
     return Fit(
         settings=settings,
-        log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
+        log=log[[c for c in kept if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
         warnings=tuple(diagnose(log, models, rows_of)),

@@ -9,6 +9,7 @@ from simulated import simulated_log
 import cmrplan as cp
 from cmrplan.fits import fitted_rows
 from cmrplan.fitting.surface import fit_surface, row_inputs
+from cmrplan.planning.panel import refit
 from cmrplan.weighting import PRIOR_FREEDOM, row_weights
 
 WHERE = {"model_params": 3e5, "train_tokens": 1e6, "domain_ratio": [0.1, 0.4, 0.8]}
@@ -82,10 +83,12 @@ class TestObjective:
     )
     def test_answers_stay_near_and_read_back(self, noisy, tmp_path, options):
         plain = cp.fit(noisy, "dcpt", bootstrap=20).predict("general", **WHERE)
+        noisy.loc[noisy["train_tokens"] == 0, "loss_stderr"] = np.nan  # base rows need none
         fit = cp.fit(noisy, "dcpt", bootstrap=20, **options)
         cp.write_fit(fit, tmp_path / "fit.json")
         again = cp.read_fit(tmp_path / "fit.json")
         assert again.settings == fit.settings
+        assert len(refit(again, bootstrap=2).predict("general", **WHERE).draws) == 2
         found, back = fit.predict("general", **WHERE), again.predict("general", **WHERE)
         assert (found.loss == back.loss).all()
         assert (found.draws == back.draws).all()
