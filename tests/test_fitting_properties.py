@@ -206,12 +206,17 @@ def test_laws_of_differences_scale_too(law, factor):
     rise = 0.3 * (tokens / 1e10) ** 0.5 - 0.2 * tokens / 1e10
     rise += 1e-3 * np.random.default_rng(0).standard_normal(20)
     inputs = {"train_tokens": tokens}
-    first, second = (fit_law(law, inputs, rise * scale) for scale in (1.0, factor))
-    largest = np.abs(first.predict(inputs)).max()
-    miss = second.predict(inputs) / factor - first.predict(inputs)
-    assert np.abs(miss).max() < ENDS * largest
-    assert second.delta / factor == pytest.approx(first.delta, rel=1e-6)
-    assert second.objective / factor / factor == pytest.approx(first.objective, rel=1e-6)
+    for delta in (2e-3, None):
+        first, second = (
+            fit_law(law, inputs, rise * scale, delta=None if delta is None else delta * scale)
+            for scale in (1.0, factor)
+        )
+        miss = np.abs(second.predict(inputs) / factor - first.predict(inputs)).max()
+        # a knee from the noise comes from an end that is known to a gradient of 1e-5, so it and what
+        # follows from it hold to some 1e-4 of the noise of 1e-3
+        assert miss < (1e-4 * 1e-3 if delta is None else ENDS * np.abs(rise).max())
+        assert second.delta / factor == pytest.approx(first.delta, rel=1e-4)
+        assert second.objective / factor / factor == pytest.approx(first.objective, rel=1e-4)
 
 
 def test_differences_beyond_float64_are_refused():
