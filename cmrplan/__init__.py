@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cmrplan.errors import CmrplanError, Finding, InputError
     from cmrplan.fitfile import fit_report, read_fit, write_fit
     from cmrplan.fits import Fit, Prediction, fit
+    from cmrplan.planning.next_probes import NextProbes, next_probes
     from cmrplan.planning.plan import Plan, plan
     from cmrplan.records import check_log, read_log, validate_log, write_log
 
@@ -36,6 +37,8 @@ _HOMES = {
     "Fit": "cmrplan.fits",
     "Prediction": "cmrplan.fits",
     "fit": "cmrplan.fits",
+    "NextProbes": "cmrplan.planning.next_probes",
+    "next_probes": "cmrplan.planning.next_probes",
     "Plan": "cmrplan.planning.plan",
     "plan": "cmrplan.planning.plan",
     "check_log": "cmrplan.records",
@@ -49,12 +52,14 @@ __all__ = [
     "Finding",
     "Fit",
     "InputError",
+    "NextProbes",
     "Plan",
     "Prediction",
     "__version__",
     "check_log",
     "fit",
     "fit_report",
+    "next_probes",
     "plan",
     "plots",
     "read_fit",

@@ -79,7 +79,7 @@ class TestContract:
         for command in (
             [], ["quickstart"], ["probe"], ["probe", "design"], ["probe", "run"],
             ["probe", "status"], ["logs"], ["logs", "collect"], ["logs", "check"], ["fit"],
-            ["predict"], ["plan"], ["plot"],
+            ["predict"], ["plan"], ["next"], ["plot"],
         ):  # fmt: skip
             answer = call(*command, "--help")
             assert answer.code == 0

@@ -17,6 +17,7 @@ from cmrplan.files import atomic_write
 from cmrplan.fits import Fit
 from cmrplan.planning.plan import Plan
 from cmrplan.plots.curves import curves_data, draw_curves
+from cmrplan.plots.next_map import draw_next, next_data
 from cmrplan.plots.ratio import draw_ratio, ratio_data
 from cmrplan.plots.residuals import MOST_NAMED, VARIABLES, draw_residuals, residuals_data
 from cmrplan.plots.tradeoff import draw_tradeoff, tradeoff_data
@@ -28,6 +29,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "curves": "loss against tokens, one curve for each probed ratio",
         "tradeoff": "domain loss against the rise of the general loss, with the recommended ratio",
         "residuals": "what the fit leaves over, against ratio, tokens and size",
+        "next": "what one more probe would bring, by its ratio, budget and size",
     }
 )
 
@@ -167,6 +169,17 @@ def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     return made
 
 
+def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    parts = next_data(fit, plan=plan, **options)
+    made = _blank(1, len(parts), extra_height=0.9)
+    axes = made.subplots(1, len(parts), squeeze=False, sharey=True)[0]
+    for ax, data in zip(axes, parts, strict=True):
+        draw_next(data, ax).set_title(data.title.splitlines()[0])
+    made.suptitle(f"Question: {parts[0].view.law_and_budget}")
+    _shared_legend(made, "outside lower center", columns=3)
+    return made
+
+
 _COMMON = ("model_params", "train_tokens", "confidence")
 _Composer = Callable[[Fit, Plan | None, dict[str, Any]], Figure]
 _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
@@ -174,6 +187,7 @@ _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
     "curves": (_curves, _COMMON),
     "tradeoff": (_tradeoff, (*_COMMON, "base_loss")),
     "residuals": (_residuals, ()),
+    "next": (_next, _COMMON),
 }
 
 

@@ -1,0 +1,290 @@
+"""Choose the next probes: those that narrow the recommended ratio most for what they cost.
+
+Sequential design. One probe after the other is added, each time the one whose expected reduction of the ratio's
+variance, per unit of cost, is largest (:mod:`cmrplan.planning.expected`), until the budget is spent or more does not
+pay. Formulas and measurements: docs/next-probes.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from cmrplan.errors import Finding, InputError
+from cmrplan.fits import Fit
+from cmrplan.planning.noise import RunNoise
+from cmrplan.planning.outlook import (
+    Outlook,
+    candidates_of,
+    current_answer,
+    question_of,
+)
+from cmrplan.planning.probe_budget import Budget, parse_budget
+from cmrplan.planning.tolerance import Tolerance, parse_tolerance
+
+MOST_NARROWING = 1 - 1e-9
+AT_EDGE = 0.25  # share of simulated answers at an outermost ratio that is worth a remark
+
+Stop = Literal["budget", "resolution", "does_not_pay", "most_probes"]
+
+
+@dataclass(frozen=True)
+class NextProbe:
+    """One probe to run, and the interval expected after it and those before it.
+
+    Parameters
+    ----------
+    domain_ratio : float
+    model_params, train_tokens : float
+    seed : int
+        The smallest of the log: ratios are new, so none has had it.
+    cost : float
+        In the unit of the budget.
+    width_after : float
+        Expected width of the ratio's interval.
+    """
+
+    domain_ratio: float
+    model_params: float
+    train_tokens: float
+    seed: int
+    cost: float
+    width_after: float
+
+
+@dataclass(frozen=True)
+class NextProbes:
+    """The probes to run next. Ratios in [0, 1]; ``cost`` and ``budget`` in ``unit``.
+
+    ``domain_ratio`` is the best estimate now, with its interval; ``expected_low`` and ``expected_high`` bound the
+    interval expected after all probes, should the estimate stay where it is. ``stop`` says why no more probes
+    are named: ``budget`` (nothing affordable is left), ``resolution`` (the interval is as narrow as asked),
+    ``does_not_pay`` (the whole budget would hardly narrow it) or ``most_probes`` (fit again first).
+    """
+
+    probes: tuple[NextProbe, ...]
+    domain_ratio: float
+    domain_ratio_low: float
+    domain_ratio_high: float
+    expected_low: float
+    expected_high: float
+    confidence: float
+    cost: float
+    budget: float
+    unit: str
+    flops_per_second: float | None
+    stop: Stop
+    stop_reason: str
+    resolution: float
+    model_params: float
+    train_tokens: float
+    max_general_rise: str
+    law: str
+    noise: dict[str, RunNoise]
+    seed: int
+    warnings: tuple[Finding, ...]
+    provenance: dict[str, Any]
+
+    @property
+    def width(self) -> float:
+        """Width of the interval now."""
+        return self.domain_ratio_high - self.domain_ratio_low
+
+    @property
+    def expected_width(self) -> float:
+        """Width of the interval expected after all probes."""
+        return self.expected_high - self.expected_low
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field by name as plain values, numbers unrounded."""
+        return asdict(self) | {"width": self.width, "expected_width": self.expected_width}
+
+
+def next_probes(
+    fit: Fit,
+    *,
+    budget: str | Budget,
+    model_params: float,
+    train_tokens: float,
+    max_general_rise: float | str | Tolerance,
+    base_loss: float | None = None,
+    confidence: float = 0.9,
+    resolution: float = 0.01,
+    least_narrowing: float = 0.05,
+    most_probes: int = 12,
+    flops_per_second: float | None = None,
+    seed: int = 0,
+) -> NextProbes:
+    """Name the probes that narrow the recommended ratio most for their cost.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of both losses, by a law of ratio and tokens, with resamples.
+    budget : str
+        Such as ``"20gpu-hours"``, ``"5Btokens"`` or ``"1e18flops"``.
+    model_params, train_tokens, max_general_rise, base_loss, confidence
+        The full-scale run, as in :func:`cmrplan.plan`.
+    resolution : float
+        Width of the ratio's interval below which more does not matter.
+    least_narrowing : float
+        More does not pay when the whole budget, at the price of the best probe, would narrow the interval by less
+        than this share.
+    most_probes : int
+        After so many, fit again before going on.
+    flops_per_second : float, optional
+        Training speed of one GPU, for a budget in GPU-hours; 4e14 by default.
+    seed : int
+        Of the simulated fits.
+
+    Raises
+    ------
+    InputError
+        If an argument is wrong.
+    CmrplanError
+        If the fit cannot say what a probe would tell.
+    """
+    spent_of = parse_budget(budget, flops_per_second=flops_per_second)
+    _check(resolution, least_narrowing, most_probes, seed)
+    tolerance = parse_tolerance(max_general_rise)
+    question, findings = question_of(
+        fit,
+        model_params=model_params,
+        train_tokens=train_tokens,
+        tolerance=tolerance,
+        base_loss=base_loss,
+        confidence=confidence,
+    )
+    point, low, high = current_answer(fit, question)
+    candidates = candidates_of(fit, train_tokens)
+    outlook = Outlook(fit, question, candidates, seed=seed)
+    findings += _edge_findings(outlook)
+    chosen, stop, reason = _choose(
+        outlook,
+        spent_of,
+        width=high - low,
+        resolution=resolution,
+        least_narrowing=least_narrowing,
+        most_probes=most_probes,
+        seed=_smallest_seed(fit),
+    )
+    left = chosen[-1].width_after / (high - low) if chosen else 1.0
+    return NextProbes(
+        probes=tuple(chosen),
+        domain_ratio=point,
+        domain_ratio_low=low,
+        domain_ratio_high=high,
+        expected_low=point - (point - low) * left,
+        expected_high=point + (high - point) * left,
+        confidence=confidence,
+        cost=sum(probe.cost for probe in chosen),
+        budget=spent_of.amount,
+        unit=spent_of.unit,
+        flops_per_second=spent_of.flops_per_second if spent_of.unit == "GPU-hours" else None,
+        stop=stop,
+        stop_reason=reason,
+        resolution=resolution,
+        model_params=float(model_params),
+        train_tokens=float(train_tokens),
+        max_general_rise=str(tolerance),
+        law=fit.law,
+        noise=outlook.noise,
+        seed=seed,
+        warnings=tuple(findings),
+        provenance=fit.provenance,
+    )
+
+
+def _choose(
+    outlook: Outlook,
+    budget: Budget,
+    *,
+    width: float,
+    resolution: float,
+    least_narrowing: float,
+    most_probes: int,
+    seed: int,
+) -> tuple[list[NextProbe], Stop, str]:
+    """Add the best affordable probe until it does not pay, and say why it ended.
+
+    The interval of the fit is taken to narrow as that of the simulated fits does.
+    """
+    candidates = outlook.candidates
+    cost = np.asarray(budget.cost(candidates.model_params[:, None], candidates.train_tokens))
+    simulated = outlook.width()
+    free = np.ones(len(cost), dtype=bool)
+    left = budget.amount
+    chosen: list[NextProbe] = []
+    now = width
+    while True:
+        if now <= resolution:
+            return chosen, "resolution", f"the interval is {now:.3g} wide, as narrow as asked"
+        if simulated <= 0:
+            reason = "all simulated fits recommend the same ratio, so no probe would change it"
+            return chosen, "does_not_pay", reason
+        narrowing = np.where(free[:, None], outlook.narrowing(), np.nan)
+        if len(chosen) == most_probes:
+            return chosen, "most_probes", f"{most_probes} probes: run them and fit again"
+        narrowing = np.where(cost <= left, narrowing, np.nan)
+        if np.all(np.isnan(narrowing)):
+            return chosen, "budget", f"no probe is left that {left:.3g} {budget.unit} pay for"
+        # saving below a probe's fair part of the budget is worth nothing
+        gain = -np.log1p(-np.minimum(narrowing, MOST_NARROWING))
+        fair = left / (most_probes - len(chosen))
+        row, last = np.unravel_index(np.nanargmax(gain / np.maximum(cost, fair)), cost.shape)
+        times = budget.amount / max(cost[row, last], budget.amount / most_probes)
+        if 1 - np.exp(-gain[row, last] * times) < least_narrowing:
+            reason = (
+                f"more probes do not pay: at the price of the best one, all of {budget} would narrow the interval "
+                f"by less than {100 * least_narrowing:g} %"
+            )
+            return chosen, "does_not_pay", reason
+        outlook.add(int(row), int(last))
+        free[row] = False
+        left -= float(cost[row, last])
+        now = min(now, width * outlook.width() / simulated)
+        chosen.append(
+            NextProbe(
+                domain_ratio=float(candidates.domain_ratio[row]),
+                model_params=float(candidates.model_params[row]),
+                train_tokens=float(candidates.train_tokens[row, last]),
+                seed=seed,
+                cost=float(cost[row, last]),
+                width_after=now,
+            )
+        )
+
+
+def _edge_findings(outlook: Outlook) -> list[Finding]:
+    """Return a remark for each outermost ratio, inside (0, 1), at which many answers lie."""
+    answers, ratio = outlook.answers(), outlook.question.ratio
+    findings = []
+    for end, word in ((0, "smaller"), (-1, "larger")):
+        share = float(np.mean(answers == ratio[end]))
+        if share > AT_EDGE and 0 < ratio[end] < 1:
+            findings.append(
+                Finding(
+                    "ratio_at_edge",
+                    f"{100 * share:.0f} % of the simulated fits recommend the outermost probed ratio {ratio[end]:g}; "
+                    f"probe {word} ones first, none are named here",
+                )
+            )
+    return findings
+
+
+def _smallest_seed(fit: Fit) -> int:
+    """Return the smallest seed of the log: a new ratio has not had it yet, and its controls exist."""
+    return int(fit.log["seed"].min()) if "seed" in fit.log else 0
+
+
+def _check(resolution: float, least_narrowing: float, most_probes: int, seed: int) -> None:
+    if not resolution >= 0:
+        raise InputError(f"resolution must be a width of the ratio, 0 or more, got {resolution:g}")
+    if not 0 <= least_narrowing < 1:
+        raise InputError(f"least_narrowing must be a share in [0, 1), got {least_narrowing:g}")
+    if most_probes < 1:
+        raise InputError(f"most_probes must be 1 or more, got {most_probes}")
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, got {seed}")
