@@ -30,8 +30,7 @@ from coverage import CORRELATION, GRID, NOISE, SIZE, TOKENS, draw_law
 
 import cmrplan as cp
 
-LEVELS = np.round(TOKENS)
-FULL, SHORT = LEVELS[-1], LEVELS[4]
+FULL, SHORT = TOKENS[-1], TOKENS[4]
 PILOT = np.linspace(0, 1, 5)
 NUM_UNIFORM = (5, 7, 9, 12, 16, 21, 28, 37, 49)
 RISE = 0.05  # nats that the general loss may rise; the base loss is set so that the limit is the world's
@@ -64,7 +63,7 @@ class World:
 
     def run(self, rng, name, ratio, tokens):
         """Return the log of one run; noise as in coverage.py."""
-        levels = np.append(LEVELS[LEVELS < tokens], tokens)
+        levels = np.geomspace(TOKENS[0], tokens, len(TOKENS))
         rows = []
         for corpus, law in self.truth.items():
             drift = rng.standard_normal(len(levels))

@@ -66,36 +66,30 @@ def log_losses(
     return np.asarray(np.log(predict_draws(surface.fit.law, surface.fit.scales, inputs, *optima)))
 
 
-def explained_shares(answer: Array, seen: Array, covariance: Array) -> Array:
+def explained_share(answer: Array, seen: Array, covariance: Array) -> float:
     """Return the share of the answer's variance that a run is expected to take away.
 
-    Like an adjusted R², without what as many draws of noise would explain by chance.
+    Like an adjusted R², without what as many draws of noise would explain by chance; below 0 where a run
+    tells nothing.
 
     Parameters
     ----------
     answer : array (B,)
     seen : array (B, m)
-        What the run would show at its evaluations, in their order.
+        What the run would show.
     covariance : array (m, m)
         Its noise.
-
-    Returns
-    -------
-    array (m,)
-        For a run that ends after each of its evaluations; below 0 where it tells nothing.
     """
     spare = len(answer) - 1
     off = answer - answer.mean()
     total = float(off @ off)
     if total <= 0:
-        return np.zeros(seen.shape[1])
+        return 0.0
     centered = (seen - seen.mean(axis=0)) / np.sqrt(spare)
-    # the leading blocks of a Cholesky factor are the factors of the shorter runs
     factor = np.linalg.cholesky(centered.T @ centered + covariance)
     apart = solve_triangular(factor, centered.T, lower=True)
-    share = np.cumsum((apart @ off) ** 2) / total
-    freedom = np.cumsum(np.sum(apart**2, axis=1))
-    return np.asarray(share - (1 - share) * freedom / spare)
+    share = float(np.sum((apart @ off) ** 2)) / total
+    return share - (1 - share) * float(np.sum(apart**2)) / spare
 
 
 def conditioned(draws: Array, seen: Array, covariance: Array) -> Array:

@@ -212,9 +212,9 @@ def _choose(
     The interval of the fit is taken to narrow as that of the simulated fits does.
     """
     candidates = outlook.candidates
-    cost = np.asarray(budget.cost(candidates.model_params[:, None], candidates.train_tokens))
+    cost = np.asarray(budget.cost(candidates.model_params, candidates.train_tokens))
     simulated = outlook.width()
-    free = np.ones(len(cost), dtype=bool)
+    is_free = np.ones(len(cost), dtype=bool)
     left = budget.amount
     chosen: list[NextProbe] = []
     now = width
@@ -224,34 +224,34 @@ def _choose(
         if simulated <= 0:
             reason = "all simulated fits recommend the same ratio, so no probe would change it"
             return chosen, "does_not_pay", reason
-        narrowing = np.where(free[:, None], outlook.narrowing(), np.nan)
         if len(chosen) == most_probes:
             return chosen, "most_probes", f"{most_probes} probes: run them and fit again"
-        narrowing = np.where(cost <= left, narrowing, np.nan)
-        if np.all(np.isnan(narrowing)):
+        affordable = is_free & (cost <= left)
+        if not affordable.any():
             return chosen, "budget", f"no probe is left that {left:.3g} {budget.unit} pay for"
         # saving below a probe's fair part of the budget is worth nothing
-        gain = -np.log1p(-np.minimum(narrowing, MOST_NARROWING))
-        fair = left / (most_probes - len(chosen))
-        row, last = np.unravel_index(np.nanargmax(gain / np.maximum(cost, fair)), cost.shape)
-        times = budget.amount / max(cost[row, last], budget.amount / most_probes)
-        if 1 - np.exp(-gain[row, last] * times) < least_narrowing:
+        gain = -np.log1p(-np.minimum(outlook.narrowing(), MOST_NARROWING))
+        taken = np.maximum(cost, left / (most_probes - len(chosen)))
+        row = int(np.argmax(np.where(affordable, gain / taken, -np.inf)))
+        times = budget.amount / max(cost[row], budget.amount / most_probes)
+        if 1 - np.exp(-gain[row] * times) < least_narrowing:
             reason = (
                 f"more probes do not pay: at the price of the best one, all of {budget} would narrow the interval "
                 f"by less than {100 * least_narrowing:g} %"
             )
             return chosen, "does_not_pay", reason
-        outlook.add(int(row), int(last))
-        free[row] = False
-        left -= float(cost[row, last])
+        outlook.add(row)
+        ratio, size = candidates.domain_ratio[row], candidates.model_params[row]
+        is_free &= (candidates.domain_ratio != ratio) | (candidates.model_params != size)
+        left -= float(cost[row])
         now = min(now, width * outlook.width() / simulated)
         chosen.append(
             NextProbe(
-                domain_ratio=float(candidates.domain_ratio[row]),
-                model_params=float(candidates.model_params[row]),
-                train_tokens=float(candidates.train_tokens[row, last]),
+                domain_ratio=float(ratio),
+                model_params=float(size),
+                train_tokens=float(candidates.train_tokens[row]),
                 seed=seed,
-                cost=float(cost[row, last]),
+                cost=float(cost[row]),
                 width_after=now,
             )
         )

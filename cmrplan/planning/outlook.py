@@ -13,7 +13,7 @@ from cmrplan.laws.law import Array
 from cmrplan.planning.choice import best_ratio
 from cmrplan.planning.expected import (
     conditioned,
-    explained_shares,
+    explained_share,
     log_losses,
     noise_of,
     simulated_fits,
@@ -28,6 +28,7 @@ RATIO_STEP = 0.02
 FEWEST_STEPS = 10  # a narrower range of ratios is divided more finely
 LONGER = 2.0  # a probe may be this many times as long as the longest of its size
 BUDGET_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the longest probe worth running
+FEWEST_EVALUATIONS = 3
 SAME = 1e-9  # difference below which two ratios are the same
 
 
@@ -67,21 +68,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Runs that could be made: ``c`` pairs of size and ratio, each with up to ``m`` evaluations.
+    """Runs that could be made, ``c`` of them, each evaluated ``m`` times, at last at its end.
 
     Parameters
     ----------
-    model_params, domain_ratio : array (c,)
-    train_tokens : array (c, m)
-        Of the evaluations, ascending; NaN after the last.
-    is_end : bool array (c, m)
-        Where a run may end.
+    model_params, domain_ratio, train_tokens : array (c,)
+    evaluated : array (c, m)
+        Token counts of the evaluations, ascending.
     """
 
     model_params: Array
     domain_ratio: Array
     train_tokens: Array
-    is_end: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    evaluated: Array
 
 
 class Outlook:
@@ -103,8 +102,8 @@ class Outlook:
         self.noise: dict[str, RunNoise] = {}
         self._curves: dict[str, Array] = {}
         self._seen: dict[str, Array] = {}
-        shape = candidates.train_tokens.shape
-        tokens = np.nan_to_num(candidates.train_tokens, nan=1.0).ravel()
+        shape = candidates.evaluated.shape
+        tokens = candidates.evaluated.ravel()
         sizes = np.repeat(candidates.model_params, shape[1])
         ratios = np.repeat(candidates.domain_ratio, shape[1])
         ones = np.ones_like(question.ratio)
@@ -131,29 +130,25 @@ class Outlook:
         return high - low
 
     def narrowing(self) -> Array:
-        """Return the share by which each candidate should narrow the interval, ``(c, m)``.
+        """Return the share by which each candidate should narrow the interval, ``(c,)``.
 
-        NaN where a run cannot end. The two losses are fitted apart, so what they tell adds up.
+        The two losses are fitted apart, so what they tell adds up.
         """
         answers = self.answers()
         answers = np.clip(answers, *self.question.interval(answers))  # beyond it nothing widens it
-        tokens = self.candidates.train_tokens
-        told = np.zeros(tokens.shape)
-        for row, count in enumerate(np.isfinite(tokens).sum(axis=1)):
-            for corpus, seen in self._seen.items():
-                covariance = self.noise[corpus].covariance(count)
-                shares = explained_shares(answers, seen[:, row, :count], covariance)
-                told[row, :count] += np.maximum(shares, 0.0)
-        narrower = 1 - np.sqrt(1 - np.minimum(told, 1.0))
-        return np.where(self.candidates.is_end, narrower, np.nan)
-
-    def add(self, row: int, last: int) -> None:
-        """Take the candidate of a row as run until its evaluation ``last``."""
+        told = np.zeros(len(self.candidates.train_tokens))
         for corpus, seen in self._seen.items():
-            shown = seen[:, row, : last + 1]
-            covariance = self.noise[corpus].covariance(last + 1)
+            covariance = self.noise[corpus].covariance(seen.shape[2])
+            for row in range(len(told)):
+                told[row] += max(explained_share(answers, seen[:, row], covariance), 0.0)
+        return np.asarray(1 - np.sqrt(1 - np.minimum(told, 1.0)))
+
+    def add(self, row: int) -> None:
+        """Take a candidate as run."""
+        for corpus, seen in self._seen.items():
+            covariance = self.noise[corpus].covariance(seen.shape[2])
             flat = seen.reshape(len(seen), -1)
-            after = conditioned(np.hstack([self._curves[corpus], flat]), shown, covariance)
+            after = conditioned(np.hstack([self._curves[corpus], flat]), seen[:, row], covariance)
             self._curves[corpus] = after[:, : len(self.question.ratio)]
             self._seen[corpus] = after[:, len(self.question.ratio) :].reshape(seen.shape)
 
@@ -210,28 +205,23 @@ def current_answer(fit: Fit, question: Question) -> tuple[float, float, float]:
 def candidates_of(fit: Fit, train_tokens: float) -> Candidates:
     """Return the runs worth considering: probed sizes, new ratios within the probed range, several lengths.
 
-    A run is evaluated where the log is, and at its end. The longest is no longer than the target, and at
-    most twice as long as the longest so far.
+    The longest is no longer than the target, and at most twice as long as the longest so far. All are evaluated
+    equally often, from the log's first evaluation on: a fit counts rows, so each run then counts alike.
     """
     rows = fit.log[fit.log["train_tokens"] > 0]
-    lines = []
+    runs = rows.groupby("run_id")["train_tokens"].nunique()
+    count = max(int(runs.median()), FEWEST_EVALUATIONS)
+    lines, evaluated = [], []
     for size, group in rows.groupby("model_params", sort=True):
-        levels = np.unique(group["train_tokens"].to_numpy(dtype=float))
-        evaluated, is_end = _lengths(levels, train_tokens)
+        tokens = group["train_tokens"].to_numpy(dtype=float)
+        longest = min(LONGER * tokens.max(), train_tokens)
+        lengths = [share * longest for share in BUDGET_SHARES if share * longest > tokens.min()]
         used = group["domain_ratio"].to_numpy(dtype=float)
-        lines += [
-            (float(size), ratio, evaluated, is_end)  # type: ignore[arg-type]
-            for ratio in _new_ratios(*ratio_range(fit), used)
-        ]
-    most = max(len(evaluated) for *_, evaluated, _ in lines)
-    tokens = np.full((len(lines), most), np.nan)
-    ends = np.zeros((len(lines), most), dtype=bool)
-    for row, (*_, evaluated, is_end) in enumerate(lines):
-        tokens[row, : len(evaluated)] = evaluated
-        ends[row, : len(evaluated)] = is_end
-    return Candidates(
-        np.array([line[0] for line in lines]), np.array([line[1] for line in lines]), tokens, ends
-    )
+        for ratio in _new_ratios(*ratio_range(fit), used):
+            for length in lengths or [longest]:
+                lines.append((float(size), ratio, length))  # type: ignore[arg-type]
+                evaluated.append(np.geomspace(min(tokens.min(), length / 2), length, count))
+    return Candidates(*np.array(lines).T, evaluated=np.array(evaluated))
 
 
 def _new_ratios(low: float, high: float, used: Array) -> list[float]:
@@ -243,20 +233,6 @@ def _new_ratios(low: float, high: float, used: Array) -> list[float]:
         if len(new) >= steps / 2:
             return [float(ratio) for ratio in new]
         steps *= 2
-
-
-def _lengths(levels: Array, train_tokens: float) -> tuple[Array, Array]:
-    """Return the token counts of the longest run of a size, and at which of them runs may end."""
-    longest = min(LONGER * levels[-1], train_tokens)
-    if longest > levels[-1]:
-        levels = np.append(levels, longest)
-    else:
-        levels = levels[: int(np.searchsorted(levels, longest)) + 1]
-    wanted = levels[-1] * np.array(BUDGET_SHARES)
-    nearest = np.argmin(np.abs(np.log(levels[:, None] / wanted[None, :])), axis=0)
-    is_end = np.zeros(len(levels), dtype=bool)
-    is_end[nearest] = True
-    return levels, is_end
 
 
 def _surface(fit: Fit, corpus: str) -> Surface:
