@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from coverage import CORRELATION, GRID, NOISE, SIZE, TOKENS, draw_law
+from coverage import GRID, SIZE, TOKENS, draw_law, run_noise
 
 import cmrplan as cp
 
@@ -66,12 +66,7 @@ class World:
         levels = np.geomspace(TOKENS[0], tokens, len(TOKENS))
         rows = []
         for corpus, law in self.truth.items():
-            drift = rng.standard_normal(len(levels))
-            for k in range(1, len(levels)):
-                drift[k] = CORRELATION * drift[k - 1] + np.sqrt(1 - CORRELATION**2) * drift[k]
-            own = rng.standard_normal(len(levels))
-            noise = NOISE[0] * rng.standard_normal() + NOISE[1] * drift + NOISE[2] * own
-            losses = law(levels, ratio) * np.exp(noise)
+            losses = law(levels, ratio) * np.exp(run_noise(rng))
             rows += [
                 (name, SIZE, d, ratio, corpus, loss) for d, loss in zip(levels, losses, strict=True)
             ]

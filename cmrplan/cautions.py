@@ -25,20 +25,19 @@ code                    meaning
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from cmrplan.checks import listed, share_columns
+from cmrplan.diagnosis.schedules import inside_decay
 from cmrplan.rawlog import LogFinding, RawLog, shown
 
 _FEW_RATIOS = 3
 _SMALL_RATIO = 0.01
 _HIGH_LOSS = 20.0  # nats per token; a uniform guess over 256,000 tokens is at 12.5
 _SAME_BASE = 2e-4  # nats per token; two units of the fourth decimal, which is what papers print
-_DECAYING = re.compile(r"cos|linear|decay|anneal|wsd|sqrt", re.IGNORECASE)
 
 Caution = tuple[str, str | None, str]  # code, column, text
 
@@ -134,7 +133,7 @@ def _base_rows(frame: pd.DataFrame) -> Iterator[Caution]:
             "no_base_row",
             "train_tokens",
             "no row on general with train_tokens 0 for model_params "
-            f"{', '.join(f'{size:.12g}' for size in lacking)}; evaluate the base checkpoint, "
+            f"{listed([f'{size:.12g}' for size in lacking])}; evaluate the base checkpoint, "
             "a tolerance in percent needs it",
         )
     losses = base.groupby(["model_params", "eval_corpus"])["loss"].agg(["min", "max"])
@@ -168,16 +167,11 @@ def _settings(frame: pd.DataFrame) -> Iterator[Caution]:
                 "base_model",
                 f"model_params {size:.12g} has several base_model values; fit them apart",
             )
-    if "schedule" in frame:
-        decaying = [
-            name
-            for name in frame["schedule"].dropna().unique()
-            if _DECAYING.search(name) and "constant" not in name.lower()
-        ]
-        if decaying:
-            yield (
-                "decaying_schedule",
-                "schedule",
-                f"schedule {listed(decaying)} decays; a checkpoint inside a decay is not a short "
-                "finished run",
-            )
+    inside = inside_decay(frame)
+    if inside.any():
+        yield (
+            "decaying_schedule",
+            "schedule" if "schedule" in frame else "learning_rate",
+            f"{inside.sum()} rows of {_counted(frame['run_id'][inside].nunique(), 'run')} lie inside a decaying "
+            "learning rate; a checkpoint inside a decay is not a short finished run",
+        )

@@ -141,7 +141,7 @@ def convert(raw: RawLog) -> tuple[pd.DataFrame, list[LogFinding]]:
     errors = _missing_columns(raw)
     cells: dict[str, Any] = {}
     for column in canonical_columns(table):
-        cells[column.name], found = _parse(raw, column)
+        cells[column.name], found = parse_column(raw, column)
         errors += found
     if not errors:
         errors = _share_errors(raw, cells)
@@ -212,8 +212,8 @@ class _Remarks:
         )
 
 
-def _parse(raw: RawLog, column: Column) -> tuple[Any, list[LogFinding]]:
-    """Return a column in its canonical type, and what is wrong with its cells."""
+def parse_column(raw: RawLog, column: Column) -> tuple[Any, list[LogFinding]]:
+    """Return a column of ``raw`` in its canonical type, and what is wrong with its cells."""
     remarks = _Remarks(raw, column)
     if column.kind == "text":
         return _parse_text(remarks), remarks.found
@@ -392,7 +392,7 @@ def _duplicate_rows(raw: RawLog, frame: pd.DataFrame) -> Iterator[LogFinding]:
     yield raw.finding(
         "duplicate_row",
         f"run_id {shown(run_id)}, train_tokens {tokens:.12g}, eval_corpus {shown(corpus)} "
-        f"repeats row {first + 1}",
+        f"repeats row {raw.number(int(first))}",
         "Keep one of them.",
         rows=rows,
     )

@@ -8,7 +8,7 @@ place that is wrong.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +17,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cmrplan.errors import Finding, InputError
 from cmrplan.files import read_json, write_json
-from cmrplan.fits import CorpusModel, Fit, Settings, resamples_of
+from cmrplan.fits import CorpusModel, Fit, resamples_of
+from cmrplan.fitting.average import Average
 from cmrplan.fitting.curves import Curve, Curves
 from cmrplan.fitting.lawfit import LawFit, Status
 from cmrplan.fitting.surface import Surface
 from cmrplan.laws import LAW_BUILDERS, build_law
+from cmrplan.laws.law import Link
+from cmrplan.settings import Settings
 from cmrplan.uncertainty import Resamples
+from cmrplan.weighting import Weights
 
 VERSION = 1
 
@@ -42,6 +46,8 @@ class _LawFit(_Strict):
     gradient: float
     status: str
     residual: list[float]
+    link: Link
+    row_weights: list[float] | None
     unidentified: list[str]
     at_bound: list[str]
     r2: float | None
@@ -56,6 +62,12 @@ class _Surface(_Strict):
     coefficients: list[list[float]]
     num_rows: int
     num_runs: int
+
+
+class _Average(_Strict):
+    kind: Literal["average"] = "average"
+    members: list[_Surface]
+    weights: list[float]
 
 
 class _Curve(_Strict):
@@ -83,6 +95,9 @@ class _Settings(_Strict):
     min_train_tokens: float
     confidence: float
     model_params: float | None
+    objective: Literal["huber", "least_squares"]
+    residuals: Literal["log", "raw"]
+    weights: Weights
 
 
 class _BaseLoss(_Strict):
@@ -93,7 +108,7 @@ class _BaseLoss(_Strict):
 
 class _State(_Strict):
     log: dict[str, list[Any]]
-    models: dict[str, _Surface | _Curves]
+    models: dict[str, _Surface | _Average | _Curves]
     base_loss: list[_BaseLoss]
 
 
@@ -123,7 +138,10 @@ def fit_report(fit: Fit) -> dict[str, Any]:
 def write_fit(fit: Fit, path: str | os.PathLike[str]) -> None:
     """Write a fit as JSON, atomically."""
     state = {
-        "log": {str(column): values.tolist() for column, values in fit.log.items()},
+        "log": {
+            str(column): values.astype(object).where(values.notna(), None).tolist()
+            for column, values in fit.log.items()
+        },
         "models": {corpus: _dump_model(model) for corpus, model in fit.models.items()},
         "base_loss": [
             {"corpus": corpus, "model_params": size, "loss": loss}
@@ -189,6 +207,8 @@ def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
         "gradient": fit.gradient,
         "status": str(fit.status),
         "residual": fit.residual.tolist(),
+        "link": fit.law.link,
+        "row_weights": None if np.all(fit.row_weights == 1) else fit.row_weights.tolist(),
         "unidentified": list(fit.unidentified),
         "at_bound": list(fit.at_bound),
         "r2": fit.r2 if np.isfinite(fit.r2) else None,
@@ -200,7 +220,10 @@ def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
 def _load_law_fit(record: _LawFit) -> LawFit:
     if record.law not in LAW_BUILDERS:
         raise ValueError(f"unknown law {record.law!r}")
-    law = build_law(record.law, record.options)
+    law = replace(build_law(record.law, record.options), link=record.link)
+    residual = np.array(record.residual)
+    if record.row_weights is not None and len(record.row_weights) != len(residual):
+        raise ValueError(f"{len(record.row_weights)} row weights for {len(residual)} rows")
     search, coefficients = np.array(record.search), np.array(record.coefficients)
     if (len(search), len(coefficients)) != (len(law.exponents), len(law.terms)):
         raise ValueError(f"law {record.law} has other parameters")
@@ -213,7 +236,10 @@ def _load_law_fit(record: _LawFit) -> LawFit:
         objective=record.objective,
         gradient=record.gradient,
         status=Status(record.status),
-        residual=np.array(record.residual),
+        residual=residual,
+        row_weights=np.ones(len(residual))
+        if record.row_weights is None
+        else np.array(record.row_weights),
         unidentified=tuple(record.unidentified),
         at_bound=tuple(record.at_bound),
         r2=np.nan if record.r2 is None else record.r2,
@@ -231,6 +257,12 @@ def _dump_model(model: CorpusModel) -> dict[str, Any]:
             "coefficients": model.coefficients.tolist(),
             "num_rows": model.num_rows,
             "num_runs": model.num_runs,
+        }
+    if isinstance(model, Average):
+        return {
+            "kind": "average",
+            "members": [_dump_model(member) for member in model.members],
+            "weights": model.weights.tolist(),
         }
     assert isinstance(model, Curves)
     return {
@@ -253,18 +285,18 @@ def _dump_model(model: CorpusModel) -> dict[str, Any]:
 
 
 def _load_model(
-    corpus: str, record: _Surface | _Curves, settings: Settings, resamples: Resamples | None
+    corpus: str,
+    record: _Surface | _Average | _Curves,
+    settings: Settings,
+    resamples: Resamples | None,
 ) -> CorpusModel:
     if isinstance(record, _Surface):
-        fit = _load_law_fit(record.fit)
-        return Surface(
-            corpus=corpus,
-            fit=fit,
-            search=np.array(record.search).reshape(len(record.search), len(fit.search)),
-            coefficients=np.array(record.coefficients).reshape(-1, len(fit.coefficients)),
-            num_rows=record.num_rows,
-            num_runs=record.num_runs,
-        )
+        return _load_surface(corpus, record)
+    if isinstance(record, _Average):
+        if len(record.members) != len(record.weights):
+            raise ValueError(f"{len(record.members)} laws and {len(record.weights)} weights")
+        members = tuple(_load_surface(corpus, member) for member in record.members)
+        return Average(corpus, members, np.array(record.weights))
     sizes: dict[float, tuple[Curve, ...]] = {}
     for item in record.curves:
         curve = Curve(
@@ -275,4 +307,16 @@ def _load_model(
             None if item.fit is None else _load_law_fit(item.fit),
         )
         sizes[item.model_params] = (*sizes.get(item.model_params, ()), curve)
-    return Curves(corpus, sizes, resamples, settings.delta, record.num_rows, record.num_runs)
+    return Curves(corpus, sizes, resamples, settings.knee, record.num_rows, record.num_runs)
+
+
+def _load_surface(corpus: str, record: _Surface) -> Surface:
+    fit = _load_law_fit(record.fit)
+    return Surface(
+        corpus=corpus,
+        fit=fit,
+        search=np.array(record.search).reshape(len(record.search), len(fit.search)),
+        coefficients=np.array(record.coefficients).reshape(-1, len(fit.coefficients)),
+        num_rows=record.num_rows,
+        num_runs=record.num_runs,
+    )

@@ -6,35 +6,43 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 from cmrplan._version import __version__
+from cmrplan.diagnosis.gather import diagnose
+from cmrplan.diagnosis.parameters import parameter_findings
+from cmrplan.diagnosis.settling import find_settling, left_out_findings
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit_findings import corpus_findings, log_findings
-from cmrplan.fitting.curves import fit_curves
-from cmrplan.fitting.settling import find_settling, settling_findings
+from cmrplan.fitting.average import (
+    Average,
+    average,
+    leading_surface,
+    leading_surfaces,
+    resampled_model,
+)
+from cmrplan.fitting.curves import Curves, fit_curves
 from cmrplan.fitting.surface import (
-    SURFACE_LAWS,
     Surface,
     fit_surface,
-    resampled,
+    residuals,
     row_inputs,
 )
 from cmrplan.laws.law import Array
+from cmrplan.noise import Noise, run_noise, seed_noise
 from cmrplan.records import CORPORA, base_losses, log_fingerprint, training_rows, validate_log
-from cmrplan.selection import choose, held_out_score
-from cmrplan.uncertainty import Method, Resamples, resample_runs
+from cmrplan.selection import averaging_weights, held_out_score
+from cmrplan.settings import AUTO_LAWS, Objective, ResidualKind, Settings
+from cmrplan.uncertainty import Resamples, resample_runs, student_scale
+from cmrplan.weighting import Weights
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
-AUTO_LAWS = ("dcpt", "dcpt_exp")
-LAWS = ("auto", *SURFACE_LAWS, "cmr")
 LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
 
 
@@ -50,7 +58,7 @@ class CorpusModel(Protocol):
         """Name of the law."""
 
     def predict(
-        self, model_params: float, train_tokens: float, domain_ratio: Array
+        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
 
@@ -81,41 +89,9 @@ class Prediction:
             missing = np.full(self.loss.shape, np.nan)
             return missing, missing
         tail = (1 - confidence) / 2
-        low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
+        with np.errstate(all="ignore"):  # far outside the probes a draw may be infinite
+            low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
         return low, high
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a fit was asked for.
-
-    Parameters
-    ----------
-    law : str
-        One of :data:`LAWS`, as it was asked for.
-    bootstrap : int
-        Number of resamples of whole runs; 0 for none.
-    seed : int
-    method : {"runs", "wild"} or None
-        How runs are resampled; None chooses by their number.
-    delta : float or None
-        Knee of the Huber loss on log losses; None takes it from the noise.
-    min_train_tokens : float
-        Rows with fewer tokens are left out of the fit.
-    confidence : float
-        Level of the reported parameter intervals.
-    model_params : float or None
-        The only size that was fitted; None for all.
-    """
-
-    law: str
-    bootstrap: int = 200
-    seed: int = 0
-    method: Method | None = None
-    delta: float | None = None
-    min_train_tokens: float = 0.0
-    confidence: float = 0.9
-    model_params: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +103,7 @@ class Fit:
     settings : Settings
     log : DataFrame
         The rows of the log, base rows included, in the columns the fit needs.
-    models : dict of str to CorpusModel
+    models : mapping of str to CorpusModel
         By validation corpus; a corpus that the log lacks is absent.
     base_loss : dict of str to dict of float to float
         By corpus and ``model_params``: the loss before continual pre-training.
@@ -138,7 +114,7 @@ class Fit:
 
     settings: Settings
     log: pd.DataFrame
-    models: dict[str, CorpusModel]
+    models: Mapping[str, CorpusModel]
     base_loss: dict[str, dict[float, float]]
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
@@ -148,8 +124,9 @@ class Fit:
         corpus: str,
         *,
         model_params: float,
-        train_tokens: float,
+        train_tokens: float | Array,
         domain_ratio: Array | Sequence[float] | float,
+        new_run: bool = False,
     ) -> Prediction:
         """Return the loss of a corpus at one or more ratios.
 
@@ -158,10 +135,13 @@ class Fit:
         corpus : {"general", "domain"}
         model_params : float
             Counted as in the log.
-        train_tokens : float
-            Tokens of the continual phase, above 0.
+        train_tokens : float or array (G,)
+            Tokens of the continual phase, above 0; one for each ratio only where the law reads tokens.
         domain_ratio : float or array (G,)
             Each in [0, 1].
+        new_run : bool
+            Widen the draws by the noise of a run and of an evaluation: what one new run would measure,
+            rather than the mean of many.
 
         Raises
         ------
@@ -172,13 +152,30 @@ class Fit:
         """
         ratio = np.atleast_1d(np.asarray(domain_ratio, dtype=float))
         require_positive("model_params", model_params)
-        require_positive("train_tokens", train_tokens)
+        for tokens in (np.min(train_tokens), np.max(train_tokens)):
+            require_positive("train_tokens", float(tokens))
         if not np.all((ratio >= 0) & (ratio <= 1)):
             bad = ratio[~((ratio >= 0) & (ratio <= 1))][0]
             hint = ". Percent? Divide by 100." if 1 < bad <= 100 else ""
             raise InputError(f"domain_ratio must be a fraction in [0, 1], got {bad:g}{hint}")
         loss, draws = self._model(corpus).predict(model_params, train_tokens, ratio)
+        if new_run:
+            shift = self._new_run_shifts(len(draws))
+            draws = draws * np.exp(shift) if self.settings.link == "log" else draws + shift
         return Prediction(ratio, loss, draws)
+
+    def _new_run_shifts(self, count: int) -> Array:
+        """Return what the noise of a run and of an evaluation adds, in residual units, ``(B, 1)``."""
+        if not leading_surfaces(self.models):
+            raise CmrplanError(
+                "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with law = "
+                "'dcpt'"
+            )
+        noise = self.noise
+        generator = np.random.Generator(np.random.Philox([self.settings.seed, 1]))
+        scale = student_scale(generator.random((count, 1)), noise.freedom)
+        spread = np.hypot(noise.run, noise.checkpoint)
+        return np.asarray(spread * scale * generator.standard_normal((count, 1)))
 
     def _model(self, corpus: str) -> CorpusModel:
         if corpus not in self.models:
@@ -196,7 +193,8 @@ class Fit:
     def to_lmfit(self, corpus: str) -> ModelResult:
         """Return the fit of a corpus as an lmfit result at the same optimum.
 
-        See :func:`cmrplan.fitting.lmfit_bridge.to_lmfit`. Its errors count rows as independent.
+        See :func:`cmrplan.fitting.lmfit_bridge.to_lmfit`. Its errors count rows as independent. Where laws were
+        averaged it is the one with the largest weight.
 
         Raises
         ------
@@ -205,19 +203,24 @@ class Fit:
         """
         from cmrplan.fitting.lmfit_bridge import to_lmfit  # takes a second to import
 
-        model = self._model(corpus)
-        if not isinstance(model, Surface):
+        surface = leading_surface(self._model(corpus))
+        if surface is None:
             raise CmrplanError(
                 f"the {corpus} loss was fitted by the CMR laws, one per run and budget, so there is no single "
                 "lmfit result; fit with law = 'dcpt', or pass one ratio_fit to "
                 "cmrplan.fitting.lmfit_bridge.to_lmfit"
             )
         rows = self.rows(corpus)
-        return to_lmfit(model.fit, row_inputs(corpus, rows), rows["loss"].to_numpy(dtype=float))
+        return to_lmfit(surface.fit, row_inputs(corpus, rows), rows["loss"].to_numpy(dtype=float))
 
     def rows(self, corpus: str) -> pd.DataFrame:
         """Return the rows of a corpus that were fitted."""
         return fitted_rows(self.log, corpus, self.settings.min_train_tokens)
+
+    @property
+    def noise(self) -> Noise:
+        """Noise that the residuals of the fitted laws show, the law's misfit included; see :mod:`cmrplan.noise`."""
+        return _noise(self.models, {corpus: self.rows(corpus) for corpus in self.models})
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of every corpus and of the whole, as plain values."""
@@ -225,8 +228,18 @@ class Fit:
             corpus: model.summary(self.settings.confidence) for corpus, model in self.models.items()
         }
         for corpus, values in figures.items():
-            values["warnings"] = [w.as_dict() for w in corpus_findings(corpus, values)]
+            repeated = seed_noise(self.rows(corpus))
+            values["seed_noise"] = None if repeated is None else asdict(repeated)
+            values["warnings"] = [w.as_dict() for w in parameter_findings(corpus, values)]
         return figures
+
+    def parameter_findings(self) -> list[Finding]:
+        """Return what the parameters of both losses mean where the data do not settle them."""
+        return [
+            Finding(warning["code"], warning["message"])
+            for figures in self.summary().values()
+            for warning in figures["warnings"]
+        ]
 
 
 def require_positive(name: str, value: float) -> None:
@@ -266,9 +279,12 @@ def fit(
     seed: int = 0,
     method: Literal["runs", "wild"] | None = None,
     delta: float | None = None,
-    min_train_tokens: float = 0.0,
+    min_train_tokens: float | Literal["auto"] = 0.0,
     confidence: float = 0.9,
     model_params: float | None = None,
+    objective: Objective = "huber",
+    residuals: ResidualKind = "log",
+    weights: Weights = "equal",
 ) -> Fit:
     """Fit the laws of the general and the domain loss to a probe log.
 
@@ -280,22 +296,29 @@ def fit(
     law : str
         One of :data:`LAWS`. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
         variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
-        ``auto``: for each loss ``dcpt`` or ``dcpt_exp``, whichever predicts hidden ratios, budgets and sizes better, or
-        ``cmr`` where there are too few rows for both.
+        ``auto``: for each loss the average of :data:`AUTO_LAWS`, weighted by how they predict hidden ratios,
+        budgets and sizes (see :mod:`cmrplan.selection`), or ``cmr`` where there are too few rows for any.
     bootstrap : int
         Resamples of whole runs; 0 for none.
     seed : int
     method : {"runs", "wild"}, optional
         See :mod:`cmrplan.uncertainty`; by the number of runs by default.
     delta : float, optional
-        Knee of the Huber loss on log losses; from the noise by default.
-    min_train_tokens : float
-        Leave out rows with fewer tokens.
+        Knee of the Huber loss, in units of the residuals; from the noise by default.
+    min_train_tokens : float or "auto"
+        Leave out rows with fewer tokens. ``"auto"`` leaves out the early evaluations that are found to lie
+        outside the law, see :mod:`cmrplan.diagnosis.settling`, and says so.
     confidence : float
         Level of the reported parameter intervals, in (0, 1).
     model_params : float, optional
         Fit only the runs of this size. A plan for a size that was probed rests better on its own runs than on a
         law across sizes.
+    objective : {"huber", "least_squares"}
+        What is summed over the rows. Huber's loss keeps odd rows from pulling the law.
+    residuals : {"log", "raw"}
+        Of log losses, as the papers do, or of losses in nats per token. The CMR ratio law takes only the first.
+    weights : {"equal", "stderr", "seeds"}
+        How much each row counts, see :mod:`cmrplan.weighting`. Not for the CMR laws.
 
     Raises
     ------
@@ -304,53 +327,56 @@ def fit(
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
-    if law not in LAWS:
-        raise InputError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
-    if bootstrap < 0:
-        raise InputError(f"bootstrap must be 0 or more resamples, got {bootstrap}")
-    if seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}")
-    if delta is not None and not delta > 0:
-        raise InputError(f"delta must be above 0, got {delta:g}")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
+    settings = Settings(
+        law=law,
+        bootstrap=bootstrap,
+        seed=seed,
+        method=method,
+        delta=delta,
+        min_train_tokens=0.0 if min_train_tokens == "auto" else min_train_tokens,
+        confidence=confidence,
+        model_params=model_params,
+        objective=objective,
+        residuals=residuals,
+        weights=weights,
+    )
+    return _fit_settled(log, settings) if min_train_tokens == "auto" else fit_with(log, settings)
+
+
+def fit_with(log: pd.DataFrame, settings: Settings) -> Fit:
+    """Fit a probe log as the settings say; see :func:`fit`."""
     log = validate_log(log)
-    if model_params is not None:
-        log = rows_of_size(log, model_params)
+    if settings.model_params is not None:
+        log = rows_of_size(log, settings.model_params)
     if "domain_ratio" not in log:
         raise CmrplanError(
             "the log has several corpora (share_ columns); laws of one domain ratio need the column domain_ratio"
         )
-    present = [c for c in CORPORA if len(fitted_rows(log, c, min_train_tokens))]
+    first = settings.min_train_tokens
+    present = [c for c in CORPORA if len(fitted_rows(log, c, first))]
     if not present:
         raise CmrplanError(
             "the log has no rows to fit: no loss of the corpus general or domain at "
-            f"{max(min_train_tokens, 1):g} or more train_tokens"
+            f"{max(first, 1):g} or more train_tokens"
         )
-    settings = Settings(
-        law, bootstrap, seed, method, delta, min_train_tokens, confidence, model_params
-    )
     resamples = resamples_of(log, settings)
-    models: dict[str, CorpusModel] = {}
-    for corpus in present:
-        rows = fitted_rows(log, corpus, min_train_tokens)
-        if law == "auto":
-            models[corpus] = _fit_auto(rows, corpus, resamples, delta)
-        elif law == "cmr":
-            models[corpus] = fit_curves(rows, corpus, resamples, delta=delta)
-        else:
-            models[corpus] = fit_surface(rows, corpus, resamples, law_name=law, delta=delta)
-    findings = log_findings(log, {corpus: model.law for corpus, model in models.items()})
-    surfaces = {c: model for c, model in models.items() if isinstance(model, Surface)}
-    if surfaces:
-        rows_of = {c: fitted_rows(log, c, min_train_tokens) for c in surfaces}
-        findings += settling_findings(find_settling(surfaces, rows_of))
+    rows_of = {c: fitted_rows(log, c, first) for c in present}
+    models = {c: _fit_corpus(rows, c, settings, resamples) for c, rows in rows_of.items()}
+    if resamples is not None:
+        noise = _noise(models, rows_of)
+        models = {
+            c: model
+            if isinstance(model, Curves)
+            else resampled_model(model, rows_of[c], resamples, noise)
+            for c, model in models.items()
+        }
+    kept = [*LOG_COLUMNS, "loss_stderr"] if settings.weights == "stderr" else LOG_COLUMNS
     return Fit(
         settings=settings,
-        log=log[[c for c in LOG_COLUMNS if c in log]].copy(),
+        log=log[[c for c in kept if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=tuple(findings),
+        warnings=tuple(diagnose(log, models, rows_of)),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,
@@ -361,25 +387,68 @@ def fit(
     )
 
 
+def _fit_corpus(
+    rows: pd.DataFrame, corpus: str, settings: Settings, resamples: Resamples | None
+) -> Surface | Average | Curves:
+    """Fit what was asked for; only the CMR laws take their resamples along."""
+    if settings.law == "auto":
+        return _fit_auto(rows, corpus, settings, resamples)
+    if settings.law == "cmr":
+        return fit_curves(rows, corpus, resamples, delta=settings.knee)
+    return _fit_surface(rows, corpus, settings.law, settings)
+
+
+def _fit_settled(log: pd.DataFrame, settings: Settings) -> Fit:
+    """Fit without the early evaluations that lie outside the law."""
+    first = fit_with(log, replace(settings, bootstrap=0))
+    surfaces = leading_surfaces(first.models)
+    rows = {corpus: first.rows(corpus) for corpus in surfaces}
+    cut = find_settling(surfaces, rows).chosen if surfaces else 0.0
+    made = fit_with(log, replace(settings, min_train_tokens=cut))
+    return replace(made, warnings=(*left_out_findings(cut, rows), *made.warnings))
+
+
 def _fit_auto(
-    rows: pd.DataFrame, corpus: str, resamples: Resamples | None, delta: float | None
-) -> CorpusModel:
-    """Fit the law that predicts hidden rows best; the CMR laws where there are too few rows."""
-    surfaces: dict[str, Surface] = {}
+    rows: pd.DataFrame, corpus: str, settings: Settings, resamples: Resamples | None
+) -> Surface | Average | Curves:
+    """Average laws by how they predict hidden rows; the CMR laws where there are too few rows."""
+    surfaces: list[Surface] = []
     refusal: CmrplanError | None = None
     for name in AUTO_LAWS:
         try:
-            surfaces[name] = fit_surface(rows, corpus, None, law_name=name, delta=delta)
+            surface = _fit_surface(rows, corpus, name, settings)
         except CmrplanError as error:
             refusal = refusal or error
+            continue
+        # with few levels two laws can come down to the same formula
+        if surface.fit.law.formula not in {other.fit.law.formula for other in surfaces}:
+            surfaces.append(surface)
     if not surfaces:
         assert refusal is not None
+        if settings.weights != "equal" or settings.residuals != "log":
+            raise refusal
         try:
-            return fit_curves(rows, corpus, resamples, delta=delta)
+            return fit_curves(rows, corpus, resamples, delta=settings.knee)
         except CmrplanError:
             raise refusal from None  # the first message is the one that helps
-    chosen = surfaces[choose([held_out_score(s, rows) for s in surfaces.values()])]
-    return chosen if resamples is None else resampled(chosen, rows, resamples)
+    return average(surfaces, averaging_weights([held_out_score(s, rows) for s in surfaces]))
+
+
+def _fit_surface(rows: pd.DataFrame, corpus: str, law: str, settings: Settings) -> Surface:
+    return fit_surface(
+        rows,
+        corpus,
+        None,
+        law_name=law,
+        delta=settings.knee,
+        link=settings.link,
+        weights=settings.weights,
+    )
+
+
+def _noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> Noise:
+    """Return the noise that the fitted laws of both losses show; none by the CMR laws."""
+    return run_noise([residuals(s, rows[c]) for c, s in leading_surfaces(models).items()])
 
 
 def resamples_of(log: pd.DataFrame, settings: Settings) -> Resamples | None:

@@ -91,11 +91,25 @@ class RawLog:
         The file as messages name it.
     lines : array of int, shape (rows,), optional
         The line of each row; absent where there are no lines.
+    numbers : array of int, shape (rows,), optional
+        The number of each row in its file, where rows were left out or put in another order.
     """
 
     table: pd.DataFrame
     source: str
     lines: npt.NDArray[np.int64] | None = None
+    numbers: npt.NDArray[np.int64] | None = None
+
+    def number(self, row: int) -> int:
+        """Return the number, counted from 1, that messages give to the row at a position."""
+        return row + 1 if self.numbers is None else int(self.numbers[row])
+
+    def kept(self, rows: npt.NDArray[np.bool_]) -> RawLog:
+        """Return the rows that are True, known by the numbers and lines they had."""
+        numbers = np.arange(1, len(rows) + 1) if self.numbers is None else self.numbers
+        lines = None if self.lines is None else self.lines[rows]
+        table = self.table[rows].reset_index(drop=True)
+        return RawLog(table, self.source, lines, numbers[rows])
 
     def finding(
         self,
@@ -111,9 +125,10 @@ class RawLog:
         """Return a finding on ``rows`` (positions from 0): ``problem (place). remedy``."""
         first = int(rows[0])
         line = None if self.lines is None else int(self.lines[first])
-        place = f"{self.source} row {first + 1}" + ("" if line is None else f", line {line}")
+        number = self.number(first)
+        place = f"{self.source} row {number}" + ("" if line is None else f", line {line}")
         if len(rows) > 1:
-            named = [str(row + 1) for row in rows[1:_MAX_ROWS_NAMED]]
+            named = [str(self.number(row)) for row in rows[1:_MAX_ROWS_NAMED]]
             more = len(rows) - 1 - len(named)
             place += f"; also row {', '.join(named)}" + (f" and {more:,} more" if more else "")
         return LogFinding(
@@ -121,7 +136,7 @@ class RawLog:
             f"{problem} ({place}). {remedy}",
             severity,
             self.source,
-            first + 1,
+            number,
             line,
             column,
             value,

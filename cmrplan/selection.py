@@ -1,21 +1,32 @@
-"""Choose a law by how it predicts what it has not seen.
+"""Weigh laws by how they predict what they have not seen.
 
-Every holdout of the log (each inner ratio, the largest budgets, the largest model) is hidden in turn, the law is
-fitted to the rest and its error there is taken. Kinds of holdout weigh the same, so that many ratios do
-not drown the one question about budgets.
+Every holdout of the log (each inner ratio, the largest budgets, the largest model) is hidden in turn, each law is
+fitted to the rest, as far as the rest supports its terms, and its errors on the hidden rows are taken. Kinds of
+holdout weigh the same, so that many ratios do not drown the one question about budgets.
+
+Choosing the law with the lowest error would throw away what the others know, and on few runs the choice falls by
+chance. So the laws are averaged with weights inverse to their mean squared held-out errors; a law that is clearly worse
+drops out by itself.
+
+References
+----------
+Bates & Granger 1969, The combination of forecasts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from cmrplan.fitting.lawfit import predict_draws, refit
-from cmrplan.fitting.surface import Surface, row_inputs
+from cmrplan.fitting.lawfit import LawFit, predict_draws, refit
+from cmrplan.fitting.surface import Surface, declare, row_inputs
+from cmrplan.fitting.varpro import Stopping
 from cmrplan.holdout import holdouts
-from cmrplan.laws.law import Array
+from cmrplan.laws.law import Array, Law
+
+SMALLEST_WEIGHT = 0.05  # a law with less is left out
 
 
 @dataclass(frozen=True)
@@ -25,41 +36,45 @@ class Score:
     Parameters
     ----------
     law : str
-    kinds : tuple of str
+    kinds : tuple of F str
         Kind of each holdout.
-    errors : array (F,)
-        Mean absolute error on each holdout, nats per token.
+    absolute, squared : array (F,)
+        Mean absolute error (nats per token) and mean squared error on each holdout.
     """
 
     law: str
     kinds: tuple[str, ...]
-    errors: Array
-
-    @property
-    def weights(self) -> Array:
-        """Weight of each holdout: kinds weigh the same, and so do the holdouts of a kind."""
-        kinds = np.array(self.kinds)
-        share = np.array([1 / np.sum(kinds == kind) for kind in kinds])
-        return np.asarray(share / share.sum())
+    absolute: Array
+    squared: Array
 
     @property
     def error(self) -> float:
-        """Mean over the kinds of the mean error, nats per token; NaN without a holdout."""
-        return float(self.weights @ self.errors) if len(self.errors) else float("nan")
+        """Mean over the kinds of the mean absolute error, nats per token; NaN without a holdout."""
+        return self._over_kinds(self.absolute)
+
+    @property
+    def squared_error(self) -> float:
+        """Mean over the kinds of the mean squared error; NaN without a holdout."""
+        return self._over_kinds(self.squared)
 
     @property
     def by_kind(self) -> dict[str, float]:
-        """Mean error by kind of holdout."""
+        """Mean absolute error by kind of holdout, nats per token."""
+        return self._means(self.absolute)
+
+    def _over_kinds(self, errors: Array) -> float:
+        return float(np.mean(list(self._means(errors).values()))) if len(errors) else float("nan")
+
+    def _means(self, errors: Array) -> dict[str, float]:
         kinds = np.array(self.kinds)
-        return {
-            kind: float(np.mean(self.errors[kinds == kind])) for kind in dict.fromkeys(self.kinds)
-        }
+        return {kind: float(np.mean(errors[kinds == kind])) for kind in dict.fromkeys(self.kinds)}
 
 
 def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
-    """Return the held-out error of a fitted law.
+    """Return the held-out errors of a fitted law.
 
-    The fits without the hidden rows start from the optimum with all rows; only rows that stay have weight in them.
+    The fits without the hidden rows start from the optimum with all rows; the law is declared anew for the rows that
+    stay, since these may support fewer of its terms or other bounds.
 
     Parameters
     ----------
@@ -68,23 +83,46 @@ def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
     rows : DataFrame
         Rows of its corpus after the base checkpoint.
     """
-    law = surface.fit.law
     hidden = holdouts(rows)
-    if not hidden:
-        return Score(law.name, (), np.zeros(0))
     inputs = row_inputs(surface.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
-    weights = np.stack([~h.hidden for h in hidden]).astype(float)
-    search, coefficients = refit(surface.fit, inputs, loss[None, :], weights)
-    predicted = predict_draws(law, surface.fit.scales, inputs, search, coefficients)
-    errors = [
-        float(np.mean(np.abs(curve[h.hidden] - loss[h.hidden])))
-        for h, curve in zip(hidden, predicted, strict=True)
-    ]
-    return Score(law.name, tuple(h.kind for h in hidden), np.array(errors))
+    by_law: dict[Law, list[int]] = {}
+    for k, holdout in enumerate(hidden):
+        seen = rows[~holdout.hidden]
+        law = declare(surface.law, surface.corpus, seen, surface.fit.law.link)
+        by_law.setdefault(law, []).append(k)
+    miss = np.zeros((len(hidden), len(rows)))
+    for law, which in by_law.items():
+        start = _restated(surface.fit, law)
+        weights = np.stack([~hidden[k].hidden for k in which]).astype(float)
+        search, coefficients = refit(start, inputs, loss[None, :], weights, stopping=Stopping())
+        miss[which] = predict_draws(law, start.scales, inputs, search, coefficients) - loss
+    return Score(
+        surface.law,
+        tuple(holdout.kind for holdout in hidden),
+        np.array([np.mean(np.abs(m[h.hidden])) for m, h in zip(miss, hidden, strict=True)]),
+        np.array([np.mean(m[h.hidden] ** 2) for m, h in zip(miss, hidden, strict=True)]),
+    )
 
 
-def choose(scores: list[Score]) -> str:
-    """Return the law with the lowest error; the first where nothing could be held out."""
-    known = [score for score in scores if len(score.errors)]
-    return min(known, key=lambda score: score.error).law if known else scores[0].law
+def _restated(fit: LawFit, law: Law) -> LawFit:
+    """Return a fit whose law is another declaration of the same law, at the same exponents."""
+    position = {exponent.name: k for k, exponent in enumerate(fit.law.exponents)}
+    return replace(fit, law=law, search=fit.search[[position[e.name] for e in law.exponents]])
+
+
+def averaging_weights(scores: list[Score]) -> Array:
+    """Return one weight per law, ``(K,)``, that sum to one.
+
+    Inverse to the mean squared held-out errors; the first law alone where nothing could be held out.
+    """
+    squared = np.array([score.squared_error for score in scores])
+    if not np.isfinite(squared).any():
+        return np.where(np.arange(len(scores)) == 0, 1.0, 0.0)
+    squared = np.where(np.isfinite(squared), squared, np.inf)
+    smallest = np.min(squared)
+    relative = np.where(squared > 0, smallest / np.where(squared > 0, squared, 1.0), 1.0)
+    share = relative / relative.sum()
+    kept = np.where(share >= SMALLEST_WEIGHT, share, 0.0)
+    weights: Array = np.asarray(kept / kept.sum())
+    return weights

@@ -4,10 +4,11 @@ Two ways, both seeded and independent of the number of workers:
 
 - ``runs``: draw as many runs as there are, with replacement; a resample is a count per run. For logs of
   many runs.
-- ``wild``: keep every run and multiply all of a run's residuals, corrected for the run's own pull on
-  the fit, by one random sign, and those of all runs by one factor that widens the resamples as Student's t does
-  with one degree of freedom less than runs: so few residuals do not know their own size. For logs of few
-  runs, where leaving out a run would leave out the only probe of its ratio.
+- ``wild``: keep every run. What its evaluations share is drawn anew from the noise between runs, as
+  :mod:`cmrplan.noise` finds it; the rest of its residuals is kept or flipped as a whole, by one random sign.
+  All of that is multiplied by one factor that widens the resamples as Student's t does with the degrees of
+  freedom behind the noise, since so few residuals do not know their own size. For logs of few runs, where
+  leaving out a run would leave out the only probe of its ratio.
 
 The same resample serves the general and the domain loss, so their draws are paired.
 
@@ -19,91 +20,86 @@ Efron 1979; Cameron, Gelbach & Miller 2008 (wild cluster bootstrap).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from cmrplan.laws.law import Array
+from cmrplan.noise import Noise, Residuals, within_runs
+from cmrplan.records import CORPORA
 
 FEWEST_RUNS_TO_DRAW = 20
-# A direction that a run determines almost alone has no residual left to correct; this bounds the inverse.
-LEAST_FREEDOM = 0.05
 
 Method = Literal["runs", "wild"]
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """One multiplier per resample and run.
+    """What each resample does to each run.
 
     Parameters
     ----------
-    runs : tuple of str
+    runs : tuple of R str
         Run identifiers, sorted.
     method : {"runs", "wild"}
-    multiplier : array (B, number of runs)
-        Counts for ``runs``; signs times the resample's factor for ``wild``.
+    multiplier : array (B, R)
+        Counts for ``runs``; signs for ``wild``.
+    shift : array (B, 2, R)
+        Standard normal draws for ``wild``, by corpus.
+    level : array (B, 1)
+        Where the size of the noise lies among its possible ones, uniform on (0, 1).
     """
 
     runs: tuple[str, ...]
     method: Method
     multiplier: Array
+    shift: Array
+    level: Array
 
     @property
     def count(self) -> int:
         """Number of resamples B."""
         return len(self.multiplier)
 
+    def select(self, which: NDArray[np.intp]) -> Resamples:
+        """Return some of the resamples."""
+        return replace(
+            self,
+            multiplier=self.multiplier[which],
+            shift=self.shift[which],
+            level=self.level[which],
+        )
+
     def weights(self, row_runs: Sequence[str]) -> Array:
         """Return row weights, ``(B, n)`` or ``(1, n)``."""
         if self.method == "runs":
-            return self._by_row(row_runs)
+            return self.multiplier[:, self._position(row_runs)]
         return np.ones((1, len(row_runs)))
 
-    def shifts(self, row_runs: Sequence[str], residual: Array, noise: Array) -> Array:
-        """Return what each row's fitted value is moved by, ``(B, n)`` or ``(1, n)``.
+    def shifts(self, corpus: str, left: Residuals, noise: Noise) -> Array:
+        """Return what each row's fitted value is moved by, in residual units, ``(B, n)`` or ``(1, n)``.
 
-        ``residual`` gives back the data (for ``runs``); ``noise`` is flipped by run (for ``wild``), see
-        :func:`leave_run_out`.
+        Parameters
+        ----------
+        corpus : {"general", "domain"}
+        left : Residuals
+            What the fit left of the rows; given back as it is for ``runs``.
+        noise : Noise
+            Used for ``wild``.
         """
         if self.method == "runs":
-            return residual[None, :]
-        return self._by_row(row_runs) * noise[None, :]
+            return left.residual[None, :]
+        where = self._position(left.runs)
+        shared = noise.run * self.shift[:, CORPORA.index(corpus)][:, where]
+        own = self.multiplier[:, where] * within_runs(left)
+        return np.asarray((shared + own) * student_scale(self.level, noise.freedom))
 
-    def _by_row(self, row_runs: Sequence[str]) -> Array:
+    def _position(self, row_runs: Sequence[str]) -> NDArray[np.intp]:
         position = {run: k for k, run in enumerate(self.runs)}
-        return self.multiplier[:, [position[run] for run in row_runs]]
-
-
-def leave_run_out(jacobian: Array, row_runs: Sequence[str], residual: Array) -> Array:
-    """Return the residuals each run would have if the law were fitted without it, to first order.
-
-    A fit bends toward every run, so its own residuals are too small, the more so the fewer runs there are. The
-    correction multiplies the residuals of a run by the inverse of one minus its block of the hat
-    matrix (the cluster form of HC3, or CR3).
-
-    Parameters
-    ----------
-    jacobian : array (n, k)
-        Derivative of the fitted values by the parameters.
-    row_runs : sequence of n str
-    residual : array (n,)
-
-    References
-    ----------
-    Bell & McCaffrey 2002; MacKinnon, Nielsen & Webb 2023, section on CV3.
-    """
-    largest = np.max(np.abs(jacobian), axis=0, initial=0.0)
-    span, _ = np.linalg.qr(jacobian / np.where(largest > 0, largest, 1.0))
-    runs = np.asarray(row_runs)
-    corrected = residual.copy()
-    for run in np.unique(runs):
-        rows = runs == run
-        block = np.eye(int(rows.sum())) - span[rows] @ span[rows].T
-        share, axes = np.linalg.eigh(block)
-        corrected[rows] = axes @ ((axes.T @ residual[rows]) / np.maximum(share, LEAST_FREEDOM))
-    return corrected
+        return np.array([position[run] for run in row_runs], dtype=np.intp)
 
 
 def resample_runs(
@@ -130,12 +126,19 @@ def resample_runs(
         multiplier = generator.multinomial(len(names), chances, size=count).astype(float)
     else:
         multiplier = generator.choice([-1.0, 1.0], size=(count, len(names)))
-        multiplier *= _student_scale(generator, count, len(names) - 1)
-    return Resamples(names, method, multiplier)
+    shift = generator.standard_normal((count, len(CORPORA), len(names)))
+    return Resamples(names, method, multiplier, shift, generator.random((count, 1)))
 
 
-def _student_scale(generator: np.random.Generator, count: int, freedom: int) -> Array:
-    """Return what turns normal draws into draws of Student's t, one factor per resample, ``(B, 1)``."""
-    if freedom < 1:
-        return np.ones((count, 1))
-    return np.asarray(np.sqrt(freedom / generator.chisquare(freedom, size=(count, 1))))
+def student_scale(level: Array, freedom: float) -> Array:
+    """Return what turns normal draws into draws of Student's t.
+
+    Parameters
+    ----------
+    level : array
+        Uniform on (0, 1).
+    freedom : float
+        Degrees of freedom, above 0.
+    """
+    chi_square = 2 * gammaincinv(freedom / 2, 1 - level)
+    return np.asarray(np.sqrt(freedom / np.maximum(chi_square, np.finfo(float).tiny)))

@@ -178,31 +178,28 @@ def sweep_settings(
         for size in spec.sizes
         if size.name in used
     }
-    steps = evaluation_steps(
-        spec.probes.train_tokens,
-        spec.step_tokens,
-        evaluations=spec.probes.evaluations,
-        first_tokens=spec.probes.first_evaluation_tokens,
-    )
-    settings = [_probe_settings(spec, probe, steps, bases[probe.size]) for probe in probes]
+    settings = [_probe_settings(spec, probe, bases[probe.size]) for probe in probes]
     return bases, list(dict.fromkeys(settings))  # budgets that round to the same steps are one run
 
 
-def _probe_settings(
-    spec: SweepSpec,
-    probe: PlannedProbe,
-    common_steps: tuple[int, ...],
-    base: RunSettings,
-) -> RunSettings:
-    """Return the settings of a probe, which evaluates at the common steps before its end and there."""
-    last = whole_steps(probe.train_tokens, spec.step_tokens)
+def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> RunSettings:
+    """Return the settings of a probe; each evaluates equally often, from the same tokens on."""
+    first = spec.probes.first_evaluation_tokens or spec.probes.train_tokens / 16
+    if first >= probe.train_tokens != spec.probes.train_tokens:
+        first = probe.train_tokens / 2
+    steps = evaluation_steps(
+        probe.train_tokens,
+        spec.step_tokens,
+        evaluations=spec.probes.evaluations,
+        first_tokens=first,
+    )
     return replace(
         base,
         stage="probe",
         domain_ratio=probe.domain_ratio,
         seed=probe.seed,
-        steps=last,
-        evaluation_steps=(*(step for step in common_steps if step < last), last),
+        steps=steps[-1],
+        evaluation_steps=steps,
         learning_rate=spec.probes.learning_rate,
         warmup_steps=spec.probes.warmup_steps,
         cooldown_share=0.0,

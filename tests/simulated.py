@@ -7,11 +7,19 @@ import pandas as pd
 
 
 def simulated_log(
-    *, sizes=(3e5, 1e6), seeds=(0, 1), noise=0.002, ratios=(0, 0.01, 0.05, 0.25, 0.5, 0.75, 1)
+    *,
+    sizes=(3e5, 1e6),
+    seeds=(0, 1),
+    noise=0.002,
+    ratios=(0, 0.01, 0.05, 0.25, 0.5, 0.75, 1),
+    draw=7,
 ) -> pd.DataFrame:
-    """Return a log of both losses from D-CPT laws, with a base row a run and noise shared by a run."""
+    """Return a log of both losses from D-CPT laws, with a base row a run and noise shared by a run.
+
+    Another ``draw`` is another draw of the noise.
+    """
     tokens = np.round(np.geomspace(2e4, 1e6, 8))
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(draw)
     rows = []
     for size in sizes:
         base = {"general": 1.60 + 3 / size**0.2, "domain": 2.0 + 3 / size**0.2}

@@ -62,7 +62,7 @@ class TestContract:
         assert answer.code == 0
         assert all(finding["severity"] == "warning" for finding in answer.json()["findings"])
 
-    @pytest.mark.parametrize("kind", ["ratio", "curves", "tradeoff", "residuals"])
+    @pytest.mark.parametrize("kind", [kind for kind in cp.plots.KINDS if kind != "panel"])
     def test_plot(self, call, fit_path, tmp_path, kind):
         out = tmp_path / f"{kind}.png"
         answer = call("plot", fit_path, kind, "--out", out, "--max-general-rise", "3%")
@@ -78,7 +78,8 @@ class TestContract:
     def test_every_command_has_help(self, call):
         for command in (
             [], ["quickstart"], ["probe"], ["probe", "design"], ["probe", "run"],
-            ["probe", "status"], ["logs"], ["logs", "collect"], ["logs", "check"], ["fit"],
+            ["probe", "status"], ["logs"], ["logs", "collect"], ["logs", "import"],
+            ["logs", "check"], ["fit"],
             ["predict"], ["plan"], ["next"], ["plot"],
         ):  # fmt: skip
             answer = call(*command, "--help")
@@ -118,7 +119,7 @@ def test_the_library_never_imports_torch():
 
 
 def test_an_unexpected_error_is_one_line(call, fit_path, monkeypatch):
-    monkeypatch.setattr("cmrplan.command_line.data_commands.read_fit", lambda path: 1 / 0)
+    monkeypatch.setattr("cmrplan.command_line.plan_commands.read_fit", lambda path: 1 / 0)
     answer = call("plan", fit_path, *ASK, "--max-general-rise", "3%")
     assert answer.code == 1
     assert answer.err.startswith("error: internal error, ZeroDivisionError")

@@ -1,75 +1,17 @@
 """Planner: known answers, properties, refusals.
 
-The fits here are built by hand from laws in closed form, so a failure points at the planner and not at a
-fit: general loss 2.5 + 0.2 r², so the critical ratio is sqrt(tolerance / 0.2); domain loss 2 - r.
+The fits are built by hand, see :mod:`by_hand`.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
-import pandas as pd
 import pytest
+from by_hand import BASE, D, N, ask, make_fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fits import Fit, Settings
 from cmrplan.planning.choice import best_ratio
-from cmrplan.planning.plan import plan
 from cmrplan.planning.tolerance import base_loss_at, parse_tolerance
-
-N, D, BASE = 1e8, 2e9, 2.5
-
-
-@dataclass(frozen=True)
-class ByHand:
-    """A model of one corpus: level + slope * r**power, resamples shifted by ``spread``."""
-
-    corpus: str
-    level: float
-    slope: float
-    power: float
-    spread: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    law: str = "dcpt"
-
-    def predict(self, model_params, train_tokens, domain_ratio):
-        loss = self.level + self.slope * np.asarray(domain_ratio) ** self.power
-        return loss, loss[None, :] + self.spread[:, None]
-
-    def summary(self, confidence):
-        return {}
-
-
-def make_fit(*, spread=(), base=BASE, general=(BASE, 0.2, 2.0), domain=(2.0, -1.0, 1.0)):
-    rows = [
-        {
-            "run_id": f"r{ratio:g}",
-            "model_params": N,
-            "train_tokens": tokens,
-            "domain_ratio": ratio,
-            "eval_corpus": corpus,
-            "loss": 2.0,
-        }
-        for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)
-        for tokens in (0.5 * D, D)
-        for corpus in ("general", "domain")
-    ]
-    return Fit(
-        settings=Settings("dcpt"),
-        log=pd.DataFrame(rows),
-        models={
-            "general": ByHand("general", *general, np.asarray(spread)),
-            "domain": ByHand("domain", *domain, 0 * np.asarray(spread)),
-        },
-        base_loss={"general": {N: base}},
-        warnings=(),
-        provenance={},
-    )
-
-
-def ask(fit=None, **overrides):
-    inputs = {"model_params": N, "train_tokens": D, "max_general_rise": 0.05}
-    return plan(fit or make_fit(), **(inputs | overrides))
 
 
 class TestKnownAnswers:
@@ -234,7 +176,31 @@ def test_extrapolation_is_said_with_its_distance():
 
 @pytest.mark.parametrize(
     ("given_as", "limit"),
-    [("0.05", 2.05), ("3%", 2.06), (" 3 % ", 2.06), (0.05, 2.05), ("1e-2", 2.01)],
+    [
+        ("0.05", 2.05),
+        ("3%", 2.06),
+        (" 3 % ", 2.06),
+        (0.05, 2.05),
+        ("1e-2", 2.01),
+        ("0.05 nats", 2.05),
+        ("5%ppl", 2.0 + np.log(1.05)),
+        ("0.5 ppl", np.log(np.exp(2.0) + 0.5)),
+    ],
 )
 def test_tolerance_spellings(given_as, limit):
     assert parse_tolerance(given_as).limit(2.0) == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("given_as", ["0.05", "3%", "5%ppl", "0.5ppl"])
+def test_a_tolerance_reads_back_and_its_limit_is_its_rise(given_as):
+    tolerance = parse_tolerance(given_as)
+    assert parse_tolerance(str(tolerance)) == tolerance
+    assert tolerance.rise(np.array([tolerance.limit(2.0)]), 2.0)[0] == pytest.approx(
+        tolerance.value, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("given_as", ["3%nats", "ppl", "5ppl%", "1e999ppl", "-1%ppl"])
+def test_other_spellings_are_refused(given_as):
+    with pytest.raises(InputError, match="5%ppl"):
+        parse_tolerance(given_as)

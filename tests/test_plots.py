@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 
 import cmrplan as cp
 from cmrplan import plots
-from cmrplan.fits import Fit, Settings
+from cmrplan.fits import Fit
+from cmrplan.planning.panel import Answer, Panel
 from cmrplan.plots.wording import plain, recommendation
+from cmrplan.settings import Settings
 
 N, D = 2e6, 1e6
 SMALL = 1e6
@@ -98,6 +100,18 @@ def fit():
 @pytest.fixture
 def ax():
     return Figure().subplots()
+
+
+@pytest.fixture(autouse=True)
+def _no_refits(monkeypatch):
+    """Every law of a panel answers alike: what is tested here is the drawing; see test_panel."""
+
+    def law_panel(fit, plan):
+        named = {"low": plan.domain_ratio_low or np.nan, "high": plan.domain_ratio_high or np.nan}
+        ends = {f"domain_ratio_{end}": value for end, value in named.items()}
+        return Panel(plan, (Answer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ())
+
+    monkeypatch.setattr("cmrplan.plots.panel.law_panel", law_panel)
 
 
 def line(ax, label):
@@ -205,6 +219,46 @@ def test_residuals_are_percent_of_the_fitted_loss(fit):
     assert len(data.residual) == 2 * 2 * len(RATIOS) * len(TOKENS)
 
 
+def test_frontier_data_is_in_the_unit_of_the_tolerance(fit):
+    data = plots.frontier_data(fit, plan=known_plan(fit, max_general_rise="2%"))
+    # the rise is 0.2 r over a base of 2.5
+    np.testing.assert_allclose(data.frontier.rise, 0.08 * data.frontier.domain_ratio, atol=1e-12)
+    assert (data.scale, data.tolerance) == (100, pytest.approx(2))
+    assert data.span == (0, pytest.approx(6))  # three times the tolerance
+
+
+def test_critical_data_holds_the_plan_and_the_measured_ratios(fit):
+    plan = known_plan(fit)
+    data = plots.critical_data(fit, plan=plan)
+    here = data.curve.place.tolist().index(D)
+    # 201 ratios instead of 1001, on straight lines
+    assert data.curve.domain_ratio[here] == pytest.approx(plan.domain_ratio, abs=1e-9)
+    # seeds average 0.5 % above the law: 2.5 + 0.2 r - 0.01 log10(D / 1e6), limit 2.55
+    expected = (2.55 / 1.005 - 2.5 - np.array([0.02, 0.01, 0.0])) / 0.2
+    assert data.measured_place.tolist() == list(TOKENS)
+    np.testing.assert_allclose(data.measured_ratio, expected, atol=1e-9)
+
+
+def test_critical_has_no_panel_where_one_level_was_probed():
+    fit = known_fit(sizes=(N,))
+    axes = plots.figure("critical", fit, known_plan(fit)).axes
+    assert [ax.get_xlabel() for ax in axes] == ["training tokens of the continual phase"]
+
+
+def test_risk_data_are_shares_of_the_resamples(fit):
+    data = plots.risk_data(fit, plan=known_plan(fit))
+    # resamples at -0.01, 0, +0.01 break 0.05 beyond 0.3, 0.25 and 0.2
+    at = np.interp([0.19, 0.22, 0.27, 0.31], data.domain_ratio, data.probability)
+    np.testing.assert_allclose(at, [0, 1 / 3, 2 / 3, 1])
+    assert dict(data.levels)[0.5] == pytest.approx(0.25, abs=0.001)  # the step of the ratios
+
+
+def test_risk_needs_resamples():
+    fit = known_fit(num_draws=0)
+    with pytest.raises(cp.CmrplanError, match="--bootstrap above 0"):
+        plots.figure("risk", fit, known_plan(fit))
+
+
 # --- the artists -----------------------------------------------------------------------------
 
 DRAWERS = {
@@ -212,7 +266,12 @@ DRAWERS = {
     "curves": plots.plot_curves,
     "tradeoff": plots.plot_tradeoff,
     "residuals": plots.plot_residuals,
+    "frontier": plots.plot_frontier,
+    "critical": plots.plot_critical,
+    "risk": plots.plot_risk,
+    "panel": plots.plot_panel,
 }
+ABOUT_A_PLAN = ("critical", "risk", "panel")
 
 
 def test_every_kind_has_a_plot_function():
@@ -221,8 +280,17 @@ def test_every_kind_has_a_plot_function():
 
 @pytest.mark.parametrize("kind", DRAWERS)
 def test_given_axes_come_back_and_a_new_figure_is_made_without_any(kind, fit, ax):
-    assert DRAWERS[kind](fit, ax=ax) is ax
-    assert DRAWERS[kind](fit).figure is not ax.figure
+    options = {"plan": known_plan(fit)} if kind in ABOUT_A_PLAN else {}
+    assert DRAWERS[kind](fit, ax=ax, **options) is ax
+    assert DRAWERS[kind](fit, **options).figure is not ax.figure
+
+
+@pytest.mark.parametrize("kind", ABOUT_A_PLAN)
+def test_a_picture_of_a_plan_needs_one(kind, fit):
+    with pytest.raises(cp.InputError, match=f"'{kind}' is about a plan; give max_general_rise"):
+        plots.figure(kind, fit)
+    with pytest.raises(cp.InputError, match="no option model_params; it"):
+        plots.figure(kind, fit, known_plan(fit), model_params=N)
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_ONE_CORPUS[:2])
@@ -412,8 +480,8 @@ def test_two_corpora_make_two_panels(fit):
 
 
 def test_no_panel_for_the_size_where_there_is_one():
-    assert len(plots.figure("residuals", known_fit()).axes) == 6
-    assert len(plots.figure("residuals", known_fit(sizes=(N,))).axes) == 4
+    assert len(plots.figure("residuals", known_fit()).axes) == 8
+    assert len(plots.figure("residuals", known_fit(sizes=(N,))).axes) == 6
 
 
 def test_global_settings_stay_as_they_are(fit, tmp_path):
@@ -423,7 +491,9 @@ def test_global_settings_stay_as_they_are(fit, tmp_path):
 
 
 def test_unknown_kind_names_the_kinds(fit):
-    with pytest.raises(cp.InputError, match="ratio, curves, tradeoff, residuals, got 'pie'"):
+    with pytest.raises(
+        cp.InputError, match=r"ratio, curves, tradeoff, residuals, frontier, .* got 'pie'"
+    ):
         plots.figure("pie", fit)
 
 

@@ -1,18 +1,23 @@
 """Profile-likelihood intervals: exact for a linear law, lmfit's on NIST sets, open where nothing is known."""
 
+import json
+
 import lmfit
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import t as student
+from simulated import simulated_log
 from test_nist import CASES, read_certified
 
+import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fitting.lawfit import fit_law
 from cmrplan.fitting.profile import profile_crossing, profile_parameter, profile_prediction
 from cmrplan.laws.cmr import ratio_law
 from cmrplan.laws.dcpt import dcpt_law
 from cmrplan.laws.law import Exponent, Law, Power, Term
+from cmrplan.profiles import critical_ratio_interval, loss_interval, parameter_interval
 
 # A profile compares objectives, known to about 1e-15, and its ends are refined to 1e-6 of their distance.
 END = 1e-5
@@ -220,3 +225,44 @@ class TestRefusals:
     def test_bad_argument_is_named(self, bad):
         with pytest.raises(InputError, match=next(iter(bad))):
             profile_parameter(line_fit(), {"x": X}, Y, "slope", **bad)
+
+
+class TestOfAFit:
+    @pytest.fixture
+    def fitted(self):
+        return cp.fit(simulated_log(sizes=(3e5,), noise=0.002), "dcpt", bootstrap=0)
+
+    def test_the_critical_ratio_is_where_the_general_loss_reaches_its_limit(self, fitted):
+        where = {"model_params": 3e5, "train_tokens": 1e6}
+        limit = float(fitted.predict("general", **where, domain_ratio=0.6).loss[0])
+        found = critical_ratio_interval(fitted, **where, general_loss_limit=limit)
+        # the general loss rises with the ratio here, so it crosses its value at 0.6 only there
+        assert found.estimate == pytest.approx(0.6, abs=1e-6)
+        assert found.low < 0.6 < found.high
+        assert np.all(np.diff(found.values) >= 0)
+        wider = critical_ratio_interval(fitted, **where, general_loss_limit=limit, confidence=0.99)
+        assert wider.low < found.low
+        assert wider.high > found.high
+
+    def test_a_loss_is_the_prediction_with_an_interval(self, fitted):
+        where = {"model_params": 3e5, "train_tokens": 1e6, "domain_ratio": 0.3}
+        found = loss_interval(fitted, "domain", **where)
+        assert found.estimate == pytest.approx(fitted.predict("domain", **where).loss[0])
+        assert found.low < found.estimate < found.high
+
+    def test_on_the_command_line(self, fitted, call, tmp_path):
+        cp.write_fit(fitted, tmp_path / "fit.json")
+        answer = call("profile", str(tmp_path / "fit.json"), "--parameter", "beta", "--json")
+        intervals = json.loads(answer.out)["intervals"]
+        assert [(i["corpus"], i["name"]) for i in intervals] == [
+            ("general", "beta"),
+            ("domain", "beta"),
+        ]
+        direct = parameter_interval(fitted, "domain", "beta")
+        assert intervals[1]["low"] == direct.low
+        unknown = call("profile", str(tmp_path / "fit.json"), "--parameter", "zeta")
+        assert unknown.code == 2
+        assert "zeta" in unknown.err
+        lacking = call("profile", str(tmp_path / "fit.json"), "--domain-ratio", "0.5")
+        assert lacking.code == 2
+        assert "--model-params" in lacking.err

@@ -1,16 +1,19 @@
-"""Commands that start from a log: logs, fit, predict, plan, plot."""
+"""Commands that start from a log: logs, fit, predict."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import click
+import numpy as np
 
+from cmrplan.checks import listed
 from cmrplan.command_line.parameters import (
+    ASSIGNMENT,
     COUNT,
+    COUNT_OR_AUTO,
     FRACTION,
-    RISE,
     as_json,
     confidence,
     model_params,
@@ -18,20 +21,40 @@ from cmrplan.command_line.parameters import (
     print_findings,
     print_json,
 )
-from cmrplan.errors import InputError
-from cmrplan.files import atomic_write, write_json
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.files import atomic_write
 from cmrplan.fitfile import fit_report, read_fit, write_fit
-from cmrplan.fits import LAWS, Prediction
+from cmrplan.fits import Prediction
 from cmrplan.fits import fit as fit_laws
+from cmrplan.importers import IMPORTERS, import_log
+from cmrplan.importers.changes import Changes, as_number
 from cmrplan.planning.extrapolation import extrapolation_findings
-from cmrplan.planning.plan import plan as make_plan
 from cmrplan.records import check_log, read_log, write_log
-from cmrplan.report.text import fit_text, plan_text
+from cmrplan.report.text import fit_text
+from cmrplan.settings import LAWS, OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
+from cmrplan.weighting import WEIGHTS, Weights
+
+_IMPORT_HELP = """Turn the log of another trainer into a probe log.
+
+\b
+table       a CSV, JSONL or Parquet file: a row for each evaluation with eval_corpus
+            and loss, or for each checkpoint with columns loss_<corpus>
+mixinglaws  SIZE.txt or their folder: checkpoint, validation file, loss
+regmix      SPLIT_mixture_SIZE.csv beside SPLIT_pile_loss_SIZE.csv, or their folder
+chinchilla  a CSV file with model size, FLOPs and loss
+
+For example:
+
+\b
+cmrplan logs import table runs.csv --out log.csv --set model_params=1.2e8
+  --map run=run_id --map tokens_B=train_tokens --scale train_tokens=1e9
+  --map code=domain_ratio --map val/wiki=loss_general --map val/code=loss_domain
+"""
 
 
 @click.group()
 def logs() -> None:
-    """Make and check probe logs."""
+    """Make, import and check probe logs."""
 
 
 @logs.command()
@@ -66,6 +89,77 @@ def collect(runs: str, out: str, as_json: bool) -> None:
         )
 
 
+@logs.command("import", help=_IMPORT_HELP)
+@click.argument("format", type=click.Choice(list(IMPORTERS)))
+@click.argument("source", type=click.Path())
+@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@click.option(
+    "--map",
+    "names",
+    type=ASSIGNMENT,
+    metavar="OLD=NEW",
+    multiple=True,
+    help="Rename a column, or say what a label of the format means: 70M=18915328.",
+)
+@click.option(
+    "--scale",
+    "scales",
+    type=ASSIGNMENT,
+    metavar="COLUMN=FACTOR",
+    multiple=True,
+    help="Multiply a column: train_tokens=1e9 where tokens are in billions, domain_ratio=0.01 for percent.",
+)
+@click.option(
+    "--set",
+    "constants",
+    type=ASSIGNMENT,
+    metavar="COLUMN=VALUE",
+    multiple=True,
+    help="Fill a column that is not there: model_params=1.2e8.",
+)
+@as_json
+def import_(
+    format: str,
+    source: str,
+    out: str,
+    names: tuple[tuple[str, str], ...],
+    scales: tuple[tuple[str, str], ...],
+    constants: tuple[tuple[str, str], ...],
+    as_json: bool,
+) -> None:
+    """Turn the log of another trainer into a probe log."""
+    changes = Changes(
+        names=_once("--map", names),
+        scales={k: as_number(v, f"--scale {k}") for k, v in _once("--scale", scales).items()},
+        constants=_once("--set", constants),
+    )
+    log = import_log(format, source, changes)
+    write_log(log, out)
+    findings = check_log(log, source=out)
+    corpora = log["eval_corpus"].unique().tolist()
+    if as_json:
+        counts = {"n_rows": len(log), "n_runs": int(log["run_id"].nunique())}
+        warnings = [finding.as_dict() for finding in findings]
+        print_json(
+            {"log": out, "format": format, **counts, "eval_corpora": corpora, "warnings": warnings}
+        )
+        return
+    click.echo(
+        f"{len(log)} rows of {log['run_id'].nunique()} runs, losses on {listed(corpora)} -> {out}"
+    )
+    print_findings(tuple(findings))
+
+
+def _once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return pairs as a dict; refuse two for one name."""
+    found: dict[str, str] = {}
+    for left, right in pairs:
+        if left in found:
+            raise InputError(f"{option} {left} was given twice: {found[left]!r} and {right!r}")
+        found[left] = right
+    return found
+
+
 @logs.command()
 @click.argument("log", type=click.Path())
 @as_json
@@ -97,10 +191,33 @@ def check(log: str, as_json: bool) -> int:
 @click.option(
     "--delta",
     type=click.FloatRange(0, min_open=True),
-    help="Knee of the Huber loss on log losses.  [default: from the noise]",
+    help="Knee of the Huber loss, in units of the residuals.  [default: from the noise]",
 )
 @click.option(
-    "--min-train-tokens", type=COUNT, help="Leave out evaluations before this many tokens."
+    "--objective",
+    type=click.Choice([name.replace("_", "-") for name in OBJECTIVES]),
+    default="huber",
+    show_default=True,
+    help="What is summed over the evaluations.",
+)
+@click.option(
+    "--residuals",
+    type=click.Choice(RESIDUAL_KINDS),
+    default="log",
+    show_default=True,
+    help="Differences of log losses, or of losses.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(WEIGHTS),
+    default="equal",
+    show_default=True,
+    help="Weigh evaluations by the column loss_stderr, or by the spread between repeated seeds.",
+)
+@click.option(
+    "--min-train-tokens",
+    type=COUNT_OR_AUTO,
+    help="Leave out evaluations before this many tokens; auto: those that lie outside the law.",
 )
 @click.option(
     "--model-params", type=COUNT, help="Fit only the runs of this size.  [default: all sizes]"
@@ -114,7 +231,10 @@ def fit(
     bootstrap: int,
     seed: int,
     delta: float | None,
-    min_train_tokens: float | None,
+    objective: str,
+    residuals: ResidualKind,
+    weights: Weights,
+    min_train_tokens: float | Literal["auto"] | None,
     model_params: float | None,
     confidence: float,
     as_json: bool,
@@ -129,6 +249,9 @@ def fit(
         min_train_tokens=min_train_tokens or 0.0,
         confidence=confidence,
         model_params=model_params,
+        objective=cast(Objective, objective.replace("-", "_")),
+        residuals=residuals,
+        weights=weights,
     )
     if out:
         write_fit(fitted, out)
@@ -136,7 +259,7 @@ def fit(
         print_json(fit_report(fitted))
         return
     click.echo(fit_text(fitted))
-    print_findings(fitted.warnings)
+    print_findings([*fitted.parameter_findings(), *fitted.warnings])
     if out:
         click.echo(f"fit -> {out}")
 
@@ -146,6 +269,11 @@ def fit(
 @model_params
 @click.option("--train-tokens", type=COUNT, required=True, help="Budget D in tokens: 10B.")
 @click.option("--domain-ratio", type=FRACTION, required=True, help="Share of domain tokens: 0.3.")
+@click.option(
+    "--new-run",
+    is_flag=True,
+    help="Widen the intervals by the noise of a run: what one new run would measure.",
+)
 @confidence
 @as_json
 def predict(
@@ -153,6 +281,7 @@ def predict(
     model_params: float,
     train_tokens: float,
     domain_ratio: float,
+    new_run: bool,
     confidence: float,
     as_json: bool,
 ) -> None:
@@ -167,8 +296,14 @@ def predict(
                 model_params=model_params,
                 train_tokens=train_tokens,
                 domain_ratio=domain_ratio,
+                new_run=new_run,
             )
             values = _with_bounds(prediction, confidence)
+            if not np.isfinite([value for value in values if value is not None]).all():
+                raise CmrplanError(
+                    f"the law of the {corpus} loss has no finite value at model_params = {model_params:.4g}, "
+                    f"train_tokens = {train_tokens:.4g}, domain_ratio = {domain_ratio:g}; ask nearer to the probes"
+                )
         names = (f"{corpus}_loss", f"{corpus}_loss_low", f"{corpus}_loss_high")
         result |= dict(zip(names, values, strict=True))
     findings = [
@@ -202,100 +337,3 @@ def _with_bounds(
         return loss, None, None
     low, high = prediction.interval(confidence)
     return loss, float(low[0]), float(high[0])
-
-
-@click.command()
-@click.argument("fit", type=click.Path())
-@model_params
-@click.option("--train-tokens", type=COUNT, help="Budget D in tokens: 10B.")
-@click.option(
-    "--max-general-rise",
-    type=RISE,
-    required=True,
-    help="Allowed rise of the general loss over the base: 0.05 (nats per token) or 3%.",
-)
-@click.option("--base-loss", type=COUNT, help="General loss of the base.  [default: the log's]")
-@click.option("--domain-tokens", type=COUNT, help="Unique tokens of the domain corpus.")
-@click.option(
-    "--max-epochs", type=COUNT, default=1.0, show_default=True, help="Passes allowed over them."
-)
-@click.option("--compute", type=COUNT, help="Budget in FLOPs, 6 a parameter and token.")
-@click.option(
-    "--turning-point",
-    type=float,
-    metavar="LAMBDA",
-    help="Also ask that the objective with this weight turns down in time (inf: the general loss "
-    "itself); needs a fit with --law cmr.",
-)
-@confidence
-@out_option("the plan (JSON)")
-@as_json
-def plan(fit: str, out: str | None, as_json: bool, **asked: Any) -> None:
-    """Recommend the domain ratio of a full-scale run.
-
-    The ratio has the lowest domain loss among those that keep the rise of the general loss within
-    the tolerance with the asked confidence.
-    """
-    made = make_plan(read_fit(fit), **asked)
-    if out:
-        write_json(out, made.as_dict())
-    if as_json:
-        print_json(made.as_dict())
-        return
-    click.echo(plan_text(made))
-    print_findings(made.warnings)
-    if out:
-        click.echo(f"plan -> {out}")
-
-
-@click.command()
-@click.argument("fit", type=click.Path())
-@click.argument("kind")
-@out_option("the picture (.png, .svg or .pdf)", required=True)
-@click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest probed]")
-@click.option("--train-tokens", type=COUNT, help="Budget D.  [default: the largest probed]")
-@click.option(
-    "--max-general-rise",
-    type=RISE,
-    help="Mark this tolerance and the ratio it leads to: 0.05 or 3%.",
-)
-@click.option("--base-loss", type=COUNT, help="General loss of the base.  [default: the log's]")
-@confidence
-@as_json
-def plot(
-    fit: str,
-    kind: str,
-    out: str,
-    model_params: float | None,
-    train_tokens: float | None,
-    max_general_rise: str | None,
-    base_loss: float | None,
-    confidence: float,
-    as_json: bool,
-) -> None:
-    """Draw a picture of a fit: ratio, curves, tradeoff or residuals."""
-    from cmrplan import plots
-
-    if kind not in plots.KINDS:
-        raise InputError(f"KIND must be one of {', '.join(plots.KINDS)}, got {kind!r}")
-    fitted = read_fit(fit)
-    made = None
-    if max_general_rise is not None:
-        rows = fitted.log
-        made = make_plan(
-            fitted,
-            model_params=model_params or float(rows["model_params"].max()),
-            train_tokens=train_tokens or float(rows["train_tokens"].max()),
-            max_general_rise=max_general_rise,
-            base_loss=base_loss,
-            confidence=confidence,
-        )
-    where = {"model_params": model_params, "train_tokens": train_tokens, "confidence": confidence}
-    if made is not None or kind == "residuals":  # a plan says where; residuals are everywhere
-        where = {}
-    picture = plots.figure(kind, fitted, plan=made, **where)
-    plots.write_figure(picture, out)
-    if as_json:
-        print_json({"kind": kind, "file": out})
-    else:
-        click.echo(f"{kind} plot -> {out}")

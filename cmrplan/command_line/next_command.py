@@ -9,37 +9,35 @@ import click
 
 from cmrplan.command_line.parameters import (
     COUNT,
-    RISE,
     as_json,
-    confidence,
     model_params,
     out_option,
     print_findings,
     print_json,
 )
+from cmrplan.command_line.plan_commands import limit_options
 from cmrplan.errors import InputError
 from cmrplan.files import write_text
 from cmrplan.fitfile import read_fit
 from cmrplan.planning.next_probes import NextProbes, next_probes
-from cmrplan.planning.probe_budget import FLOPS_PER_SECOND
+from cmrplan.planning.probe_budget import GPU_FLOPS
 from cmrplan.report.probes import next_text, runs_text
 
 
 @click.command("next")
 @click.argument("fit", type=click.Path())
 @click.option(
-    "--budget", required=True, help="What they may cost: 20gpu-hours, 5Btokens, 1e18flops."
+    "--budget", required=True, help="What they may cost: 20gpu-hours, 5Btokens or 1e18flops."
+)
+@click.option(
+    "--gpu-flops",
+    type=COUNT,
+    help="FLOP/s that one GPU really does in the probes, for a budget in GPU-hours.  "
+    f"[default: {GPU_FLOPS:.0e}, an H100 in bf16 at 40 %]",
 )
 @model_params
 @click.option("--train-tokens", type=COUNT, required=True, help="Budget D of the full run: 10B.")
-@click.option(
-    "--max-general-rise",
-    type=RISE,
-    required=True,
-    help="Allowed rise of the general loss over the base: 0.05 (nats per token) or 3%.",
-)
-@click.option("--base-loss", type=COUNT, help="General loss of the base.  [default: the log's]")
-@confidence
+@limit_options
 @click.option(
     "--resolution",
     type=click.FloatRange(0),
@@ -54,13 +52,6 @@ from cmrplan.report.probes import next_text, runs_text
     show_default=True,
     help="After so many, fit again before going on.",
 )
-@click.option(
-    "--flops-per-second",
-    type=COUNT,
-    help="Training speed of one GPU, for a budget in GPU-hours: FLOPs over seconds of `probe design`.  "
-    f"[default: {FLOPS_PER_SECOND:.0e}, an H100 in bf16 at 40 %]",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--sweep",
     type=click.Path(),

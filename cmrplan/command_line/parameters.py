@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -34,6 +34,34 @@ class Count(click.ParamType[float]):
         return number
 
 
+class CountOrAuto(Count):
+    """A number above zero, or the word ``auto``."""
+
+    name = "number|auto"
+
+    def convert(  # type: ignore[override]
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | Literal["auto"]:
+        """Return the number or the word."""
+        return "auto" if str(value).strip() == "auto" else super().convert(value, param, ctx)
+
+
+class Sizes(click.ParamType[list[float] | tuple[float, float]]):
+    """Sizes such as ``100M,300M,1B``, or any between two, ``100M..1B``."""
+
+    name = "sizes"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float] | tuple[float, float]:
+        """Return the list, or the two ends."""
+        ends = str(value).split("..")
+        if len(ends) == 2:
+            low, high = (COUNT.convert(end, param, ctx) for end in ends)
+            return low, high
+        return [COUNT.convert(size, param, ctx) for size in str(value).split(",")]
+
+
 class Fraction(click.ParamType[float]):
     """A fraction in [0, 1], never percent."""
 
@@ -53,6 +81,21 @@ class Fraction(click.ParamType[float]):
         return number
 
 
+class Assignment(click.ParamType[tuple[str, str]]):
+    """Two texts with an equals sign between them; the last one counts."""
+
+    name = "left=right"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return what stands left and right of the sign."""
+        left, sign, right = str(value).rpartition("=")
+        if not (sign and left.strip() and right.strip()):
+            self.fail(f"must be LEFT=RIGHT, got {value!r}", param, ctx)
+        return left.strip(), right.strip()
+
+
 class Rise(click.ParamType[str]):
     """A tolerance: the library parses it, so that both say the same of a bad one."""
 
@@ -60,8 +103,11 @@ class Rise(click.ParamType[str]):
 
 
 COUNT = Count()
+COUNT_OR_AUTO = CountOrAuto()
 RISE = Rise()
+ASSIGNMENT = Assignment()
 FRACTION = Fraction()
+SIZES = Sizes()
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, numbers unrounded."

@@ -14,11 +14,19 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.lawfit import LawFit, fit_law, predict_draws, refit, residual_jacobian
+from cmrplan.fitting.lawfit import (
+    LawFit,
+    fit_law,
+    moved,
+    predict_draws,
+    refit,
+    residual_jacobian,
+)
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws.cmr import domain_token_law, general_token_law, peak_tokens, ratio_law
 from cmrplan.laws.law import Array
-from cmrplan.uncertainty import Resamples, leave_run_out
+from cmrplan.noise import Residuals, run_noise
+from cmrplan.uncertainty import Resamples
 
 # One more than the parameters of each token law, so that there is something left to check it with.
 FEWEST_TOKENS = {"domain": 4, "general": 6}
@@ -143,10 +151,14 @@ class Curves:
         return RatioFit(fit, tuple(run for run, _, _ in points), ratios, losses)
 
     def predict(
-        self, model_params: float, train_tokens: float, domain_ratio: Array
+        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
-        point = self.ratio_fit(model_params, train_tokens)
+        if np.ndim(train_tokens):
+            raise CmrplanError(
+                "the CMR laws hold at one token count at a time; fit with the law dcpt, which reads the tokens"
+            )
+        point = self.ratio_fit(model_params, float(train_tokens))
         fit = point.fit
         wanted = {"domain_ratio": np.asarray(domain_ratio, dtype=float)}
         search, coefficients = self._resample(point)
@@ -159,9 +171,9 @@ class Curves:
         if self.resamples is None:
             return np.zeros((0, 1)), np.zeros((0, 2))
         fit, inputs = point.fit, {"domain_ratio": point.domain_ratio}
-        noise = leave_run_out(residual_jacobian(fit, inputs), point.runs, fit.residual)
-        fitted = point.loss * np.exp(-fit.residual)
-        targets = fitted * np.exp(self.resamples.shifts(point.runs, fit.residual, noise))
+        left = Residuals(fit.residual, residual_jacobian(fit, inputs), point.runs)
+        shifts = self.resamples.shifts(self.corpus, left, run_noise([left]))
+        targets = moved(fit, point.loss, shifts)
         return refit(fit, inputs, targets, self.resamples.weights(point.runs))
 
     def summary(self, confidence: float) -> dict[str, Any]:

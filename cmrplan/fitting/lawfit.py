@@ -7,13 +7,14 @@ the noise would turn the fit into one of least absolute deviations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.starts import distinct_ends, minimize_from_many
+from cmrplan.fitting.linear import upper_triangle
+from cmrplan.fitting.starts import MANY_ROWS, distinct_ends, minimize_from_many
 from cmrplan.fitting.varpro import Optimum, Problem, Stopping, box, minimize, to_theta
 from cmrplan.laws.law import Array, Inputs, Law
 
@@ -23,11 +24,15 @@ PAPER_DELTA = 1e-3  # the knee that the papers use, for the reported Huber score
 SMALLEST_DELTA = 1e-6  # nats; below it a log is free of noise and every row counts fully
 # A parameter is not identified when its relative standard error exceeds this.
 UNIDENTIFIED = 0.5
+LARGEST_UNIT = 1e150  # of plain residuals, which are squared
+LARGEST_LOG = 708.0  # exp of it, and of minus it, are normal numbers
 NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noise-free data
 # A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
 
-CHUNK = 256  # resamples that are fitted at once: enough to fill numpy, few enough for the cache
+# Resamples that are fitted at once: enough to fill numpy, few enough for the cache and, with many rows, the memory.
+MOST_AT_ONCE = 256
+MOST_VALUES = 2**20
 # While the knee is still being found, optima need only be told apart.
 ON_THE_WAY = Stopping(gradient=1e-5, no_gain=1e-7, idle_steps=6, max_iterations=150)
 
@@ -70,6 +75,8 @@ class LawFit:
     status : Status
     residual : array (n,)
         Log or plain residuals of the rows, observed minus predicted.
+    row_weights : array (n,)
+        How much each row counted.
     unidentified : tuple of str
         Parameters that the data cannot tell.
     at_bound : tuple of str
@@ -88,6 +95,7 @@ class LawFit:
     gradient: float
     status: Status
     residual: Array
+    row_weights: Array
     unidentified: tuple[str, ...]
     at_bound: tuple[str, ...]
     r2: float
@@ -177,23 +185,51 @@ def fit_law(
     scales = _scales(law, inputs)
     scaled = _scaled(inputs, scales)
     level = _level(law, target)
-
-    def problem(knee: float) -> Problem:
-        return Problem(law, scaled, target[None, :] / level, row_weights[None, :], knee)
-
-    knee = np.inf if delta is None else delta
-    optimum = minimize_from_many(problem(knee), stopping=None if delta else ON_THE_WAY)
+    unit = _residual_unit(law, level)
+    if unit > LARGEST_UNIT:
+        raise CmrplanError(
+            f"law {law.name} is fitted to plain losses, whose squares must be numbers, and they reach {level:.3g}; "
+            "divide them by a constant"
+        )
+    knee = None if delta is None else delta / unit
+    whole = Problem(law, scaled, target[None, :] / level, row_weights[None, :], np.inf)
+    few = whole.thinned(MANY_ROWS) if num_rows > MANY_ROWS else whole
+    few, optimum = _search(few, knee)
     if not np.isfinite(optimum.objective).any():
         raise CmrplanError(
             f"law {law.name} gives no finite loss on these rows from any start; check the log for values "
             "of extreme size"
         )
-    if delta is None:
-        for stopping in (ON_THE_WAY, Stopping()):
-            knee = knee_from_noise(problem(knee), optimum)
-            ends = distinct_ends(optimum)
-            optimum = minimize(problem(knee), ends, stopping=stopping, is_race=True)
-    return _describe(problem(knee), optimum, optimum.best(), scales, level)
+    if num_rows > MANY_ROWS:
+        few, optimum = _continue(replace(whole, delta=few.delta), optimum, knee)
+    return _describe(few, optimum, optimum.best(), scales, level)
+
+
+def _search(problem: Problem, delta: float | None) -> tuple[Problem, Optimum]:
+    """Search from many starts; return the problem with its knee, and where the starts ended."""
+    if delta is not None:
+        problem = replace(problem, delta=delta)
+        return problem, minimize_from_many(problem)
+    return _with_knee(problem, minimize_from_many(problem, stopping=ON_THE_WAY))
+
+
+def _with_knee(problem: Problem, optimum: Optimum) -> tuple[Problem, Optimum]:
+    """Take the knee from the noise, twice, each time going on from the distinct ends."""
+    for stopping in (ON_THE_WAY, Stopping()):
+        if np.isfinite(optimum.objective).any():
+            problem = replace(problem, delta=knee_from_noise(problem, optimum))
+            optimum = minimize(problem, distinct_ends(optimum), stopping=stopping, is_race=True)
+    return problem, optimum
+
+
+def _continue(problem: Problem, optimum: Optimum, delta: float | None) -> tuple[Problem, Optimum]:
+    """Descend on all rows from that end of a search on few rows which is lowest on all."""
+    here = Stopping(max_iterations=0)
+    ends = [minimize(problem, end[None, :], stopping=here) for end in distinct_ends(optimum)]
+    best = min(ends, key=lambda end: float(end.objective[0]))
+    if delta is not None:
+        return problem, minimize(problem, best.search)
+    return _with_knee(problem, best)
 
 
 @quiet
@@ -215,8 +251,10 @@ def residual_jacobian(fit: LawFit, inputs: Inputs) -> Array:
 
 
 @quiet
-def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[Array, Array]:
-    """Fit the same law to resamples, from the optimum of the first fit.
+def refit(
+    fit: LawFit, inputs: Inputs, targets: Array, weights: Array, *, stopping: Stopping = ROUGH
+) -> tuple[Array, Array]:
+    """Fit the same law to other losses or weights, from the optimum of the first fit.
 
     Parameters
     ----------
@@ -225,6 +263,9 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
         The rows of the first fit, in the caller's units.
     targets : array (B, n) or (1, n)
     weights : array (B, n) or (1, n)
+        Counts, or 0 for what is left out; they multiply the row weights of the first fit.
+    stopping : Stopping
+        By default rough, for one of hundreds of resamples.
 
     Returns
     -------
@@ -233,16 +274,40 @@ def refit(fit: LawFit, inputs: Inputs, targets: Array, weights: Array) -> tuple[
     """
     count = max(len(targets), len(weights))
     level = _level(fit.law, targets[0])
-    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, weights, fit.delta)
+    knee = fit.delta / _residual_unit(fit.law, level)
+    row_weights = weights * fit.row_weights
+    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, row_weights, knee)
     ends = []
-    for first in range(0, count, CHUNK):
-        rows = np.arange(first, min(first + CHUNK, count))
+    size = batch_size(len(targets[0]))
+    for first in range(0, count, size):
+        rows = np.arange(first, min(first + size, count))
         start = np.repeat(fit.search[None, :], len(rows), axis=0)
-        ends.append(minimize(problem.select(rows), start, stopping=ROUGH))
+        ends.append(minimize(problem.select(rows), start, stopping=stopping))
     return (
         np.concatenate([end.search for end in ends]),
         np.concatenate([end.coefficients for end in ends]) * level,
     )
+
+
+def moved(fit: LawFit, loss: Array, shifts: Array) -> Array:
+    """Return the fitted values of the rows moved in residual units: ``(n,)`` losses, ``(B, n)`` shifts.
+
+    Those of a log law stay inside float64: a row far outside the law has a residual that no loss could follow twice.
+    """
+    if fit.law.link == "identity":
+        return np.asarray(loss - fit.residual + shifts)
+    logarithm = np.log(loss) - fit.residual + shifts
+    return np.asarray(np.exp(np.clip(logarithm, -LARGEST_LOG, LARGEST_LOG)))
+
+
+def residual_of(law: Law, loss: Array, fitted: Array) -> Array:
+    """Return observed less fitted in residual units: log losses for a log law, losses otherwise."""
+    return np.asarray(np.log(loss / fitted) if law.link == "log" else loss - fitted)
+
+
+def batch_size(num_rows: int) -> int:
+    """Return how many resamples of ``num_rows`` rows to fit at once."""
+    return min(max(MOST_VALUES // num_rows, 1), MOST_AT_ONCE)
 
 
 def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
@@ -261,8 +326,15 @@ def _residual(problem: Problem, optimum: Optimum, which: int) -> Array:
 
 
 def _level(law: Law, target: Array) -> float:
-    """Return what losses are divided by inside a fit of log losses: their geometric mean."""
-    return float(np.exp(np.mean(np.log(target)))) if law.link == "log" else 1.0
+    """Return what losses are divided by inside a fit: their geometric mean, or the largest of differences."""
+    if law.link == "log":
+        return float(np.exp(np.mean(np.log(target))))
+    return float(np.max(np.abs(target))) or 1.0
+
+
+def _residual_unit(law: Law, level: float) -> float:
+    """Return what a residual inside the fit is worth outside: logarithms have no unit."""
+    return 1.0 if law.link == "log" else level
 
 
 def _describe(
@@ -275,8 +347,9 @@ def _describe(
     predicted = target - residual if law.link == "identity" else target * np.exp(-residual)
     variance = float(np.sum((target - target.mean()) ** 2))
     miss = target - predicted  # in units of the level
-    relative = np.abs(residual)
-    clipped = np.minimum(relative, PAPER_DELTA)
+    unit = _residual_unit(law, level)
+    size = np.abs(residual) * unit
+    clipped = np.minimum(size, PAPER_DELTA)
     at_bound = _at_bound(law, search, coefficients)
     status = Status.STALLED
     if optimum.is_converged[best]:
@@ -286,15 +359,16 @@ def _describe(
         scales=scales,
         search=search,
         coefficients=coefficients * level,
-        delta=float(problem.delta),
-        objective=float(optimum.objective[best]),
+        delta=float(problem.delta) * unit,
+        objective=float(optimum.objective[best]) * unit**2,
         gradient=float(optimum.gradient[best]),
         status=status,
-        residual=residual,
+        residual=residual * unit,
+        row_weights=problem.weights[0],
         unidentified=_unidentified(problem, search, coefficients, residual),
         at_bound=at_bound,
         r2=1.0 - float(np.sum(miss**2)) / variance if variance > 0 else float("nan"),
-        huber=float(np.sum(clipped * (relative - 0.5 * clipped))),
+        huber=float(np.sum(clipped * (size - 0.5 * clipped))),
         mae=float(np.mean(np.abs(miss))) * level,
     )
 
@@ -333,7 +407,8 @@ def _unidentified(
     noise = MAD_TO_SIGMA * float(np.median(np.abs(residual))) * np.sqrt(len(residual) / spare)
     noise = max(noise, NUMERICAL_NOISE)
     used = np.flatnonzero(np.any(jacobian != 0, axis=0))
-    _, singular, right = np.linalg.svd(jacobian[:, used], full_matrices=False)
+    triangle = upper_triangle(jacobian[None, :, used])[0]
+    _, singular, right = np.linalg.svd(triangle, full_matrices=False)
     floor = np.finfo(float).eps * len(residual) * singular[0]
     spread = noise * np.sqrt(np.sum((right / np.maximum(singular, floor)[:, None]) ** 2, axis=0))
     relative = np.full(len(unit), np.inf)

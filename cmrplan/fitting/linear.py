@@ -12,6 +12,7 @@ from cmrplan.laws.law import Array
 # Relative to columns of unit length: far above rounding (1e-16), far below any useful direction.
 RIDGE = 1e-11
 PULL = 1e-12  # relative pull of a held column that is rounding
+BLOCK = 2048  # rows that are reduced at once: few enough for the cache
 
 
 def signed_least_squares(design: Array, target: Array, signs: Sequence[int]) -> Array:
@@ -50,7 +51,16 @@ def signed_least_squares(design: Array, target: Array, signs: Sequence[int]) -> 
 
 
 def upper_triangle(stacked: Array) -> Array:
-    """Return the triangular factor of each matrix of a stack, ``(S, k, k)`` for ``(S, n, k)``."""
+    """Return the triangular factor of each matrix of a stack, ``(S, min(n, k), k)`` for ``(S, n, k)``.
+
+    Many rows go block by block, and then the triangles of the blocks: the same factor, up to signs.
+    """
+    num_matrices, num_rows, size = stacked.shape
+    if num_rows > BLOCK:
+        count = num_rows // BLOCK
+        whole = stacked[:, : count * BLOCK].reshape(num_matrices * count, BLOCK, size)
+        parts = upper_triangle(whole).reshape(num_matrices, count * size, size)
+        return upper_triangle(np.concatenate([parts, stacked[:, count * BLOCK :]], axis=1))
     triangle: Array = np.asarray(np.linalg.qr(stacked, mode="r"))
     return triangle
 

@@ -48,7 +48,7 @@ def to_lmfit(
     target : array (n,)
         Their losses, nats per token.
     weights : array (n,), optional
-        The row weights of the fit; all one by default.
+        Other row weights than those of the fit.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def to_lmfit(
     """
     law = fit.law
     target = np.asarray(target, dtype=float)
-    row_weights = np.ones(len(target)) if weights is None else np.asarray(weights, dtype=float)
+    row_weights = fit.row_weights if weights is None else np.asarray(weights, dtype=float)
     rows = {name: np.asarray(inputs[name], dtype=float) for name in law.inputs}
 
     misfit = _Misfit(law, target, row_weights, fit.delta)

@@ -18,7 +18,7 @@ from cmrplan.laws.law import Array
 NUM_SCREENED = 128
 NUM_STARTS = 16
 MANY_ROWS = (
-    4000  # beyond this the starts race on so many rows, and only their distinct ends go on to all
+    4000  # beyond this the starts race on about so many rows, and their best end goes on to all
 )
 MOST_DISTINCT = 6
 
@@ -60,9 +60,6 @@ def minimize_from_many(problem: Problem, *, stopping: Stopping | None = None) ->
     stopping : Stopping, optional
         When a descent ends.
     """
-    if problem.target.shape[1] > MANY_ROWS:
-        rough = minimize_from_many(problem.thinned(MANY_ROWS), stopping=stopping)
-        return minimize(problem, distinct_ends(rough), stopping=stopping, is_race=True)
     lower, upper = box(problem.law)
     starts = halton_starts(lower, upper, NUM_SCREENED)
     design, _ = problem.law.design(problem.inputs, to_theta(problem.law, starts))

@@ -13,7 +13,7 @@ from cmrplan.laws.law import Array
 def law_summary(
     fit: LawFit, search: Array, coefficients: Array, confidence: float
 ) -> dict[str, Any]:
-    """Return a law fit as plain values, numbers unrounded.
+    """Return a law fit as plain values, numbers unrounded; null where float64 has no number.
 
     Parameters
     ----------
@@ -29,25 +29,32 @@ def law_summary(
     if len(search) > 1:
         values = user_parameters(fit.law, fit.scales, search, coefficients)
         tail = (1 - confidence) / 2
-        low, high = np.quantile(values, [tail, 1 - tail], axis=0)
-        spread = np.std(values, axis=0, ddof=1)
+        with np.errstate(all="ignore"):  # coefficients of extreme inputs leave float64
+            low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+            largest = np.maximum(np.max(np.abs(values), axis=0), np.finfo(float).tiny)
+            spread = np.std(values / largest, axis=0, ddof=1) * largest
         for k, name in enumerate(names[: fit.law.num_free]):
-            stderr[name] = float(spread[k])
-            interval[name] = [float(low[k]), float(high[k])]
+            stderr[name] = _number(spread[k])
+            if np.isfinite([low[k], high[k]]).all():
+                interval[name] = [float(low[k]), float(high[k])]
     return {
         "law": fit.law.name,
         "formula": fit.law.formula,
         "reference": fit.law.reference,
-        "params": fit.params,
+        "params": {name: _number(value) for name, value in fit.params.items()},
         "held": dict(fit.law.fixed),
         "stderr": stderr,
         "interval": interval,
-        "r2": fit.r2 if np.isfinite(fit.r2) else None,
+        "r2": _number(fit.r2),
         "huber": fit.huber,
         "mae": fit.mae,
         "objective": fit.objective,
-        "delta": fit.delta if np.isfinite(fit.delta) else None,
+        "delta": _number(fit.delta),
         "status": str(fit.status),
         "unidentified": list(fit.unidentified),
         "at_bound": list(fit.at_bound),
     }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -15,15 +15,19 @@ import pandas as pd
 from cmrplan.errors import CmrplanError
 from cmrplan.fitting.lawfit import (
     LawFit,
+    batch_size,
     fit_law,
+    moved,
     predict_draws,
     refit,
     residual_jacobian,
 )
 from cmrplan.fitting.summary import law_summary
 from cmrplan.laws import build_law
-from cmrplan.laws.law import Array
-from cmrplan.uncertainty import Resamples, leave_run_out
+from cmrplan.laws.law import Array, Law, Link
+from cmrplan.noise import Noise, Residuals, run_noise
+from cmrplan.uncertainty import Resamples
+from cmrplan.weighting import Weights, row_weights
 
 FEWEST_RATIOS = 3
 SURFACE_LAWS = (
@@ -64,7 +68,7 @@ class Surface:
         return self.fit.law.name
 
     def predict(
-        self, model_params: float, train_tokens: float, domain_ratio: Array
+        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
     ) -> tuple[Array, Array]:
         """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
         ratio = np.asarray(domain_ratio, dtype=float)
@@ -106,6 +110,16 @@ def row_inputs(corpus: str, rows: pd.DataFrame) -> dict[str, Array]:
     )
 
 
+def declare(law_name: str, corpus: str, rows: pd.DataFrame, link: Link = "log") -> Law:
+    """Return a law with the terms and bounds that the levels of the rows support."""
+    options = {
+        "size_levels": int(rows["model_params"].nunique()),
+        "token_levels": int(rows["train_tokens"].nunique()),
+        "smallest_share": float(row_inputs(corpus, rows)["share"].min()),
+    }
+    return replace(build_law(law_name, options), link=link)
+
+
 def fit_surface(
     rows: pd.DataFrame,
     corpus: str,
@@ -113,6 +127,8 @@ def fit_surface(
     *,
     law_name: str = "dcpt",
     delta: float | None = None,
+    link: Link = "log",
+    weights: Weights = "equal",
 ) -> Surface:
     """Fit the D-CPT law, reduced to what the log supports, to one corpus's rows.
 
@@ -126,7 +142,11 @@ def fit_surface(
     law_name : str
         One of :data:`SURFACE_LAWS`.
     delta : float, optional
-        Knee of the Huber loss on log losses; from the noise by default.
+        Knee of the Huber loss in residual units, infinity for least squares; from the noise by default.
+    link : {"log", "identity"}
+        Residuals of log losses, or of losses.
+    weights : {"equal", "stderr", "seeds"}
+        See :func:`cmrplan.weighting.row_weights`.
 
     Raises
     ------
@@ -135,14 +155,9 @@ def fit_surface(
     """
     inputs = row_inputs(corpus, rows)
     require_ratios(rows, corpus)
-    options = {
-        "size_levels": int(rows["model_params"].nunique()),
-        "token_levels": int(rows["train_tokens"].nunique()),
-        "smallest_share": float(inputs["share"].min()),
-    }
-    law = build_law(law_name, options)
+    law = declare(law_name, corpus, rows, link)
     loss = rows["loss"].to_numpy(dtype=float)
-    fit = fit_law(law, inputs, loss, delta=delta)
+    fit = fit_law(law, inputs, loss, weights=row_weights(rows, weights), delta=delta)
     surface = Surface(
         corpus=corpus,
         fit=fit,
@@ -154,15 +169,30 @@ def fit_surface(
     return surface if resamples is None else resampled(surface, rows, resamples)
 
 
-def resampled(surface: Surface, rows: pd.DataFrame, resamples: Resamples) -> Surface:
-    """Return the surface with one optimum per resample of the rows it was fitted to."""
-    fit, inputs = surface.fit, row_inputs(surface.corpus, rows)
-    runs = rows["run_id"].tolist()
-    fitted = rows["loss"].to_numpy(dtype=float) * np.exp(-fit.residual)
-    noise = leave_run_out(residual_jacobian(fit, inputs), runs, fit.residual)
-    targets = fitted * np.exp(resamples.shifts(runs, fit.residual, noise))
-    search, coefficients = refit(fit, inputs, targets, resamples.weights(runs))
+def resampled(
+    surface: Surface, rows: pd.DataFrame, resamples: Resamples, noise: Noise | None = None
+) -> Surface:
+    """Return the surface with one optimum per resample of the rows it was fitted to.
+
+    ``noise`` is that of the whole log; by default it is taken from this surface alone.
+    """
+    fit, left = surface.fit, residuals(surface, rows)
+    noise = noise or run_noise([left])
+    inputs, loss = row_inputs(surface.corpus, rows), rows["loss"].to_numpy(dtype=float)
+    ends = []
+    for first in range(0, resamples.count, size := batch_size(len(rows))):
+        some = resamples.select(np.arange(first, min(first + size, resamples.count)))
+        shifts = some.shifts(surface.corpus, left, noise) / np.sqrt(fit.row_weights)
+        ends.append(refit(fit, inputs, moved(fit, loss, shifts), some.weights(left.runs)))
+    search, coefficients = (np.concatenate(parts) for parts in zip(*ends, strict=True))
     return replace(surface, search=search, coefficients=coefficients)
+
+
+def residuals(surface: Surface, rows: pd.DataFrame) -> Residuals:
+    """Return what a surface left of the rows it was fitted to, in units of a row of weight one."""
+    root = np.sqrt(surface.fit.row_weights)
+    jacobian = residual_jacobian(surface.fit, row_inputs(surface.corpus, rows))
+    return Residuals(surface.fit.residual * root, jacobian * root[:, None], rows["run_id"].tolist())
 
 
 def require_ratios(rows: pd.DataFrame, corpus: str) -> None:

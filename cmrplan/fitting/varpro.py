@@ -30,7 +30,8 @@ from cmrplan.laws.law import Array, Inputs, Law, exponent_slopes
 MAX_STEP = 2.0  # largest change of a search coordinate in one step, in log units or exponent units
 SMALLEST_MIX = 1e-3
 ACCEPTED_GRADIENT = 1e-5  # what still counts as an optimum when rounding stops the descent
-RACE_PATIENCE = 60  # steps before a slow start is given up for one that has arrived lower
+RACE_PATIENCE = 30  # steps before a slow start is given up for one that has arrived lower
+FARTHEST_ANCHOR = 1e3  # of targets around 1; losses that far from the others would drown them
 EXACT_RESIDUAL = 1e-14  # root mean square residual at which a fit is exact in float64
 
 
@@ -90,15 +91,29 @@ class Problem:
         return replace(self, target=pick(self.target), weights=pick(self.weights))
 
     def thinned(self, count: int) -> Problem:
-        """Return the problem on ``count`` rows drawn at random, always the same ones."""
-        num_rows = self.target.shape[1]
-        kept = np.random.default_rng(0).permutation(num_rows)[:count]
+        """Return the problem on ``count`` rows drawn at random, always the same ones.
+
+        Of an input with few levels, such as the ratio, one row of each level comes in addition.
+        """
+        order = np.random.default_rng(0).permutation(self.target.shape[1])
+        kept = order[:count]
+        for values in self.inputs.values():
+            levels, first = np.unique(values[order], return_index=True)
+            if len(levels) <= count // 10:
+                kept = np.union1d(kept, order[first])
         return replace(
             self,
             inputs={name: values[kept] for name, values in self.inputs.items()},
             target=self.target[:, kept],
             weights=self.weights[:, kept],
         )
+
+    @property
+    def anchor(self) -> Array:
+        """The target within reason: where rows are linearized that have no prediction yet."""
+        if self.law.link == "identity":
+            return self.target
+        return np.clip(self.target, 1 / FARTHEST_ANCHOR, FARTHEST_ANCHOR)
 
     def residual(self, predicted: Array) -> Array:
         """Return ``log y - log m`` or ``y - m``; infinite where a log law is not positive."""
@@ -167,6 +182,7 @@ def solve_coefficients(
 ) -> tuple[Array, Array]:
     """Return the best coefficients for a given design, and their objective.
 
+    Without a start the first round is aimed at the targets within reason, linearized there.
     Each round linearizes the residual at the last coefficients, weights the rows for the Huber loss and solves
     the signed least-squares problem; the best round is kept.
     """
@@ -176,13 +192,16 @@ def solve_coefficients(
     if start is None:
         best = np.zeros((num_problems, num_columns))
         lowest = np.full(num_problems, np.inf)
-        predicted = np.broadcast_to(problem.target, shape).copy()
+        predicted = np.broadcast_to(problem.anchor, shape)
+        aim = replace(problem, target=problem.anchor)
     else:
         best = start
         predicted = np.einsum("snp,sp->sn", design, start)
         lowest = problem.objective(predicted)
+        aim = problem
     for _ in range(num_rounds):
-        pull, curvature, inverse = _linearize(problem, predicted, mix)
+        pull, curvature, inverse = _linearize(aim, predicted, mix)
+        aim = problem
         root = np.sqrt(curvature)
         target = np.where(curvature > 0, pull / np.where(root > 0, root, 1.0), 0.0)
         target = target + root * predicted * inverse
@@ -201,10 +220,10 @@ def solve_coefficients(
 def _linearize(problem: Problem, predicted: Array, mix: Array) -> tuple[Array, Array, Array]:
     """Return the pull (minus the loss's slope), the model's curvature, and d(residual scale).
 
-    Each is ``(S, n)``; where a prediction is not positive under a log link the target takes its place.
+    Each is ``(S, n)``; where a prediction is not positive under a log link the anchor takes its place.
     """
     if problem.law.link == "log":
-        predicted = np.where(predicted > 0, predicted, problem.target)
+        predicted = np.where(predicted > 0, predicted, problem.anchor)
         inverse = 1.0 / predicted
     else:
         inverse = np.ones_like(predicted)
@@ -229,7 +248,7 @@ def minimize(
     stopping : Stopping, optional
         When a descent ends; by default when float64 shows no more progress.
     is_race : bool
-        The starts are for one and the same problem: those still on their way after 60 steps are given up
+        The starts are for one and the same problem: those still on their way after 30 steps are given up
         where another has arrived lower.
     """
     stopping = stopping or Stopping()
@@ -259,14 +278,16 @@ def minimize(
             _keep_signs(law, coefficients[active] + step.coefficients),
             coefficients[active],
         )
-        new, value = solve_coefficients(part, trial_design, start, mix[active], 2)
+        new, value = solve_coefficients(part, trial_design, start, mix[active], 1)
         old = objective[active]
         gain = np.where(np.isfinite(value), old - value, -np.inf)
         better = gain > 0
         taken = active[better]
         search[taken], coefficients[taken] = trial[better], new[better]
         objective[taken] = value[better]
-        damping[active] = np.where(better, damping[active] / 5, damping[active] * 4)
+        # a gain far below the promise means that steps overshoot and go back and forth across a valley
+        kept = gain / np.maximum(step.promise, 1e-300)
+        damping[active] *= np.where(kept > 0.75, 0.2, np.where(kept > 0.5, 1.0, 4.0))
         np.clip(damping, 1e-12, 1e12, out=damping)
         mix[active] = np.where(better, mix[active] / 3, mix[active] * 10)
         np.clip(mix, SMALLEST_MIX, 1.0, out=mix)
@@ -295,6 +316,7 @@ class _Step:
     search: Array
     coefficients: Array
     gradient: Array
+    promise: Array  # gain of the objective by the quadratic model
 
 
 def _step(
@@ -312,23 +334,26 @@ def _step(
     root = np.sqrt(curvature)
     right = np.where(curvature > 0, pull / np.where(root > 0, root, 1.0), 0.0)
     num_columns = design.shape[2]
-    jacobian = np.concatenate([design, slopes], axis=2) * (root * inverse)[:, :, None]
+    stacked = np.concatenate([design, slopes, right[:, :, None]], axis=2)
+    jacobian = stacked[
+        :, :, :-1
+    ]  # a view: what follows happens in place, since these are the largest arrays
+    jacobian *= (root * inverse)[:, :, None]
     # hold what sits at a bound and is pushed outward
     uphill = np.einsum("snk,sn->sk", jacobian, right)
     free = _is_free(law, search, coefficients, uphill)
-    jacobian *= free[:, None, :]
-    length = np.sqrt(np.einsum("snk,snk->sk", jacobian, jacobian))
+    length = free * np.sqrt(np.einsum("snk,snk->sk", jacobian, jacobian))
     # an exponent that moves the prediction by less than its rounding is left alone: its step would be
     # without bound, and shortening that would stop all the others
     size = np.sqrt(np.einsum("sn,sn->s", root * inverse * predicted, root * inverse * predicted))
     is_felt = length[:, num_columns:] > np.finfo(float).eps * size[:, None]
     length[:, num_columns:] = np.where(is_felt, length[:, num_columns:], 0.0)
     unit = np.where(length > 0, 1.0 / np.where(length > 0, length, 1.0), 0.0)
-    gradient = _cosine(right, jacobian, unit)
-    stacked = np.concatenate([jacobian * unit[:, None, :], right[:, :, None]], axis=2)
+    gradient = _cosine(right, uphill * unit)
+    jacobian *= unit[:, None, :]
     triangle = upper_triangle(stacked)
     left, goal = triangle[:, :, :-1], triangle[:, :, -1]
-    change = _damped_step(left, goal, damping, num_columns) * unit
+    change = _damped_step(left, goal, damping, num_columns)
     signs = np.array([term.sign for term in law.terms])
     for _ in range(num_columns):
         # a coefficient at zero must not step across: hold it and let the others move
@@ -336,11 +361,13 @@ def _step(
         if not crosses.any():
             break
         left[:, :, :num_columns] *= np.where(crosses, 0.0, 1.0)[:, None, :]
-        change = _damped_step(left, goal, damping, num_columns) * unit
-    moves = change[:, num_columns:]
-    largest = np.max(np.abs(moves), axis=1, initial=0.0)
-    shorten = np.minimum(1.0, MAX_STEP / np.maximum(largest, 1e-300))[:, None]
-    return _Step(moves * shorten, change[:, :num_columns] * shorten, gradient)
+        change = _damped_step(left, goal, damping, num_columns)
+    largest = np.max(np.abs(change * unit)[:, num_columns:], axis=1, initial=0.0)
+    change *= np.minimum(1.0, MAX_STEP / np.maximum(largest, 1e-300))[:, None]
+    effect = np.einsum("skl,sl->sk", left, change)
+    promise = np.einsum("sk,sk->s", effect, goal - 0.5 * effect)
+    change *= unit
+    return _Step(change[:, num_columns:], change[:, :num_columns], gradient, promise)
 
 
 def _damped_step(left: Array, goal: Array, damping: Array, num_columns: int) -> Array:
@@ -353,11 +380,13 @@ def _damped_step(left: Array, goal: Array, damping: Array, num_columns: int) -> 
     return np.asarray(np.linalg.solve(r, right[:, :, None])[:, :, 0])
 
 
-def _cosine(right: Array, jacobian: Array, unit: Array) -> Array:
-    """Return the largest cosine between the clipped residual and a free column, ``(S,)``."""
+def _cosine(right: Array, pulls: Array) -> Array:
+    """Return the largest cosine between the clipped residual and a free column, ``(S,)``.
+
+    ``pulls`` are the products of the residual with the columns at unit length, 0 for those that are held.
+    """
     length = np.sqrt(np.einsum("sn,sn->s", right, right))
-    cosines = np.abs(np.einsum("snk,sn->sk", jacobian, right)) * unit
-    return np.asarray(np.max(cosines, axis=1, initial=0.0) / np.maximum(length, 1e-300))
+    return np.asarray(np.max(np.abs(pulls), axis=1, initial=0.0) / np.maximum(length, 1e-300))
 
 
 def _is_free(law: Law, search: Array, coefficients: Array, uphill: Array) -> Array:

@@ -20,6 +20,7 @@ Gu et al., CMR Scaling Law, EMNLP 2024, arXiv:2407.17467.
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from scipy.optimize import brentq
@@ -154,6 +155,20 @@ def turning_tokens(
 
 
 def cmr_ratio(tokens: Array | float, alpha4: float, s4: float, beta3: float) -> Array:
-    """Return ``alpha4 T^s4 + beta3`` clipped to [0, 1]; T in the unit of the coefficients."""
+    """Return ``alpha4 T^s4 + beta3`` clipped to [0, 1]; T in the unit of the coefficients.
+
+    Warns
+    -----
+    UserWarning
+        Where the law leaves [0, 1]: it does not hold there.
+    """
     value = alpha4 * np.asarray(tokens, dtype=float) ** s4 + beta3
-    return np.clip(value, 0.0, 1.0)
+    clipped = np.clip(value, 0.0, 1.0)
+    outside = np.ravel(value)[np.ravel(clipped != value)]
+    if len(outside):
+        warnings.warn(
+            f"the CMR law gives {len(outside)} ratio(s) outside [0, 1], the first {outside[0]:.3g}; clipped, "
+            "since it does not hold there",
+            stacklevel=2,
+        )
+    return clipped

@@ -30,6 +30,8 @@ from cmrplan.laws.law import Exponent, Exponential, Law, Piece, Power, ShiftedPo
 
 SMALLEST_OFFSET = 1e-4
 LARGEST_OFFSET = 2.0
+# With rows at share 0 the term jumps where eta reaches 0 (0^0 is 1), so eta stays above it.
+SMALLEST_ETA = 1e-6
 
 Mixture = Literal["product", "none", "sum"]
 
@@ -58,8 +60,8 @@ def dcpt_law(
     size_levels, token_levels : int
         Distinct values of ``model_params`` and of ``train_tokens`` in the log.
     smallest_share : float
-        The smallest share observed. Without probes at or near zero the offset cannot be told, so it is
-        kept above a tenth of that share.
+        The smallest share observed. The offset is kept at or above it, so that the pole at minus the offset lies as
+        far below zero as the nearest probe lies above: below that share the data say nothing of it.
     mixture : {"product", "none", "sum"}
         Where the share changes the worth of tokens; see the module.
     is_power : bool
@@ -84,7 +86,7 @@ def dcpt_pieces(
 ) -> list[Piece]:
     """Return the terms of a D-CPT law; the arguments are those of :func:`dcpt_law`."""
     if mixture == "product":
-        tokens = _product_pieces(token_levels)
+        tokens = _product_pieces(token_levels, smallest_share)
     else:
         tokens = token_pieces(token_levels)
     if mixture == "sum":
@@ -96,17 +98,18 @@ def dcpt_pieces(
     return [IRREDUCIBLE, *size_pieces(size_levels), *tokens, ratio]
 
 
-def _product_pieces(levels: int) -> list[Piece]:
+def _product_pieces(levels: int, smallest_share: float) -> list[Piece]:
     if levels < 2:
         return []
     beta, fixed = free_or_held("beta", levels)
     term = Term("B", (Power("share", "eta"), Power("train_tokens", "beta", -1)))
-    exponents = (Exponent("eta", 0.0, 5.0, is_log=False), *beta)
+    lowest = 0.0 if smallest_share > 0 else SMALLEST_ETA
+    exponents = (Exponent("eta", lowest, 5.0, is_log=False), *beta)
     return [Piece(term, "B*r^eta/D^beta", r"\frac{B\,r^{\eta}}{D^{\beta}}", exponents, fixed)]
 
 
 def _power_piece(smallest_share: float) -> Piece:
-    lowest = max(SMALLEST_OFFSET, smallest_share / 10)
+    lowest = max(SMALLEST_OFFSET, smallest_share)
     return Piece(
         Term("C", (ShiftedPower("share", "ratio_offset", "gamma"),)),
         "C/(r+epsilon)^gamma",

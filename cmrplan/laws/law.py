@@ -24,8 +24,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrplan.errors import InputError
+
 Array = NDArray[np.float64]
 Inputs = Mapping[str, Array]
+Link = Literal["log", "identity"]
 
 
 class Factor(Protocol):
@@ -257,7 +260,7 @@ class Law:
     needs: str
     exponents: tuple[Exponent, ...]
     terms: tuple[Term, ...]
-    link: Literal["log", "identity"] = "log"
+    link: Link = "log"
     scaled: tuple[str, ...] = ("model_params", "train_tokens")
     fixed: tuple[tuple[str, float], ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
@@ -305,7 +308,14 @@ class Law:
             Value of each term without its coefficient.
         derivatives : list of (j, k, array (S, n))
             Derivative of column ``j`` by exponent ``k``; pairs that are absent are zero.
+
+        Raises
+        ------
+        InputError
+            If there is no input at all, not even one that the law does not read.
         """
+        if not inputs:
+            raise InputError(f"law {self.name} ({self.formula}) got no inputs, so no rows")
         num_rows = len(next(iter(inputs.values())))
         named = self.columns(theta)
         position = {exponent.name: k for k, exponent in enumerate(self.exponents)}

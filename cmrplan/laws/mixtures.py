@@ -26,7 +26,6 @@ from cmrplan.laws.chinchilla import IRREDUCIBLE, size_pieces, token_pieces
 from cmrplan.laws.law import (
     Array,
     Exponent,
-    Exponential,
     Inputs,
     Law,
     Piece,
@@ -34,6 +33,32 @@ from cmrplan.laws.law import (
     Term,
     assemble,
 )
+
+
+@dataclass(frozen=True)
+class ExponentialOfSum:
+    """``exp(sum_j rate_j x_j)``.
+
+    Parameters
+    ----------
+    variables, rates : tuple of str
+        The ``m`` inputs ``x`` and their rates.
+    """
+
+    variables: tuple[str, ...]
+    rates: tuple[str, ...]
+
+    @property
+    def exponents(self) -> tuple[str, ...]:
+        """The rates."""
+        return self.rates
+
+    def __call__(self, inputs: Inputs, theta: Mapping[str, Array]) -> tuple[Array, list[Array]]:
+        """Return the value and its derivatives by the rates."""
+        columns = [inputs[variable] for variable in self.variables]
+        rates = np.concatenate([theta[rate] for rate in self.rates], axis=1)
+        value = np.exp(rates @ np.stack(columns))
+        return value, [column * value for column in columns]
 
 
 @dataclass(frozen=True)
@@ -129,14 +154,16 @@ def data_mixing_law(*, corpora: Sequence[str]) -> Law:
         Names of the training corpora, at least two.
     """
     names = _checked(corpora)
-    factors = tuple(Exponential(f"share_{name}", f"t_{name}", 1) for name in names)
+    mixed = ExponentialOfSum(
+        tuple(f"share_{name}" for name in names), tuple(f"t_{name}" for name in names)
+    )
     exponents = tuple(Exponent(f"t_{name}", -20.0, 20.0, is_log=False) for name in names[:-1])
     held = ((f"t_{names[-1]}", 0.0),)
     latex = r"k\,e^{\sum_j t_j r_j}"
     return assemble(
         [
             Piece(Term("c"), "c", "c"),
-            Piece(Term("k", factors), "k*exp(sum_j t_j*r_j)", latex, exponents, held),
+            Piece(Term("k", (mixed,)), "k*exp(sum_j t_j*r_j)", latex, exponents, held),
         ],
         name="data_mixing",
         reference="Ye et al. 2025, arXiv:2403.16952",

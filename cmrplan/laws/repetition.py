@@ -12,6 +12,7 @@ Muennighoff et al., Scaling Data-Constrained Language Models, NeurIPS 2023, arXi
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -211,6 +212,9 @@ def repeated_builder(builder: Callable[..., Law]) -> Callable[..., Law]:
             builder(**options), repeat_scale=repeat_scale, repeated_share=repeated_share
         )
 
+    own = [p for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = inspect.Signature([*own, *inspect.signature(builder).parameters.values()])
+    build.__signature__ = known  # type: ignore[attr-defined]  # what options there are
     return build
 
 

@@ -13,19 +13,16 @@ from typing import Any, Literal
 import numpy as np
 
 from cmrplan.errors import Finding, InputError
-from cmrplan.fits import Fit
-from cmrplan.planning.noise import RunNoise
-from cmrplan.planning.outlook import (
-    Outlook,
-    candidates_of,
-    current_answer,
-    question_of,
-)
-from cmrplan.planning.probe_budget import Budget, parse_budget
-from cmrplan.planning.tolerance import Tolerance, parse_tolerance
+from cmrplan.fits import Fit, require_positive
+from cmrplan.noise import Noise
+from cmrplan.planning.candidates import candidates_of
+from cmrplan.planning.extrapolation import extrapolation_findings
+from cmrplan.planning.limits import Limits
+from cmrplan.planning.outlook import Outlook
+from cmrplan.planning.probe_budget import ProbeBudget, parse_probe_budget
 
 MOST_NARROWING = 1 - 1e-9
-AT_EDGE = 0.25  # share of simulated answers at an outermost ratio that is worth a remark
+AT_EDGE = 0.25  # share of resamples at an outermost ratio that is worth a remark
 
 Stop = Literal["budget", "resolution", "does_not_pay", "most_probes"]
 
@@ -58,10 +55,10 @@ class NextProbe:
 class NextProbes:
     """The probes to run next. Ratios in [0, 1]; ``cost`` and ``budget`` in ``unit``.
 
-    ``domain_ratio`` is the best estimate now, with its interval; ``expected_low`` and ``expected_high`` bound the
-    interval expected after all probes, should the estimate stay where it is. ``stop`` says why no more probes
-    are named: ``budget`` (nothing affordable is left), ``resolution`` (the interval is as narrow as asked),
-    ``does_not_pay`` (the whole budget would hardly narrow it) or ``most_probes`` (fit again first).
+    ``domain_ratio`` is the best estimate now (NaN where none is feasible), with its interval; ``expected_low`` and
+    ``expected_high`` bound the interval expected after all probes, should the laws stay where they are. ``stop``
+    says why no more probes are named: ``budget`` (nothing affordable is left), ``resolution`` (the interval is as
+    narrow as asked), ``does_not_pay`` (the whole budget would hardly narrow it) or ``most_probes`` (fit again first).
     """
 
     probes: tuple[NextProbe, ...]
@@ -70,20 +67,18 @@ class NextProbes:
     domain_ratio_high: float
     expected_low: float
     expected_high: float
-    confidence: float
     cost: float
     budget: float
     unit: str
-    flops_per_second: float | None
+    gpu_flops: float | None
     stop: Stop
     stop_reason: str
     resolution: float
     model_params: float
     train_tokens: float
-    max_general_rise: str
+    asked: Limits
     law: str
-    noise: dict[str, RunNoise]
-    seed: int
+    noise: Noise
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
 
@@ -99,34 +94,42 @@ class NextProbes:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field by name as plain values, numbers unrounded."""
-        return asdict(self) | {"width": self.width, "expected_width": self.expected_width}
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {
+            "domain_ratio": None if np.isnan(self.domain_ratio) else self.domain_ratio,
+            "width": self.width,
+            "expected_width": self.expected_width,
+            "probes": [asdict(probe) for probe in self.probes],
+            "asked": self.asked.as_dict(),
+            "noise": asdict(self.noise),
+            "warnings": [finding.as_dict() for finding in self.warnings],
+        }
 
 
 def next_probes(
     fit: Fit,
     *,
-    budget: str | Budget,
+    budget: str,
     model_params: float,
     train_tokens: float,
-    max_general_rise: float | str | Tolerance,
-    base_loss: float | None = None,
-    confidence: float = 0.9,
+    gpu_flops: float | None = None,
     resolution: float = 0.01,
     least_narrowing: float = 0.05,
     most_probes: int = 12,
-    flops_per_second: float | None = None,
-    seed: int = 0,
+    **limits: Any,
 ) -> NextProbes:
     """Name the probes that narrow the recommended ratio most for their cost.
 
     Parameters
     ----------
     fit : Fit
-        Of both losses, by a law of ratio and tokens, with resamples.
+        Of both losses, by laws of ratio and tokens, with resamples.
     budget : str
         Such as ``"20gpu-hours"``, ``"5Btokens"`` or ``"1e18flops"``.
-    model_params, train_tokens, max_general_rise, base_loss, confidence
-        The full-scale run, as in :func:`cmrplan.plan`.
+    model_params, train_tokens : float
+        The full-scale run.
+    gpu_flops : float, optional
+        FLOP/s that one GPU really does in the probes, for a budget in GPU-hours; 4e14 by default.
     resolution : float
         Width of the ratio's interval below which more does not matter.
     least_narrowing : float
@@ -134,10 +137,9 @@ def next_probes(
         than this share.
     most_probes : int
         After so many, fit again before going on.
-    flops_per_second : float, optional
-        Training speed of one GPU, for a budget in GPU-hours; 4e14 by default.
-    seed : int
-        Of the simulated fits.
+    **limits
+        The fields of :class:`~cmrplan.planning.limits.Limits`, such as ``max_general_rise``, as in
+        :func:`cmrplan.plan`.
 
     Raises
     ------
@@ -146,52 +148,44 @@ def next_probes(
     CmrplanError
         If the fit cannot say what a probe would tell.
     """
-    spent_of = parse_budget(budget, flops_per_second=flops_per_second)
-    _check(resolution, least_narrowing, most_probes, seed)
-    tolerance = parse_tolerance(max_general_rise)
-    question, findings = question_of(
-        fit,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        tolerance=tolerance,
-        base_loss=base_loss,
-        confidence=confidence,
-    )
-    point, low, high = current_answer(fit, question)
-    candidates = candidates_of(fit, train_tokens)
-    outlook = Outlook(fit, question, candidates, seed=seed)
+    money = parse_probe_budget(budget, gpu_flops)
+    asked = Limits(**limits)
+    require_positive("model_params", model_params)
+    require_positive("train_tokens", train_tokens)
+    _check(resolution, least_narrowing, most_probes)
+    where = {"model_params": float(model_params), "train_tokens": float(train_tokens)}
+    outlook = Outlook(fit, asked, **where, candidates=candidates_of(fit, train_tokens))
+    window, (low, high) = outlook.window, outlook.interval()
+    findings = [*fit.warnings, *outlook.land.findings, *extrapolation_findings(fit, **where)]
     findings += _edge_findings(outlook)
+    point = outlook.land.point_ratio(window.low, window.high)
     chosen, stop, reason = _choose(
         outlook,
-        spent_of,
-        width=high - low,
+        money,
         resolution=resolution,
         least_narrowing=least_narrowing,
         most_probes=most_probes,
         seed=_smallest_seed(fit),
     )
-    left = chosen[-1].width_after / (high - low) if chosen else 1.0
+    expected_low, expected_high = outlook.interval()
     return NextProbes(
         probes=tuple(chosen),
         domain_ratio=point,
         domain_ratio_low=low,
         domain_ratio_high=high,
-        expected_low=point - (point - low) * left,
-        expected_high=point + (high - point) * left,
-        confidence=confidence,
+        expected_low=expected_low,
+        expected_high=expected_high,
         cost=sum(probe.cost for probe in chosen),
-        budget=spent_of.amount,
-        unit=spent_of.unit,
-        flops_per_second=spent_of.flops_per_second if spent_of.unit == "GPU-hours" else None,
+        budget=money.amount,
+        unit=money.unit,
+        gpu_flops=money.gpu_flops,
         stop=stop,
         stop_reason=reason,
         resolution=resolution,
-        model_params=float(model_params),
-        train_tokens=float(train_tokens),
-        max_general_rise=str(tolerance),
+        **where,
+        asked=asked,
         law=fit.law,
         noise=outlook.noise,
-        seed=seed,
         warnings=tuple(findings),
         provenance=fit.provenance,
     )
@@ -199,31 +193,27 @@ def next_probes(
 
 def _choose(
     outlook: Outlook,
-    budget: Budget,
+    budget: ProbeBudget,
     *,
-    width: float,
     resolution: float,
     least_narrowing: float,
     most_probes: int,
     seed: int,
 ) -> tuple[list[NextProbe], Stop, str]:
-    """Add the best affordable probe until it does not pay, and say why it ended.
-
-    The interval of the fit is taken to narrow as that of the simulated fits does.
-    """
+    """Add the best affordable probe until it does not pay, and say why it ended."""
     candidates = outlook.candidates
-    cost = np.asarray(budget.cost(candidates.model_params, candidates.train_tokens))
-    simulated = outlook.width()
+    cost = budget.cost(candidates.model_params, candidates.train_tokens)
     is_free = np.ones(len(cost), dtype=bool)
     left = budget.amount
     chosen: list[NextProbe] = []
-    now = width
     while True:
-        if now <= resolution:
-            return chosen, "resolution", f"the interval is {now:.3g} wide, as narrow as asked"
-        if simulated <= 0:
-            reason = "all simulated fits recommend the same ratio, so no probe would change it"
-            return chosen, "does_not_pay", reason
+        low, high = outlook.interval()
+        if high - low <= resolution:
+            return (
+                chosen,
+                "resolution",
+                f"the interval is {high - low:.3g} wide, as narrow as asked",
+            )
         if len(chosen) == most_probes:
             return chosen, "most_probes", f"{most_probes} probes: run them and fit again"
         affordable = is_free & (cost <= left)
@@ -244,7 +234,7 @@ def _choose(
         ratio, size = candidates.domain_ratio[row], candidates.model_params[row]
         is_free &= (candidates.domain_ratio != ratio) | (candidates.model_params != size)
         left -= float(cost[row])
-        now = min(now, width * outlook.width() / simulated)
+        low, high = outlook.interval()
         chosen.append(
             NextProbe(
                 domain_ratio=float(ratio),
@@ -252,23 +242,22 @@ def _choose(
                 train_tokens=float(candidates.train_tokens[row]),
                 seed=seed,
                 cost=float(cost[row]),
-                width_after=now,
+                width_after=high - low,
             )
         )
 
 
 def _edge_findings(outlook: Outlook) -> list[Finding]:
     """Return a remark for each outermost ratio, inside (0, 1), at which many answers lie."""
-    answers, ratio = outlook.answers(), outlook.question.ratio
-    findings = []
-    for end, word in ((0, "smaller"), (-1, "larger")):
-        share = float(np.mean(answers == ratio[end]))
-        if share > AT_EDGE and 0 < ratio[end] < 1:
+    answers, findings = outlook.answers(), []
+    for edge, word in zip(outlook.window.probed, ("smaller", "larger"), strict=True):
+        share = float(np.mean(answers == edge))
+        if share > AT_EDGE and 0 < edge < 1:
             findings.append(
                 Finding(
                     "ratio_at_edge",
-                    f"{100 * share:.0f} % of the simulated fits recommend the outermost probed ratio {ratio[end]:g}; "
-                    f"probe {word} ones first, none are named here",
+                    f"{100 * share:.0f} % of the resamples recommend the outermost probed ratio {edge:g}; probe "
+                    f"{word} ones first, none are named here",
                 )
             )
     return findings
@@ -279,12 +268,10 @@ def _smallest_seed(fit: Fit) -> int:
     return int(fit.log["seed"].min()) if "seed" in fit.log else 0
 
 
-def _check(resolution: float, least_narrowing: float, most_probes: int, seed: int) -> None:
+def _check(resolution: float, least_narrowing: float, most_probes: int) -> None:
     if not resolution >= 0:
         raise InputError(f"resolution must be a width of the ratio, 0 or more, got {resolution:g}")
     if not 0 <= least_narrowing < 1:
         raise InputError(f"least_narrowing must be a share in [0, 1), got {least_narrowing:g}")
     if most_probes < 1:
         raise InputError(f"most_probes must be 1 or more, got {most_probes}")
-    if seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}")

@@ -2,246 +2,163 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fits import Fit, require_positive
-from cmrplan.fitting.surface import Surface
+from cmrplan.errors import CmrplanError
+from cmrplan.fits import Fit, Prediction
+from cmrplan.fitting.curves import Curves
 from cmrplan.laws.law import Array
-from cmrplan.planning.choice import best_ratio
+from cmrplan.noise import Noise
+from cmrplan.planning.candidates import Candidates
+from cmrplan.planning.constraints import Window, window_of
 from cmrplan.planning.expected import (
     conditioned,
     explained_share,
-    log_losses,
-    noise_of,
-    simulated_fits,
+    run_covariance,
+    transform_after,
 )
-from cmrplan.planning.extrapolation import extrapolation_findings, ratio_range
-from cmrplan.planning.noise import RunNoise
-from cmrplan.planning.tolerance import Tolerance, base_loss_at
+from cmrplan.planning.landscape import Landscape, survey
+from cmrplan.planning.limits import Limits
 
-NUM_SIMULATED = 200
-NUM_GRID = 401
-RATIO_STEP = 0.02
-FEWEST_STEPS = 10  # a narrower range of ratios is divided more finely
-LONGER = 2.0  # a probe may be this many times as long as the longest of its size
-BUDGET_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the longest probe worth running
-FEWEST_EVALUATIONS = 3
-SAME = 1e-9  # difference below which two ratios are the same
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is planned.
-
-    Parameters
-    ----------
-    model_params, train_tokens : float
-        The full-scale run.
-    limit : float
-        Largest general loss allowed, nats per token.
-    confidence : float
-        Level of the interval.
-    ratio : array (G,)
-        Ascending ratios to choose from.
-    """
-
-    model_params: float
-    train_tokens: float
-    limit: float
-    confidence: float
-    ratio: Array
-
-    def answers(self, general: Array, domain: Array) -> Array:
-        """Return the best feasible ratio of each pair of curves, ``(B,)``; the lowest where none is."""
-        found = best_ratio(self.ratio, general, domain, self.limit)
-        return np.asarray(np.where(np.isnan(found), self.ratio[0], found))
-
-    def interval(self, answers: Array) -> tuple[float, float]:
-        """Return the ends of the interval."""
-        tail = (1 - self.confidence) / 2
-        low, high = np.quantile(answers, [tail, 1 - tail])
-        return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Runs that could be made, ``c`` of them, each evaluated ``m`` times, at last at its end.
-
-    Parameters
-    ----------
-    model_params, domain_ratio, train_tokens : array (c,)
-    evaluated : array (c, m)
-        Token counts of the evaluations, ascending.
-    """
-
-    model_params: Array
-    domain_ratio: Array
-    train_tokens: Array
-    evaluated: Array
+FEWEST_DRAWS = 50  # fewer say little of how two losses go together
 
 
 class Outlook:
-    """Simulated fits of both losses: what they recommend, and what each candidate would show.
+    """The resamples of a fit: what each recommends, and what each candidate would show in it.
 
-    :meth:`add` takes a probe as run; all answers after it are those expected then.
+    :meth:`add` takes a candidate as run; everything asked after it is what is expected then.
 
     Parameters
     ----------
     fit : Fit
-    question : Question
+        Of both losses, by laws of ratio and tokens, with resamples.
+    limits : Limits
+    model_params, train_tokens : float
+        The full-scale run.
     candidates : Candidates
-    seed : int
+
+    Raises
+    ------
+    CmrplanError
+        If the fit cannot say what a run would show.
     """
 
-    def __init__(self, fit: Fit, question: Question, candidates: Candidates, *, seed: int) -> None:
-        self.question = question
+    def __init__(
+        self,
+        fit: Fit,
+        limits: Limits,
+        *,
+        model_params: float,
+        train_tokens: float,
+        candidates: Candidates,
+    ) -> None:
+        _refuse(fit)
+        self.window: Window = window_of(
+            fit, limits, model_params=model_params, train_tokens=train_tokens
+        )
+        self.land: Landscape = survey(
+            fit,
+            limits,
+            model_params=model_params,
+            train_tokens=train_tokens,
+            marks=self.window.marks,
+        )
+        self.noise: Noise = fit.noise
         self.candidates = candidates
-        self.noise: dict[str, RunNoise] = {}
-        self._curves: dict[str, Array] = {}
-        self._seen: dict[str, Array] = {}
-        shape = candidates.evaluated.shape
-        tokens = candidates.evaluated.ravel()
-        sizes = np.repeat(candidates.model_params, shape[1])
-        ratios = np.repeat(candidates.domain_ratio, shape[1])
-        ones = np.ones_like(question.ratio)
-        target = (question.model_params * ones, question.train_tokens * ones, question.ratio)
-        for number, corpus in enumerate(("general", "domain")):
-            surface = _surface(fit, corpus)
-            noise = noise_of(surface, fit)
-            optima = simulated_fits(
-                surface, fit, noise, count=NUM_SIMULATED, seed=2 * seed + number
-            )
-            seen = log_losses(surface, optima, sizes, tokens, ratios)
-            self.noise[corpus] = noise
-            self._curves[corpus] = log_losses(surface, optima, *target)
-            self._seen[corpus] = seen.reshape(-1, *shape)
+        self._limits = limits
+        self._is_log = fit.settings.link == "log"
+        self._covariance = run_covariance(self.noise, candidates.evaluated.shape[1])
+        self._seen = {corpus: self._shown(fit, corpus) for corpus in ("general", "domain")}
+        # a loss that is not finite in some resample cannot be reckoned with
+        self._is_known = np.all(
+            [np.isfinite(seen).all(axis=(0, 2)) for seen in self._seen.values()], axis=0
+        )
+        for seen in self._seen.values():
+            seen[:, ~self._is_known] = 0.0
 
     def answers(self) -> Array:
-        """Return the best ratio of each simulated fit, ``(B,)``."""
-        curves = {corpus: np.exp(losses) for corpus, losses in self._curves.items()}
-        return self.question.answers(curves["general"], curves["domain"])
+        """Return the best ratio of each resample, ``(B,)``."""
+        return self.land.drawn_ratios(self.window.low, self.window.high)
 
-    def width(self) -> float:
-        """Return the width of the interval of the simulated answers."""
-        low, high = self.question.interval(self.answers())
-        return high - low
+    def interval(self) -> tuple[float, float]:
+        """Return the ends of the interval of the best ratio."""
+        tail = (1 - self._limits.confidence) / 2
+        low, high = np.quantile(self.answers(), [tail, 1 - tail])
+        return float(low), float(high)
 
     def narrowing(self) -> Array:
         """Return the share by which each candidate should narrow the interval, ``(c,)``.
 
         The two losses are fitted apart, so what they tell adds up.
         """
-        answers = self.answers()
-        answers = np.clip(answers, *self.question.interval(answers))  # beyond it nothing widens it
-        told = np.zeros(len(self.candidates.train_tokens))
-        for corpus, seen in self._seen.items():
-            covariance = self.noise[corpus].covariance(seen.shape[2])
-            for row in range(len(told)):
-                told[row] += max(explained_share(answers, seen[:, row], covariance), 0.0)
+        answers = np.clip(self.answers(), *self.interval())  # what lies beyond widens nothing
+        told = np.zeros(len(self._is_known))
+        for row in np.flatnonzero(self._is_known):
+            for seen in self._seen.values():
+                told[row] += max(explained_share(answers, seen[:, row], self._covariance), 0.0)
         return np.asarray(1 - np.sqrt(1 - np.minimum(told, 1.0)))
 
     def add(self, row: int) -> None:
         """Take a candidate as run."""
-        for corpus, seen in self._seen.items():
-            covariance = self.noise[corpus].covariance(seen.shape[2])
-            flat = seen.reshape(len(seen), -1)
-            after = conditioned(np.hstack([self._curves[corpus], flat]), seen[:, row], covariance)
-            self._curves[corpus] = after[:, : len(self.question.ratio)]
-            self._seen[corpus] = after[:, len(self.question.ratio) :].reshape(seen.shape)
+        after = {
+            corpus: transform_after(seen[:, row], self._covariance)
+            for corpus, seen in self._seen.items()
+        }
 
+        def moved(corpus: str, known: Prediction) -> Prediction:
+            return replace(
+                known, draws=self._loss(conditioned(self._scale(known.draws), after[corpus]))
+            )
 
-def question_of(
-    fit: Fit,
-    *,
-    model_params: float,
-    train_tokens: float,
-    tolerance: Tolerance,
-    base_loss: float | None,
-    confidence: float,
-) -> tuple[Question, list[Finding]]:
-    """Return what is planned, with remarks on the fit and the target."""
-    require_positive("model_params", model_params)
-    require_positive("train_tokens", train_tokens)
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
-    findings = list(fit.warnings)
-    if base_loss is None:
-        base_loss, remarks = base_loss_at(fit.base_loss.get("general", {}), model_params)
-        findings += remarks
-    else:
-        require_positive("base_loss", base_loss)
-    findings += extrapolation_findings(fit, model_params=model_params, train_tokens=train_tokens)
-    ratio = np.linspace(*ratio_range(fit), NUM_GRID)
-    limit = tolerance.limit(base_loss)
-    return Question(model_params, train_tokens, limit, confidence, ratio), findings
-
-
-def current_answer(fit: Fit, question: Question) -> tuple[float, float, float]:
-    """Return the best ratio and the ends of its interval, as :func:`cmrplan.plan` has them.
-
-    Raises
-    ------
-    CmrplanError
-        If the fit has no resamples.
-    """
-    general, domain = (
-        fit.predict(
-            corpus,
-            model_params=question.model_params,
-            train_tokens=question.train_tokens,
-            domain_ratio=question.ratio,
+        land = self.land
+        self.land = land.with_losses(
+            self._limits,
+            moved("general", land.general),
+            moved("domain", land.domain),
+            None if land.replay is None else moved("general", land.replay),
         )
-        for corpus in ("general", "domain")
-    )
-    if not len(general.draws):
-        raise CmrplanError("the fit has no resamples, so no interval; fit with --bootstrap 200")
-    point = question.answers(general.loss[None, :], domain.loss[None, :])
-    return float(point[0]), *question.interval(question.answers(general.draws, domain.draws))
+        self._seen = {
+            corpus: conditioned(seen, after[corpus]) for corpus, seen in self._seen.items()
+        }
+
+    def _shown(self, fit: Fit, corpus: str) -> Array:
+        """Return what each candidate would show in each resample, ``(B, c, m)``, in the scale of residuals."""
+        evaluated, sizes = self.candidates.evaluated, self.candidates.model_params
+        shown = np.empty((len(self.land.general.draws), *evaluated.shape))
+        for size in np.unique(sizes):
+            mine = sizes == size
+            draws = fit.predict(
+                corpus,
+                model_params=float(size),
+                train_tokens=evaluated[mine].ravel(),
+                domain_ratio=np.repeat(self.candidates.domain_ratio[mine], evaluated.shape[1]),
+            ).draws
+            with np.errstate(all="ignore"):
+                shown[:, mine] = self._scale(draws).reshape(len(draws), -1, evaluated.shape[1])
+        return shown
+
+    def _scale(self, loss: Array) -> Array:
+        return np.log(loss) if self._is_log else loss
+
+    def _loss(self, scaled: Array) -> Array:
+        return np.exp(scaled) if self._is_log else scaled
 
 
-def candidates_of(fit: Fit, train_tokens: float) -> Candidates:
-    """Return the runs worth considering: probed sizes, new ratios within the probed range, several lengths.
-
-    The longest is no longer than the target, and at most twice as long as the longest so far. All are evaluated
-    equally often, from the log's first evaluation on: a fit counts rows, so each run then counts alike.
-    """
-    rows = fit.log[fit.log["train_tokens"] > 0]
-    runs = rows.groupby("run_id")["train_tokens"].nunique()
-    count = max(int(runs.median()), FEWEST_EVALUATIONS)
-    lines, evaluated = [], []
-    for size, group in rows.groupby("model_params", sort=True):
-        tokens = group["train_tokens"].to_numpy(dtype=float)
-        longest = min(LONGER * tokens.max(), train_tokens)
-        lengths = [share * longest for share in BUDGET_SHARES if share * longest > tokens.min()]
-        used = group["domain_ratio"].to_numpy(dtype=float)
-        for ratio in _new_ratios(*ratio_range(fit), used):
-            for length in lengths or [longest]:
-                lines.append((float(size), ratio, length))  # type: ignore[arg-type]
-                evaluated.append(np.geomspace(min(tokens.min(), length / 2), length, count))
-    return Candidates(*np.array(lines).T, evaluated=np.array(evaluated))
-
-
-def _new_ratios(low: float, high: float, used: Array) -> list[float]:
-    """Return evenly spaced ratios that were not probed, more closely spaced where most were."""
-    steps = max(round((high - low) / RATIO_STEP), FEWEST_STEPS)
-    while True:
-        ratios = np.round(np.linspace(low, high, steps + 1), 6)
-        new = ratios[np.min(np.abs(ratios[:, None] - used[None, :]), axis=1) > SAME]
-        if len(new) >= steps / 2:
-            return [float(ratio) for ratio in new]
-        steps *= 2
-
-
-def _surface(fit: Fit, corpus: str) -> Surface:
-    model = fit.models.get(corpus)
-    if model is None:
-        raise CmrplanError(f"the {corpus} loss was not fitted; the next probes need both losses")
-    if not isinstance(model, Surface):
+def _refuse(fit: Fit) -> None:
+    for corpus in ("general", "domain"):
+        if corpus not in fit.models:
+            raise CmrplanError(
+                f"the {corpus} loss was not fitted, and the next probes need both; add rows with eval_corpus = {corpus}"
+            )
+        if isinstance(fit.models[corpus], Curves):
+            raise CmrplanError(
+                f"the {corpus} loss was fitted by the CMR laws, one per run and budget; the next probes need a law "
+                "over ratio and tokens: fit with --law dcpt"
+            )
+    if fit.settings.bootstrap < FEWEST_DRAWS:
         raise CmrplanError(
-            f"the {corpus} loss was fitted by the law {model.law}, one per run and budget; the next probes need a law "
-            "over ratio and tokens: fit with --law dcpt"
+            f"the fit has {fit.settings.bootstrap} resamples; the next probes need {FEWEST_DRAWS} or more: fit "
+            "with --bootstrap 200"
         )
-    return model

@@ -3,10 +3,10 @@
 The question: how much domain data can a continual pre-training run take before the general loss rises more than
 the user allows? Steps, in the order below::
 
-    fit + budget -> curves over the ratio -> feasible ratios -> the lowest domain loss -> Plan
+    fit + budget -> losses over the ratio -> what the constraints leave -> the lowest domain loss -> Plan
 
 The recommended ratio keeps the rise within the tolerance with the asked confidence: the constraint is put on the
-upper quantile of the resampled general loss, ratio by ratio. The best estimate, which breaks the tolerance
+upper quantile of the resampled rise, ratio by ratio. The best estimate, which breaks the tolerance
 about every other time, stands beside it as ``point_domain_ratio``.
 
 Nothing here reads files, draws, or fits.
@@ -14,25 +14,25 @@ Nothing here reads files, draws, or fits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import Finding, InputError
 from cmrplan.fits import Fit, Prediction, require_positive
 from cmrplan.laws.law import Array
-from cmrplan.planning.choice import best_ratio
-from cmrplan.planning.extrapolation import extrapolation_findings, ratio_range
+from cmrplan.planning.compute import affordable_tokens, parse_compute, training_flops
+from cmrplan.planning.constraints import Binding, Constraint, binding_of, constraints_of
+from cmrplan.planning.decision import decide
+from cmrplan.planning.early import early_findings
+from cmrplan.planning.extrapolation import extrapolation_findings
+from cmrplan.planning.landscape import survey_at
+from cmrplan.planning.limits import Limits, Reference
 from cmrplan.planning.misfit import misfit_findings
-from cmrplan.planning.tolerance import Tolerance, base_loss_at, parse_tolerance
-from cmrplan.planning.turning import turning_ratio
-
-NUM_GRID = 1001
-SAME_RATIO = 1e-6
-FLOPS_PER_PARAM_AND_TOKEN = 6  # forward and backward pass, Kaplan et al. 2020
-
-Binding = Literal["tolerance", "turning_point", "domain_tokens", "compute", "none"]
+from cmrplan.planning.scarce import repetition_findings
+from cmrplan.planning.tolerance import Tolerance
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,13 @@ class Plan:
     """The recommended ratio and its reasons. Losses in nats per token, ratios in [0, 1].
 
     ``domain_ratio`` holds the tolerance with probability ``confidence`` (where there are resamples);
-    ``domain_ratio_low`` and ``_high`` bound the best feasible ratio at that level, and
-    ``point_domain_ratio`` is its best estimate. ``violation_probability`` is the share of resamples whose general
-    loss at ``domain_ratio`` is above ``general_loss_limit``. Losses are predicted at ``domain_ratio``.
-    Fields that need resamples are None without them.
+    ``domain_ratio_low`` and ``_high`` bound the best feasible ratio at that level, and ``point_domain_ratio`` is its
+    best estimate (NaN where the estimates alone allow none). ``unconstrained_domain_ratio`` is best without any
+    constraint. ``violation_probability`` is the share of resamples whose general loss there rises too far. Losses are
+    predicted at ``domain_ratio``. ``general_rise`` is over the base checkpoint, ``replay_rise`` over
+    ``replay_loss``, a run of the same tokens on general data alone. ``general_loss_limit`` is what the tolerance allows
+    over the reference that was asked for. ``asked`` is the question as it was put, ``compute`` the FLOPs of the run.
+    Fields that need resamples, a tolerance or a fitted ratio near 0 are None without them.
     """
 
     domain_ratio: float
@@ -52,6 +55,7 @@ class Plan:
     point_domain_ratio: float
     confidence: float
     binding: Binding
+    constraints: tuple[Constraint, ...]
     unconstrained_domain_ratio: float
     violation_probability: float | None
     general_loss: float
@@ -64,35 +68,49 @@ class Plan:
     general_rise_low: float | None
     general_rise_high: float | None
     base_loss: float
-    general_loss_limit: float
+    replay_loss: float | None
+    replay_rise: float | None
+    replay_rise_low: float | None
+    replay_rise_high: float | None
+    general_loss_limit: float | None
     max_general_rise: str
+    rise_over: Reference
     model_params: float
     train_tokens: float
+    compute: float
     domain_epochs: float | None
     turning_point_ratio: float | None
     law: str
     num_resamples: int
+    asked: Limits
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every field by name as plain values, numbers unrounded."""
+        """Return every field by name as plain values, numbers unrounded; infinity as ``"inf"``."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return fields | {"warnings": [finding.as_dict() for finding in self.warnings]}
+        if np.isnan(self.point_domain_ratio):
+            fields["point_domain_ratio"] = None
+        return fields | {
+            "constraints": [constraint.as_dict() for constraint in self.constraints],
+            "asked": self.asked.as_dict(),
+            "warnings": [finding.as_dict() for finding in self.warnings],
+        }
+
+    def with_findings(self, findings: Sequence[Finding]) -> Plan:
+        """Return the plan with more remarks."""
+        return replace(self, warnings=(*self.warnings, *findings))
 
 
 def plan(
     fit: Fit,
     *,
     model_params: float,
-    max_general_rise: float | str | Tolerance,
+    max_general_rise: float | str | Tolerance | None = None,
     train_tokens: float | None = None,
-    base_loss: float | None = None,
-    confidence: float = 0.9,
-    domain_tokens: float | None = None,
-    max_epochs: float = 1.0,
-    compute: float | None = None,
-    turning_point: float | None = None,
+    compute: float | str | None = None,
+    gpu_flops: float | None = None,
+    **limits: Any,
 ) -> Plan:
     """Recommend the domain ratio of a full-scale run.
 
@@ -102,129 +120,114 @@ def plan(
     model_params : float
         Size of the full-scale model, counted as in the log.
     max_general_rise : float or str
-        Allowed rise of the general loss over the base: nats per token (``0.05``), or a percentage
-        of the base loss (``"3%"``).
+        Allowed rise of the general loss over the base: nats per token (``0.05``), a percentage of the loss
+        (``"3%"``), or of the perplexity (``"5%ppl"``).
     train_tokens : float, optional
         Budget in tokens, domain and replay together. May be left out when ``compute`` is given.
-    base_loss : float, optional
-        General loss of the base checkpoint, nats per token; from the log by default.
-    confidence : float
-        How surely the tolerance is to hold, and the level of the intervals; in (0, 1).
-    domain_tokens : float, optional
-        Unique tokens of the domain corpus; the ratio is kept from using more than
-        ``max_epochs`` passes over them.
-    max_epochs : float
-        Passes allowed over the domain corpus.
-    compute : float, optional
-        Budget in FLOPs, at 6 a parameter and token; cuts ``train_tokens`` where it is the smaller.
-    turning_point : float, optional
-        Weight lambda of the CMR paper's second test, ``inf`` for the version without it. Needs a fit with the
-        CMR laws.
+    compute : float or str, optional
+        Budget in FLOPs, at 6 a parameter and token, or in GPU-hours (``"500gpu-hours"``); cuts ``train_tokens``
+        where it is the smaller.
+    gpu_flops : float, optional
+        What one GPU really does, in FLOP/s; needed for GPU-hours.
+    **limits
+        The other fields of :class:`~cmrplan.planning.limits.Limits`: ``rise_over``, ``base_loss``, ``confidence``,
+        ``domain_tokens``, ``max_epochs``, ``turning_point``, ``min_ratio``, ``max_ratio``, ``general_weight``.
 
     Raises
     ------
     InputError
         If an argument is wrong.
     CmrplanError
-        If no ratio is feasible, with the smallest tolerance that would be; or the fit lacks what
-        is asked.
+        If no ratio is feasible, with the smallest change that would be; or the fit lacks what is asked.
     """
+    asked = Limits(max_general_rise=max_general_rise, **limits)
+    budget = None if compute is None else parse_compute(compute, gpu_flops)
+    return plan_within(
+        fit, asked, model_params=model_params, train_tokens=train_tokens, compute=budget
+    )
+
+
+def plan_within(
+    fit: Fit,
+    limits: Limits,
+    *,
+    model_params: float,
+    train_tokens: float | None,
+    compute: float | None = None,
+) -> Plan:
+    """Return :func:`plan` for limits that were put together before, and compute in FLOPs."""
     require_positive("model_params", model_params)
-    tolerance = parse_tolerance(max_general_rise)
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
-    tokens, cut_by_compute = _budget(model_params, train_tokens, compute)
-    findings = list(fit.warnings)
-    if base_loss is None:
-        base_loss, remarks = base_loss_at(fit.base_loss.get("general", {}), model_params)
-        findings += remarks
-    else:
-        require_positive("base_loss", base_loss)
-    limit = tolerance.limit(base_loss)
-
-    lowest, highest = ratio_range(fit)
-    caps: dict[Binding, float] = {}
-    if domain_tokens is not None:
-        require_positive("domain_tokens", domain_tokens)
-        require_positive("max_epochs", max_epochs)
-        caps["domain_tokens"] = max_epochs * domain_tokens / tokens
-    turned = None
-    if turning_point is not None:
-        turned = turning_ratio(
-            fit, model_params=model_params, train_tokens=tokens, multiplier=turning_point
-        )
-        caps["turning_point"] = turned
-    top = min([highest, *caps.values()])
-    if top < lowest:
-        name = min(caps, key=lambda key: caps[key])
-        raise CmrplanError(
-            f"{name} allows a domain ratio of at most {top:.4g}, below the smallest probed ratio {lowest:g}; probe "
-            "smaller ratios, or relax that constraint"
-        )
-
-    def curves(ratio: Array) -> tuple[Prediction, Prediction]:
-        general, domain = (
-            fit.predict(c, model_params=model_params, train_tokens=tokens, domain_ratio=ratio)
-            for c in ("general", "domain")
-        )
-        return general, domain
-
-    general, domain = curves(np.linspace(lowest, top, NUM_GRID))
-    point, safe, draws = _choose(general, domain, limit, confidence)
-    if np.isnan(safe):
-        raise CmrplanError(
-            _infeasible(general, point, base_loss, tolerance, confidence, model_params, tokens)
-        )
-    free = fit.predict(
-        "domain",
-        model_params=model_params,
-        train_tokens=tokens,
-        domain_ratio=np.linspace(lowest, highest, NUM_GRID),
+    tokens, is_cut = _budget(model_params, train_tokens, compute)
+    made = decide(fit, limits, model_params=model_params, train_tokens=tokens)
+    land, window, chosen = made.land, made.window, made.ratio
+    at = survey_at(fit, limits, model_params=model_params, train_tokens=tokens, domain_ratio=chosen)
+    base, confidence = land.base_loss, limits.confidence
+    general_low, general_high = _bounds(at.general, confidence)
+    domain_low, domain_high = _bounds(at.domain, confidence)
+    low, high = _quantiles(made.draws, confidence)
+    binding = binding_of(land, window, chosen, is_cut=is_cut)
+    findings = [*fit.warnings, *land.findings]
+    findings += extrapolation_findings(
+        fit, model_params=model_params, train_tokens=tokens, domain_ratio=chosen
     )
-    unconstrained = float(free.domain_ratio[np.argmin(free.loss)])
-
-    at_general, at_domain = curves(np.array([safe]))
-    general_low, general_high = _bounds(at_general, confidence)
-    domain_low, domain_high = _bounds(at_domain, confidence)
-    has_draws = len(general.draws) > 0
-    tail = (1 - confidence) / 2
-    binding = _binding(safe, unconstrained, top, caps, cut_by_compute)
-    findings += extrapolation_findings(fit, model_params=model_params, train_tokens=tokens)
-    findings += _edges(safe, lowest, highest, binding)
-    findings += misfit_findings(
-        fit, model_params=model_params, domain_ratio=safe, allowed=limit - base_loss
+    findings += early_findings(
+        fit, limits, model_params=model_params, train_tokens=tokens, chosen=made.point
     )
-    if has_draws:
-        draws = np.where(np.isnan(draws), lowest, draws)
+    findings += made.findings(binding)
+    limit = None
+    if limits.tolerance is not None:
+        reference = base
+        if limits.rise_over == "replay" and land.replay is not None:
+            reference = float(land.replay.loss[0])
+        limit = limits.tolerance.limit(reference)
+        findings += misfit_findings(
+            fit, model_params=model_params, domain_ratio=chosen, allowed=limit - reference
+        )
+    findings += repetition_findings(limits, tokens, chosen)
+    violation = at.violation() if limits.tolerance is not None else None
     return Plan(
-        domain_ratio=safe,
-        domain_ratio_low=float(np.quantile(draws, tail)) if has_draws else None,
-        domain_ratio_high=float(np.quantile(draws, 1 - tail)) if has_draws else None,
-        point_domain_ratio=point,
+        domain_ratio=chosen,
+        domain_ratio_low=low,
+        domain_ratio_high=high,
+        point_domain_ratio=made.point,
         confidence=confidence,
         binding=binding,
-        unconstrained_domain_ratio=unconstrained,
-        violation_probability=(
-            float(np.mean(at_general.draws[:, 0] > limit)) if has_draws else None
+        constraints=constraints_of(
+            fit,
+            limits,
+            land,
+            window,
+            chosen=chosen,
+            binding=binding,
+            compute=compute,
+            asked_tokens=train_tokens,
         ),
-        general_loss=float(at_general.loss[0]),
+        unconstrained_domain_ratio=made.unconstrained,
+        violation_probability=None if violation is None else float(violation[0]),
+        general_loss=float(at.general.loss[0]),
         general_loss_low=general_low,
         general_loss_high=general_high,
-        domain_loss=float(at_domain.loss[0]),
+        domain_loss=float(at.domain.loss[0]),
         domain_loss_low=domain_low,
         domain_loss_high=domain_high,
-        general_rise=float(at_general.loss[0]) - base_loss,
-        general_rise_low=None if general_low is None else general_low - base_loss,
-        general_rise_high=None if general_high is None else general_high - base_loss,
-        base_loss=base_loss,
+        general_rise=float(at.general.loss[0]) - base,
+        general_rise_low=None if general_low is None else general_low - base,
+        general_rise_high=None if general_high is None else general_high - base,
+        base_loss=base,
+        **_over_replay(at.general, land.replay, confidence),
         general_loss_limit=limit,
-        max_general_rise=str(tolerance),
+        max_general_rise="any" if limits.tolerance is None else str(limits.tolerance),
+        rise_over=limits.rise_over,
         model_params=float(model_params),
         train_tokens=tokens,
-        domain_epochs=None if domain_tokens is None else tokens * safe / domain_tokens,
-        turning_point_ratio=turned,
+        compute=training_flops(model_params, tokens),
+        domain_epochs=None
+        if limits.domain_tokens is None
+        else tokens * chosen / limits.domain_tokens,
+        turning_point_ratio=window.caps.get("turning_point"),
         law=fit.law,
-        num_resamples=len(general.draws),
+        num_resamples=len(land.general.draws),
+        asked=limits,
         warnings=tuple(findings),
         provenance=fit.provenance,
     )
@@ -241,94 +244,36 @@ def _budget(
     if compute is None:
         assert train_tokens is not None
         return float(train_tokens), False
-    require_positive("compute", compute)
-    affordable = compute / (FLOPS_PER_PARAM_AND_TOKEN * model_params)
+    affordable = affordable_tokens(model_params, compute)
     if train_tokens is None or affordable < train_tokens:
-        return float(affordable), True
+        return affordable, True
     return float(train_tokens), False
 
 
-def _choose(
-    general: Prediction, domain: Prediction, limit: float, confidence: float
-) -> tuple[float, float, Array]:
-    """Return the best estimate, the ratio that holds with confidence, and one ratio per resample."""
-    ratio = general.domain_ratio
-    point = best_ratio(ratio, general.loss[None, :], domain.loss[None, :], limit)[0]
-    if not len(general.draws):
-        return float(point), float(point), np.zeros(0)
-    upper = np.quantile(general.draws, confidence, axis=0)
-    # resamples scatter around the estimate; confidence never buys a larger ratio than it
-    upper = np.maximum(upper, general.loss) if confidence >= 0.5 else upper
-    safe = best_ratio(ratio, upper[None, :], domain.loss[None, :], limit)[0]
-    draws = best_ratio(ratio, general.draws, domain.draws, limit)
-    return float(point), float(safe), draws
-
-
 def _bounds(prediction: Prediction, confidence: float) -> tuple[float | None, float | None]:
-    if not len(prediction.draws):
+    return _quantiles(prediction.draws[:, 0], confidence)
+
+
+def _quantiles(draws: Array, confidence: float) -> tuple[float | None, float | None]:
+    if not len(draws):
         return None, None
-    low, high = prediction.interval(confidence)
-    return float(low[0]), float(high[0])
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
 
 
-def _infeasible(
-    general: Prediction,
-    point: float,
-    base_loss: float,
-    tolerance: Tolerance,
-    confidence: float,
-    model_params: float,
-    tokens: float,
-) -> str:
-    upper = general.loss
-    if len(general.draws):
-        upper = np.maximum(upper, np.quantile(general.draws, confidence, axis=0))
-    k = int(np.argmin(upper))
-    needed = float(upper[k]) - base_loss
-    shown = f"{100 * needed / base_loss:.3g}%" if tolerance.is_relative else f"{needed:.4g}"
-    text = (
-        f"no domain ratio keeps the general loss within {tolerance} of the base loss {base_loss:.4f} with confidence "
-        f"{confidence:g} at model_params = {model_params:.4g}, train_tokens = {tokens:.4g}; smallest feasible "
-        f"tolerance is {shown} (at domain_ratio {general.domain_ratio[k]:.3g})"
-    )
-    if np.isfinite(point):
-        text += f"; the best estimate {point:.3g} would break it about every other time"
-    return text
-
-
-def _binding(
-    chosen: float, unconstrained: float, top: float, caps: dict[Binding, float], cut: bool
-) -> Binding:
-    if abs(chosen - unconstrained) > SAME_RATIO:
-        if chosen >= top - SAME_RATIO and caps and min(caps.values()) <= top + SAME_RATIO:
-            return min(caps, key=lambda key: caps[key])
-        return "tolerance"
-    return "compute" if cut else "none"
-
-
-def _edges(chosen: float, lowest: float, highest: float, binding: Binding) -> list[Finding]:
-    findings = []
-    if chosen >= highest - SAME_RATIO and highest < 1:
-        findings.append(
-            Finding(
-                "ratio_at_edge",
-                f"the ratio is the largest that was probed ({highest:g}); probe larger ones to see whether more is "
-                "feasible",
-            )
-        )
-    if chosen <= lowest + SAME_RATIO and lowest > 0:
-        findings.append(
-            Finding(
-                "ratio_at_edge",
-                f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones",
-            )
-        )
-    if binding == "none" and chosen < highest - SAME_RATIO:
-        findings.append(
-            Finding(
-                "domain_loss_turns",
-                f"the fitted domain loss has its lowest value at {chosen:.3g} and rises beyond; more domain data "
-                "should not hurt the domain loss, so look at the fit",
-            )
-        )
-    return findings
+def _over_replay(
+    general: Prediction, replay: Prediction | None, confidence: float
+) -> dict[str, float | None]:
+    """Return the fields of a plan on pure replay; the resamples of both losses are paired."""
+    if replay is None:
+        names = ("replay_loss", "replay_rise", "replay_rise_low", "replay_rise_high")
+        return dict.fromkeys(names)
+    low, high = _quantiles(general.draws[:, 0] - replay.draws[:, 0], confidence)
+    loss = float(replay.loss[0])
+    return {
+        "replay_loss": loss,
+        "replay_rise": float(general.loss[0]) - loss,
+        "replay_rise_low": low,
+        "replay_rise_high": high,
+    }

@@ -2,65 +2,119 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.laws.law import Array
 
 SAME_SIZE = 0.01  # relative difference below which two model sizes are the same
+SHOWN_DIGITS = 3
+ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
+
+Unit = Literal["nats", "fraction", "perplexity_fraction", "perplexity"]
+_UNITS: dict[tuple[str, str], Unit] = {
+    ("", ""): "nats",
+    ("", "nats"): "nats",
+    ("%", ""): "fraction",
+    ("%", "ppl"): "perplexity_fraction",
+    ("", "ppl"): "perplexity",
+}
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far the general loss may rise above the base loss.
+    """How far the general loss may rise above a reference: the base loss, or pure replay's.
 
     Parameters
     ----------
     value : float
-        Nats per token, or a fraction of the base loss.
-    is_relative : bool
+        In the unit: nats per token, a fraction of the reference loss, a fraction of its perplexity, or perplexity.
+    unit : {"nats", "fraction", "perplexity_fraction", "perplexity"}
     """
 
     value: float
-    is_relative: bool
+    unit: Unit
 
-    def limit(self, base_loss: float) -> float:
-        """Return the largest general loss allowed, nats per token."""
-        return base_loss * (1 + self.value) if self.is_relative else base_loss + self.value
+    def limit(self, reference: float) -> float:
+        """Return the largest general loss allowed over a reference loss, both in nats per token."""
+        if self.unit == "fraction":
+            return reference * (1 + self.value)
+        if self.unit == "perplexity_fraction":
+            return reference + math.log1p(self.value)
+        if self.unit == "perplexity":
+            return math.log(math.exp(reference) + self.value)
+        return reference + self.value
+
+    @property
+    def largest_rise(self) -> float:
+        """The value, with room for rounding."""
+        return self.value + ROUNDING
+
+    def rise(self, loss: Array, reference: Array | float) -> Array:
+        """Return how far losses lie above a reference, in this tolerance's unit.
+
+        A loss is allowed where its rise is at most :attr:`largest_rise`.
+        """
+        if self.unit == "fraction":
+            return np.asarray(loss / reference - 1)
+        if self.unit == "perplexity_fraction":
+            return np.asarray(np.expm1(loss - reference))
+        if self.unit == "perplexity":
+            return np.asarray(np.exp(loss) - np.exp(reference))
+        return np.asarray(loss - reference)
+
+    def least_above(self, rise: float) -> Tolerance:
+        """Return the smallest tolerance of few digits that allows a rise in its unit."""
+        if not (np.isfinite(rise) and rise > 0):
+            return replace(self, value=max(rise, 0.0))
+        step = 10.0 ** (math.floor(math.log10(rise)) - SHOWN_DIGITS + 1)
+        return replace(self, value=math.ceil((rise - ROUNDING) / step) * step)
 
     def __str__(self) -> str:
-        return f"{100 * self.value:g}%" if self.is_relative else f"{self.value:g} nats"
+        if self.unit == "fraction":
+            return f"{100 * self.value:g}%"
+        if self.unit == "perplexity_fraction":
+            return f"{100 * self.value:g}%ppl"
+        return f"{self.value:g} {'ppl' if self.unit == 'perplexity' else 'nats'}"
 
 
 def parse_tolerance(given: float | str | Tolerance) -> Tolerance:
-    """Return a tolerance from ``0.05`` (nats per token) or ``"3%"`` (of the base loss).
+    """Return a tolerance from its spelling.
+
+    ``0.05``: nats per token. ``"3%"``: of the reference loss. ``"5%ppl"``: of its perplexity. ``"0.5ppl"``: perplexity.
 
     Raises
     ------
     InputError
-        If it is neither, or negative.
+        If it is none of these, or negative.
 
     Examples
     --------
     >>> parse_tolerance("3%").limit(2.8602)
     2.946006
+    >>> round(parse_tolerance("5%ppl").limit(2.0) - 2.0, 6)  # ln 1.05
+    0.04879
     """
     if isinstance(given, Tolerance):
         return given
     text = str(given).strip()
-    match = re.fullmatch(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(%?)", text)
+    match = re.fullmatch(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(%?)\s*(nats|ppl|)", text)
+    unit = _UNITS.get((match[2], match[3])) if match else None
     try:
-        value = float(match[1]) if match else float("nan")
+        value = float(match[1]) if match else math.nan
     except ValueError:
-        value = float("nan")
-    if match is None or not 0 <= value < float("inf"):
+        value = math.nan
+    if unit is None or not 0 <= value < math.inf:
         raise InputError(
-            f"max_general_rise must be nats per token such as 0.05, or a percentage of the base loss such as 3%, "
-            f"zero or more; got {text!r}"
+            f"max_general_rise must be nats per token such as 0.05, a percentage of the loss such as 3%, or of the "
+            f"perplexity such as 5%ppl, zero or more; got {text!r}"
         )
-    return Tolerance(value / 100, True) if match[2] else Tolerance(value, False)
+    return Tolerance(value / 100 if match and match[2] else value, unit)
 
 
 def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[float, list[Finding]]:

@@ -46,18 +46,36 @@ def turning_ratio(
     """
     if not multiplier >= 0:
         raise InputError(f"turning_point must be a weight (lambda) at or above 0, got {multiplier}")
+    ratio, general, domain = _slopes(fit, model_params, train_tokens)
+    slope = general if np.isinf(multiplier) else multiplier * general + domain
+    return _largest_falling(ratio, slope)
+
+
+def multiplier_at(
+    fit: Fit, *, model_params: float, train_tokens: float, domain_ratio: float
+) -> float | None:
+    """Return the weight at which a ratio's objective turns just at ``train_tokens``.
+
+    Larger weights forbid the ratio. None where none does: its general loss is falling already.
+    """
+    ratio, general, domain = _slopes(fit, model_params, train_tokens)
+    rising = float(np.interp(domain_ratio, ratio, general))
+    falling = float(np.interp(domain_ratio, ratio, domain))
+    return max(-falling / rising, 0.0) if rising > 0 else None
+
+
+def _slopes(fit: Fit, model_params: float, train_tokens: float) -> tuple[Array, Array, Array]:
+    """Return ratios and the slopes of both losses there by the logarithm of the tokens, seeds averaged."""
     general, domain = fit.models.get("general"), fit.models.get("domain")
     if not (isinstance(general, Curves) and isinstance(domain, Curves)):
         raise InputError("turning_point needs token laws of every run: fit with --law cmr")
-    slopes: dict[float, list[float]] = {}
+    slopes: dict[float, list[tuple[float, float]]] = {}
     partners = {curve.run_id: curve for curve in domain.curves(model_params)}
     for curve in general.curves(model_params):
         partner = partners.get(curve.run_id)
         if partner is None or curve.fit is None or partner.fit is None:
             continue
-        slope = _slope(curve, train_tokens)
-        if np.isfinite(multiplier):
-            slope = multiplier * slope + _slope(partner, train_tokens)
+        slope = (_slope(curve, train_tokens), _slope(partner, train_tokens))
         slopes.setdefault(curve.domain_ratio, []).append(slope)
     if len(slopes) < 2:
         raise CmrplanError(
@@ -65,7 +83,8 @@ def turning_ratio(
             f"found {len(slopes)} such ratio(s) at model_params = {model_params:.4g}"
         )
     ratio = np.array(sorted(slopes))
-    return _largest_falling(ratio, np.array([np.mean(slopes[r]) for r in ratio]))
+    mean = np.array([np.mean(slopes[r], axis=0) for r in ratio])
+    return ratio, mean[:, 0], mean[:, 1]
 
 
 def _slope(curve: Curve, train_tokens: float) -> float:

@@ -15,11 +15,16 @@ from matplotlib.figure import Figure
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write
 from cmrplan.fits import Fit
+from cmrplan.planning.critical import Axis
 from cmrplan.planning.plan import Plan
+from cmrplan.plots.critical import critical_data, draw_critical
 from cmrplan.plots.curves import curves_data, draw_curves
+from cmrplan.plots.frontier import SHOWN, draw_frontier, frontier_data
 from cmrplan.plots.next_map import draw_next, next_data
+from cmrplan.plots.panel import draw_panel, panel_data
 from cmrplan.plots.ratio import draw_ratio, ratio_data
 from cmrplan.plots.residuals import MOST_NAMED, VARIABLES, draw_residuals, residuals_data
+from cmrplan.plots.risk import draw_risk, risk_data
 from cmrplan.plots.tradeoff import draw_tradeoff, tradeoff_data
 from cmrplan.plots.view import fitted_corpora
 
@@ -28,7 +33,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "ratio": "loss against the domain ratio at one size and budget, with the plan's limit and ratio",
         "curves": "loss against tokens, one curve for each probed ratio",
         "tradeoff": "domain loss against the rise of the general loss, with the recommended ratio",
-        "residuals": "what the fit leaves over, against ratio, tokens and size",
+        "residuals": "what the fit leaves over, against ratio, tokens, size and the order of the runs",
+        "frontier": "the recommended ratio and its domain loss against the tolerance",
+        "critical": "the recommended ratio against tokens and against size, beyond the probes",
+        "risk": "the chance to break the tolerance against the domain ratio",
+        "panel": "the ratio that every law recommends for the same question",
         "next": "what one more probe would bring, by its ratio, budget and size",
     }
 )
@@ -87,7 +96,8 @@ def figure(kind: str, fit: Fit, plan: Plan | None = None, **options: Any) -> Fig
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in allowed:
-            known = f"it takes {', '.join(allowed)}" if allowed else "it shows every row"
+            known = f"it takes {', '.join(allowed)}" if allowed else "its plan says where"
+            known = "it shows every row" if kind == "residuals" else known
             raise InputError(f"the plot {kind!r} has no option {name}; {known}")
     with mpl.rc_context(STYLE):
         return compose(fit, plan, given)
@@ -156,7 +166,7 @@ def _tradeoff(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
 def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     parts = [residuals_data(fit, corpus) for corpus in fitted_corpora(fit)]
     several = len({size for data in parts for size in data.model_params}) > 1
-    variables = VARIABLES if several else VARIABLES[:2]
+    variables = [name for name in VARIABLES if several or name != "model_params"]
     made = _blank(len(parts), len(variables))
     axes = made.subplots(len(parts), len(variables), squeeze=False)
     for row, data in zip(axes, parts, strict=True):
@@ -169,13 +179,52 @@ def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     return made
 
 
+def _frontier(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    data = frontier_data(fit, plan=plan, **options)
+    made = _blank(1, 2, extra_height=0.7)
+    for ax, show in zip(made.subplots(1, 2), SHOWN, strict=True):
+        draw_frontier(data, ax, show)
+    made.suptitle(data.title)
+    _shared_legend(made, "outside lower center", columns=3)
+    return made
+
+
+def _critical(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    axes_of: tuple[Axis, ...] = ("train_tokens", "model_params")
+    parts = [critical_data(fit, axis, plan=plan) for axis in axes_of]
+    parts = [data for data in parts if len(data.curve.place) > 1] or parts[:1]
+    made = _blank(1, len(parts), extra_width=1.6 if len(parts) == 1 else 0.0, extra_height=0.9)
+    axes = made.subplots(1, len(parts), squeeze=False)[0]
+    for ax, data in zip(axes, parts, strict=True):
+        draw_critical(data, ax).set_title(data.title)
+    made.suptitle(f"Ratio that a general rise of {parts[0].plan.max_general_rise} allows")
+    _shared_legend(made, "outside lower center", columns=1 + len(parts))
+    return made
+
+
+def _risk(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    data = risk_data(fit, plan=plan)
+    made = _blank(1, 1, extra_width=1.0, extra_height=0.5)
+    draw_risk(data, made.subplots()).set_title(data.title)
+    _shared_legend(made, "outside lower center", columns=3)
+    return made
+
+
+def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    data = panel_data(fit, plan=plan, **options)
+    made = _blank(1, 1, extra_width=2.4, extra_height=0.9)
+    draw_panel(data, made.subplots()).set_title(data.title)
+    _shared_legend(made, "outside lower center", columns=2)
+    return made
+
+
 def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
-    parts = next_data(fit, plan=plan, **options)
+    parts = next_data(fit, plan=plan)
     made = _blank(1, len(parts), extra_height=0.9)
     axes = made.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for ax, data in zip(axes, parts, strict=True):
-        draw_next(data, ax).set_title(data.title.splitlines()[0])
-    made.suptitle(f"Question: {parts[0].view.law_and_budget}")
+        draw_next(data, ax).set_title(data.title)
+    made.suptitle(parts[0].question)
     _shared_legend(made, "outside lower center", columns=3)
     return made
 
@@ -187,7 +236,11 @@ _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
     "curves": (_curves, _COMMON),
     "tradeoff": (_tradeoff, (*_COMMON, "base_loss")),
     "residuals": (_residuals, ()),
-    "next": (_next, _COMMON),
+    "frontier": (_frontier, _COMMON),
+    "critical": (_critical, ()),
+    "risk": (_risk, ()),
+    "panel": (_panel, ("panel",)),
+    "next": (_next, ()),
 }
 
 

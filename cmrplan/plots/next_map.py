@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from cmrplan.errors import InputError
 from cmrplan.fits import Fit
 from cmrplan.laws.law import Array
 from cmrplan.numerals import compact
-from cmrplan.planning.outlook import Outlook, candidates_of, question_of
+from cmrplan.planning.candidates import candidates_of
+from cmrplan.planning.outlook import Outlook
 from cmrplan.planning.plan import Plan
-from cmrplan.planning.tolerance import parse_tolerance
 from cmrplan.plots.artists import axes_or_new, draw_choice, ratio_axis, shades
-from cmrplan.plots.view import View, view_of
+from cmrplan.plots.view import require_plan, view_of
 
 MARKS = ("o", "s", "^", "D")
 
@@ -26,20 +25,20 @@ class NextData:
 
     Parameters
     ----------
-    view : View
-        The full-scale run.
     plan : Plan
+    question : str
+        The full-scale run in words.
     model_params : float
         Size of the probes.
     domain_ratio : array (R,)
     train_tokens : array (L,)
-        Budgets of the probes.
+        Budgets of the probes, ascending.
     narrowing : array (L, R)
         Percent by which one probe is expected to narrow the interval of the recommended ratio.
     """
 
-    view: View
     plan: Plan
+    question: str
     model_params: float
     domain_ratio: Array
     train_tokens: Array
@@ -47,64 +46,46 @@ class NextData:
 
     @property
     def title(self) -> str:
-        """What the panel shows when it stands alone."""
-        return f"Next probe of N = {compact(self.model_params)}\n{self.view.law_and_budget}"
+        """What the panel shows beside the others."""
+        return f"One more probe of N = {compact(self.model_params)}"
 
 
-def next_data(
-    fit: Fit, *, plan: Plan | None = None, **options: float | None
-) -> tuple[NextData, ...]:
+def next_data(fit: Fit, *, plan: Plan | None = None) -> tuple[NextData, ...]:
     """Return the numbers of :func:`plot_next` for every probed size, smallest first."""
-    if plan is None:
-        raise InputError("the plot 'next' needs a plan: give --max-general-rise")
-    view = view_of(fit, plan, **options)
-    question, _ = question_of(
+    plan = require_plan("next", plan)
+    candidates = candidates_of(fit, plan.train_tokens)
+    outlook = Outlook(
         fit,
-        model_params=view.model_params,
-        train_tokens=view.train_tokens,
-        tolerance=parse_tolerance(plan.max_general_rise.removesuffix(" nats")),
-        base_loss=plan.base_loss,
-        confidence=view.confidence,
+        plan.asked,
+        model_params=plan.model_params,
+        train_tokens=plan.train_tokens,
+        candidates=candidates,
     )
-    candidates = candidates_of(fit, view.train_tokens)
-    narrowing = Outlook(fit, question, candidates, seed=0).narrowing()
+    narrowing = outlook.narrowing()
     parts = []
     for size in np.unique(candidates.model_params):
         mine = candidates.model_params == size
-        ends = candidates.is_end[mine][0]
-        parts.append(
-            NextData(
-                view=view,
-                plan=plan,
-                model_params=float(size),
-                domain_ratio=candidates.domain_ratio[mine],
-                train_tokens=candidates.train_tokens[mine][0, ends],
-                narrowing=100 * narrowing[mine][:, ends].T,
-            )
+        ratios = np.unique(candidates.domain_ratio[mine])
+        lengths = np.unique(candidates.train_tokens[mine])
+        values = np.empty((len(lengths), len(ratios)))
+        place = (
+            np.searchsorted(lengths, candidates.train_tokens[mine]),
+            np.searchsorted(ratios, candidates.domain_ratio[mine]),
         )
+        values[place] = 100 * narrowing[mine]
+        question = f"Asked for: {view_of(fit, plan).law_and_budget}"
+        parts.append(NextData(plan, question, float(size), ratios, lengths, values))
     return tuple(parts)
 
 
-def plot_next(
-    fit: Fit,
-    *,
-    plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
+def plot_next(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> Axes:
     """Draw what one more probe of the largest probed size would bring, by its ratio and its budget.
 
     Parameters
     ----------
     fit : Fit
     plan : Plan
-        The full-scale run, its tolerance and its recommended ratio.
-    model_params, train_tokens : float, optional
-        The plan's.
-    confidence : float, optional
-        Level of the interval that is narrowed; the plan's by default.
+        The full-scale run, its limits and its recommended ratio.
     ax : Axes, optional
         Where to draw; a new figure's by default.
 
@@ -115,19 +96,13 @@ def plot_next(
     Raises
     ------
     InputError
-        If there is no plan, or a number differs from the plan's.
+        If there is no plan.
     CmrplanError
         If the fit cannot say what a probe would tell.
     """
-    data = next_data(
-        fit,
-        plan=plan,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        confidence=confidence,
-    )[-1]
+    data = next_data(fit, plan=plan)[-1]
     ax = draw_next(data, axes_or_new(ax))
-    ax.set_title(data.title)
+    ax.set_title(f"{data.title}\n{data.question}")
     ax.legend(fontsize="small")
     return ax
 

@@ -170,12 +170,13 @@ def draw_ratio(data: RatioData, ax: Axes) -> Axes:
         ax.axhline(data.base_loss, color=LIMIT, linewidth=1, linestyle=":", label="base loss")
     bottom, top = padded(core, soft)
     if data.limit is not None and data.plan is not None:
+        over = "base" if data.plan.rise_over == "base" else "replay"
         ax.axhline(
             data.limit,
             color=LIMIT,
             linewidth=1.2,
             linestyle="--",
-            label=f"limit: base loss + {data.plan.max_general_rise}",
+            label=f"limit: {over} loss + {data.plan.max_general_rise}",
         )
         top = max(top, data.limit + 0.12 * (top - bottom))
         ax.axhspan(data.limit, top, color=FORBIDDEN, alpha=0.25, linewidth=0, label="not allowed")

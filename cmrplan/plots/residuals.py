@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from cmrplan.errors import CmrplanError, InputError
@@ -26,9 +27,9 @@ from cmrplan.plots.artists import (
 from cmrplan.plots.view import require_fitted, without_resamples
 from cmrplan.plots.wording import heading, law_title, plain
 
-Variable = Literal["domain_ratio", "train_tokens", "model_params"]
+Variable = Literal["domain_ratio", "train_tokens", "model_params", "run_order"]
 
-VARIABLES: tuple[Variable, ...] = ("domain_ratio", "train_tokens", "model_params")
+VARIABLES: tuple[Variable, ...] = ("domain_ratio", "train_tokens", "model_params", "run_order")
 MOST_NAMED = 8
 
 
@@ -43,6 +44,8 @@ class ResidualsData:
     run_id : tuple of str
         Ratios ascending, then runs, then tokens.
     domain_ratio, train_tokens, model_params : array (n,)
+    run_order : array (n,)
+        1 for the run that comes first in the log, and so on.
     residual : array (n,)
         Measured over fitted loss, less one, in percent; above zero where the fit is too low.
     num_left_out : int
@@ -55,6 +58,7 @@ class ResidualsData:
     domain_ratio: Array
     train_tokens: Array
     model_params: Array
+    run_order: Array
     residual: Array
     num_left_out: int
 
@@ -82,7 +86,9 @@ def residuals_data(fit: Fit, corpus: str = "general") -> ResidualsData:
     """
     bare = without_resamples(fit)
     require_fitted(fit, corpus)
-    rows = fit.rows(corpus).sort_values(
+    rows = fit.rows(corpus)
+    rows["run_order"] = 1.0 + pd.factorize(rows["run_id"])[0]
+    rows = rows.sort_values(
         ["domain_ratio", "model_params", "run_id", "train_tokens"], kind="stable", ignore_index=True
     )
     taken = _rows_of_the_law(fit, corpus, rows)
@@ -110,6 +116,7 @@ def residuals_data(fit: Fit, corpus: str = "general") -> ResidualsData:
         domain_ratio=ratio[known],
         train_tokens=rows["train_tokens"].to_numpy(dtype=float)[known],
         model_params=rows["model_params"].to_numpy(dtype=float)[known],
+        run_order=rows["run_order"].to_numpy(dtype=float)[known],
         residual=100 * (loss[known] / fitted[known] - 1),
         num_left_out=int((~known).sum()),
     )
@@ -130,7 +137,7 @@ def plot_residuals(
     ----------
     fit : Fit
     corpus : {"general", "domain"}
-    against : {"domain_ratio", "train_tokens", "model_params"}
+    against : {"domain_ratio", "train_tokens", "model_params", "run_order"}
     ax : Axes, optional
         Where to draw; a new figure's by default.
 
@@ -176,6 +183,10 @@ def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
         ax.set_xlabel(against.replace("_", " "))
     elif against == "domain_ratio":
         ratio_axis(ax, x)
+    elif against == "run_order":
+        ax.set_xlim(*padded([x]))
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ax.set_xlabel("run, in the order of the log")
     else:
         label = TOKENS_LABEL if against == "train_tokens" else "model size (parameters)"
         count_axis(ax, x, label)

@@ -125,7 +125,7 @@ def tradeoff_data(
         measured_rise=rise,
         measured_domain=loss,
         measured_note=note,
-        tolerance=None if plan is None else plan.general_loss_limit - base,
+        tolerance=allowed_rise(plan, base),
         plan=plan,
     )
 
@@ -247,24 +247,32 @@ def _limits(data: TradeoffData, ax: Axes) -> None:
     ax.set_ylim(low - 0.05 * (high - low), high)
 
 
+def allowed_rise(plan: Plan | None, base_loss: float) -> float | None:
+    """Return how far a plan lets the general loss rise over the base, nats per token."""
+    if plan is None or plan.general_loss_limit is None:
+        return None
+    return plan.general_loss_limit - base_loss
+
+
 def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
-    assert data.tolerance is not None
-    ax.axvspan(
-        data.tolerance,
-        ax.get_xlim()[1],
-        color=FORBIDDEN,
-        alpha=0.25,
-        linewidth=0,
-        zorder=0,
-        label="not allowed",
-    )
-    ax.axvline(
-        data.tolerance,
-        color=LIMIT,
-        linewidth=1.2,
-        linestyle="--",
-        label=f"tolerance: {plan.max_general_rise}",
-    )
+    if data.tolerance is not None:
+        ax.axvspan(
+            data.tolerance,
+            ax.get_xlim()[1],
+            color=FORBIDDEN,
+            alpha=0.25,
+            linewidth=0,
+            zorder=0,
+            label="not allowed",
+        )
+        over = " over pure replay" if plan.rise_over == "replay" else ""
+        ax.axvline(
+            data.tolerance,
+            color=LIMIT,
+            linewidth=1.2,
+            linestyle="--",
+            label=f"tolerance: {plan.max_general_rise}{over}",
+        )
     ax.plot(
         [plan.general_rise],
         [plan.domain_loss],

@@ -118,6 +118,13 @@ def view_of(
     return View(fit.law, float(model_params), float(train_tokens), float(confidence))
 
 
+def require_plan(kind: str, plan: Plan | None) -> Plan:
+    """Refuse a picture of a plan without one."""
+    if plan is None:
+        raise InputError(f"the plot {kind!r} is about a plan; give max_general_rise, or a plan")
+    return plan
+
+
 def fitted_corpora(fit: Fit) -> list[str]:
     """Return the corpora of a fit, general first."""
     return [corpus for corpus in CORPORA if corpus in fit.models]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cmrplan.planning.plan import Plan
+from cmrplan.planning.tolerance import Unit
 
 LAW_NAMES = {
     "dcpt": "D-CPT law",
@@ -50,6 +51,23 @@ def recommendation(plan: Plan) -> str:
     decimals = 0 if width >= 0.05 else 2 if 0.0005 <= width < 0.005 else 1
     shown = [f"{100 * ratio:.{decimals}f}" for ratio in (plan.domain_ratio, low, high)]
     return f"{shown[0]}% ({shown[1]}–{shown[2]}%)"
+
+
+def rise_label(unit: Unit, over: str) -> str:
+    """Return what an axis of rises of the general loss is called.
+
+    Examples
+    --------
+    >>> rise_label("fraction", "base")
+    'allowed rise over the base (percent of the loss)'
+    """
+    shown = {
+        "nats": "nats per token",
+        "fraction": "percent of the loss",
+        "perplexity_fraction": "percent of perplexity",
+        "perplexity": "perplexity",
+    }[unit]
+    return f"allowed rise over {'the base' if over == 'base' else 'pure replay'} ({shown})"
 
 
 def plain(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cmrplan.fits import Fit
 from cmrplan.numerals import compact
+from cmrplan.planning.constraints import constraint_text
 from cmrplan.planning.plan import Plan
 from cmrplan.report.text import binding_text
 
@@ -37,7 +38,7 @@ def summary_page(
     files : mapping of file name to what it is
         Listed at the end.
     """
-    blocks = [f"# {escape(title)}", _answer(plan), _numbers(plan), *notes]
+    blocks = [f"# {escape(title)}", _answer(plan), _numbers(plan), _constraints(plan), *notes]
     blocks += [f"![{caption}]({name})\n\n{caption}." for name, caption in pictures]
     blocks += [_laws(fit), _warnings(plan)]
     if files:
@@ -80,11 +81,31 @@ def _numbers(plan: Plan) -> str:
         f"| | predicted | {100 * plan.confidence:g} % interval |",
         "| --- | --- | --- |",
         row("general loss", plan.general_loss, plan.general_loss_low, plan.general_loss_high),
-        row("general rise", plan.general_rise, plan.general_rise_low, plan.general_rise_high),
+        row(
+            "general rise over the base",
+            plan.general_rise,
+            plan.general_rise_low,
+            plan.general_rise_high,
+        ),
         row("domain loss", plan.domain_loss, plan.domain_loss_low, plan.domain_loss_high),
-        f"| limit of the general loss | {plan.general_loss_limit:.4f} | base {plan.base_loss:.4f} + "
-        f"{plan.max_general_rise} |",
     ]
+    if plan.replay_rise is not None:
+        rise = (plan.replay_rise, plan.replay_rise_low, plan.replay_rise_high)
+        lines.insert(-1, row("general rise over pure replay of the same tokens", *rise))
+    if plan.general_loss_limit is not None:
+        over = f"base {plan.base_loss:.4f}"
+        if plan.rise_over == "replay":
+            over = f"pure replay {plan.replay_loss:.4f}"
+        lines.append(
+            f"| limit of the general loss | {plan.general_loss_limit:.4f} | {over} + {plan.max_general_rise} |"
+        )
+    return "\n".join(lines)
+
+
+def _constraints(plan: Plan) -> str:
+    lines = ["## Constraints", ""]
+    lines += [f"- {escape(constraint_text(constraint))}" for constraint in plan.constraints]
+    lines.append(f"- without any: {plan.unconstrained_domain_ratio:.3f}")
     return "\n".join(lines)
 
 
@@ -102,7 +123,10 @@ def _laws(fit: Fit) -> str:
             f"{figures['n_rows']} ({figures['n_runs']}) | {escape(figures['status'])} |"
         )
     for corpus, figures in fit.summary().items():
-        shown = ", ".join(f"{name} = {value:.4g}" for name, value in figures["params"].items())
+        shown = ", ".join(
+            f"{name} = {'n/a' if value is None else f'{value:.4g}'}"
+            for name, value in figures["params"].items()
+        )
         unsure = ", ".join(figures["unidentified"]) or "none"
         lines += ["", f"{corpus}: {escape(shown)}. Not identified: {escape(unsure)}."]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from cmrplan.planning.next_probes import NextProbes
 
 def next_text(made: NextProbes) -> str:
     """Return the probes as a table, with the interval before and after them."""
-    level = f"{100 * made.confidence:g} % interval"
+    level = f"{100 * made.asked.confidence:g} % interval"
     lines = [
         f"recommended ratio now     {made.domain_ratio:.3f}   ({level} {made.domain_ratio_low:.3f} to "
         f"{made.domain_ratio_high:.3f}, {made.width:.3f} wide)"
@@ -26,10 +26,8 @@ def next_text(made: NextProbes) -> str:
     ]
     if made.probes:
         lines.append(f"cost                      {made.cost:.4g} of {made.budget:.4g} {made.unit}")
-    if made.flops_per_second is not None:
-        lines.append(
-            f"one GPU is taken to do    {made.flops_per_second:.3g} FLOP/s (--flops-per-second)"
-        )
+    if made.gpu_flops is not None:
+        lines.append(f"one GPU is taken to do    {made.gpu_flops:.3g} FLOP/s (--gpu-flops)")
     lines.append(f"stopped                   {made.stop_reason}")
     return "\n".join(lines)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cmrplan.fits import Fit
 from cmrplan.numerals import compact
+from cmrplan.planning.constraints import constraint_text
 from cmrplan.planning.plan import Plan
 
 
@@ -14,6 +17,7 @@ def fit_text(fit: Fit) -> str:
         r2 = "  n/a " if figures["r2"] is None else f"{figures['r2']:.4f}"
         lines += [
             f"{corpus} loss  {figures['formula']}  [{figures['reference']}]",
+            *averaged_text(figures),
             f"  {figures['n_rows']} rows of {figures['n_runs']} runs, R² {r2}, mean absolute error "
             f"{figures['mae']:.4f} nats, {figures['status']}",
         ]
@@ -27,8 +31,17 @@ def fit_text(fit: Fit) -> str:
                 remark = "   at the edge of its range"
             elif name in figures["unidentified"]:
                 remark = "   not identified"
-            lines.append(f"  {name:<14}{value:>12.5g}{band}{remark}")
+            shown = "n/a" if value is None else f"{value:.5g}"
+            lines.append(f"  {name:<14}{shown:>12}{band}{remark}")
     return "\n".join(lines)
+
+
+def averaged_text(figures: dict[str, Any]) -> list[str]:
+    """Return a line on the laws that were averaged; none for a single law."""
+    if "members" not in figures:
+        return []
+    shares = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in figures["members"])
+    return [f"  average by held-out error: {shares}; the figures are those of the first"]
 
 
 def plan_text(plan: Plan) -> str:
@@ -40,28 +53,56 @@ def plan_text(plan: Plan) -> str:
             f"   ({level} interval of the best ratio {plan.domain_ratio_low:.3f} to "
             f"{plan.domain_ratio_high:.3f}, best estimate {plan.point_domain_ratio:.3f})"
         )
-    lines.append(f"what binds                {binding_text(plan)}")
+    lines += [
+        f"what binds                {binding_text(plan)}",
+        f"without any constraint    {plan.unconstrained_domain_ratio:.3f}",
+    ]
     if plan.violation_probability is not None:
         lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %")
     lines += [
-        f"general loss              {_with_band(plan.general_loss, plan.general_loss_low, plan.general_loss_high)}, "
-        f"limit {plan.general_loss_limit:.4f} = base {plan.base_loss:.4f} + {plan.max_general_rise}",
+        f"general loss              {_with_band(plan.general_loss, plan.general_loss_low, plan.general_loss_high)}"
+        f"{limit_text(plan)}",
+        f"rise over the base        {_with_band(plan.general_rise, plan.general_rise_low, plan.general_rise_high)}",
+    ]
+    if plan.replay_rise is not None:
+        band = _with_band(plan.replay_rise, plan.replay_rise_low, plan.replay_rise_high)
+        lines.append(f"rise over pure replay     {band}, which reaches {plan.replay_loss:.4f}")
+    lines += [
         f"domain loss               {_with_band(plan.domain_loss, plan.domain_loss_low, plan.domain_loss_high)}",
         f"asked for                 N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} "
         f"tokens, law {plan.law}",
     ]
     if plan.domain_epochs is not None:
         lines.append(f"passes over domain data   {plan.domain_epochs:.3g}")
+    heads = ["constraints", *[""] * len(plan.constraints)]
+    lines += [
+        f"{head:<26}{constraint_text(constraint)}"
+        for head, constraint in zip(heads, plan.constraints, strict=False)
+    ]
     return "\n".join(lines)
+
+
+def limit_text(plan: Plan) -> str:
+    """Return the limit of the general loss and what it is made of; empty where there is none."""
+    if plan.general_loss_limit is None:
+        return ""
+    over = f"base {plan.base_loss:.4f}"
+    if plan.rise_over == "replay":
+        over = f"pure replay {plan.replay_loss:.4f}"
+    return f", limit {plan.general_loss_limit:.4f} = {over} + {plan.max_general_rise}"
 
 
 def binding_text(plan: Plan) -> str:
     """Return in words what keeps the ratio from going further."""
-    without = f"without it {plan.unconstrained_domain_ratio:.3f}"
+    ratios = {c.name: c.ratio_without for c in plan.constraints}
+    without = f"without it {ratios.get(plan.binding, plan.unconstrained_domain_ratio):.3f}"
+    over = " over pure replay" if plan.rise_over == "replay" else ""
     return {
-        "tolerance": f"tolerance: the general loss may rise by {plan.max_general_rise} ({without})",
+        "tolerance": f"tolerance: the general loss may rise by {plan.max_general_rise}{over} ({without})",
         "turning_point": f"turning_point: beyond it the objective has not turned in time ({without})",
         "domain_tokens": f"domain_tokens: more would repeat the domain data too often ({without})",
+        "ratio_floor": f"ratio_floor: less domain data was not wanted ({without})",
+        "ratio_ceiling": f"ratio_ceiling: more domain data was not wanted ({without})",
         "compute": "compute: it cuts the tokens; no limit holds the ratio back",
         "none": "none: no limit holds the ratio back",
     }[plan.binding]

@@ -72,12 +72,12 @@ class TestPlannedProbes:
         put(values, "probes.runs", [run | {"train_tokens": tokens} for tokens in budgets])
         data = DataIdentity("", "bytes", 257)
         _, probes = sweep_settings(make_spec(values), data)
-        # controls are as long as the spec says; evaluations are shared up to the end of a run
-        assert [(p.domain_ratio, p.steps, p.evaluation_steps) for p in probes] == [
-            (0.0, 48, (6, 12, 24, 48)),
-            (0.5, 20, (6, 12, 20)),
-            (0.5, 96, (6, 12, 24, 48, 96)),
-            (1.0, 48, (6, 12, 24, 48)),
+        # controls are as long as the spec says; all evaluate four times, log-spaced from step 6 on
+        assert [(p.domain_ratio, p.evaluation_steps) for p in probes] == [
+            (0.0, (6, 12, 24, 48)),
+            (0.5, (6, 9, 13, 20)),
+            (0.5, (6, 15, 38, 96)),
+            (1.0, (6, 12, 24, 48)),
         ]
 
 

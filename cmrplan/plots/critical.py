@@ -1,0 +1,186 @@
+"""The ratio that a run stands, against its tokens and against its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cmrplan.fits import Fit
+from cmrplan.laws.law import Array
+from cmrplan.numerals import compact
+from cmrplan.planning.critical import (
+    Axis,
+    CriticalCurve,
+    curve_along,
+    default_places,
+    measured_critical,
+)
+from cmrplan.planning.plan import Plan
+from cmrplan.plots.artists import (
+    CHOICE,
+    DATA,
+    FORBIDDEN,
+    TOKENS_LABEL,
+    axes_or_new,
+    count_axis,
+    draw_band,
+    padded,
+    percent_ticks,
+)
+from cmrplan.plots.view import require_plan
+from cmrplan.plots.wording import law_title, percent, recommendation
+
+LABELS = {"train_tokens": TOKENS_LABEL, "model_params": "model parameters"}
+
+
+@dataclass(frozen=True)
+class CriticalData:
+    """The numbers of :func:`plot_critical`.
+
+    Parameters
+    ----------
+    curve : CriticalCurve
+    measured_place, measured_ratio : array (M,)
+        By the measurements alone, at the probed place nearest to the plan's.
+    last_measured : float
+        The largest probed tokens or size.
+    plan : Plan
+    """
+
+    curve: CriticalCurve
+    measured_place: Array
+    measured_ratio: Array
+    last_measured: float
+    plan: Plan
+
+    @property
+    def title(self) -> str:
+        """What the panel shows."""
+        name, unit = ("N", "") if self.curve.axis == "train_tokens" else ("D", " tokens")
+        return f"{law_title(self.plan.law)}, {name} = {compact(self.curve.fixed)}{unit}"
+
+
+def critical_data(
+    fit: Fit, against: Axis = "train_tokens", *, plan: Plan | None = None
+) -> CriticalData:
+    """Return the numbers of :func:`plot_critical`, which has the same parameters."""
+    plan = require_plan("critical", plan)
+    here, fixed = plan.train_tokens, plan.model_params
+    if against == "model_params":
+        here, fixed = fixed, here
+    places = np.append(default_places(fit, against, here), here)
+    curve = curve_along(fit, plan.asked, against, places, fixed)
+    place, ratio = measured_critical(fit, plan.asked, against, fixed)
+    rows = fit.log[fit.log["train_tokens"] > 0]
+    return CriticalData(curve, place, ratio, float(rows[against].max()), plan)
+
+
+def plot_critical(
+    fit: Fit, against: Axis = "train_tokens", *, plan: Plan | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the best feasible ratio against tokens or size, beyond what was probed.
+
+    Parameters
+    ----------
+    fit : Fit
+    against : {"train_tokens", "model_params"}
+    plan : Plan
+        Sets the limits, and the size or budget that stays fixed.
+    ax : Axes, optional
+        Where to draw; a new figure's by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If there is no plan.
+    CmrplanError
+        If no place has a feasible ratio.
+    """
+    data = critical_data(fit, against, plan=plan)
+    ax = draw_critical(data, axes_or_new(ax))
+    ax.set_title(data.title)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def draw_critical(data: CriticalData, ax: Axes) -> Axes:
+    """Draw the numbers, without title and legend."""
+    curve, plan = data.curve, data.plan
+    draw_band(
+        ax,
+        curve.place,
+        curve.low,
+        curve.high,
+        color=DATA,
+        alpha=0.18,
+        label=f"{percent(curve.confidence)} interval of the best ratio",
+    )
+    single = int(np.isfinite(curve.domain_ratio).sum()) == 1  # a curve of one point would not show
+    style = {"marker": "_", "markersize": 14.0} if single else {}
+    ax.plot(curve.place, curve.point, color=DATA, linewidth=1, linestyle=":", label="best estimate")
+    ax.plot(
+        curve.place,
+        curve.domain_ratio,
+        color=DATA,
+        linewidth=1.8,
+        label=f"holds with {percent(curve.confidence)}",
+        **style,  # type: ignore[arg-type]
+    )
+    missing = np.isnan(curve.domain_ratio)
+    if missing.any():
+        floor = np.zeros(int(missing.sum()))
+        ax.plot(
+            curve.place[missing],
+            floor,
+            "x",
+            color=FORBIDDEN,
+            markersize=5,
+            label="none is feasible",
+        )
+    if len(data.measured_place):
+        ax.plot(
+            data.measured_place,
+            data.measured_ratio,
+            "o",
+            markersize=5,
+            color=DATA,
+            markeredgecolor="white",
+            label="by the measured losses alone",
+        )
+    here = plan.train_tokens if curve.axis == "train_tokens" else plan.model_params
+    ax.plot(
+        [here],
+        [plan.domain_ratio],
+        "*",
+        linestyle="none",
+        markersize=13,
+        color=CHOICE,
+        markeredgecolor="white",
+        zorder=4,
+        label=f"recommended {recommendation(plan)}",
+    )
+    count_axis(ax, np.append(curve.place, data.last_measured), LABELS[curve.axis])
+    if curve.place[-1] > data.last_measured:
+        ax.axvspan(
+            data.last_measured,
+            ax.get_xlim()[1],
+            color=FORBIDDEN,
+            alpha=0.18,
+            linewidth=0,
+            zorder=0,
+            label="beyond the probes",
+        )
+    shown = [curve.domain_ratio, curve.point, curve.low, curve.high, data.measured_ratio]
+    if missing.any():
+        shown.append(np.zeros(1))
+    low, high = padded([*shown, np.array([plan.domain_ratio])])
+    ax.set_ylim(max(low, -0.04), min(high, 1.04))
+    ax.yaxis.set_major_formatter(percent_ticks())
+    ax.set_ylabel("recommended domain ratio")
+    return ax

@@ -1,0 +1,226 @@
+"""What more tolerance buys: the recommended ratio and its domain loss against the allowed rise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cmrplan.errors import InputError
+from cmrplan.fits import Fit
+from cmrplan.planning.frontier import Frontier, frontier_of
+from cmrplan.planning.landscape import survey
+from cmrplan.planning.limits import Limits
+from cmrplan.planning.plan import Plan
+from cmrplan.plots.artists import (
+    CHOICE,
+    DATA,
+    LIMIT,
+    LOSS_UNIT,
+    axes_or_new,
+    padded,
+    percent_ticks,
+)
+from cmrplan.plots.view import View, view_of
+from cmrplan.plots.wording import percent, recommendation, rise_label
+
+NUM_GRID = 401
+WIDEST = 3.0  # tolerances that are shown beyond the plan's
+SHOWN = ("domain_ratio", "domain_loss")
+
+
+@dataclass(frozen=True)
+class FrontierData:
+    """The numbers of :func:`plot_frontier`.
+
+    Parameters
+    ----------
+    view : View
+    frontier : Frontier
+    scale : float
+        What the rises are multiplied by for the axis: 100 for percentages.
+    over : str
+        What they are measured from.
+    tolerance : float or None
+        The plan's, on the axis.
+    plan : Plan or None
+    """
+
+    view: View
+    frontier: Frontier
+    scale: float
+    over: str
+    tolerance: float | None
+    plan: Plan | None
+
+    @property
+    def title(self) -> str:
+        """What the panels show."""
+        return f"What each tolerance allows\n{self.view.law_and_budget}"
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Ends of the axis of tolerances."""
+        needed = self.scale * self.frontier.needed_rise
+        needed = needed[np.isfinite(needed)]
+        low, high = min(0.0, float(needed.min())), float(needed.max())
+        if self.tolerance:
+            high = min(high, WIDEST * self.tolerance)
+        return low, max(high, low + 1e-6)
+
+
+def frontier_data(
+    fit: Fit,
+    *,
+    plan: Plan | None = None,
+    model_params: float | None = None,
+    train_tokens: float | None = None,
+    confidence: float | None = None,
+) -> FrontierData:
+    """Return the numbers of :func:`plot_frontier`, which has the same parameters."""
+    view = view_of(
+        fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
+    )
+    asked = Limits(max_general_rise=0.0, confidence=view.confidence)
+    if plan is not None:
+        asked = plan.asked
+        if asked.tolerance is None:
+            raise InputError("the frontier is drawn over tolerances; give max_general_rise")
+    land = survey(
+        fit,
+        asked,
+        model_params=view.model_params,
+        train_tokens=view.train_tokens,
+        num_grid=NUM_GRID,
+    )
+    scale = 100.0 if land.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
+    return FrontierData(
+        view=view,
+        frontier=frontier_of(land, view.confidence),
+        scale=scale,
+        over=asked.rise_over,
+        tolerance=None if plan is None else scale * land.tolerance.value,
+        plan=plan,
+    )
+
+
+def plot_frontier(
+    fit: Fit,
+    show: Literal["domain_ratio", "domain_loss"] = "domain_ratio",
+    *,
+    plan: Plan | None = None,
+    model_params: float | None = None,
+    train_tokens: float | None = None,
+    confidence: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the recommended ratio, or the domain loss there, against the tolerance.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of both corpora.
+    show : {"domain_ratio", "domain_loss"}
+    plan : Plan, optional
+        Sets the place, the unit of the tolerance and what it is measured from; marks the plan's.
+    model_params, train_tokens : float, optional
+        The plan's, or the largest probed, by default.
+    confidence : float, optional
+        How surely each tolerance is to hold; the plan's, or the fit's, by default.
+    ax : Axes, optional
+        Where to draw; a new figure's by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If an argument is out of its range, or differs from the plan's.
+    CmrplanError
+        If a corpus was not fitted, or the base loss is not known.
+    """
+    if show not in SHOWN:
+        raise InputError(f"show must be one of {', '.join(SHOWN)}, got {show!r}")
+    data = frontier_data(
+        fit,
+        plan=plan,
+        model_params=model_params,
+        train_tokens=train_tokens,
+        confidence=confidence,
+    )
+    ax = draw_frontier(data, axes_or_new(ax), show)
+    ax.set_title(data.title)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
+    """Draw one quantity against the tolerance, without title and legend."""
+    found, low, high = data.frontier, *data.span
+    value = found.domain_ratio if show == "domain_ratio" else found.domain_loss
+    needed = data.scale * found.needed_rise
+    inside = (needed >= low) & (needed <= high)
+    if show == "domain_ratio" and np.isfinite(found.rise_low).any():
+        ax.fill_betweenx(
+            value,
+            data.scale * found.rise_low,
+            data.scale * found.rise_high,
+            color=DATA,
+            alpha=0.18,
+            linewidth=0,
+            label=f"{percent(found.confidence)} interval of the best ratio",
+        )
+    if show == "domain_loss" and np.isfinite(found.domain_loss_low).any():
+        ax.fill_between(
+            needed,
+            found.domain_loss_low,
+            found.domain_loss_high,
+            color=DATA,
+            alpha=0.18,
+            linewidth=0,
+            label=f"{percent(found.confidence)} interval of the fit",
+        )
+    ax.plot(
+        data.scale * found.rise,
+        value,
+        color=DATA,
+        linewidth=1,
+        linestyle=":",
+        label="best estimate, breaks it every other time",
+    )
+    ax.plot(
+        needed, value, color=DATA, linewidth=1.8, label=f"holds with {percent(found.confidence)}"
+    )
+    if data.plan is not None and data.tolerance is not None:
+        ax.axvline(
+            data.tolerance,
+            color=LIMIT,
+            linewidth=1.2,
+            linestyle="--",
+            label=f"tolerance: {data.plan.max_general_rise}",
+        )
+        chosen = data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss
+        ax.plot(
+            [data.tolerance],
+            [chosen],
+            "*",
+            linestyle="none",
+            markersize=13,
+            color=CHOICE,
+            markeredgecolor="white",
+            zorder=4,
+            label=f"recommended {recommendation(data.plan)}",
+        )
+    ax.set_xlim(low, high)
+    ax.set_ylim(*padded([value[inside]]))
+    ax.set_xlabel(rise_label(found.unit, data.over))
+    if show == "domain_ratio":
+        ax.yaxis.set_major_formatter(percent_ticks())
+        ax.set_ylabel("recommended domain ratio")
+    else:
+        ax.set_ylabel(f"domain loss ({LOSS_UNIT})")
+    return ax

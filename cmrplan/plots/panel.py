@@ -1,0 +1,136 @@
+"""Every law's answer to one question, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cmrplan.errors import CmrplanError
+from cmrplan.fits import Fit
+from cmrplan.planning.panel import Answer, Panel, law_panel
+from cmrplan.planning.plan import Plan
+from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis
+from cmrplan.plots.view import View, require_plan, view_of
+from cmrplan.plots.wording import percent
+
+DISAGREES = "#CC79A7"  # of Okabe & Ito's palette
+
+
+@dataclass(frozen=True)
+class PanelData:
+    """The numbers of :func:`plot_panel`.
+
+    Parameters
+    ----------
+    view : View
+    plan : Plan
+    answers : tuple of Answer
+        Of the laws that answer, the best by held-out error first.
+    left_out : tuple of str
+        Laws without an answer.
+    """
+
+    view: View
+    plan: Plan
+    answers: tuple[Answer, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What the panel shows."""
+        place = self.view.law_and_budget.split(", ", 1)[1]
+        return f"The ratio by every law, {percent(self.plan.confidence)} intervals\n{place}"
+
+
+def panel_data(fit: Fit, *, plan: Plan | None = None, panel: Panel | None = None) -> PanelData:
+    """Return the numbers of :func:`plot_panel`, which has the same parameters."""
+    plan = panel.plan if panel is not None else require_plan("panel", plan)
+    panel = law_panel(fit, plan) if panel is None else panel
+    answered = [a for a in panel.answers if not a.reason]
+    if not answered:
+        raise CmrplanError(f"no law answers: {panel.answers[0].reason}")
+    answered.sort(key=lambda a: (not a.held_out_error >= 0, a.held_out_error))
+    left_out = tuple(a.law for a in panel.answers if a.reason)
+    return PanelData(view_of(fit, plan), plan, tuple(answered), left_out)
+
+
+def plot_panel(
+    fit: Fit, *, plan: Plan | None = None, panel: Panel | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the ratio that each law recommends, with its interval.
+
+    Parameters
+    ----------
+    fit : Fit
+    plan : Plan
+        The question. Every law is fitted anew, which takes a while.
+    panel : Panel, optional
+        The answers, where they are known already; then its plan is the question.
+    ax : Axes, optional
+        Where to draw; a new figure's by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If there is neither a plan nor a panel.
+    CmrplanError
+        If no law answers.
+    """
+    data = panel_data(fit, plan=plan, panel=panel)
+    ax = draw_panel(data, axes_or_new(ax))
+    ax.set_title(data.title)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def draw_panel(data: PanelData, ax: Axes) -> Axes:
+    """Draw the numbers, without title and legend."""
+    draw_choice(ax, data.plan)
+    styles = {
+        "agrees": (DATA, [a for a in data.answers if a.agrees is not False]),
+        "disagrees": (DISAGREES, [a for a in data.answers if a.agrees is False and a.is_contender]),
+        "disagrees, predicts hidden rows worse": (
+            FORBIDDEN,
+            [a for a in data.answers if a.agrees is False and not a.is_contender],
+        ),
+    }
+    height = {a.law: len(data.answers) - 1 - k for k, a in enumerate(data.answers)}
+    for label, (color, answers) in styles.items():
+        if not answers:
+            continue
+        y = np.array([height[a.law] for a in answers], dtype=float)
+        low = [a.domain_ratio_low for a in answers]
+        high = [a.domain_ratio_high for a in answers]
+        ax.hlines(y, low, high, color=color, linewidth=2.5, alpha=0.6)
+        ratio = [a.domain_ratio for a in answers]
+        ax.plot(ratio, y, "o", color=color, markersize=6, label=f"recommended, {label}")
+        point = [a.point_domain_ratio for a in answers]
+        ax.plot(point, y, "|", color=color, markersize=10, label="best estimate")
+    names = [
+        a.law + (f"  ({a.held_out_error:.4f})" if np.isfinite(a.held_out_error) else "")
+        for a in data.answers
+    ]
+    ax.set_yticks([height[a.law] for a in data.answers], names)
+    ax.set_ylim(-0.6, len(data.answers) - 0.4)
+    ends = [
+        (a.domain_ratio, a.domain_ratio_low, a.domain_ratio_high, a.point_domain_ratio)
+        for a in data.answers
+    ]
+    ratio_axis(ax, np.append(np.ravel(ends), data.plan.domain_ratio))
+    ax.set_ylabel("law (error on hidden rows, nats)")
+    if data.left_out:
+        ax.text(
+            0.01,
+            0.01,
+            f"no answer: {', '.join(data.left_out)}",
+            transform=ax.transAxes,
+            fontsize="small",
+            color=FORBIDDEN,
+        )
+    return ax

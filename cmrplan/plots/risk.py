@@ -1,0 +1,162 @@
+"""The chance to break the tolerance at each ratio, and the ratio that is safe at each confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+
+from cmrplan.errors import CmrplanError
+from cmrplan.fits import Fit
+from cmrplan.laws.law import Array
+from cmrplan.planning.frontier import frontier_of
+from cmrplan.planning.landscape import survey
+from cmrplan.planning.plan import Plan
+from cmrplan.plots.artists import (
+    CHOICE,
+    DATA,
+    LIMIT,
+    axes_or_new,
+    percent_ticks,
+    ratio_axis,
+)
+from cmrplan.plots.view import View, require_plan, view_of
+from cmrplan.plots.wording import percent
+
+NUM_GRID = 1001
+STEP = 1e-3
+LEAST_CHANCE = 0.01
+MARGIN = 0.5  # of the ratios over which the chance moves
+CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class RiskData:
+    """The numbers of :func:`plot_risk`.
+
+    Parameters
+    ----------
+    view : View
+    plan : Plan
+    domain_ratio, probability : array (G,)
+        Share of resamples whose general loss rises too far at each ratio.
+    levels : tuple of (float, float)
+        Confidence, and the largest ratio up to which the tolerance holds with it; NaN where none does.
+    """
+
+    view: View
+    plan: Plan
+    domain_ratio: Array
+    probability: Array
+    levels: tuple[tuple[float, float], ...]
+
+    @property
+    def title(self) -> str:
+        """What the panel shows."""
+        what = f"Chance that the general loss rises by more than {self.plan.max_general_rise}"
+        return f"{what}\n{self.view.law_and_budget}"
+
+    @property
+    def shown(self) -> Array:
+        """The ratios around which the chance moves, with the plan's."""
+        moving = (self.probability > LEAST_CHANCE) & (self.probability < 1 - LEAST_CHANCE)
+        ratios = np.append(self.domain_ratio[moving], self.plan.domain_ratio)
+        margin = MARGIN * (ratios.max() - ratios.min()) + 0.01
+        low, high = ratios.min() - margin, ratios.max() + margin
+        return np.asarray(np.clip([low, high], self.domain_ratio[0], self.domain_ratio[-1]))
+
+
+def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
+    """Return the numbers of :func:`plot_risk`, which has the same parameters."""
+    plan = require_plan("risk", plan)
+    if plan.violation_probability is None:
+        raise CmrplanError(
+            "the chance to break a tolerance needs a tolerance and resamples: fit with --bootstrap above 0 and give "
+            "max_general_rise"
+        )
+    land = survey(
+        fit,
+        plan.asked,
+        model_params=plan.model_params,
+        train_tokens=plan.train_tokens,
+        num_grid=NUM_GRID,
+    )
+    found = frontier_of(land, plan.confidence)
+    return RiskData(
+        view=view_of(fit, plan),
+        plan=plan,
+        domain_ratio=found.domain_ratio,
+        probability=found.violation_probability,
+        levels=tuple((level, found.safe_ratio(level)) for level in CONFIDENCES),
+    )
+
+
+def plot_risk(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> Axes:
+    """Draw the chance to break the tolerance against the domain ratio.
+
+    Parameters
+    ----------
+    fit : Fit
+    plan : Plan
+        Sets the place and the tolerance.
+    ax : Axes, optional
+        Where to draw; a new figure's by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If there is no plan.
+    CmrplanError
+        If the fit has no resamples, or the plan no tolerance.
+    """
+    data = risk_data(fit, plan=plan)
+    ax = draw_risk(data, axes_or_new(ax))
+    ax.set_title(data.title)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def draw_risk(data: RiskData, ax: Axes) -> Axes:
+    """Draw the numbers, without title and legend."""
+    ax.plot(
+        data.domain_ratio, data.probability, color=DATA, linewidth=1.6, label="share of resamples"
+    )
+    for confidence, ratio in data.levels:
+        if np.isfinite(ratio):
+            is_left = ratio < data.plan.domain_ratio - STEP  # the line of the plan is right of it
+            ax.plot(
+                [ratio], [1 - confidence], "o", markersize=5, color=DATA, markeredgecolor="white"
+            )
+            ax.annotate(
+                f"{percent(confidence)} safe: {100 * ratio:.1f}%",
+                (ratio, 1 - confidence),
+                xytext=(-8, 5) if is_left else (8, -4),
+                textcoords="offset points",
+                ha="right" if is_left else "left",
+                fontsize="small",
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            )
+    ax.axhline(
+        1 - data.plan.confidence,
+        color=LIMIT,
+        linewidth=1,
+        linestyle="--",
+        label=f"asked: {percent(data.plan.confidence)} safe",
+    )
+    ax.axvline(
+        data.plan.domain_ratio,
+        color=CHOICE,
+        linewidth=1.6,
+        label=f"recommended {100 * data.plan.domain_ratio:.1f}%",
+    )
+    ratio_axis(ax, data.shown)
+    ax.set_ylim(-0.03, 1.03)
+    ax.yaxis.set_major_formatter(percent_ticks())
+    ax.set_ylabel("chance to break the tolerance")
+    return ax

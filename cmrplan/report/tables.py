@@ -1,0 +1,49 @@
+"""Tables of a plan: as text for a terminal, and as plain values for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.numerals import compact
+
+LONGEST = 60  # characters of a reason
+COUNTS = ("train_tokens", "model_params")
+
+
+def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as plain values, with null for what is not a finite number."""
+    plain = table.astype(object).where(table.notna(), None)
+    rows = plain.to_dict("records")
+    return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """Return a table for a terminal: counts short, numbers to four decimals, empty columns left out."""
+    shown = {}
+    for name in table.columns:
+        values = table[name].tolist()
+        if all(value is None or value == "" or value != value for value in values):
+            continue
+        shown[name] = [_cell(str(name), value) for value in values]
+    return pd.DataFrame(shown).to_string(index=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None or value != value:
+        return "-"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+    if name in COUNTS:
+        return compact(float(value))
+    return f"{value:.4f}" if np.isfinite(value) else "-"

@@ -1,0 +1,80 @@
+"""Fits built by hand from laws in closed form, so that a failure points at the planner and not at a fit.
+
+General loss 2.5 + 0.2 r², so the critical ratio is sqrt(tolerance / 0.2); domain loss 2 - r. Both may fall with
+tokens and size by a number of nats a decade from D and N.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.fits import Fit, Settings
+from cmrplan.planning.plan import plan
+
+N, D, BASE = 1e8, 2e9, 2.5
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A model of one corpus: level + slope * r**power, resamples shifted by ``spread``."""
+
+    corpus: str
+    level: float
+    slope: float
+    power: float
+    spread: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    per_decade: float = 0.0
+    per_size: float = 0.0
+    law: str = "dcpt"
+
+    def predict(self, model_params, train_tokens, domain_ratio):
+        loss = self.level + self.slope * np.asarray(domain_ratio) ** self.power
+        loss = loss - self.per_decade * np.log10(np.asarray(train_tokens) / D)
+        loss = loss - self.per_size * np.log10(model_params / N)
+        return loss, loss[None, :] + self.spread[:, None]
+
+    def summary(self, confidence):
+        return {}
+
+
+def make_fit(
+    *,
+    spread=(),
+    base=BASE,
+    general=(BASE, 0.2, 2.0),
+    domain=(2.0, -1.0, 1.0),
+    per_decade=(0.0, 0.0),
+    per_size=(0.0, 0.0),
+    ratios=(0.0, 0.25, 0.5, 0.75, 1.0),
+):
+    rows = [
+        {
+            "run_id": f"r{ratio:g}",
+            "model_params": N,
+            "train_tokens": tokens,
+            "domain_ratio": ratio,
+            "eval_corpus": corpus,
+            "loss": 2.0,
+        }
+        for ratio in ratios
+        for tokens in (0.5 * D, D)
+        for corpus in ("general", "domain")
+    ]
+    spread = np.asarray(spread, dtype=float)
+    return Fit(
+        settings=Settings("dcpt"),
+        log=pd.DataFrame(rows),
+        models={
+            "general": ByHand("general", *general, spread, per_decade[0], per_size[0]),
+            "domain": ByHand("domain", *domain, 0 * spread, per_decade[1], per_size[1]),
+        },
+        base_loss={"general": {N: base}},
+        warnings=(),
+        provenance={},
+    )
+
+
+def ask(fit=None, **overrides):
+    inputs = {"model_params": N, "train_tokens": D, "max_general_rise": 0.05}
+    return plan(fit or make_fit(), **(inputs | overrides))
