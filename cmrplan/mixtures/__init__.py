@@ -1,7 +1,7 @@
 """Several training corpora: one law per validation corpus, and the best mixture on the simplex."""
 
-from cmrplan.mixtures.file import mixture_report, read_mixture_fit, write_mixture_fit
 from cmrplan.mixtures.fit import MixtureFit, fit_mixture
+from cmrplan.mixtures.fitfile import mixture_report, read_mixture_fit, write_mixture_fit
 from cmrplan.mixtures.plan import MixturePlan, plan_mixture
 from cmrplan.mixtures.transfer import NewDomain, fit_domains, predict_new_domain
 

@@ -20,9 +20,9 @@ import numpy as np
 from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fits import require_positive
 from cmrplan.laws.law import Array
-from cmrplan.mixtures.cautions import plan_findings
 from cmrplan.mixtures.fit import MixtureFit
 from cmrplan.mixtures.limits import Box, MixtureLimits, box_of, probed_box, references
+from cmrplan.mixtures.remarks import plan_findings
 from cmrplan.mixtures.simplex import Optimum, Prices, Problem, prices, solve
 from cmrplan.mixtures.surface import Surfaces, needed_draws, surfaces_of
 from cmrplan.planning.tolerance import ROUNDING

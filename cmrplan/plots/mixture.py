@@ -134,7 +134,7 @@ def plot_mixture(plan: MixturePlan, *, ax: Axes | None = None) -> Axes:
     ax.xaxis.set_major_formatter(percent_ticks())
     ax.set_xlabel("share of training tokens")
     ax.set_title(data.title)
-    ax.legend(fontsize="small", loc="lower right")
+    ax.legend(fontsize="small", loc="best")
     return ax
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linprog
 
 from cmrplan.checks import listed
@@ -69,31 +70,28 @@ def plan_findings(
 
 
 def _levels(fit: MixtureFit, model_params: float, train_tokens: float) -> list[Finding]:
-    found = []
     rows = fit.log[fit.log["train_tokens"] > 0]
-    for code, column, value, what in (
-        ("extrapolates_size", "model_params", model_params, "parameters"),
-        ("extrapolates_tokens", "train_tokens", train_tokens, "training tokens"),
-    ):
-        levels = np.unique(rows[column].to_numpy(dtype=float))
-        low, high = levels[0] * (1 - SAME_SIZE), levels[-1] * (1 + SAME_SIZE)
-        if low <= value <= high:
-            continue
-        over = (
-            f"{value / levels[-1]:.3g} times the largest" if value > high else "below the smallest"
-        )
-        alone = ""
-        if len(levels) == 1:
-            alone = (
-                ": the losses are those of that one, only the order of mixtures can be carried over"
-            )
-        found.append(
-            Finding(
-                code,
-                f"{value:.4g} {what} is {over} fitted, {levels[-1 if value > high else 0]:.4g}{alone}",
-            )
-        )
+    found = []
+    if beyond := _beyond(rows["model_params"], model_params, "parameters"):
+        found.append(Finding("extrapolates_size", beyond))
+    if beyond := _beyond(rows["train_tokens"], train_tokens, "training tokens"):
+        found.append(Finding("extrapolates_tokens", beyond))
     return found
+
+
+def _beyond(fitted: pd.Series[float], value: float, what: str) -> str:
+    """Return how far a size or a budget lies outside the fitted ones; empty where it does not."""
+    levels = np.unique(fitted.to_numpy(dtype=float))
+    if levels[0] * (1 - SAME_SIZE) <= value <= levels[-1] * (1 + SAME_SIZE):
+        return ""
+    edge, side = (levels[-1], "largest") if value > levels[-1] else (levels[0], "smallest")
+    alone = ""
+    if len(levels) == 1:
+        alone = (
+            "; the laws have no term for it, so the losses are those of that one and only the order of mixtures can be "
+            "carried over"
+        )
+    return f"{value:.4g} {what} is {value / edge:.3g} times the {side} fitted, {edge:.4g}{alone}"
 
 
 def distance_to_probed(probed: Array, shares: Array) -> float:
