@@ -95,6 +95,22 @@ def test_nothing_on_a_fine_grid_is_better(three, planned):
     assert planned.violation_probability <= 0.1
 
 
+def test_intervals_hold_each_resamples_own_optimum_on_a_grid(three, planned):
+    grid = simplex_grid(0.0025)
+    place = {name: j for j, name in enumerate(three.corpora)}
+    found = three.predict(grid, model_params=1e8, train_tokens=D)
+    limit = {"c0": 1.02 * three.base_loss["c0"][1e8], "c1": three.base_loss["c1"][1e8] + 0.04}
+    probed = three.mixtures()
+    inside = np.all((grid >= probed.min(axis=0)) & (grid <= probed.max(axis=0)), axis=1)
+    inside &= grid[:, place["c2"]] <= 0.45
+    held = inside & np.all([found[c].draws <= limit[c] for c in limit], axis=0)
+    best = grid[np.argmin(np.where(held, found["c2"].draws, np.inf), axis=1)]
+    low, high = np.quantile(best, [0.05, 0.95], axis=0)
+    for name, j in place.items():  # the best of a grid lies within two steps of the best
+        assert planned.shares_low[name] == pytest.approx(low[j], abs=0.005)
+        assert planned.shares_high[name] == pytest.approx(high[j], abs=0.005)
+
+
 def test_first_order_conditions_hold(planned):
     # what finite differences over a share of 1e-4 leave of the gradient
     assert planned.optimality < 1e-3

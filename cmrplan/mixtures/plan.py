@@ -308,7 +308,7 @@ def _drawn(surfaces: Surfaces, asked: MixtureLimits, box: Box, found: _Found) ->
     """Return the best mixture of some resamples, ``(S, m)``; NaN where none is feasible."""
     count = surfaces.num_draws
     which = np.unique(np.linspace(0, count - 1, min(count, NUM_DRAWN)).round()).astype(int)
-    starts = [found.candidates.get("point", found.best.shares)]
+    starts = [found.best.shares]  # feasible in most resamples
     ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
     for row, draw in enumerate(which if count else []):
         objective, excess = surfaces.of_draw(int(draw))

@@ -27,6 +27,7 @@ MARGIN = 1e-9  # nats that the search keeps from a limit, so that rounding does 
 GAIN = 1e-9  # nats; a round that gains less ends the search
 MOST_ROUNDS = 12
 MOST_STEPS = 150
+HALVINGS = 12
 
 Values = Callable[[Array], Array]
 
@@ -144,6 +145,8 @@ def _solve_from(problem: Problem, shares: Array) -> Optimum:
         here = lower
     if not here.is_feasible:
         return here
+    if not problem.worst(shares) <= 0:
+        here = _nearest_feasible(problem, shares, here)
     for _ in range(MOST_ROUNDS):
         kept = problem.kept(here.shares)
         lower = _end(problem, _descend(problem, here.shares, kept, False))
@@ -151,6 +154,23 @@ def _solve_from(problem: Problem, shares: Array) -> Optimum:
             break
         here = lower
     return here
+
+
+def _nearest_feasible(problem: Problem, shares: Array, reached: Optimum) -> Optimum:
+    """Go back from a feasible mixture toward the start, as far as it stays feasible.
+
+    The smallest excess lies in a corner far from where the objective is low, and a descent from there may end early.
+    """
+    near, far = 0.0, 1.0
+    best, way = reached, reached.shares - shares
+    for _ in range(HALVINGS):
+        middle = (near + far) / 2
+        here = _end(problem, shares + middle * way)
+        if here.is_feasible:
+            best, far = here, middle
+        else:
+            near = middle
+    return best
 
 
 def _end(problem: Problem, shares: Array) -> Optimum:
