@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from cmrplan.errors import CmrplanError, Finding, InputError
     from cmrplan.fitfile import fit_report, read_fit, write_fit
     from cmrplan.fits import Fit, Prediction, fit
+    from cmrplan.mixtures import (
+        fit_domains,
+        fit_mixture,
+        plan_mixture,
+        predict_new_domain,
+        read_mixture_fit,
+        write_mixture_fit,
+    )
     from cmrplan.planning.budget import best_budget
     from cmrplan.planning.critical import critical_over_sizes, critical_over_tokens
     from cmrplan.planning.frontier import frontier
@@ -48,6 +56,12 @@ _HOMES = {
     "fit": "cmrplan.fits",
     "Plan": "cmrplan.planning.plan",
     "plan": "cmrplan.planning.plan",
+    "fit_domains": "cmrplan.mixtures",
+    "fit_mixture": "cmrplan.mixtures",
+    "plan_mixture": "cmrplan.mixtures",
+    "predict_new_domain": "cmrplan.mixtures",
+    "read_mixture_fit": "cmrplan.mixtures",
+    "write_mixture_fit": "cmrplan.mixtures",
     "backtest": "cmrplan.backtesting",
     "frontier": "cmrplan.planning.frontier",
     "critical_over_tokens": "cmrplan.planning.critical",
@@ -86,20 +100,26 @@ __all__ = [
     "critical_over_tokens",
     "fewest_tokens",
     "fit",
+    "fit_domains",
+    "fit_mixture",
     "fit_report",
     "frontier",
     "law_panel",
     "next_probes",
     "plan",
+    "plan_mixture",
     "plots",
+    "predict_new_domain",
     "read_fit",
     "read_log",
+    "read_mixture_fit",
     "sensitivity",
     "smallest_model",
     "spend_domain_tokens",
     "validate_log",
     "write_fit",
     "write_log",
+    "write_mixture_fit",
 ]
 
 

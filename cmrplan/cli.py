@@ -18,6 +18,7 @@ from cmrplan._version import __version__
 from cmrplan.command_line import (
     data_commands,
     judge_commands,
+    mixture_commands,
     next_command,
     plan_commands,
     probe_commands,
@@ -56,6 +57,7 @@ cli.add_command(data_commands.predict)
 cli.add_command(plan_commands.plan)
 cli.add_command(next_command.next_command)
 cli.add_command(plan_commands.plot)
+cli.add_command(mixture_commands.mix)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,11 +31,15 @@ from cmrplan.weighting import Weights
 VERSION = 1
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A record whose fields are all there, of the right type, and no others."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class _LawFit(_Strict):
+class LawFitRecord(Strict):
+    """A fitted law as it stands in a file."""
+
     law: str
     options: dict[str, Any]
     scales: dict[str, float]
@@ -55,38 +59,38 @@ class _LawFit(_Strict):
     mae: float
 
 
-class _Surface(_Strict):
+class _Surface(Strict):
     kind: Literal["surface"] = "surface"
-    fit: _LawFit
+    fit: LawFitRecord
     search: list[list[float]]
     coefficients: list[list[float]]
     num_rows: int
     num_runs: int
 
 
-class _Average(_Strict):
+class _Average(Strict):
     kind: Literal["average"] = "average"
     members: list[_Surface]
     weights: list[float]
 
 
-class _Curve(_Strict):
+class _Curve(Strict):
     model_params: float
     run_id: str
     domain_ratio: float
     train_tokens: list[float]
     loss: list[float]
-    fit: _LawFit | None
+    fit: LawFitRecord | None
 
 
-class _Curves(_Strict):
+class _Curves(Strict):
     kind: Literal["curves"] = "curves"
     curves: list[_Curve]
     num_rows: int
     num_runs: int
 
 
-class _Settings(_Strict):
+class _Settings(Strict):
     law: str
     bootstrap: int
     seed: int
@@ -100,19 +104,19 @@ class _Settings(_Strict):
     weights: Weights
 
 
-class _BaseLoss(_Strict):
+class _BaseLoss(Strict):
     corpus: str
     model_params: float
     loss: float
 
 
-class _State(_Strict):
+class _State(Strict):
     log: dict[str, list[Any]]
     models: dict[str, _Surface | _Average | _Curves]
     base_loss: list[_BaseLoss]
 
 
-class _File(_Strict):
+class _File(Strict):
     cmrplan_fit: Literal[1]
     general: dict[str, Any] | None
     domain: dict[str, Any] | None
@@ -195,7 +199,8 @@ def read_fit(path: str | os.PathLike[str]) -> Fit:
     )
 
 
-def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
+def dump_law_fit(fit: LawFit) -> dict[str, Any]:
+    """Return a fitted law as plain values."""
     return {
         "law": fit.law.name,
         "options": dict(fit.law.options),
@@ -217,7 +222,14 @@ def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
     }
 
 
-def _load_law_fit(record: _LawFit) -> LawFit:
+def load_law_fit(record: LawFitRecord) -> LawFit:
+    """Return a fitted law from its record.
+
+    Raises
+    ------
+    ValueError
+        If the record is not whole.
+    """
     if record.law not in LAW_BUILDERS:
         raise ValueError(f"unknown law {record.law!r}")
     law = replace(build_law(record.law, record.options), link=record.link)
@@ -252,7 +264,7 @@ def _dump_model(model: CorpusModel) -> dict[str, Any]:
     if isinstance(model, Surface):
         return {
             "kind": "surface",
-            "fit": _dump_law_fit(model.fit),
+            "fit": dump_law_fit(model.fit),
             "search": model.search.tolist(),
             "coefficients": model.coefficients.tolist(),
             "num_rows": model.num_rows,
@@ -274,7 +286,7 @@ def _dump_model(model: CorpusModel) -> dict[str, Any]:
                 "domain_ratio": curve.domain_ratio,
                 "train_tokens": curve.train_tokens.tolist(),
                 "loss": curve.loss.tolist(),
-                "fit": None if curve.fit is None else _dump_law_fit(curve.fit),
+                "fit": None if curve.fit is None else dump_law_fit(curve.fit),
             }
             for size, curves in model.sizes.items()
             for curve in curves
@@ -304,14 +316,14 @@ def _load_model(
             item.domain_ratio,
             np.array(item.train_tokens),
             np.array(item.loss),
-            None if item.fit is None else _load_law_fit(item.fit),
+            None if item.fit is None else load_law_fit(item.fit),
         )
         sizes[item.model_params] = (*sizes.get(item.model_params, ()), curve)
     return Curves(corpus, sizes, resamples, settings.knee, record.num_rows, record.num_runs)
 
 
 def _load_surface(corpus: str, record: _Surface) -> Surface:
-    fit = _load_law_fit(record.fit)
+    fit = load_law_fit(record.fit)
     return Surface(
         corpus=corpus,
         fit=fit,

@@ -352,7 +352,8 @@ def fit_with(log: pd.DataFrame, settings: Settings) -> Fit:
         log = rows_of_size(log, settings.model_params)
     if "domain_ratio" not in log:
         raise CmrplanError(
-            "the log has several corpora (share_ columns); laws of one domain ratio need the column domain_ratio"
+            "the log has several corpora (share_ columns); cmrplan mix fit takes them, laws of one domain ratio need "
+            "the column domain_ratio"
         )
     first = settings.min_train_tokens
     present = [c for c in CORPORA if len(fitted_rows(log, c, first))]

@@ -47,10 +47,12 @@ class Resamples:
     method : {"runs", "wild"}
     multiplier : array (B, R)
         Counts for ``runs``; signs for ``wild``.
-    shift : array (B, 2, R)
+    shift : array (B, K, R)
         Standard normal draws for ``wild``, by corpus.
     level : array (B, 1)
         Where the size of the noise lies among its possible ones, uniform on (0, 1).
+    corpora : tuple of K str
+        The validation corpora, in the order of ``shift``.
     """
 
     runs: tuple[str, ...]
@@ -58,6 +60,7 @@ class Resamples:
     multiplier: Array
     shift: Array
     level: Array
+    corpora: tuple[str, ...] = CORPORA
 
     @property
     def count(self) -> int:
@@ -84,7 +87,8 @@ class Resamples:
 
         Parameters
         ----------
-        corpus : {"general", "domain"}
+        corpus : str
+            One of ``corpora``.
         left : Residuals
             What the fit left of the rows; given back as it is for ``runs``.
         noise : Noise
@@ -93,7 +97,7 @@ class Resamples:
         if self.method == "runs":
             return left.residual[None, :]
         where = self._position(left.runs)
-        shared = noise.run * self.shift[:, CORPORA.index(corpus)][:, where]
+        shared = noise.run * self.shift[:, self.corpora.index(corpus)][:, where]
         own = self.multiplier[:, where] * within_runs(left)
         return np.asarray((shared + own) * student_scale(self.level, noise.freedom))
 
@@ -103,7 +107,12 @@ class Resamples:
 
 
 def resample_runs(
-    runs: Sequence[str], *, count: int, seed: int, method: Method | None = None
+    runs: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    method: Method | None = None,
+    corpora: tuple[str, ...] = CORPORA,
 ) -> Resamples:
     """Draw resamples of whole runs.
 
@@ -116,6 +125,8 @@ def resample_runs(
     seed : int
     method : {"runs", "wild"}, optional
         By default ``wild`` below 20 runs.
+    corpora : tuple of str
+        Validation corpora; the same resample serves them all.
     """
     names = tuple(sorted(set(runs)))
     if method is None:
@@ -126,8 +137,8 @@ def resample_runs(
         multiplier = generator.multinomial(len(names), chances, size=count).astype(float)
     else:
         multiplier = generator.choice([-1.0, 1.0], size=(count, len(names)))
-    shift = generator.standard_normal((count, len(CORPORA), len(names)))
-    return Resamples(names, method, multiplier, shift, generator.random((count, 1)))
+    shift = generator.standard_normal((count, len(corpora), len(names)))
+    return Resamples(names, method, multiplier, shift, generator.random((count, 1)), corpora)
 
 
 def student_scale(level: Array, freedom: float) -> Array:

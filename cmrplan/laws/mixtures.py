@@ -1,6 +1,6 @@
 """Laws of several corpora, trained from scratch or on from a base.
 
-- data mixing law: ``L_i(r) = c + k exp(sum_j t_j r_j)``
+- data mixing law: ``L_i(r) = c + k exp(sum_j t_j r_j)``; over sizes and budgets plus ``A / N^alpha + B / D^beta``
 - BiMix: ``L_i(r_i, D) = (A / r_i^alpha) (B / D^beta + C)``
 - additive optimal mixture: ``L = E + (sum_i C_i h_i^gamma_i)^-1 + A / N^alpha + B / D^beta``
 - AutoScale: ``L = L_inf + k sum_i (N0_i + D p_i)^-gamma_i``
@@ -142,8 +142,11 @@ class SumOfPriorPowers:
         return np.sum(values, axis=0), [*by_prior, *by_power]
 
 
-def data_mixing_law(*, corpora: Sequence[str]) -> Law:
-    """Return ``c + k exp(sum_j t_j r_j)`` at one size and one budget, c and k at or above zero.
+def data_mixing_law(*, corpora: Sequence[str], size_levels: int = 1, token_levels: int = 1) -> Law:
+    """Return ``c + k exp(sum_j t_j r_j)``, c and k at or above zero.
+
+    The published law is that of one size and one budget. Where the log has more, ``A / N^alpha + B / D^beta`` is
+    added, as the additive optimal mixture law does.
 
     Shares add to one, so a constant added to every t only rescales k: the t of the last corpus is held
     at zero and the others are differences from it.
@@ -152,6 +155,8 @@ def data_mixing_law(*, corpora: Sequence[str]) -> Law:
     ----------
     corpora : sequence of str
         Names of the training corpora, at least two.
+    size_levels, token_levels : int
+        As in :func:`cmrplan.laws.chinchilla.chinchilla_law`.
     """
     names = _checked(corpora)
     mixed = ExponentialOfSum(
@@ -164,12 +169,18 @@ def data_mixing_law(*, corpora: Sequence[str]) -> Law:
         [
             Piece(Term("c"), "c", "c"),
             Piece(Term("k", (mixed,)), "k*exp(sum_j t_j*r_j)", latex, exponents, held),
+            *size_pieces(size_levels),
+            *token_pieces(token_levels),
         ],
         name="data_mixing",
         reference="Ye et al. 2025, arXiv:2403.16952",
-        needs="Losses of one corpus at one size and budget, on more mixtures than corpora (two more at least).",
-        scaled=(),
-        options=(("corpora", names),),
+        needs="Losses of one corpus on more mixtures than corpora (two more at least); 3 or more sizes and "
+        "token counts for the terms in them.",
+        options=(
+            ("corpora", names),
+            ("size_levels", size_levels),
+            ("token_levels", token_levels),
+        ),
     )
 
 

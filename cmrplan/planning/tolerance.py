@@ -83,10 +83,11 @@ class Tolerance:
         return f"{self.value:g} {'ppl' if self.unit == 'perplexity' else 'nats'}"
 
 
-def parse_tolerance(given: float | str | Tolerance) -> Tolerance:
+def parse_tolerance(given: float | str | Tolerance, name: str = "max_general_rise") -> Tolerance:
     """Return a tolerance from its spelling.
 
     ``0.05``: nats per token. ``"3%"``: of the reference loss. ``"5%ppl"``: of its perplexity. ``"0.5ppl"``: perplexity.
+    ``name`` is what a message calls it.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def parse_tolerance(given: float | str | Tolerance) -> Tolerance:
         value = math.nan
     if unit is None or not 0 <= value < math.inf:
         raise InputError(
-            f"max_general_rise must be nats per token such as 0.05, a percentage of the loss such as 3%, or of the "
+            f"{name} must be nats per token such as 0.05, a percentage of the loss such as 3%, or of the "
             f"perplexity such as 5%ppl, zero or more; got {text!r}"
         )
     return Tolerance(value / 100 if match and match[2] else value, unit)

@@ -8,6 +8,7 @@ from cmrplan.plots.critical import CriticalData, critical_data, plot_critical
 from cmrplan.plots.curves import CurvesData, RatioSeries, curves_data, plot_curves
 from cmrplan.plots.figures import KINDS, figure, write_figure
 from cmrplan.plots.frontier import FrontierData, frontier_data, plot_frontier
+from cmrplan.plots.mixture import MixtureData, mixture_data, mixture_figure, plot_mixture
 from cmrplan.plots.next_map import NextData, next_data, plot_next
 from cmrplan.plots.panel import PanelData, panel_data, plot_panel
 from cmrplan.plots.ratio import RatioData, plot_ratio, ratio_data
@@ -20,6 +21,7 @@ __all__ = [
     "CriticalData",
     "CurvesData",
     "FrontierData",
+    "MixtureData",
     "NextData",
     "PanelData",
     "RatioData",
@@ -31,11 +33,14 @@ __all__ = [
     "curves_data",
     "figure",
     "frontier_data",
+    "mixture_data",
+    "mixture_figure",
     "next_data",
     "panel_data",
     "plot_critical",
     "plot_curves",
     "plot_frontier",
+    "plot_mixture",
     "plot_next",
     "plot_panel",
     "plot_ratio",
