@@ -145,6 +145,27 @@ def print_table(header, lines):
         print("| " + " | ".join(cells) + " |")
 
 
+def print_tables(table):
+    """Print every strategy at each budget; the plans by sweep and by tolerance."""
+    header = ["budget", "strategy", "answers", "tolerance broken", "interval holds the best ratio"]
+    header += ["median regret", "mean regret", "mean excess"]
+    lines = []
+    for (budget, strategy), rows in table.groupby(["budget", "strategy"], sort=False):
+        cells = figures(rows)
+        hits = share(covered(rows)) if strategy == "plan" else ""
+        lines.append([budget, strategy, *cells[:2], hits, *cells[2:]])
+    print_table(header, lines)
+    plans = table[table["strategy"] == "plan"]
+    sizes = pd.cut(plans["tolerance"], TOLERANCES).astype(str) + " nats"
+    header = ["plans, both budgets", "number", *header[2:6]]
+    lines = []
+    for groups in (np.full(len(plans), "all"), plans["design"], sizes):
+        for name, rows in plans.groupby(groups):
+            answers, broken, median, *_ = figures(rows)
+            lines.append([name, str(len(rows)), answers, broken, share(covered(rows)), median])
+    print_table(header, lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, default=200)
@@ -158,23 +179,7 @@ def main() -> None:
     if asked.out:
         table.to_csv(asked.out, index=False)
     print(f"{asked.worlds} worlds, law {asked.law}, confidence {CONFIDENCE:g}")
-    header = ["budget", "strategy", "answers", "tolerance broken", "interval holds the best ratio"]
-    header += ["median regret", "mean regret", "mean excess"]
-    lines = []
-    for (budget, strategy), rows in table.groupby(["budget", "strategy"], sort=False):
-        cells = figures(rows)
-        hits = share(covered(rows)) if strategy == "plan" else ""
-        lines.append([budget, strategy, *cells[:2], hits, *cells[2:]])
-    print_table(header, lines)
-    plans = table[table["strategy"] == "plan"]
-    sizes = pd.cut(plans["tolerance"], TOLERANCES).astype(str)
-    for what, groups in (("sweep", plans["design"]), ("tolerance, nats", sizes)):
-        header = [what, "plans", "answers", "tolerance broken", "interval holds the best ratio"]
-        lines = []
-        for name, rows in plans.groupby(groups):
-            answers, broken, median, *_ = figures(rows)
-            lines.append([name, str(len(rows)), answers, broken, share(covered(rows)), median])
-        print_table([*header, "median regret"], lines)
+    print_tables(table)
 
 
 if __name__ == "__main__":

@@ -41,23 +41,24 @@ RESAMPLES = 400
 
 @dataclass(frozen=True)
 class Question:
-    """The measured target, and the rows to plan from by name."""
+    """The measured target, what is tolerated there, and the parts of the log to plan from."""
 
     log: pd.DataFrame
     truth: Truth
     tolerance: str
+    over: str
 
     @classmethod
-    def of(cls, log: pd.DataFrame, tolerance: str) -> Question:
+    def of(cls, log: pd.DataFrame, tolerance: str, over: str) -> Question:
         """Return the question of a log at its largest size and budget."""
         rows = {corpus: fitted_rows(log, corpus, 0.0) for corpus in CORPORA}
         size, tokens = (float(log[name].max()) for name in ("model_params", "train_tokens"))
-        return cls(log, Truth.of(rows, size, tokens), tolerance)
+        return cls(log, Truth.of(rows, size, tokens), tolerance, over)
 
     def reference(self, size: float, tokens: float) -> float:
         """Return the loss the rise is counted from: the base, or the smallest ratio at that budget."""
         base = base_losses(self.log, "general")
-        if base:
+        if base and self.over == "base":
             return base[size]
         rows = fitted_rows(self.log, "general", 0.0)
         rows = rows[(rows["model_params"] == size) & (rows["train_tokens"] == tokens)]
@@ -100,6 +101,7 @@ class Question:
                     model_params=self.truth.model_params,
                     train_tokens=self.truth.train_tokens,
                     max_general_rise=self.tolerance,
+                    rise_over=self.over,
                     base_loss=self.reference(level_of, self.truth.train_tokens),
                 )
             except cp.CmrplanError as error:
@@ -120,8 +122,8 @@ def tables(title: str, question: Question) -> None:
     best = float(best_ratio(truth.grid, *curves, limit)[0])
     print(
         f"\n### {title}\n\nTarget {truth.model_params:.3g} parameters, {truth.train_tokens:.3g} tokens; a rise of "
-        f"{question.tolerance} over {question.reference(truth.model_params, truth.train_tokens):.4f} allows a domain "
-        f"ratio of {best:.3f}, as measured."
+        f"{question.tolerance} over {question.reference(truth.model_params, truth.train_tokens):.4f} ({question.over}) "
+        f"allows a domain ratio of {best:.3f}, as measured."
     )
     for name, seen in question.windows():
         print(f"\nseen: {name} ({len(seen)} rows)\n")
@@ -149,10 +151,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="+", type=Path, help="logs, or folders to look for them in")
     parser.add_argument("--max-general-rise", default="5%")
+    parser.add_argument("--rise-over", choices=("base", "replay"), default="base")
     asked = parser.parse_args()
     print("Losses in nats per token. A negative regret is bought by breaking the limit (excess).")
     for title, log in logs_of(asked.logs):
-        tables(title, Question.of(log, asked.max_general_rise))
+        tables(title, Question.of(log, asked.max_general_rise, asked.rise_over))
 
 
 if __name__ == "__main__":
