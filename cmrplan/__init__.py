@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cmrplan.planning.budget import best_budget
     from cmrplan.planning.critical import critical_over_sizes, critical_over_tokens
     from cmrplan.planning.frontier import frontier
+    from cmrplan.planning.next_probes import NextProbes, next_probes
     from cmrplan.planning.panel import law_panel
     from cmrplan.planning.plan import Plan, plan
     from cmrplan.planning.sensitivity import sensitivity
@@ -57,6 +58,8 @@ _HOMES = {
     "spend_domain_tokens": "cmrplan.planning.spend",
     "by_epochs": "cmrplan.planning.spend",
     "law_panel": "cmrplan.planning.panel",
+    "NextProbes": "cmrplan.planning.next_probes",
+    "next_probes": "cmrplan.planning.next_probes",
     "sensitivity": "cmrplan.planning.sensitivity",
     "check_log": "cmrplan.records",
     "compare": "cmrplan.comparison",
@@ -70,6 +73,7 @@ __all__ = [
     "Finding",
     "Fit",
     "InputError",
+    "NextProbes",
     "Plan",
     "Prediction",
     "__version__",
@@ -85,6 +89,7 @@ __all__ = [
     "fit_report",
     "frontier",
     "law_panel",
+    "next_probes",
     "plan",
     "plots",
     "read_fit",

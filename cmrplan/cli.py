@@ -15,7 +15,13 @@ from typing import Any, TypeVar
 import click
 
 from cmrplan._version import __version__
-from cmrplan.command_line import data_commands, judge_commands, plan_commands, probe_commands
+from cmrplan.command_line import (
+    data_commands,
+    judge_commands,
+    next_command,
+    plan_commands,
+    probe_commands,
+)
 from cmrplan.command_line.parameters import print_error
 from cmrplan.errors import CmrplanError
 
@@ -48,6 +54,7 @@ cli.add_command(judge_commands.backtest)
 cli.add_command(judge_commands.profile)
 cli.add_command(data_commands.predict)
 cli.add_command(plan_commands.plan)
+cli.add_command(next_command.next_command)
 cli.add_command(plan_commands.plot)
 
 

@@ -221,6 +221,8 @@ class ProbeSpec(_Spec):
     domain_ratio: Fraction
     size: Name
     seed: Natural = 0
+    train_tokens: Positive | None = None
+    """Tokens of this probe; ``probes.train_tokens`` when left out."""
 
 
 class ProbesSpec(TrainingSpec):

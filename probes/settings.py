@@ -7,8 +7,9 @@ refused.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any, Literal, NamedTuple
 
 from cmrplan.files import fingerprint
 from probes.config import SizeSpec, SweepSpec
@@ -122,21 +123,42 @@ class DataIdentity:
     vocab_size: int
 
 
-def planned_probes(spec: SweepSpec) -> list[tuple[str, float, int]]:
-    """Return the (size, domain ratio, seed) of every probe, controls included, each once.
+class PlannedProbe(NamedTuple):
+    """One probe of a sweep: the name of its size, its ratio, seed and tokens."""
+
+    size: str
+    domain_ratio: float
+    seed: int
+    train_tokens: float
+
+
+def planned_probes(spec: SweepSpec) -> list[PlannedProbe]:
+    """Return every probe, controls included, each once.
 
     Ratios 0 and 1 are added for every size and seed in use: they are the controls that tell
     forgetting from continued training.
     """
+    tokens = spec.probes.train_tokens
     if spec.probes.grid is not None:
         grid = spec.probes.grid
         sizes = grid.size or [size.name for size in spec.sizes]
-        chosen = {(s, r, seed) for s in sizes for r in grid.domain_ratio for seed in grid.seed}
+        combinations = product(sizes, grid.domain_ratio, grid.seed)
+        chosen = {PlannedProbe(*combination, tokens) for combination in combinations}
     else:
-        chosen = {(run.size, run.domain_ratio, run.seed) for run in spec.probes.runs or []}
-    controls = {(size, ratio, seed) for size, _, seed in chosen for ratio in (0.0, 1.0)}
+        chosen = {
+            PlannedProbe(run.size, run.domain_ratio, run.seed, run.train_tokens or tokens)
+            for run in spec.probes.runs or []
+        }
+    controls = {
+        PlannedProbe(probe.size, ratio, probe.seed, tokens)
+        for probe in chosen
+        for ratio in (0.0, 1.0)
+    }
     order = {size.name: place for place, size in enumerate(spec.sizes)}
-    return sorted(chosen | controls, key=lambda probe: (order[probe[0]], probe[2], probe[1]))
+    return sorted(
+        chosen | controls,
+        key=lambda probe: (order[probe.size], probe.seed, probe.domain_ratio, probe.train_tokens),
+    )
 
 
 def sweep_settings(
@@ -150,36 +172,41 @@ def sweep_settings(
         If the evaluations do not fit in the probes' steps.
     """
     probes = planned_probes(spec)
-    used = {size for size, _, _ in probes}
+    used = {probe.size for probe in probes}
     bases = {
         size.name: _base_settings(spec, size, data, device)
         for size in spec.sizes
         if size.name in used
     }
-    sizes = {size.name: size for size in spec.sizes}
+    settings = [_probe_settings(spec, probe, bases[probe.size]) for probe in probes]
+    return bases, list(dict.fromkeys(settings))  # budgets that round to the same steps are one run
+
+
+def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> RunSettings:
+    """Return the settings of a probe; each evaluates equally often, from the same tokens on."""
+    first = spec.probes.first_evaluation_tokens or spec.probes.train_tokens / 16
+    if first >= probe.train_tokens != spec.probes.train_tokens:
+        first = probe.train_tokens / 2
     steps = evaluation_steps(
-        spec.probes.train_tokens,
+        probe.train_tokens,
         spec.step_tokens,
         evaluations=spec.probes.evaluations,
-        first_tokens=spec.probes.first_evaluation_tokens,
+        first_tokens=first,
     )
-    return bases, [
-        RunSettings(
-            stage="probe",
-            domain_ratio=ratio,
-            seed=seed,
-            steps=steps[-1],
-            evaluation_steps=steps,
-            learning_rate=spec.probes.learning_rate,
-            warmup_steps=spec.probes.warmup_steps,
-            cooldown_share=0.0,
-            weight_decay=spec.probes.weight_decay,
-            gradient_clip=spec.probes.gradient_clip,
-            base=bases[size].run_id,
-            **_common(spec, sizes[size], data, device),
-        )
-        for size, ratio, seed in probes
-    ]
+    return replace(
+        base,
+        stage="probe",
+        domain_ratio=probe.domain_ratio,
+        seed=probe.seed,
+        steps=steps[-1],
+        evaluation_steps=steps,
+        learning_rate=spec.probes.learning_rate,
+        warmup_steps=spec.probes.warmup_steps,
+        cooldown_share=0.0,
+        weight_decay=spec.probes.weight_decay,
+        gradient_clip=spec.probes.gradient_clip,
+        base=base.run_id,
+    )
 
 
 def base_tokens(spec: SweepSpec, size: SizeSpec, vocab_size: int) -> float:

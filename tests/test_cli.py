@@ -80,7 +80,7 @@ class TestContract:
             [], ["quickstart"], ["probe"], ["probe", "design"], ["probe", "run"],
             ["probe", "status"], ["logs"], ["logs", "collect"], ["logs", "import"],
             ["logs", "check"], ["fit"],
-            ["predict"], ["plan"], ["plot"],
+            ["predict"], ["plan"], ["next"], ["plot"],
         ):  # fmt: skip
             answer = call(*command, "--help")
             assert answer.code == 0

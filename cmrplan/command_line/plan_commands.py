@@ -166,6 +166,7 @@ def plot(
     critical    the recommended ratio against tokens and size
     risk        the chance to break the tolerance
     panel       every law's answer to the same question
+    next        what one more probe would bring
     """  # noqa: D301 (click reads the \b)
     from cmrplan import plots
 

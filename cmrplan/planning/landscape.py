@@ -7,7 +7,8 @@ compares it with one number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,14 @@ class Landscape:
     def domain_ratio(self) -> Array:
         """The ratios, ascending, ``(G,)``."""
         return self.general.domain_ratio
+
+    def with_losses(
+        self, limits: Limits, general: Prediction, domain: Prediction, replay: Prediction | None
+    ) -> Landscape:
+        """Return the landscape with other losses at the same ratios."""
+        return replace(
+            self, **_decided_on(limits, self.tolerance, self.base_loss, general, domain, replay)
+        )
 
     def between(self, low: float, high: float) -> slice:
         """Return the positions of the ratios from ``low`` to ``high``."""
@@ -190,8 +199,6 @@ def _survey_at(
         base = float(limits.base_loss)
     replay, remark = replay_loss(fit, model_params, tokens)
     tolerance = limits.tolerance or NATS
-    reference: Array | float = base
-    reference_draws: Array | float = base
     if limits.rise_over == "replay":
         if replay is None:
             raise CmrplanError(
@@ -200,24 +207,41 @@ def _survey_at(
                 "over the base"
             )
         findings += remark
-        reference, reference_draws = replay.loss, replay.draws
-    rise = tolerance.rise(general.loss, reference)
-    draws = tolerance.rise(general.draws, reference_draws)
     return Landscape(
         model_params=float(model_params),
         train_tokens=np.broadcast_to(np.asarray(tokens, dtype=float), ratio.shape),
-        general=general,
-        domain=domain,
         base_loss=base,
-        replay=replay,
         tolerance=tolerance,
-        rise=rise,
-        rise_safe=_upper(rise, draws, limits.confidence),
-        rise_draws=draws,
-        objective=domain.loss + limits.general_weight * general.loss,
-        objective_draws=domain.draws + limits.general_weight * general.draws,
         findings=tuple(findings),
+        **_decided_on(limits, tolerance, base, general, domain, replay),
     )
+
+
+def _decided_on(
+    limits: Limits,
+    tolerance: Tolerance,
+    base_loss: float,
+    general: Prediction,
+    domain: Prediction,
+    replay: Prediction | None,
+) -> dict[str, Any]:
+    """Return the fields of a landscape that follow from the losses."""
+    reference: Array | float = base_loss
+    reference_draws: Array | float = base_loss
+    if limits.rise_over == "replay" and replay is not None:
+        reference, reference_draws = replay.loss, replay.draws
+    rise = tolerance.rise(general.loss, reference)
+    draws = tolerance.rise(general.draws, reference_draws)
+    return {
+        "general": general,
+        "domain": domain,
+        "replay": replay,
+        "rise": rise,
+        "rise_safe": _upper(rise, draws, limits.confidence),
+        "rise_draws": draws,
+        "objective": domain.loss + limits.general_weight * general.loss,
+        "objective_draws": domain.draws + limits.general_weight * general.draws,
+    }
 
 
 def replay_loss(

@@ -8,6 +8,7 @@ from cmrplan.plots.critical import CriticalData, critical_data, plot_critical
 from cmrplan.plots.curves import CurvesData, RatioSeries, curves_data, plot_curves
 from cmrplan.plots.figures import KINDS, figure, write_figure
 from cmrplan.plots.frontier import FrontierData, frontier_data, plot_frontier
+from cmrplan.plots.next_map import NextData, next_data, plot_next
 from cmrplan.plots.panel import PanelData, panel_data, plot_panel
 from cmrplan.plots.ratio import RatioData, plot_ratio, ratio_data
 from cmrplan.plots.residuals import ResidualsData, plot_residuals, residuals_data
@@ -19,6 +20,7 @@ __all__ = [
     "CriticalData",
     "CurvesData",
     "FrontierData",
+    "NextData",
     "PanelData",
     "RatioData",
     "RatioSeries",
@@ -29,10 +31,12 @@ __all__ = [
     "curves_data",
     "figure",
     "frontier_data",
+    "next_data",
     "panel_data",
     "plot_critical",
     "plot_curves",
     "plot_frontier",
+    "plot_next",
     "plot_panel",
     "plot_ratio",
     "plot_residuals",

@@ -20,6 +20,7 @@ from cmrplan.planning.plan import Plan
 from cmrplan.plots.critical import critical_data, draw_critical
 from cmrplan.plots.curves import curves_data, draw_curves
 from cmrplan.plots.frontier import SHOWN, draw_frontier, frontier_data
+from cmrplan.plots.next_map import draw_next, next_data
 from cmrplan.plots.panel import draw_panel, panel_data
 from cmrplan.plots.ratio import draw_ratio, ratio_data
 from cmrplan.plots.residuals import MOST_NAMED, VARIABLES, draw_residuals, residuals_data
@@ -37,6 +38,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "critical": "the recommended ratio against tokens and against size, beyond the probes",
         "risk": "the chance to break the tolerance against the domain ratio",
         "panel": "the ratio that every law recommends for the same question",
+        "next": "what one more probe would bring, by its ratio, budget and size",
     }
 )
 
@@ -216,6 +218,17 @@ def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     return made
 
 
+def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+    parts = next_data(fit, plan=plan)
+    made = _blank(1, len(parts), extra_height=0.9)
+    axes = made.subplots(1, len(parts), squeeze=False, sharey=True)[0]
+    for ax, data in zip(axes, parts, strict=True):
+        draw_next(data, ax).set_title(data.title)
+    made.suptitle(parts[0].question)
+    _shared_legend(made, "outside lower center", columns=3)
+    return made
+
+
 _COMMON = ("model_params", "train_tokens", "confidence")
 _Composer = Callable[[Fit, Plan | None, dict[str, Any]], Figure]
 _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
@@ -227,6 +240,7 @@ _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
     "critical": (_critical, ()),
     "risk": (_risk, ()),
     "panel": (_panel, ("panel",)),
+    "next": (_next, ()),
 }
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from cmrplan.errors import InputError
 from probes.config_file import parse_spec, read_spec, spec_text
-from probes.settings import planned_probes
+from probes.settings import DataIdentity, planned_probes, sweep_settings
 
 
 def put(values, key, value):
@@ -55,15 +55,30 @@ class TestPlannedProbes:
     def test_grid_and_controls(self, make_spec, values):
         put(values, "probes.grid", {"domain_ratio": [0.5, 1], "seed": [0, 3]})
         assert planned_probes(make_spec(values)) == [
-            ("nano", ratio, seed) for seed in (0, 3) for ratio in (0.0, 0.5, 1.0)
+            ("nano", ratio, seed, 64 * 48) for seed in (0, 3) for ratio in (0.0, 0.5, 1.0)
         ]
 
     def test_runs_one_by_one(self, make_spec, values):
         values["sizes"].append(values["sizes"][0] | {"name": "micro"})
         values["probes"].pop("grid")
         put(values, "probes.runs", [{"domain_ratio": 0.5, "size": "micro", "seed": 2}])
-        expected = [("micro", ratio, 2) for ratio in (0.0, 0.5, 1.0)]
+        expected = [("micro", ratio, 2, 64 * 48) for ratio in (0.0, 0.5, 1.0)]
         assert planned_probes(make_spec(values)) == expected
+
+    def test_a_run_may_have_its_own_tokens(self, make_spec, values):
+        values["probes"].pop("grid")
+        run = {"domain_ratio": 0.5, "size": "nano"}
+        budgets = (64 * 20, 64 * 96, 64 * 96 + 1)  # the last two are the same steps of 64 tokens
+        put(values, "probes.runs", [run | {"train_tokens": tokens} for tokens in budgets])
+        data = DataIdentity("", "bytes", 257)
+        _, probes = sweep_settings(make_spec(values), data)
+        # controls are as long as the spec says; all evaluate four times, log-spaced from step 6 on
+        assert [(p.domain_ratio, p.evaluation_steps) for p in probes] == [
+            (0.0, (6, 12, 24, 48)),
+            (0.5, (6, 9, 13, 20)),
+            (0.5, (6, 15, 38, 96)),
+            (1.0, (6, 12, 24, 48)),
+        ]
 
 
 WRONG_VALUES = [

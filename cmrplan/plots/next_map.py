@@ -1,0 +1,127 @@
+"""How much each candidate probe is expected to narrow the recommended ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cmrplan.fits import Fit
+from cmrplan.laws.law import Array
+from cmrplan.numerals import compact
+from cmrplan.planning.candidates import candidates_of
+from cmrplan.planning.outlook import Outlook
+from cmrplan.planning.plan import Plan
+from cmrplan.plots.artists import axes_or_new, draw_choice, ratio_axis, shades
+from cmrplan.plots.view import require_plan, view_of
+
+MARKS = ("o", "s", "^", "D")
+
+
+@dataclass(frozen=True)
+class NextData:
+    """The numbers of :func:`plot_next`, for probes of one size.
+
+    Parameters
+    ----------
+    plan : Plan
+    question : str
+        The full-scale run in words.
+    model_params : float
+        Size of the probes.
+    domain_ratio : array (R,)
+    train_tokens : array (L,)
+        Budgets of the probes, ascending.
+    narrowing : array (L, R)
+        Percent by which one probe is expected to narrow the interval of the recommended ratio.
+    """
+
+    plan: Plan
+    question: str
+    model_params: float
+    domain_ratio: Array
+    train_tokens: Array
+    narrowing: Array
+
+    @property
+    def title(self) -> str:
+        """What the panel shows beside the others."""
+        return f"One more probe of N = {compact(self.model_params)}"
+
+
+def next_data(fit: Fit, *, plan: Plan | None = None) -> tuple[NextData, ...]:
+    """Return the numbers of :func:`plot_next` for every probed size, smallest first."""
+    plan = require_plan("next", plan)
+    candidates = candidates_of(fit, plan.train_tokens)
+    outlook = Outlook(
+        fit,
+        plan.asked,
+        model_params=plan.model_params,
+        train_tokens=plan.train_tokens,
+        candidates=candidates,
+    )
+    narrowing = outlook.narrowing()
+    parts = []
+    for size in np.unique(candidates.model_params):
+        mine = candidates.model_params == size
+        ratios = np.unique(candidates.domain_ratio[mine])
+        lengths = np.unique(candidates.train_tokens[mine])
+        values = np.empty((len(lengths), len(ratios)))
+        place = (
+            np.searchsorted(lengths, candidates.train_tokens[mine]),
+            np.searchsorted(ratios, candidates.domain_ratio[mine]),
+        )
+        values[place] = 100 * narrowing[mine]
+        question = f"Asked for: {view_of(fit, plan).law_and_budget}"
+        parts.append(NextData(plan, question, float(size), ratios, lengths, values))
+    return tuple(parts)
+
+
+def plot_next(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> Axes:
+    """Draw what one more probe of the largest probed size would bring, by its ratio and its budget.
+
+    Parameters
+    ----------
+    fit : Fit
+    plan : Plan
+        The full-scale run, its limits and its recommended ratio.
+    ax : Axes, optional
+        Where to draw; a new figure's by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If there is no plan.
+    CmrplanError
+        If the fit cannot say what a probe would tell.
+    """
+    data = next_data(fit, plan=plan)[-1]
+    ax = draw_next(data, axes_or_new(ax))
+    ax.set_title(f"{data.title}\n{data.question}")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def draw_next(data: NextData, ax: Axes) -> Axes:
+    """Draw the numbers, without title and legend."""
+    draw_choice(ax, data.plan)
+    for row, color in enumerate(shades(len(data.train_tokens))):
+        ax.plot(
+            data.domain_ratio,
+            data.narrowing[row],
+            color=color,
+            marker=MARKS[row % len(MARKS)],
+            markersize=3,
+            linewidth=1.2,
+            label=f"probe of {compact(data.train_tokens[row])} tokens",
+        )
+    ratio_axis(ax, data.domain_ratio)
+    ax.set_xlabel("domain ratio of the probe (percent of training tokens)")
+    ax.set_ylim(0, max(1.05 * float(np.max(data.narrowing)), 1.0))
+    ax.set_ylabel("expected narrowing of the interval (percent)")
+    return ax

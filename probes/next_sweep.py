@@ -1,0 +1,53 @@
+"""A sweep file whose runs are the probes that the planner names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cmrplan.errors import InputError
+from cmrplan.planning.next_probes import NextProbe
+from probes.config import ProbeSpec, SweepSpec
+from probes.model import count_params
+from probes.settings import model_shape
+from probes.tokens import ByteTokenizer
+
+SAME_SIZE = 0.01  # relative difference below which two parameter counts are the same
+
+
+def sweep_of(spec: SweepSpec, probes: Iterable[NextProbe]) -> SweepSpec:
+    """Return the sweep that the log came from with other runs.
+
+    Run in the folder of that sweep, it trains the new runs alone: base and controls are there.
+
+    Raises
+    ------
+    InputError
+        If a probe has a size that the sweep lacks.
+    """
+    vocab_size = spec.tokenizer.vocab_size or ByteTokenizer.vocab_size
+    counts = {size.name: count_params(model_shape(size, vocab_size)) for size in spec.sizes}
+
+    def name_of(model_params: float) -> str:
+        for name, count in counts.items():
+            if any(
+                abs(known / model_params - 1) <= SAME_SIZE
+                for known in (count.non_embedding, count.total)
+            ):
+                return name
+        known = ", ".join(f"{name} with {count.non_embedding}" for name, count in counts.items())
+        raise InputError(
+            f"the sweep {spec.name} has no size of {model_params:.6g} parameters; its sizes: {known}"
+        )
+
+    runs = [
+        ProbeSpec(
+            domain_ratio=probe.domain_ratio,
+            size=name_of(probe.model_params),
+            seed=probe.seed,
+            train_tokens=probe.train_tokens,
+        )
+        for probe in probes
+    ]
+    return spec.model_copy(
+        update={"probes": spec.probes.model_copy(update={"grid": None, "runs": runs})}
+    )

@@ -1,0 +1,39 @@
+"""A sweep file made of the planner's probes: accepted, with the right size, and only the runs that are new."""
+
+import pytest
+import yaml
+
+from cmrplan.errors import InputError
+from cmrplan.planning.next_probes import NextProbe
+from probes.config_file import parse_spec, spec_text
+from probes.model import count_params
+from probes.next_sweep import sweep_of
+from probes.settings import DataIdentity, model_shape, sweep_settings
+
+
+def probe(model_params):
+    return NextProbe(
+        domain_ratio=0.62,
+        model_params=model_params,
+        train_tokens=64 * 96,
+        seed=0,
+        cost=1.0,
+        width_after=0.1,
+    )
+
+
+def test_the_sweep_has_the_new_runs_and_the_controls_of_the_old(spec):
+    count = count_params(model_shape(spec.sizes[0], 257))
+    for known in (count.non_embedding, count.total):
+        made = sweep_of(spec, [probe(known)])
+        assert parse_spec(yaml.safe_load(spec_text(made))) == made
+        data = DataIdentity("d", "bytes", 257)
+        (_, before), (_, after) = (sweep_settings(s, data) for s in (spec, made))
+        new = {run.run_id for run in after} - {run.run_id for run in before}
+        (found,) = (run for run in after if run.run_id in new)
+        assert (found.size, found.domain_ratio, found.steps) == ("nano", 0.62, 96)
+
+
+def test_a_size_that_the_sweep_lacks_is_named(spec):
+    with pytest.raises(InputError, match="no size of 5e\\+06 parameters; its sizes: nano with"):
+        sweep_of(spec, [probe(5e6)])

@@ -1,0 +1,287 @@
+"""The next probes: conditioning against Kalman's formulas, choices, command, picture."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated import simulated_log
+
+import cmrplan as cp
+from cmrplan import plots
+from cmrplan.noise import Noise
+from cmrplan.planning.candidates import candidates_of
+from cmrplan.planning.expected import (
+    conditioned,
+    explained_share,
+    run_covariance,
+    transform_after,
+)
+from cmrplan.planning.limits import Limits
+from cmrplan.planning.outlook import Outlook
+from cmrplan.planning.probe_budget import GPU_FLOPS, parse_probe_budget
+
+N, D = 1e6, 1e6
+ASK = {"model_params": N, "train_tokens": D, "max_general_rise": "2%"}
+FLAGS = ("--model-params", "1e6", "--train-tokens", "1e6", "--max-general-rise", "2%")
+
+
+@pytest.fixture(scope="module")
+def fit():
+    """One size, seven ratios from 0 to 1, eight token counts up to 1e6."""
+    return cp.fit(simulated_log(sizes=(N,), seeds=(0,), noise=0.01), "dcpt", bootstrap=100)
+
+
+@pytest.fixture(scope="module")
+def made(fit):
+    return cp.next_probes(fit, budget="6Mtokens", **ASK)
+
+
+@pytest.fixture(scope="module")
+def file(fit, tmp_path_factory):
+    path = tmp_path_factory.mktemp("next") / "fit.json"
+    cp.write_fit(fit, path)
+    return path
+
+
+class TestExpected:
+    draws = np.random.default_rng(2).standard_normal((40, 6)) @ np.diag([3, 1, 1, 2, 0.5, 1])
+    covariance = run_covariance(Noise(run=0.7, checkpoint=0.4, freedom=3), 3)
+
+    def test_covariance_of_a_run(self):
+        found = run_covariance(Noise(run=0.3, checkpoint=0.2, freedom=3), 2)
+        np.testing.assert_allclose(found, [[0.13, 0.09], [0.09, 0.13]])
+        # a run shares at least what an evaluation has of its own
+        found = run_covariance(Noise(run=0.0, checkpoint=0.2, freedom=3), 2)
+        np.testing.assert_allclose(found, [[0.08, 0.04], [0.04, 0.08]])
+
+    def test_resamples_after_a_run_have_the_covariance_of_kalmans_update(self):
+        after = conditioned(self.draws, transform_after(self.draws[:, 3:], self.covariance))
+        prior = np.cov(self.draws.T)
+        gain = prior[:, 3:] @ np.linalg.inv(prior[3:, 3:] + self.covariance)
+        np.testing.assert_allclose(np.cov(after.T), prior - gain @ prior[3:, :], atol=1e-12)
+        np.testing.assert_allclose(after.mean(axis=0), self.draws.mean(axis=0), atol=1e-12)
+
+    def test_the_share_is_that_of_the_formula_less_what_chance_explains(self):
+        share = explained_share(self.draws[:, 0], self.draws[:, 3:], self.covariance)
+        prior = np.cov(self.draws.T)
+        inverse = np.linalg.inv(prior[3:, 3:] + self.covariance)
+        plain = prior[0, 3:] @ inverse @ prior[3:, 0] / prior[0, 0]
+        freedom = np.trace(prior[3:, 3:] @ inverse)
+        assert share == pytest.approx(plain - (1 - plain) * freedom / 39, rel=1e-9)
+
+    def test_what_tells_nothing_explains_nothing_on_average(self):
+        rng = np.random.default_rng(3)
+        shares = [
+            explained_share(rng.standard_normal(60), rng.standard_normal((60, 4)), 1e-3 * np.eye(4))
+            for _ in range(400)
+        ]
+        # one share scatters by sqrt(2 * 4) / 60 = 0.05, the mean of 400 by 0.0025
+        assert np.mean(shares) == pytest.approx(0, abs=0.01)
+
+    def test_an_answer_that_does_not_vary_is_not_explained(self):
+        assert explained_share(np.ones(40), self.draws[:, 3:], self.covariance) == 0
+
+
+class TestBudget:
+    def test_units(self):
+        assert parse_probe_budget("5Btokens").cost(1e9, 3e8) == 3e8
+        assert parse_probe_budget("1e18 FLOPs").cost(1e6, 2e6) == 1.2e13
+        # 6 * 1e9 * 6e9 = 3.6e19 FLOPs are 10 hours at 1e15 a second
+        hours = parse_probe_budget("20gpu-hours", 1e15)
+        assert (hours.amount, hours.cost(1e9, 6e9)) == (20, pytest.approx(10))
+        assert parse_probe_budget("1gpu-hour").gpu_flops == GPU_FLOPS
+
+    @pytest.mark.parametrize("text", ["20", "0tokens", "-1flops", "20 minutes", "gpu-hours", ""])
+    def test_anything_else_is_refused(self, text):
+        with pytest.raises(cp.InputError, match="such as 20gpu-hours"):
+            parse_probe_budget(text)
+
+
+class TestCandidates:
+    def test_ratios_are_new_and_lengths_are_halves_of_twice_the_longest(self, fit):
+        found = candidates_of(fit, 1e9)
+        assert set(found.model_params) == {N}
+        assert not set(found.domain_ratio) & set(fit.log["domain_ratio"])
+        assert (found.domain_ratio.min(), found.domain_ratio.max()) == (0.02, 0.98)
+        assert np.unique(found.train_tokens).tolist() == [2.5e5, 5e5, 1e6, 2e6]
+        # as often as the log, from its first evaluation to the end of the run
+        assert found.evaluated.shape[1] == 8
+        np.testing.assert_allclose(found.evaluated[:, 0], 2e4)
+        np.testing.assert_allclose(found.evaluated[:, -1], found.train_tokens)
+
+    def test_no_run_is_longer_than_the_target(self, fit):
+        assert candidates_of(fit, 3e5).train_tokens.max() == 3e5
+
+    def test_ratios_are_more_closely_spaced_where_most_were_probed(self, fit):
+        dense = fit.log.assign(domain_ratio=lambda log: np.resize(np.arange(51) / 50, len(log)))
+        found = candidates_of(replace(fit, log=dense), D)
+        assert np.unique(found.domain_ratio).tolist() == pytest.approx(np.arange(1, 100, 2) / 100)
+
+
+def outlook_of(fit):
+    return Outlook(
+        fit,
+        Limits(max_general_rise="2%"),
+        model_params=N,
+        train_tokens=D,
+        candidates=candidates_of(fit, D),
+    )
+
+
+class TestChoice:
+    def test_the_interval_now_is_the_plans(self, fit, made):
+        plan = cp.plan(fit, **ASK)
+        assert made.domain_ratio == plan.point_domain_ratio
+        assert made.domain_ratio_low == plan.domain_ratio_low
+        assert made.domain_ratio_high == plan.domain_ratio_high
+
+    def test_probes_are_new_affordable_and_narrow_the_interval_step_by_step(self, fit, made):
+        assert made.probes
+        assert made.cost == sum(probe.train_tokens for probe in made.probes) <= 6e6
+        ratios = [probe.domain_ratio for probe in made.probes]
+        assert not set(ratios) & set(fit.log["domain_ratio"])
+        assert len(set(ratios)) == len(ratios)
+        widths = [made.width, *(probe.width_after for probe in made.probes)]
+        assert widths == sorted(widths, reverse=True)
+        assert made.expected_width == pytest.approx(widths[-1])
+        assert made.expected_low <= made.domain_ratio <= made.expected_high
+
+    def test_the_first_probe_is_the_best_of_all_for_its_cost(self, fit):
+        only = cp.next_probes(fit, budget="1e12tokens", most_probes=1, **ASK).probes[0]
+        outlook = outlook_of(fit)
+        value = outlook.narrowing()
+        row = np.argmax(value)
+        assert only.domain_ratio == outlook.candidates.domain_ratio[row]
+        assert only.train_tokens == outlook.candidates.train_tokens[row]
+
+    def test_what_a_probe_promises_is_what_comes_after_it(self, fit):
+        outlook = outlook_of(fit)
+        promised = outlook.narrowing()
+        row = np.argmax(promised)
+        spread = [np.std(np.clip(outlook.answers(), *outlook.interval()))]
+        outlook.add(row)
+        spread.append(np.std(np.clip(outlook.answers(), *outlook.interval())))
+        # exact for a linear answer; the ratio bends, and its clipped ends move
+        assert 1 - spread[1] / spread[0] == pytest.approx(promised[row], abs=0.1)
+        # the same run once more tells less
+        assert outlook.narrowing()[row] < promised[row]
+
+    def test_the_same_fit_gives_the_same_probes(self, fit, made):
+        assert cp.next_probes(fit, budget="6Mtokens", **ASK) == made
+
+    @pytest.mark.parametrize(
+        ("options", "stop", "says"),
+        [
+            ({"resolution": 0.5}, "resolution", "as narrow as asked"),
+            ({"budget": "1000tokens"}, "budget", "no probe is left that 1e+03 tokens pay for"),
+            ({"most_probes": 1}, "most_probes", "run them and fit again"),
+            (
+                {"least_narrowing": 0.999999},
+                "does_not_pay",
+                "would narrow the interval by less than",
+            ),
+        ],
+    )
+    def test_why_it_stops(self, fit, options, stop, says):
+        found = cp.next_probes(fit, **({"budget": "6Mtokens"} | ASK | options))
+        assert found.stop == stop
+        assert len(found.probes) == (stop == "most_probes")
+        assert says in found.stop_reason
+
+    def test_an_answer_that_no_draw_changes_needs_no_probe(self, fit):
+        found = cp.next_probes(fit, budget="6Mtokens", **(ASK | {"max_general_rise": 5}))
+        assert (found.stop, found.probes) == ("resolution", ())
+
+    def test_answers_at_the_edge_of_the_probed_ratios_are_told(self, fit):
+        inside = simulated_log(sizes=(N,), seeds=(0,), ratios=(0.01, 0.05, 0.1, 0.2))
+        found = cp.next_probes(
+            cp.fit(inside, "dcpt", bootstrap=50),
+            budget="6Mtokens",
+            **(ASK | {"max_general_rise": 5}),
+        )
+        assert "ratio_at_edge" in {finding.code for finding in found.warnings}
+
+    def test_fits_that_cannot_say_are_refused(self, fit):
+        with pytest.raises(cp.CmrplanError, match="0 resamples; the next probes need 50"):
+            cp.next_probes(cp.fit(fit.log, "dcpt", bootstrap=0), budget="6Mtokens", **ASK)
+        with pytest.raises(cp.CmrplanError, match="fit with --law dcpt"):
+            cp.next_probes(cp.fit(fit.log, "cmr", bootstrap=50), budget="6Mtokens", **ASK)
+
+    @pytest.mark.parametrize(
+        "wrong", [{"resolution": -1}, {"least_narrowing": 1}, {"most_probes": 0}]
+    )
+    def test_wrong_arguments_are_named(self, fit, wrong):
+        with pytest.raises(cp.InputError, match=next(iter(wrong))):
+            cp.next_probes(fit, budget="6Mtokens", **ASK, **wrong)
+
+
+class TestCommand:
+    def test_json_is_the_library_s_answer(self, call, file, made):
+        answer = call("next", file, "--budget", "6Mtokens", *FLAGS, "--json")
+        assert answer.json() == json.loads(json.dumps(made.as_dict()))
+        assert set(answer.json()["probes"][0]) == {
+            "domain_ratio", "model_params", "train_tokens", "seed", "cost", "width_after",
+        }  # fmt: skip
+
+    def test_text_and_runs_without_a_sweep(self, call, file, made, tmp_path):
+        out = tmp_path / "runs.yaml"
+        answer = call("next", file, "--budget", "6Mtokens", *FLAGS, "--out", out)
+        assert answer.code == 0
+        assert f"{made.expected_width:.3f} wide" in answer.out
+        yaml = pytest.importorskip("yaml")
+        runs = yaml.safe_load(out.read_text())["probes"]["runs"]
+        assert [run["domain_ratio"] for run in runs] == [p.domain_ratio for p in made.probes]
+        assert runs[0]["size"] == "1000000"
+
+    def test_gpu_hours_say_at_what_speed(self, call, file):
+        asked = ("next", file, "--budget", "1e-6gpu-hours", *FLAGS, "--most-probes", "1")
+        assert "2e+12 FLOP/s" in call(*asked, "--gpu-flops", "2e12").out
+
+    @pytest.mark.parametrize(
+        ("more", "says"),
+        [
+            (("--budget", "20"), "budget must be an amount"),
+            (("--budget", "1Mtokens", "--out", "runs.txt"), "--out must be a .yaml file"),
+            (("--budget", "1Mtokens", "--sweep", "s.yaml"), "--sweep needs --out"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, call, file, more, says):
+        answer = call("next", file, *FLAGS, *more)
+        assert answer.code == 2
+        assert says in answer.err
+
+    def test_plot(self, call, file, tmp_path):
+        answer = call("plot", file, "next", *FLAGS, "--out", tmp_path / "next.png")
+        assert answer.code == 0, answer.err
+        refused = call("plot", file, "next", "--out", tmp_path / "none.png")
+        assert refused.code == 2
+        assert "give max_general_rise" in refused.err
+
+
+class TestPlot:
+    def test_lines_are_the_expected_narrowing(self, fit):
+        plan = cp.plan(fit, **ASK)
+        (data,) = plots.next_data(fit, plan=plan)
+        ax = plots.plot_next(fit, plan=plan)
+        drawn = [line for line in ax.lines if line.get_label().startswith("probe of")]
+        assert [line.get_label() for line in drawn][-1] == "probe of 1.0M tokens"
+        for line, values in zip(drawn, data.narrowing, strict=True):
+            assert line.get_ydata().tolist() == values.tolist()
+        assert "percent" in ax.get_ylabel()
+        # the same numbers as the planner's first choice
+        best = cp.next_probes(fit, budget="1e12tokens", most_probes=1, **ASK).probes[0]
+        _, column = np.unravel_index(np.argmax(data.narrowing), data.narrowing.shape)
+        assert data.domain_ratio[column] == best.domain_ratio
+
+    def test_a_plan_is_needed(self, fit):
+        with pytest.raises(cp.InputError, match="is about a plan"):
+            plots.figure("next", fit)
+
+
+def test_a_log_without_noise_ends_at_once(fit):
+    exact = simulated_log(sizes=(N,), seeds=(0,), noise=0.0)
+    found = cp.next_probes(cp.fit(exact, "dcpt", bootstrap=50), budget="6Mtokens", **ASK)
+    assert found.stop == "resolution"
+    assert found.noise.run < 1e-4
+    assert not found.probes
