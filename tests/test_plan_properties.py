@@ -154,8 +154,9 @@ def test_relabelling_the_corpora_mirrors_the_answer(seed, weight):
     first = ratio_of(fit, general_weight=weight)
     second = ratio_of(swapped, general_weight=1 / weight)
     # the sum may be equally low at two ratios; then its value decides
-    total = shapes["domain"](np.array([first, 1 - second]))[0] + weight * (
-        shapes["general"](1 - np.array([first, 1 - second]))[0]
+    total = (
+        shapes["domain"](np.array([first, 1 - second]))[0]
+        + weight * (shapes["general"](1 - np.array([first, 1 - second]))[0])
     )
     assert abs(first - (1 - second)) <= 1e-9 or total[0] == pytest.approx(total[1], rel=1e-12)
 
