@@ -120,7 +120,7 @@ def backtest(
         raise CmrplanError(
             "nothing can be hidden: a backtest needs four token counts, or two model sizes"
         )
-    truth = _Truth.of(rows, size, tokens)
+    truth = Truth.of(rows, size, tokens)
     best = float(best_ratio(truth.grid, truth.general[None, :], truth.domain[None, :], limit)[0])
     table = []
     for window in parts:
@@ -150,8 +150,20 @@ def backtest(
 
 
 @dataclass(frozen=True)
-class _Truth:
-    """Measured losses at the target: at the probed ratios, and between them on a grid."""
+class Truth:
+    """Measured losses at a target, in nats per token: at the probed ratios, and between them on a grid.
+
+    Parameters
+    ----------
+    model_params, train_tokens : float
+        The target.
+    ratio : array (M,)
+        Probed ratios, ascending, where both losses were measured.
+    measured : dict of str to array (M,)
+        By corpus: mean over the runs at each ratio.
+    grid : array (G,)
+        From the smallest to the largest of them.
+    """
 
     model_params: float
     train_tokens: float
@@ -160,7 +172,14 @@ class _Truth:
     grid: Array
 
     @classmethod
-    def of(cls, rows: dict[str, pd.DataFrame], size: float, tokens: float) -> _Truth:
+    def of(cls, rows: dict[str, pd.DataFrame], size: float, tokens: float) -> Truth:
+        """Return what the rows of each corpus measured at a size and budget.
+
+        Raises
+        ------
+        CmrplanError
+            If both losses were measured at fewer than three ratios there.
+        """
         means = {}
         for corpus, frame in rows.items():
             there = frame[(frame["model_params"] == size) & (frame["train_tokens"] == tokens)]
@@ -186,9 +205,11 @@ class _Truth:
         return np.asarray(PchipInterpolator(self.ratio, self.measured["domain"])(self.grid))
 
     def general_at(self, ratio: float) -> float:
+        """Return the general loss at a ratio; NaN for NaN."""
         return float(np.interp(ratio, self.grid, self.general)) if np.isfinite(ratio) else np.nan
 
     def domain_at(self, ratio: float) -> float:
+        """Return the domain loss at a ratio; NaN for NaN."""
         return float(np.interp(ratio, self.grid, self.domain)) if np.isfinite(ratio) else np.nan
 
     def error(self, corpus: str, curve: Array) -> float:
@@ -198,7 +219,7 @@ class _Truth:
 
 
 def _predict(
-    predictor: Predictor, window: Window, rows: dict[str, pd.DataFrame], truth: _Truth
+    predictor: Predictor, window: Window, rows: dict[str, pd.DataFrame], truth: Truth
 ) -> tuple[Array, Array]:
     def curves() -> Iterator[Array]:
         wanted = pd.DataFrame(
