@@ -2,11 +2,11 @@
 
     python benchmarks/next_probes.py --worlds 50
 
-Worlds are D-CPT laws drawn at random, with the noise of coverage.py: 0.003 shared by a run, 0.0022 along it. Probes have
-up to 16e6 tokens. The question is the recommended ratio at 16e6 tokens, in worlds where that is the critical ratio:
-the domain loss falls by at least 2 % per unit of ratio everywhere, and the general loss crosses its limit once and
-rises there by at least 5 %. Two sweeps: three sizes (10, 30 and 100 million parameters) for a model of 300 million, and
-one size for itself. Two ways to spend tokens:
+Worlds are D-CPT laws drawn at random, with the noise of coverage.py: 0.003 shared by a run, 0.0022 along it. Probes
+have up to 16e6 tokens. The question is the recommended ratio at 16e6 tokens, in worlds where that is the critical
+ratio: the domain loss falls by at least 2 % per unit of ratio everywhere, and the general loss crosses its limit once
+and rises there by at least 5 %. Two sweeps: three sizes (10, 30 and 100 million parameters) for a model of 300 million,
+and one size for itself. Two ways to spend tokens:
 
 - ``next``: a pilot of a few ratios at 4e6 tokens and each size, then batches from ``cmrplan.next_probes``, each with
   a third of what was spent before as its budget in tokens, refitting after each;

@@ -1,21 +1,26 @@
 r"""What a run would tell, before it is run.
 
-A fit is least squares over rows, so to first order it takes in the rows of a new run by
+The uncertainty of a fit is held by its ``B`` resamples; let ``d`` be how far one of them lies from the middle, at any
+place. Two questions are asked of a run with Jacobian :math:`J_c` and noise covariance ``V``.
 
-.. math:: \theta' = \theta + (J'J + J_c'J_c)^{-1} J_c' (y_c - f_c(\theta))
+*How much does it know of the answer?* For an answer ``R``, the best that could be made of the run takes away
 
-with the Jacobians of the rows so far and of the new ones. The uncertainty of the fit is held by its ``B`` resamples;
-let ``d`` be how far one of them lies from the middle. Had the fit been off by that much, the new run would still show
-the truth and its own noise, and the error at any other place would become
+.. math:: Cov(R, d_c) (Cov(d_c) + V)^{-1} Cov(d_c, R)
 
-.. math:: d' = d + J (J'J + J_c'J_c)^{-1} J_c' (\epsilon - d_c).
+of its variance, with covariances over resamples, which hold the bounds and bends of the law. By this runs are chosen.
 
-The spread of the moved resamples is the expected one. It is that of the fit as it is done: rows count alike, though
-those of a run share their noise; a fit that weighed runs by their noise would get more from the same run.
+*How narrow will the interval be?* The fit does not make the best of a run: it is least squares over rows, which count
+alike though those of a run share their noise. To first order it takes in the new rows by
+
+.. math:: d' = d + J (J'J + J_c'J_c)^{-1} J_c' (\epsilon - d_c)
+
+where :math:`\epsilon` is the noise of the run, since the run shows the truth and not what the resample holds for it.
+The spread of the moved resamples is the expected one.
 
 References
 ----------
-Plackett 1950 (least squares taking in more rows); Fedorov 1972 (which to observe next).
+Evensen 2003 (covariances over an ensemble); Plackett 1950 (least squares taking in more rows); Fedorov 1972 (which
+to observe next).
 """
 
 from __future__ import annotations
@@ -33,7 +38,9 @@ LEAST_NOISE = 1e-6  # of an evaluation, in residual units: below what anyone mea
 
 @dataclass(frozen=True)
 class LossOutlook:
-    """One loss at ``p`` places and in ``c`` possible runs of ``m`` evaluations, in residual units.
+    """What the resamples hold of one loss, at ``p`` places and in ``c`` possible runs of ``m`` evaluations.
+
+    All in residual units.
 
     Parameters
     ----------
@@ -53,25 +60,28 @@ class LossOutlook:
     at_runs: Array
     information: Array
 
-    def spread_after(self, direction: Array, covariance: Array) -> tuple[Array, Array]:
-        """Return a sum over places after each run without its noise, and the variance that the noise adds.
+    def told(self, answer: Array, covariance: Array) -> Array:
+        """Return the part of an answer's variance that the best use of each run would take away, ``(c,)``.
+
+        Like an adjusted R², without what as many columns of pure noise would explain by chance; below 0 where
+        a run tells nothing.
 
         Parameters
         ----------
-        direction : array (p,)
-            What each place counts.
+        answer : array (B,)
+            One for each resample.
         covariance : array (m, m)
             Noise of a run's evaluations.
-
-        Returns
-        -------
-        array (B, c), array (c,)
         """
-        rows = np.swapaxes(self.at_runs, 1, 2)
-        pull = np.linalg.solve(self.information + rows @ self.at_runs, direction @ self.at_places)
-        gain = np.einsum("cmk,ck->cm", self.at_runs, pull)
-        left = (self.off @ direction)[:, None] - np.einsum("bcm,cm->bc", self.off_runs, gain)
-        return left, np.einsum("cm,mn,cn->c", gain, covariance, gain)
+        spare = len(answer) - 1
+        away = answer - answer.mean()
+        off = self.off_runs - self.off_runs.mean(axis=0)
+        spread = np.einsum("bcm,bcn->cmn", off, off) / spare
+        shared = np.einsum("bcm,b->cm", off, away) / spare
+        inverse = np.linalg.inv(spread + covariance)
+        part = np.einsum("cm,cmn,cn->c", shared, inverse, shared)
+        freedom = np.einsum("cmn,cnm->c", spread, inverse)
+        return np.asarray(part - (np.var(away, ddof=1) - part) * freedom / spare)
 
     def after(self, run: int, noise: Array) -> LossOutlook:
         """Return the outlook with one of the runs taken as made.
@@ -126,9 +136,3 @@ def noise_beside(off: Array, covariance: Array, seed: int) -> Array:
     normal -= basis @ (basis.T @ normal)
     normal *= np.sqrt((len(off) - 1) / (len(off) - basis.shape[1]))
     return np.asarray(normal @ np.linalg.cholesky(covariance).T)
-
-
-def linear_part(answer: Array, values: Array) -> Array:
-    """Return the coefficients of least squares of an answer ``(B,)`` on values ``(B, q)``, both centered."""
-    centered = values - values.mean(axis=0)
-    return np.asarray(np.linalg.lstsq(centered, answer - answer.mean(), rcond=1e-4)[0])

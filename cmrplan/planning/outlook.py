@@ -19,7 +19,6 @@ from cmrplan.planning.constraints import Window, window_of
 from cmrplan.planning.expected import (
     LossOutlook,
     information_of,
-    linear_part,
     noise_beside,
     run_covariance,
 )
@@ -27,7 +26,6 @@ from cmrplan.planning.landscape import Landscape, survey
 from cmrplan.planning.limits import Limits
 
 FEWEST_DRAWS = 50
-NUM_GRID = 401
 AROUND = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the answers at which the losses are looked at
 
 
@@ -79,7 +77,6 @@ class Outlook:
             model_params=model_params,
             train_tokens=train_tokens,
             marks=self.window.marks,
-            num_grid=NUM_GRID,
         )
         self._covariance = run_covariance(self.noise, candidates.evaluated.shape[1])
         is_log = fit.settings.link == "log"
@@ -100,33 +97,23 @@ class Outlook:
         return float(low), float(high)
 
     def narrowing(self) -> Array:
-        """Return the share by which each candidate should narrow the interval, ``(c,)``.
+        """Return the share by which the best use of each candidate would narrow the interval, ``(c,)``.
 
-        The answer is taken as linear in both losses at a few ratios among the answers. The losses are fitted
-        apart, so what they tell adds up.
+        The losses are fitted apart, so what they tell adds up.
         """
         answers = np.clip(self.answers(), *self.interval())  # what lies beyond widens nothing
-        variance = float(np.var(answers))
+        variance = float(np.var(answers, ddof=1))
         if variance == 0:
             return np.zeros(len(self.candidates.train_tokens))
-        around = self._around(answers)
-        losses = list(self._losses.values())
-        slopes = linear_part(answers, np.hstack([loss.off[:, around] for loss in losses]))
-        before = np.zeros(len(answers))
-        after = np.zeros((len(answers), len(self.candidates.train_tokens)))
-        added = np.zeros(len(self.candidates.train_tokens))
-        for loss, slope in zip(losses, np.split(slopes, len(losses)), strict=True):
-            direction = np.zeros(loss.off.shape[1])
-            direction[around] = slope
-            spread, noise = loss.spread_after(direction, self._covariance)
-            before, after, added = before + loss.off @ direction, after + spread, added + noise
-        rest = variance - np.var(before)
-        share = (np.var(after, axis=0) + added + rest) / variance
-        return np.asarray(1 - np.sqrt(np.clip(share, 0.0, 1.0)))
+        told = sum(
+            np.maximum(loss.told(answers, self._covariance), 0.0) for loss in self._losses.values()
+        )
+        return np.asarray(1 - np.sqrt(1 - np.minimum(told / variance, 1.0)))
 
     def add(self, row: int) -> None:
         """Take a candidate as run."""
-        around = self._around(self.answers())
+        places = np.quantile(self.answers(), AROUND)
+        around = np.unique(np.searchsorted(self.land.domain_ratio, places))
         for number, (corpus, loss) in enumerate(self._losses.items()):
             seed = 2 * self._num_added + number
             noise = noise_beside(loss.off[:, around], self._covariance, seed)
@@ -141,10 +128,6 @@ class Outlook:
             if land.replay is None
             else self._moved("general", land.replay, slice(len(land.domain_ratio), None)),
         )
-
-    def _around(self, answers: Array) -> Array:
-        """Return the positions of a few ratios among the answers."""
-        return np.unique(np.searchsorted(self.land.domain_ratio, np.quantile(answers, AROUND)))
 
     def _moved(self, corpus: str, known: Prediction, where: slice) -> Prediction:
         units = self._middle[corpus][where] + self._losses[corpus].off[:, where]
