@@ -3,8 +3,9 @@
     python benchmarks/cost.py data/probes/log.csv
 
 The papers' way is Huber L-BFGS-B from 500 random starts to tight tolerance (here with an analytic gradient, which is
-kind to it). Ours is one fit, and one fit with 1,000 resamples of whole runs. Then rows and resamples are scaled up; a whole log
-has as many rows on both losses, and is checked, fitted with 20 resamples and searched for early evaluations.
+kind to it). Ours is one fit, and one fit with 1,000 resamples of whole runs. Then rows and resamples are scaled up; a
+whole log has as many rows on both losses, and is checked, fitted with 20 resamples and searched for early evaluations.
+Times are seconds of one core.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from cmrplan.uncertainty import resample_runs
 
 
 def timed(call):
-    began = time.perf_counter()
+    """Return what a call gives and the seconds of one core that it took, whatever else the machine does."""
+    began = time.process_time()
     result = call()
-    return result, time.perf_counter() - began
+    return result, time.process_time() - began
 
 
 def copied(rows: pd.DataFrame, count: int) -> pd.DataFrame:

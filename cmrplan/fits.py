@@ -228,7 +228,9 @@ class Fit:
             corpus: model.summary(self.settings.confidence) for corpus, model in self.models.items()
         }
         for corpus, values in figures.items():
-            repeated = seed_noise(self.rows(corpus))
+            surface, repeated = leading_surface(self.models[corpus]), seed_noise(self.rows(corpus))
+            left = None if surface is None else run_noise([residuals(surface, self.rows(corpus))])
+            values["noise"] = None if left is None else asdict(left)
             values["seed_noise"] = None if repeated is None else asdict(repeated)
             values["warnings"] = [w.as_dict() for w in parameter_findings(corpus, values)]
         return figures

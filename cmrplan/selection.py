@@ -5,8 +5,8 @@ fitted to the rest, as far as the rest supports its terms, and its errors on the
 holdout weigh the same, so that many ratios do not drown the one question about budgets.
 
 Choosing the law with the lowest error would throw away what the others know, and on few runs the choice falls by
-chance. So the laws are averaged with weights inverse to their mean squared held-out errors; a law that is clearly worse
-drops out by itself.
+chance. So the laws are averaged with weights inverse to their mean squared held-out errors, relative to the loss; a
+law that is clearly worse drops out by itself.
 
 References
 ----------
@@ -39,7 +39,7 @@ class Score:
     kinds : tuple of F str
         Kind of each holdout.
     absolute, squared : array (F,)
-        Mean absolute error (nats per token) and mean squared error on each holdout.
+        Mean absolute error (nats per token) and mean squared relative error on each holdout.
     """
 
     law: str
@@ -54,7 +54,7 @@ class Score:
 
     @property
     def squared_error(self) -> float:
-        """Mean over the kinds of the mean squared error; NaN without a holdout."""
+        """Mean over the kinds of the mean squared relative error; NaN without a holdout."""
         return self._over_kinds(self.squared)
 
     @property
@@ -97,11 +97,12 @@ def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
         weights = np.stack([~hidden[k].hidden for k in which]).astype(float)
         search, coefficients = refit(start, inputs, loss[None, :], weights, stopping=Stopping())
         miss[which] = predict_draws(law, start.scales, inputs, search, coefficients) - loss
+    relative = miss / loss
     return Score(
         surface.law,
         tuple(holdout.kind for holdout in hidden),
         np.array([np.mean(np.abs(m[h.hidden])) for m, h in zip(miss, hidden, strict=True)]),
-        np.array([np.mean(m[h.hidden] ** 2) for m, h in zip(miss, hidden, strict=True)]),
+        np.array([np.mean(m[h.hidden] ** 2) for m, h in zip(relative, hidden, strict=True)]),
     )
 
 

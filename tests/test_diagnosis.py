@@ -475,3 +475,27 @@ def test_what_the_fit_says_is_printed_and_stored(call, tmp_path):
     assert "warning [few_sizes]" in answer.err
     stored = cp.read_fit(out)
     assert "odd_run" in messages(stored.warnings)
+
+
+class TestLackOfFit:
+    def test_a_law_that_made_the_log_fits_it(self):
+        assert "lack_of_fit" not in warned(simulated_log(noise=0.003))
+
+    def test_a_course_that_no_law_here_has_is_found(self):
+        """A wave over tokens, ten times the noise, shared by all seeds."""
+        log = simulated_log(sizes=(3e5,), noise=0.002)
+        wave = 0.02 * np.sin(3 * np.log(log["train_tokens"].clip(lower=1)))
+        found = warned(log.assign(loss=log["loss"] + wave))
+        assert "lack_of_fit" in found
+
+    def test_without_repeated_seeds_nothing_is_said(self):
+        log = simulated_log(sizes=(3e5,), seeds=(0,), noise=0.002)
+        wave = 0.02 * np.sin(3 * np.log(log["train_tokens"].clip(lower=1)))
+        assert "lack_of_fit" not in warned(log.assign(loss=log["loss"] + wave))
+
+    def test_both_noises_stand_in_the_figures(self):
+        figures = cp.fit(simulated_log(noise=0.003), "dcpt", bootstrap=0).summary()["domain"]
+        # noise of 0.003 a run and 0.0009 an evaluation on losses near 2.2
+        for noise in (figures["noise"], figures["seed_noise"]):
+            assert noise["run"] == pytest.approx(0.003 / 2.2, rel=0.4)
+            assert noise["checkpoint"] == pytest.approx(0.0009 / 2.2, rel=0.25)

@@ -23,6 +23,7 @@ from cmrplan.laws import build_law
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.cmr import domain_token_law, general_token_law
 from cmrplan.laws.dcpt import SMALLEST_ETA, dcpt_law
+from cmrplan.noise import Residuals, run_noise
 
 NOISE = 0.002
 SCALES = [1e-300, 1e-150, 1e-9, 1e9, 1e150, 1e290]
@@ -121,14 +122,10 @@ def check(fit, log, kind):
                 & (rows["domain_ratio"] == row.domain_ratio)
             ]
             predicted.append(np.abs(np.log(here["loss"] / found.loss[0])).to_numpy())
-        # the law that made the data can be fitted to its noise; 3 noises allow for few rows and ties
-        if (
-            kind in ("law", "equal")
-            and not figures["unidentified"]
-            and figures["status"] != "stalled"
-        ):
+        # the law that made the data fits them to their noise, said to be identified or not; 3 noises allow for
+        # repeats and for rows that the Huber loss gives up
+        if (kind == "law" and model.law == "dcpt") or kind == "equal":
             assert np.mean(np.concatenate(predicted)) < 3 * NOISE
-        # one ratio or size alone cannot tell its exponents
         if kind == "equal":
             assert figures["unidentified"]
         codes = {finding["code"] for finding in fit.summary()[corpus]["warnings"]}
@@ -209,12 +206,17 @@ def test_laws_of_differences_scale_too(law, factor):
     rise = 0.3 * (tokens / 1e10) ** 0.5 - 0.2 * tokens / 1e10
     rise += 1e-3 * np.random.default_rng(0).standard_normal(20)
     inputs = {"train_tokens": tokens}
-    first, second = (fit_law(law, inputs, rise * scale) for scale in (1.0, factor))
-    largest = np.abs(first.predict(inputs)).max()
-    miss = second.predict(inputs) / factor - first.predict(inputs)
-    assert np.abs(miss).max() < ENDS * largest
-    assert second.delta / factor == pytest.approx(first.delta, rel=1e-6)
-    assert second.objective / factor / factor == pytest.approx(first.objective, rel=1e-6)
+    for delta in (2e-3, None):
+        first, second = (
+            fit_law(law, inputs, rise * scale, delta=None if delta is None else delta * scale)
+            for scale in (1.0, factor)
+        )
+        miss = np.abs(second.predict(inputs) / factor - first.predict(inputs)).max()
+        # a knee from the noise comes from an end that is known to a gradient of 1e-5, so it and what
+        # follows from it hold to some 1e-4 of the noise of 1e-3
+        assert miss < (1e-4 * 1e-3 if delta is None else ENDS * np.abs(rise).max())
+        assert second.delta / factor == pytest.approx(first.delta, rel=1e-4)
+        assert second.objective / factor / factor == pytest.approx(first.objective, rel=1e-4)
 
 
 def test_differences_beyond_float64_are_refused():
@@ -336,18 +338,17 @@ class TestManyRows:
             np.einsum("snk,snl->skl", found, found), gram, rtol=1e-12, atol=1e-9
         )
 
-    def test_a_long_run_costs_no_square_of_its_rows(self):
-        """With 30,000 rows in one run the block of the hat matrix alone would take 7 GB."""
-        from cmrplan.uncertainty import leave_run_out
-
+    def test_the_noise_of_long_runs_costs_no_square_of_their_rows(self):
+        """With 30,000 rows the hat matrix alone would take 7 GB."""
         rng = np.random.default_rng(0)
-        design, target = rng.standard_normal((30_000, 4)), rng.standard_normal(30_000)
-        runs = ["long"] * 29_000 + ["short"] * 1_000
-        solution, *_ = np.linalg.lstsq(design, target, rcond=None)
-        found = leave_run_out(design, runs, target - design @ solution)
-        without, *_ = np.linalg.lstsq(design[:29_000], target[:29_000], rcond=None)
-        expected = target[29_000:] - design[29_000:] @ without
-        np.testing.assert_allclose(found[29_000:], expected, atol=1e-9)
+        design = rng.standard_normal((30_000, 4))
+        runs = [f"run{k % 20}" for k in range(30_000)]
+        noise = 0.3 * rng.standard_normal(20)[np.arange(30_000) % 20] + rng.standard_normal(30_000)
+        solution, *_ = np.linalg.lstsq(design, noise, rcond=None)
+        found = run_noise([Residuals(noise - design @ solution, design, runs)])
+        # 30,000 rows know the one to 0.4 %, 20 runs the other to 16 %: five standard errors
+        assert found.checkpoint == pytest.approx(1.0, rel=0.02)
+        assert found.run == pytest.approx(0.3, rel=0.8)
 
 
 COMMANDS = {

@@ -8,6 +8,7 @@ module            question
 ``schedules``     are there checkpoints inside a decaying learning rate?
 ``settling``      do early evaluations lie outside the law?
 ``shape``         do the fitted losses fall with size, tokens and share, as losses should?
+``fit_noise``     does the law follow the data as closely as repeated seeds repeat themselves?
 ``influence``     which runs look wrong, and on which does the fit hang?
 ``trends``        do residuals depend on size, tokens, ratio, seed or run order?
 ``gather``        all of them, for ``fit``

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from cmrplan.diagnosis.fit_noise import lack_of_fit_findings
 from cmrplan.diagnosis.influence import check_runs, influence_findings
 from cmrplan.diagnosis.levels import level_findings
 from cmrplan.diagnosis.schedules import schedule_findings
@@ -43,6 +44,7 @@ def diagnose(
     findings = level_findings(log, rows, laws) + schedule_findings(fitted)
     if surfaces:
         findings += settling_findings(find_settling(surfaces, rows))
+    findings += lack_of_fit_findings(surfaces, rows)
     for corpus, model in models.items():
         shown = surfaces.get(corpus, model)
         if isinstance(shown, Surface | Curves):

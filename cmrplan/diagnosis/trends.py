@@ -101,6 +101,8 @@ def residual_trends(rows: pd.DataFrame, residual: Array) -> list[Trend]:
     run_of, names = pd.factorize(rows["run_id"])
     if len(names) < FEWEST_RUNS or np.max(np.abs(residual)) < NEGLIGIBLE * rows["loss"].mean():
         return []
+    unit = float(np.max(np.abs(residual)))
+    residual = residual / unit
     tokens = np.log(rows["train_tokens"].to_numpy(dtype=float))
     has_courses = _varies_in_each(tokens, run_of)
     variables: tuple[Variable, ...] = ("model_params", "domain_ratio")
@@ -116,7 +118,7 @@ def residual_trends(rows: pd.DataFrame, residual: Array) -> list[Trend]:
         courses = [_course(tokens, run_of, within), *_between_runs(fans, slopes * span)]
         least = LEAST_COURSE * float(np.std(means))
         found += [c if c.size > least else replace(c, p_value=1.0) for c in courses]
-    return _holm(found)
+    return _holm([replace(trend, size=trend.size * unit) for trend in found])
 
 
 def trend_findings(corpus: str, trends: list[Trend]) -> list[Finding]:

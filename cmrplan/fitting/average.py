@@ -46,8 +46,8 @@ class Average:
 
     @property
     def law(self) -> str:
-        """Names of the laws, the heaviest first."""
-        return f"average({', '.join(member.law for member in self.members)})"
+        """Names of the laws, by the alphabet, so that both losses of a log mostly have one name."""
+        return f"average({', '.join(sorted(member.law for member in self.members))})"
 
     @property
     def lead(self) -> Surface:

@@ -278,7 +278,7 @@ def minimize(
             _keep_signs(law, coefficients[active] + step.coefficients),
             coefficients[active],
         )
-        new, value = solve_coefficients(part, trial_design, start, mix[active], 1)
+        new, value = solve_coefficients(part, trial_design, start, mix[active], 2)
         old = objective[active]
         gain = np.where(np.isfinite(value), old - value, -np.inf)
         better = gain > 0
@@ -287,7 +287,7 @@ def minimize(
         objective[taken] = value[better]
         # a gain far below the promise means that steps overshoot and go back and forth across a valley
         kept = gain / np.maximum(step.promise, 1e-300)
-        damping[active] *= np.where(kept > 0.75, 0.2, np.where(kept > 0.5, 1.0, 4.0))
+        damping[active] *= np.where(kept > 0.5, 0.2, np.where(kept > 0.25, 1.0, 4.0))
         np.clip(damping, 1e-12, 1e12, out=damping)
         mix[active] = np.where(better, mix[active] / 3, mix[active] * 10)
         np.clip(mix, SMALLEST_MIX, 1.0, out=mix)

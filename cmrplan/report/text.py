@@ -21,6 +21,7 @@ def fit_text(fit: Fit) -> str:
             f"  {figures['n_rows']} rows of {figures['n_runs']} runs, R² {r2}, mean absolute error "
             f"{figures['mae']:.4f} nats, {figures['status']}",
         ]
+        lines += noise_text(figures)
         for name, value in figures["params"].items():
             interval = figures["interval"].get(name)
             band = "" if interval is None else f"   {interval[0]:.4g} to {interval[1]:.4g}"
@@ -34,6 +35,21 @@ def fit_text(fit: Fit) -> str:
             shown = "n/a" if value is None else f"{value:.5g}"
             lines.append(f"  {name:<14}{shown:>12}{band}{remark}")
     return "\n".join(lines)
+
+
+def noise_text(figures: dict[str, Any]) -> list[str]:
+    """Return a line on the noise between runs and between evaluations, by the residuals and by seeds."""
+    if figures.get("noise") is None:
+        return []
+
+    def words(noise: dict[str, float]) -> str:
+        return f"{noise['run']:.2g} a run, {noise['checkpoint']:.2g} an evaluation"
+
+    seeds = figures["seed_noise"]
+    apart = "" if seeds is None else f"; between seeds {words(seeds)}"
+    return [
+        f"  left over, as standard deviations of the residuals: {words(figures['noise'])}{apart}"
+    ]
 
 
 def averaged_text(figures: dict[str, Any]) -> list[str]:
