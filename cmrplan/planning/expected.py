@@ -1,27 +1,113 @@
 r"""What a run would tell, before it is run.
 
-The uncertainty of a fit is held by its ``B`` resamples. For every one the losses that a run would show, ``Y``, and
-the answer of interest, ``R``, are known. A run with noise covariance ``V`` leaves of the answer the expected variance
+The uncertainty of a fit is held by its ``B`` resamples; let ``d`` be how far one of them lies from the middle, at any
+place. Two questions are asked of a run with Jacobian :math:`J_c` and noise covariance ``V``.
 
-.. math:: Var(R) - Cov(R, Y) (Cov(Y) + V)^{-1} Cov(Y, R)
+*How much does it know of the answer?* For an answer ``R``, the best that could be made of the run takes away
 
-and :func:`transform_after` moves the resamples themselves so that their covariance is what it would be after the run.
-Covariances over resamples stand in for Jacobians, so bounds and bends of the law are in them.
+.. math:: Cov(R, d_c) (Cov(d_c) + V)^{-1} Cov(d_c, R)
+
+of its variance, with covariances over resamples, which hold the bounds and bends of the law. By this runs are chosen.
+
+*How narrow will the interval be?* The fit does not make the best of a run: it is least squares over rows, which count
+alike though those of a run share their noise. To first order it takes in the new rows by
+
+.. math:: d' = d + J (J'J + J_c'J_c)^{-1} J_c' (\epsilon - d_c)
+
+where :math:`\epsilon` is the noise of the run, since the run shows the truth and not what the resample holds for it.
+The spread of the moved resamples is the expected one.
 
 References
 ----------
-Evensen 2003 (ensembles); Bishop, Etherton & Majumdar 2001 (the transform, and choosing what to observe).
+Evensen 2003 (covariances over an ensemble); Plackett 1950 (least squares taking in more rows); Fedorov 1972 (which
+to observe next).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from cmrplan.laws.law import Array
 from cmrplan.noise import Noise
 
+RIDGE = 1e-9  # of each parameter's own information, so that no direction is without any
 LEAST_NOISE = 1e-6  # of an evaluation, in residual units: below what anyone measures
+
+
+@dataclass(frozen=True)
+class LossOutlook:
+    """What the resamples hold of one loss, at ``p`` places and in ``c`` possible runs of ``m`` evaluations.
+
+    All in residual units.
+
+    Parameters
+    ----------
+    off : array (B, p)
+        How far each resample lies from the middle at the places.
+    off_runs : array (B, c, m)
+        The same in the runs.
+    at_places, at_runs : array (p, k), (c, m, k)
+        Derivatives by the ``k`` parameters.
+    information : array (k, k)
+        ``J'J`` of the rows so far.
+    """
+
+    off: Array
+    off_runs: Array
+    at_places: Array
+    at_runs: Array
+    information: Array
+
+    def told(self, answer: Array, covariance: Array) -> Array:
+        """Return the part of an answer's variance that the best use of each run would take away, ``(c,)``.
+
+        Like an adjusted R², without what as many columns of pure noise would explain by chance; below 0 where
+        a run tells nothing.
+
+        Parameters
+        ----------
+        answer : array (B,)
+            One for each resample.
+        covariance : array (m, m)
+            Noise of a run's evaluations.
+        """
+        spare = len(answer) - 1
+        away = answer - answer.mean()
+        off = self.off_runs - self.off_runs.mean(axis=0)
+        spread = np.einsum("bcm,bcn->cmn", off, off) / spare
+        shared = np.einsum("bcm,b->cm", off, away) / spare
+        inverse = np.linalg.inv(spread + covariance)
+        part = np.einsum("cm,cmn,cn->c", shared, inverse, shared)
+        freedom = np.einsum("cmn,cnm->c", spread, inverse)
+        return np.asarray(part - (np.var(away, ddof=1) - part) * freedom / spare)
+
+    def after(self, run: int, noise: Array) -> LossOutlook:
+        """Return the outlook with one of the runs taken as made.
+
+        Parameters
+        ----------
+        run : int
+        noise : array (B, m)
+            Of its evaluations, one draw for each resample.
+        """
+        rows = self.at_runs[run]
+        information = self.information + rows.T @ rows
+        surprise = noise - self.off_runs[:, run]
+        step = surprise @ np.linalg.solve(information, rows.T).T
+        return replace(
+            self,
+            off=self.off + step @ self.at_places.T,
+            off_runs=self.off_runs + np.einsum("bk,cmk->bcm", step, self.at_runs),
+            information=information,
+        )
+
+
+def information_of(jacobian: Array) -> Array:
+    """Return ``J'J`` of the fitted rows ``(n, k)``, with a trace of information on every parameter."""
+    information = jacobian.T @ jacobian
+    return np.asarray(information + RIDGE * np.diag(np.diag(information)))
 
 
 def run_covariance(noise: Noise, count: int) -> Array:
@@ -34,52 +120,19 @@ def run_covariance(noise: Noise, count: int) -> Array:
     return np.asarray(max(noise.run**2, own) + own * np.eye(count))
 
 
-def explained_share(answer: Array, seen: Array, covariance: Array) -> float:
-    """Return the share of the answer's variance that a run is expected to take away.
-
-    Like an adjusted R², without what as many columns of pure noise would explain by chance; below 0 where a
-    run tells nothing.
+def noise_beside(off: Array, covariance: Array, seed: int) -> Array:
+    """Draw the noise of one run for each resample, uncorrelated with deviations that are there, ``(B, m)``.
 
     Parameters
     ----------
-    answer : array (B,)
-    seen : array (B, m)
-        What the run would show.
+    off : array (B, q)
+        Without the deviations' part, chance correlations do not pass for knowledge.
     covariance : array (m, m)
-        Its noise.
+    seed : int
     """
-    spare = len(answer) - 1
-    off = answer - answer.mean()
-    total = float(off @ off)
-    if total <= 0:
-        return 0.0
-    centered = (seen - seen.mean(axis=0)) / np.sqrt(spare)
-    factor = np.linalg.cholesky(centered.T @ centered + covariance)
-    apart = solve_triangular(factor, centered.T, lower=True)
-    share = float(np.sum((apart @ off) ** 2)) / total
-    return share - (1 - share) * float(np.sum(apart**2)) / spare
-
-
-def transform_after(seen: Array, covariance: Array) -> Array:
-    """Return what moves the resamples' deviations to those expected after a run, ``(B, B)``.
-
-    The symmetric square root of the ensemble transform: each resample stays as near to itself as can be.
-
-    Parameters
-    ----------
-    seen : array (B, m)
-        What the run would show.
-    covariance : array (m, m)
-        Its noise.
-    """
-    centered = seen - seen.mean(axis=0)
-    told = centered @ np.linalg.solve(covariance, centered.T) / (len(seen) - 1)
-    gain, axes = np.linalg.eigh(told)
-    return np.asarray((axes / np.sqrt(1 + np.maximum(gain, 0.0))) @ axes.T)
-
-
-def conditioned(draws: Array, transform: Array) -> Array:
-    """Return draws ``(B, ...)`` whose covariance is that expected after a run; their mean stays."""
-    mean = draws.mean(axis=0)
-    flat = (draws - mean).reshape(len(draws), -1)
-    return np.asarray((transform @ flat).reshape(draws.shape) + mean)
+    generator = np.random.Generator(np.random.Philox(seed))
+    normal = generator.standard_normal((len(off), len(covariance)))
+    basis, _ = np.linalg.qr(np.column_stack([np.ones(len(off)), off]))
+    normal -= basis @ (basis.T @ normal)
+    normal *= np.sqrt((len(off) - 1) / (len(off) - basis.shape[1]))
+    return np.asarray(normal @ np.linalg.cholesky(covariance).T)

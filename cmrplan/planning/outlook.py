@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from cmrplan.errors import CmrplanError
 from cmrplan.fits import Fit, Prediction
-from cmrplan.fitting.curves import Curves
+from cmrplan.fitting.average import leading_surface
+from cmrplan.fitting.lawfit import residual_jacobian
+from cmrplan.fitting.surface import Surface, law_inputs, residuals
 from cmrplan.laws.law import Array
 from cmrplan.noise import Noise
 from cmrplan.planning.candidates import Candidates
 from cmrplan.planning.constraints import Window, window_of
 from cmrplan.planning.expected import (
-    conditioned,
-    explained_share,
+    LossOutlook,
+    information_of,
+    noise_beside,
     run_covariance,
-    transform_after,
 )
 from cmrplan.planning.landscape import Landscape, survey
 from cmrplan.planning.limits import Limits
 
-FEWEST_DRAWS = 50  # fewer say little of how two losses go together
+FEWEST_DRAWS = 50
+AROUND = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the answers at which the losses are looked at
 
 
 class Outlook:
-    """The resamples of a fit: what each recommends, and what each candidate would show in it.
+    """The resamples of a fit: what each recommends, and how they would close up after new runs.
 
     :meth:`add` takes a candidate as run; everything asked after it is what is expected then.
 
     Parameters
     ----------
     fit : Fit
-        Of both losses, by laws of ratio and tokens, with resamples.
+        Of both losses, by laws of ratio and tokens, with resamples. Of averaged laws the heaviest one says how
+        a new run would move them.
     limits : Limits
     model_params, train_tokens : float
         The full-scale run.
@@ -54,7 +59,15 @@ class Outlook:
         train_tokens: float,
         candidates: Candidates,
     ) -> None:
-        _refuse(fit)
+        self.candidates = candidates
+        self.limits = limits
+        surfaces = {corpus: _surface(fit, corpus) for corpus in ("general", "domain")}
+        if fit.settings.bootstrap < FEWEST_DRAWS:
+            raise CmrplanError(
+                f"the fit has {fit.settings.bootstrap} resamples; the next probes need {FEWEST_DRAWS} or more: fit "
+                "with --bootstrap 200"
+            )
+        self.noise: Noise = fit.noise
         self.window: Window = window_of(
             fit, limits, model_params=model_params, train_tokens=train_tokens
         )
@@ -65,18 +78,13 @@ class Outlook:
             train_tokens=train_tokens,
             marks=self.window.marks,
         )
-        self.noise: Noise = fit.noise
-        self.candidates = candidates
-        self._limits = limits
-        self._is_log = fit.settings.link == "log"
         self._covariance = run_covariance(self.noise, candidates.evaluated.shape[1])
-        self._seen = {corpus: self._shown(fit, corpus) for corpus in ("general", "domain")}
-        # a loss that is not finite in some resample cannot be reckoned with
-        self._is_known = np.all(
-            [np.isfinite(seen).all(axis=(0, 2)) for seen in self._seen.values()], axis=0
-        )
-        for seen in self._seen.values():
-            seen[:, ~self._is_known] = 0.0
+        is_log = fit.settings.link == "log"
+        self._to_units: Callable[[Array], Array] = np.log if is_log else np.asarray
+        self._to_loss: Callable[[Array], Array] = np.exp if is_log else np.asarray
+        self._middle: dict[str, Array] = {}
+        self._losses = {c: self._loss_outlook(fit, surface) for c, surface in surfaces.items()}
+        self._num_added = 0
 
     def answers(self) -> Array:
         """Return the best ratio of each resample, ``(B,)``."""
@@ -84,47 +92,78 @@ class Outlook:
 
     def interval(self) -> tuple[float, float]:
         """Return the ends of the interval of the best ratio."""
-        tail = (1 - self._limits.confidence) / 2
+        tail = (1 - self.limits.confidence) / 2
         low, high = np.quantile(self.answers(), [tail, 1 - tail])
         return float(low), float(high)
 
     def narrowing(self) -> Array:
-        """Return the share by which each candidate should narrow the interval, ``(c,)``.
+        """Return the share by which the best use of each candidate would narrow the interval, ``(c,)``.
 
-        The two losses are fitted apart, so what they tell adds up.
+        The losses are fitted apart, so what they tell adds up.
         """
         answers = np.clip(self.answers(), *self.interval())  # what lies beyond widens nothing
-        told = np.zeros(len(self._is_known))
-        for row in np.flatnonzero(self._is_known):
-            for seen in self._seen.values():
-                told[row] += max(explained_share(answers, seen[:, row], self._covariance), 0.0)
-        return np.asarray(1 - np.sqrt(1 - np.minimum(told, 1.0)))
+        variance = float(np.var(answers, ddof=1))
+        if variance == 0:
+            return np.zeros(len(self.candidates.train_tokens))
+        told = sum(
+            np.maximum(loss.told(answers, self._covariance), 0.0) for loss in self._losses.values()
+        )
+        return np.asarray(1 - np.sqrt(1 - np.minimum(told / variance, 1.0)))
 
     def add(self, row: int) -> None:
         """Take a candidate as run."""
-        after = {
-            corpus: transform_after(seen[:, row], self._covariance)
-            for corpus, seen in self._seen.items()
-        }
-
-        def moved(corpus: str, known: Prediction) -> Prediction:
-            return replace(
-                known, draws=self._loss(conditioned(self._scale(known.draws), after[corpus]))
-            )
-
+        places = np.quantile(self.answers(), AROUND)
+        around = np.unique(np.searchsorted(self.land.domain_ratio, places))
+        for number, (corpus, loss) in enumerate(self._losses.items()):
+            seed = 2 * self._num_added + number
+            noise = noise_beside(loss.off[:, around], self._covariance, seed)
+            self._losses[corpus] = loss.after(row, noise)
+        self._num_added += 1
         land = self.land
         self.land = land.with_losses(
-            self._limits,
-            moved("general", land.general),
-            moved("domain", land.domain),
-            None if land.replay is None else moved("general", land.replay),
+            self.limits,
+            self._moved("general", land.general, slice(len(land.domain_ratio))),
+            self._moved("domain", land.domain, slice(len(land.domain_ratio))),
+            None
+            if land.replay is None
+            else self._moved("general", land.replay, slice(len(land.domain_ratio), None)),
         )
-        self._seen = {
-            corpus: conditioned(seen, after[corpus]) for corpus, seen in self._seen.items()
-        }
+
+    def _moved(self, corpus: str, known: Prediction, where: slice) -> Prediction:
+        units = self._middle[corpus][where] + self._losses[corpus].off[:, where]
+        return replace(known, draws=self._to_loss(units))
+
+    def _loss_outlook(self, fit: Fit, surface: Surface) -> LossOutlook:
+        corpus, land, runs = surface.corpus, self.land, self.candidates
+        curves = [land.general if corpus == "general" else land.domain]
+        tokens = [land.train_tokens]
+        if corpus == "general" and land.replay is not None:
+            curves.append(land.replay)
+            tokens.append(land.train_tokens[:1])
+        draws = self._to_units(np.hstack([curve.draws for curve in curves]))
+        ratio = np.concatenate([curve.domain_ratio for curve in curves])
+        places = law_inputs(
+            corpus, np.full(ratio.shape, land.model_params), np.concatenate(tokens), ratio
+        )
+        shape = runs.evaluated.shape
+        rows = law_inputs(
+            corpus,
+            np.repeat(runs.model_params, shape[1]),
+            runs.evaluated.ravel(),
+            np.repeat(runs.domain_ratio, shape[1]),
+        )
+        shown = self._to_units(self._shown(fit, corpus))
+        self._middle[corpus] = draws.mean(axis=0)
+        return LossOutlook(
+            off=draws - draws.mean(axis=0),
+            off_runs=shown - shown.mean(axis=0),
+            at_places=residual_jacobian(surface.fit, places),
+            at_runs=residual_jacobian(surface.fit, rows).reshape(*shape, -1),
+            information=information_of(residuals(surface, fit.rows(corpus)).jacobian),
+        )
 
     def _shown(self, fit: Fit, corpus: str) -> Array:
-        """Return what each candidate would show in each resample, ``(B, c, m)``, in the scale of residuals."""
+        """Return what each candidate would show in each resample, ``(B, c, m)``."""
         evaluated, sizes = self.candidates.evaluated, self.candidates.model_params
         shown = np.empty((len(self.land.general.draws), *evaluated.shape))
         for size in np.unique(sizes):
@@ -135,30 +174,19 @@ class Outlook:
                 train_tokens=evaluated[mine].ravel(),
                 domain_ratio=np.repeat(self.candidates.domain_ratio[mine], evaluated.shape[1]),
             ).draws
-            with np.errstate(all="ignore"):
-                shown[:, mine] = self._scale(draws).reshape(len(draws), -1, evaluated.shape[1])
+            shown[:, mine] = draws.reshape(len(draws), -1, evaluated.shape[1])
         return shown
 
-    def _scale(self, loss: Array) -> Array:
-        return np.log(loss) if self._is_log else loss
 
-    def _loss(self, scaled: Array) -> Array:
-        return np.exp(scaled) if self._is_log else scaled
-
-
-def _refuse(fit: Fit) -> None:
-    for corpus in ("general", "domain"):
-        if corpus not in fit.models:
-            raise CmrplanError(
-                f"the {corpus} loss was not fitted, and the next probes need both; add rows with eval_corpus = {corpus}"
-            )
-        if isinstance(fit.models[corpus], Curves):
-            raise CmrplanError(
-                f"the {corpus} loss was fitted by the CMR laws, one per run and budget; the next probes need a law "
-                "over ratio and tokens: fit with --law dcpt"
-            )
-    if fit.settings.bootstrap < FEWEST_DRAWS:
+def _surface(fit: Fit, corpus: str) -> Surface:
+    if corpus not in fit.models:
         raise CmrplanError(
-            f"the fit has {fit.settings.bootstrap} resamples; the next probes need {FEWEST_DRAWS} or more: fit "
-            "with --bootstrap 200"
+            f"the {corpus} loss was not fitted, and the next probes need both; add rows with eval_corpus = {corpus}"
         )
+    surface = leading_surface(fit.models[corpus])
+    if surface is None:
+        raise CmrplanError(
+            f"the {corpus} loss was fitted by the CMR laws, one per run and budget; the next probes need a law "
+            "over ratio and tokens: fit with --law dcpt"
+        )
+    return surface
