@@ -169,6 +169,26 @@ class TestChoice:
         assert made.domain_ratio_low == plan.domain_ratio_low
         assert made.domain_ratio_high == plan.domain_ratio_high
 
+    @pytest.mark.parametrize(
+        "limits",
+        [
+            {"max_general_rise": "2%", "rise_over": "replay"},
+            {"max_general_rise": "2%", "min_ratio": 0.1, "max_ratio": 0.7},
+            {"max_general_rise": "2%", "domain_tokens": 3e5, "max_epochs": 2, "confidence": 0.8},
+            {"general_weight": 2.0},
+        ],
+    )
+    def test_every_limit_of_a_plan_counts(self, fit, limits):
+        where = {"model_params": N, "train_tokens": D}
+        plan = cp.plan(fit, **where, **limits)
+        found = cp.next_probes(fit, budget="1Mtokens", resolution=0, **where, **limits)
+        assert (found.domain_ratio_low, found.domain_ratio_high) == (
+            plan.domain_ratio_low,
+            plan.domain_ratio_high,
+        )
+        assert plan.asked == found.asked
+        assert all(np.isfinite(probe.width_after) for probe in found.probes)
+
     def test_probes_are_new_affordable_and_narrow_the_interval_step_by_step(self, fit, made):
         assert made.probes
         assert made.cost == sum(probe.train_tokens for probe in made.probes) <= 6e6

@@ -51,13 +51,14 @@ def candidates_of(fit: Fit, train_tokens: float) -> Candidates:
     evaluations = rows.groupby("run_id")["train_tokens"].nunique()
     count = max(int(evaluations.median()), FEWEST_EVALUATIONS)
     runs, evaluated = [], []
-    for size, group in rows.groupby("model_params", sort=True):
+    for size in np.unique(rows["model_params"].to_numpy(dtype=float)):
+        group = rows[rows["model_params"] == size]
         tokens = group["train_tokens"].to_numpy(dtype=float)
         longest = min(LONGER * tokens.max(), train_tokens)
         lengths = [share * longest for share in SHARES if share * longest > tokens.min()]
         for ratio in _new_ratios(*ratio_range(fit), group["domain_ratio"].to_numpy(dtype=float)):
             for length in lengths or [longest]:
-                runs.append((float(str(size)), ratio, length))
+                runs.append((size, ratio, length))
                 evaluated.append(np.geomspace(min(tokens.min(), length / 2), length, count))
     sizes, ratios, ends = np.array(runs).T
     return Candidates(sizes, ratios, ends, np.array(evaluated))

@@ -22,10 +22,15 @@ def law_title(law: str) -> str:
 
     Examples
     --------
-    >>> law_title("dcpt"), law_title("dcpt+cmr")
-    ('D-CPT law', 'D-CPT law and CMR law')
+    >>> law_title("dcpt"), law_title("dcpt+cmr"), law_title("average(dcpt, dcpt_exp)+dcpt")
+    ('D-CPT law', 'D-CPT law and CMR law', 'average of 2 laws and D-CPT law')
     """
-    return " and ".join(LAW_NAMES.get(name, name) for name in law.split("+"))
+    return " and ".join(
+        f"average of {name.count(',') + 1} laws"
+        if name.startswith("average(")
+        else LAW_NAMES.get(name, name)
+        for name in law.split("+")
+    )
 
 
 def percent(ratio: float) -> str:
