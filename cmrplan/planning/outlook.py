@@ -71,6 +71,11 @@ class Outlook:
         self.window: Window = window_of(
             fit, limits, model_params=model_params, train_tokens=train_tokens
         )
+        if self.window.low > min(self.window.high, self.window.probed[1]):
+            raise CmrplanError(
+                f"the limits leave no ratio: at least {self.window.low:.4g}, at most {self.window.high:.4g}; plan says "
+                "what the smallest change is that would"
+            )
         self.land: Landscape = survey(
             fit,
             limits,
