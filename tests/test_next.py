@@ -264,7 +264,7 @@ class TestChoice:
             cp.next_probes(cp.fit(fit.log, "cmr", bootstrap=50), budget="6Mtokens", **ASK)
 
     def test_limits_that_leave_no_ratio_are_refused(self, fit):
-        with pytest.raises(cp.CmrplanError, match="no ratio: at least 0.5, at most 0.3"):
+        with pytest.raises(cp.CmrplanError, match=r"no ratio: at least 0\.5, at most 0\.3"):
             cp.next_probes(fit, budget="1Mtokens", min_ratio=0.5, domain_tokens=3e5, **ASK)
 
     @pytest.mark.parametrize(
