@@ -16,10 +16,10 @@ import pandas as pd
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import read_json
-from probes.metrics import read_rows
-from probes.model import count_params
-from probes.prepared import CORPORA
+from probes.data.prepared import CORPORA
+from probes.models.decoder import count_params
 from probes.runs import RunFolder, RunState, SweepFolder
+from probes.training.metrics import read_rows
 
 LOG_COLUMNS = (
     "run_id",

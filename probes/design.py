@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from cmrplan.errors import InputError
-from probes.config import SweepSpec
+from probes.data.prepared import CORPORA
+from probes.data.tokens import ByteTokenizer
 from probes.jobs import Job, makespan
-from probes.model import Decoder, count_params
-from probes.prepared import CORPORA
+from probes.models.decoder import Decoder, count_params
 from probes.settings import DataIdentity, RunSettings, sweep_settings
+from probes.spec.sweep import SweepSpec
 from probes.sweep import default_device, default_workers
-from probes.tokens import ByteTokenizer
-from probes.train import make_optimizer, training_step
+from probes.training.train import make_optimizer, training_step
 
 CALIBRATION_STEPS = 3
 """Timed steps per size, after one that is not timed; the fastest counts."""

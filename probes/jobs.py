@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from probes.model import flops_per_token
+from probes.models.decoder import flops_per_token
 from probes.settings import RunSettings
 
 EVALUATION_COST = 1 / 3

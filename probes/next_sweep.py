@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from cmrplan.errors import InputError
 from cmrplan.planning.next_probes import NextProbe
-from probes.config import ProbeSpec, SweepSpec
-from probes.model import count_params
+from probes.data.tokens import ByteTokenizer
+from probes.models.decoder import count_params
 from probes.settings import model_shape
-from probes.tokens import ByteTokenizer
+from probes.spec.sweep import ProbeSpec, SweepSpec
 
 SAME_SIZE = 0.01  # relative difference below which two parameter counts are the same
 

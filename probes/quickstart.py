@@ -27,8 +27,8 @@ from cmrplan.records import read_log, write_log
 from cmrplan.report.markdown import summary_page
 from cmrplan.report.text import plan_text
 from probes.collect import collect
-from probes.config_file import read_spec
 from probes.settings import planned_probes
+from probes.spec.file import read_spec
 from probes.sweep import run_sweep
 
 TOLERANCE = "3%"

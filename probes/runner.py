@@ -10,12 +10,12 @@ import torch
 
 from cmrplan import __version__
 from cmrplan.files import write_json
-from probes.checkpoint import load_weights
+from probes.data.prepared import load_corpora
 from probes.locks import locked
-from probes.model import Decoder
-from probes.prepared import load_corpora
+from probes.models.decoder import Decoder
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.train import CHECKPOINT_SECONDS, Outcome, train
+from probes.training.checkpoint import load_weights
+from probes.training.train import CHECKPOINT_SECONDS, Outcome, train
 
 
 def execute_run(

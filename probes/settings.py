@@ -12,9 +12,10 @@ from itertools import product
 from typing import Any, Literal, NamedTuple
 
 from cmrplan.files import fingerprint
-from probes.config import SizeSpec, SweepSpec
-from probes.model import ModelShape, count_params
-from probes.schedule import evaluation_steps, whole_steps
+from probes.models.decoder import ModelShape, count_params
+from probes.spec.sizes import SizeSpec
+from probes.spec.sweep import SweepSpec
+from probes.training.schedule import evaluation_steps, whole_steps
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class RunSettings:
     steps, evaluation_steps : int, tuple of int
         Training steps, and the steps after which the run evaluates.
     learning_rate, warmup_steps, cooldown_share : float, int, float
-        Peak learning rate and its schedule; see :func:`probes.schedule.learning_rate_factor`.
+        Peak learning rate and its schedule; see :func:`probes.training.schedule.learning_rate_factor`.
     weight_decay, gradient_clip : float
         AdamW's decay of matrices, and the largest gradient norm.
     batch_size, sequence_length : int

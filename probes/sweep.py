@@ -18,15 +18,15 @@ import yaml
 from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_text
 from probes.collect import read_ledger
-from probes.config import SweepSpec
-from probes.config_file import parse_spec, spec_text
-from probes.executors import LocalExecutor, usable_cores
+from probes.data.prepared import prepare_corpora
+from probes.executors.local import LocalExecutor, usable_cores
 from probes.jobs import Job
-from probes.prepared import prepare_corpora
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.runs import SweepFolder
 from probes.settings import sweep_settings
-from probes.train import CHECKPOINT_SECONDS
+from probes.spec.file import parse_spec, spec_text
+from probes.spec.sweep import SweepSpec
+from probes.training.train import CHECKPOINT_SECONDS
 
 
 def run_sweep(
@@ -43,7 +43,7 @@ def run_sweep(
     Parameters
     ----------
     spec : SweepSpec
-        What to run; see :func:`probes.config_file.read_spec`.
+        What to run; see :func:`probes.spec.file.read_spec`.
     out : path
         The sweep's folder. One that holds the same sweep is continued; its grid may have grown.
     workers : int, optional

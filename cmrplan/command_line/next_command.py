@@ -87,7 +87,7 @@ def _sweep_text(made: NextProbes, sweep: str | None) -> str:
     from cmrplan.command_line.probe_commands import require_probes
 
     require_probes()
-    from probes.config_file import read_spec, spec_text
     from probes.next_sweep import sweep_of
+    from probes.spec.file import read_spec, spec_text
 
     return spec_text(sweep_of(read_spec(sweep), made.probes))

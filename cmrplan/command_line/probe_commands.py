@@ -68,8 +68,8 @@ def probe() -> None:
 def design(spec: str, workers: int | None, as_json: bool) -> None:
     """Print the runs, tokens, FLOPs, time and disk a sweep would take. Starts nothing."""
     require_probes()
-    from probes.config_file import read_spec
     from probes.design import design_sweep
+    from probes.spec.file import read_spec
 
     made = design_sweep(read_spec(spec), workers=workers)
     if as_json:
@@ -127,7 +127,7 @@ def _duration(seconds: float) -> str:
 def run(spec: str, out: str, executor: str, workers: int | None, as_json: bool) -> int:
     """Train every run of a sweep that is not finished; stopped or killed, it goes on."""
     require_probes()
-    from probes.config_file import read_spec
+    from probes.spec.file import read_spec
     from probes.sweep import run_sweep
 
     ledger = run_sweep(read_spec(spec), out, workers=workers)

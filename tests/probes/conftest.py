@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from probes.config_file import read_spec
+from probes.spec.file import read_spec
 from probes.sweep import run_sweep
 
 WORDS = {

@@ -7,7 +7,7 @@ import pytest
 
 from cmrplan.errors import InputError
 from probes.collect import LOG_COLUMNS, collect
-from probes.model import ModelShape, count_params
+from probes.models.decoder import ModelShape, count_params
 from probes.runs import SweepFolder
 
 

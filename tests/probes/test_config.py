@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from cmrplan.errors import InputError
-from probes.config_file import parse_spec, read_spec, spec_text
 from probes.settings import DataIdentity, planned_probes, sweep_settings
+from probes.spec.file import parse_spec, read_spec, spec_text
 
 
 def put(values, key, value):

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmrplan.errors import CmrplanError, InputError
-from probes.corpora import (
+from probes.data.corpora import (
     data_fingerprint,
     document_hash,
     is_validation,
     read_documents,
     split_documents,
 )
-from probes.embedded import (
+from probes.data.embedded import (
     docstring_statements,
     english_documents,
     python_documents,

@@ -4,7 +4,7 @@ import pytest
 
 from cmrplan.errors import InputError
 from probes.design import design_sweep
-from probes.model import ModelShape, count_params, flops_per_token
+from probes.models.decoder import ModelShape, count_params, flops_per_token
 
 
 def test_design_by_hand(spec):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from probes.jobs import ATTEMPTS, Job, JobQueue, makespan
-from probes.model import ModelShape
+from probes.models.decoder import ModelShape
 from probes.settings import RunSettings
 
 BASE = RunSettings(

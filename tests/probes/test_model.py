@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.model import (
+from probes.models.decoder import (
     Decoder,
     ModelShape,
     count_params,

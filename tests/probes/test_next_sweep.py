@@ -5,10 +5,10 @@ import yaml
 
 from cmrplan.errors import InputError
 from cmrplan.planning.next_probes import NextProbe
-from probes.config_file import parse_spec, spec_text
-from probes.model import count_params
+from probes.models.decoder import count_params
 from probes.next_sweep import sweep_of
 from probes.settings import DataIdentity, model_shape, sweep_settings
+from probes.spec.file import parse_spec, spec_text
 
 
 def probe(model_params):

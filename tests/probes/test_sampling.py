@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmrplan.errors import CmrplanError
-from probes.packing import pack, pack_corpus, token_stream
-from probes.sampling import (
+from probes.data.packing import pack, pack_corpus, token_stream
+from probes.data.sampling import (
     batch,
     domain_epochs,
     domain_slots,
@@ -17,7 +17,7 @@ from probes.sampling import (
     sequence_indices,
     thresholds,
 )
-from probes.tokens import ByteTokenizer
+from probes.data.tokens import ByteTokenizer
 
 ratios = st.floats(0, 1)
 seeds = st.integers(0, 2**40)

@@ -3,7 +3,7 @@
 import pytest
 
 from cmrplan.errors import InputError
-from probes.schedule import evaluation_steps, learning_rate_factor, whole_steps
+from probes.training.schedule import evaluation_steps, learning_rate_factor, whole_steps
 
 
 def factors(**settings):

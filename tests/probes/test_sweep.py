@@ -14,14 +14,14 @@ import yaml
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
 from probes.collect import collect, read_ledger
-from probes.metrics import read_rows
-from probes.prepared import prepare_corpora
+from probes.data.prepared import prepare_corpora
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.sweep import run_sweep
+from probes.training.metrics import read_rows
 
 START = """
 import sys
-from probes.config_file import read_spec
+from probes.spec.file import read_spec
 from probes.sweep import run_sweep
 spec, out, workers = read_spec(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 run_sweep(spec, out, workers=workers, device="cpu", checkpoint_seconds=0.1)

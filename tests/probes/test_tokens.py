@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.tokens import END_OF_DOCUMENT, BpeTokenizer, ByteTokenizer, train_bpe
+from probes.data.tokens import END_OF_DOCUMENT, BpeTokenizer, ByteTokenizer, train_bpe
 
 TEXTS = ["the cat sat on the mat " * 20, "def f(x): return x + 1\n" * 20]
 

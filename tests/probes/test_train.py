@@ -10,16 +10,16 @@ from safetensors.torch import load_file
 
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
-from probes import train as loop
-from probes.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from probes.data.prepared import load_corpora
 from probes.locks import locked
-from probes.metrics import append_row, cut_back, read_rows
-from probes.model import Decoder
-from probes.prepared import load_corpora
+from probes.models.decoder import Decoder
 from probes.runner import execute_run, final_losses
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.settings import RunSettings
-from probes.train import Diverged, evaluate, make_optimizer, train, training_step
+from probes.training import train as loop
+from probes.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from probes.training.metrics import append_row, cut_back, read_rows
+from probes.training.train import Diverged, evaluate, make_optimizer, train, training_step
 
 
 class Killed(BaseException):

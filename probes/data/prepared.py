@@ -16,19 +16,20 @@ import numpy as np
 
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write, fingerprint, read_json, write_json, write_text
-from probes.config import CorpusSpec, SweepSpec
-from probes.corpora import (
+from probes.data.corpora import (
     EMBEDDED_PREFIX,
     data_fingerprint,
     read_documents,
     source_files,
     split_documents,
 )
+from probes.data.packing import pack_corpus
+from probes.data.sampling import evaluation_indices
+from probes.data.tokens import ByteTokenizer, Tokenizer, train_bpe
 from probes.locks import locked
-from probes.packing import pack_corpus
-from probes.sampling import evaluation_indices
 from probes.settings import DataIdentity
-from probes.tokens import ByteTokenizer, Tokenizer, train_bpe
+from probes.spec.corpora import CorpusSpec
+from probes.spec.sweep import SweepSpec
 
 CORPORA = ("general", "domain")
 _FORMAT = 1

@@ -18,14 +18,14 @@ import torch
 from torch import nn
 
 from cmrplan.files import atomic_write, write_json
-from probes.checkpoint import load_checkpoint, save_checkpoint
-from probes.metrics import append_row, cut_back
-from probes.model import Decoder, next_token_losses
-from probes.prepared import PreparedCorpora
+from probes.data.prepared import PreparedCorpora
+from probes.data.sampling import batch
+from probes.models.decoder import Decoder, next_token_losses
 from probes.runs import RunFolder, RunState
-from probes.sampling import batch
-from probes.schedule import learning_rate_factor
 from probes.settings import RunSettings
+from probes.training.checkpoint import load_checkpoint, save_checkpoint
+from probes.training.metrics import append_row, cut_back
+from probes.training.schedule import learning_rate_factor
 
 BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""

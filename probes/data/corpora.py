@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import fingerprint, read_text
-from probes.embedded import EMBEDDED
+from probes.data.embedded import EMBEDDED
 
 EMBEDDED_PREFIX = "embedded:"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from cmrplan.errors import CmrplanError
-from probes.tokens import Tokenizer
+from probes.data.tokens import Tokenizer
 
 
 def token_stream(documents: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:

@@ -23,7 +23,7 @@ from cmrplan.errors import CmrplanError
 from probes.jobs import Job, JobQueue
 from probes.runner import write_outcome
 from probes.runs import RunState, SweepFolder
-from probes.train import Outcome
+from probes.training.train import Outcome
 
 STOP_SECONDS = 60.0
 """How long a worker has to save its checkpoint when it is told to stop."""
@@ -176,7 +176,7 @@ class _Worker:
         arguments = (str(sweep.path.absolute()), str(os.getpid()), str(checkpoint_seconds))
         with open(self._log, "w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "probes.worker", *arguments],
+                [sys.executable, "-P", "-m", "probes.executors.worker", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -14,8 +14,9 @@ from pydantic_core import ErrorDetails
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
-from probes.config import CorpusSpec, SweepSpec
-from probes.corpora import EMBEDDED_PREFIX
+from probes.data.corpora import EMBEDDED_PREFIX
+from probes.spec.corpora import CorpusSpec
+from probes.spec.sweep import SweepSpec
 
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 

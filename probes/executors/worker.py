@@ -1,6 +1,6 @@
 """A worker process: reads run folders from standard input, trains them, answers on standard output.
 
-Started as ``python -m probes.worker SWEEP PARENT_PID CHECKPOINT_SECONDS``. Each line in is the
+Started as ``python -m probes.executors.worker SWEEP PARENT_PID CHECKPOINT_SECONDS``. Each line in is the
 path of a run folder, each line out a JSON object with the run's state and reason. The worker ends
 when its input closes; when its parent has died it saves a checkpoint and ends by itself.
 """

@@ -1,0 +1,1 @@
+"""From text to the sequences of a training step: read, split, tokenize, pack, draw."""

@@ -1,0 +1,1 @@
+"""Where runs are done: processes on this machine, or a cluster."""

@@ -1,0 +1,101 @@
+"""The sweep spec: what one YAML file can say, with every default and every check.
+
+A spec names two corpora, a tokenizer, model sizes, how the base models are pre-trained and which
+probes continue them. :func:`probes.spec.file.read_spec` reads one from a file; the models here
+hold the values and check them. Unknown keys are refused everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from probes.spec.corpora import CorporaSpec, TokenizerSpec
+from probes.spec.fields import Count, Fraction, Name, Natural, Positive, Spec
+from probes.spec.sizes import SizeSpec
+from probes.spec.training import BaseSpec, TrainingSpec
+
+
+class GridSpec(Spec):
+    """Every combination of ratios, sizes and seeds is a probe."""
+
+    domain_ratio: Annotated[list[Fraction], Field(min_length=1)]
+    seed: Annotated[list[Natural], Field(min_length=1)] = Field(default=[0])
+    size: Annotated[list[Name], Field(min_length=1)] | None = None
+    """Names of sizes; all of them when left out."""
+
+
+class ProbeSpec(Spec):
+    """One probe of ``probes.runs``."""
+
+    domain_ratio: Fraction
+    size: Name
+    seed: Natural = 0
+    train_tokens: Positive | None = None
+    """Tokens of this probe; ``probes.train_tokens`` when left out."""
+
+
+class ProbesSpec(TrainingSpec):
+    """How the probes continue their base, and which probes there are."""
+
+    train_tokens: Positive
+    """Tokens of each probe, domain and general together."""
+    evaluations: Count = 8
+    """Evaluations after token 0, at log-spaced token counts."""
+    first_evaluation_tokens: Positive | None = None
+    """The earliest of them; a sixteenth of ``train_tokens`` when left out."""
+    learning_rate: Positive = 1e-3
+    warmup_steps: Natural = 10
+    grid: GridSpec | None = None
+    """The probes as all combinations."""
+    runs: Annotated[list[ProbeSpec], Field(min_length=1)] | None = None
+    """The probes one by one, instead of a grid."""
+
+    @model_validator(mode="after")
+    def _grid_or_runs(self) -> ProbesSpec:
+        if (self.grid is None) == (self.runs is None):
+            raise ValueError("give either grid or runs")
+        first = self.first_evaluation_tokens
+        if first is not None and first > self.train_tokens:
+            raise ValueError(
+                f"first_evaluation_tokens {first:g} is more than train_tokens {self.train_tokens:g}"
+            )
+        return self
+
+
+class SweepSpec(Spec):
+    """A whole sweep: the content of one YAML file."""
+
+    name: Name
+    corpora: CorporaSpec
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    sequence_length: Count
+    """Tokens predicted in one sequence."""
+    batch_size: Count
+    """Sequences in one training step."""
+    evaluation_sequences: Count = 256
+    """Validation sequences per corpus, the same ones for every run and size."""
+    sizes: Annotated[list[SizeSpec], Field(min_length=1)]
+    base: BaseSpec
+    probes: ProbesSpec
+
+    @model_validator(mode="after")
+    def _size_names(self) -> SweepSpec:
+        names = [size.name for size in self.sizes]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"sizes has the name '{twice}' twice")
+        if self.probes.grid is not None:
+            used = self.probes.grid.size or []
+        else:
+            used = [probe.size for probe in self.probes.runs or []]
+        if unknown := next((name for name in used if name not in names), None):
+            raise ValueError(
+                f"probes names the size '{unknown}', which sizes does not have: {', '.join(names)}"
+            )
+        return self
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one training step."""
+        return self.batch_size * self.sequence_length

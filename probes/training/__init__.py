@@ -1,0 +1,1 @@
+"""One run: its schedule, its loop, its checkpoints and its metrics."""
