@@ -14,11 +14,11 @@ from cmrplan.errors import InputError
 from probes.data.prepared import CORPORA
 from probes.data.tokens import ByteTokenizer
 from probes.jobs import Job, makespan
-from probes.models.decoder import Decoder, count_params
+from probes.models.source import count_params
+from probes.runner import make_trainee
 from probes.settings import DataIdentity, RunSettings, sweep_settings
 from probes.spec.sweep import SweepSpec
 from probes.sweep import default_device, default_workers
-from probes.training.train import make_optimizer, training_step
 
 CALIBRATION_STEPS = 3
 """Timed steps per size, after one that is not timed; the fastest counts."""
@@ -151,8 +151,8 @@ def design_sweep(
         workers=workers,
         num_bases=len(bases),
         num_probes=len(probes),
-        base_tokens=sum(base.train_tokens for base in bases.values()),
-        probe_tokens=sum(probe.train_tokens for probe in probes),
+        base_tokens=sum(base.trained_tokens for base in bases.values()),
+        probe_tokens=sum(probe.trained_tokens for probe in probes),
         evaluation_tokens=sum(len(job.settings.evaluation_steps) for job in jobs) * evaluated,
         evaluation_train_tokens=tuple(
             step * spec.step_tokens for step in probes[0].evaluation_steps
@@ -169,14 +169,14 @@ def measure_speed(settings: RunSettings) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model = Decoder(settings.shape).to(settings.device)
-        optimizer = make_optimizer(model, settings)
+        trainee = make_trainee([settings])
         shape = (settings.batch_size, settings.sequence_length + 1)
-        tokens = np.random.default_rng(0).integers(settings.shape.vocab_size, size=shape)
+        tokens = np.random.default_rng(0).integers(settings.model.vocab_size, size=shape)
         seconds = []
         for _ in range(1 + CALIBRATION_STEPS):
             began = time.perf_counter()
-            training_step(model, optimizer, tokens, learning_rate=1e-3, gradient_clip=1.0)
+            trainee.update([tokens], learning_rate=1e-3)
+            trainee.trouble()
             seconds.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
@@ -186,15 +186,15 @@ def measure_speed(settings: RunSettings) -> float:
 def _disk_bytes(settings: RunSettings) -> int:
     evaluations = len(settings.evaluation_steps) + (settings.stage == "probe")
     losses = evaluations * len(CORPORA) * settings.evaluation_sequences * 4
-    return BYTES_PER_PARAM * count_params(settings.shape).total + losses
+    return BYTES_PER_PARAM * count_params(settings.model).total + losses
 
 
 def _size_design(name: str, jobs: list[Job], speed: float) -> SizeDesign:
     mine = [job for job in jobs if job.settings.size == name]
-    params = count_params(mine[0].settings.shape)
+    params = count_params(mine[0].settings.model)
     tokens = {"base": 0, "probe": 0}
     for job in mine:
-        tokens[job.settings.stage] += job.settings.train_tokens
+        tokens[job.settings.stage] += job.settings.trained_tokens
     return SizeDesign(
         name=name,
         params_non_embedding=params.non_embedding,

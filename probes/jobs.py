@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from probes.models.decoder import flops_per_token
+from probes.models.source import flops_per_token
 from probes.settings import RunSettings
 
 EVALUATION_COST = 1 / 3
@@ -40,13 +40,13 @@ class Job:
         """Tokens trained, and evaluated tokens at a third."""
         one = 2 * self.settings.evaluation_sequences * self.settings.sequence_length
         evaluated = one * len(self.settings.evaluation_steps)
-        return self.settings.train_tokens + EVALUATION_COST * evaluated
+        return self.settings.trained_tokens + EVALUATION_COST * evaluated
 
     @property
     def flops(self) -> float:
         """FLOPs of training and evaluating."""
         return self.work_tokens * flops_per_token(
-            self.settings.shape, self.settings.sequence_length
+            self.settings.model, self.settings.sequence_length
         )
 
 

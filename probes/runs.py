@@ -10,7 +10,7 @@
         settings.json              everything the run depends on
         metrics.jsonl              one row an evaluation, only ever appended to
         losses/step-00000488.npz   the loss of every evaluation sequence
-        checkpoint.safetensors     weights and optimizer, to go on or to start from
+        checkpoints/               weights and optimizer, to go on or to start from
         progress.json              where a run in work is
         outcome.json               how it ended
         lock                       held while a process works on the run
@@ -67,9 +67,9 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def checkpoint(self) -> Path:
-        """Weights and optimizer state of the last saved step."""
-        return self.path / "checkpoint.safetensors"
+    def checkpoints(self) -> Path:
+        """Folder of the weights and optimizer states of the last saved steps."""
+        return self.path / "checkpoints"
 
     @property
     def progress(self) -> Path:

@@ -26,7 +26,7 @@ from probes.runs import SweepFolder
 from probes.settings import sweep_settings
 from probes.spec.file import parse_spec, spec_text
 from probes.spec.sweep import SweepSpec
-from probes.training.train import CHECKPOINT_SECONDS
+from probes.training.loop import CHECKPOINT_SECONDS
 
 
 def run_sweep(

@@ -26,6 +26,8 @@ from functools import lru_cache
 
 import numpy as np
 
+_STEPS_AT_ONCE = 4096
+
 _GOLDEN = 2654435769
 """2**32 divided by the golden ratio: steps of this size fill the 32-bit circle most evenly."""
 
@@ -61,6 +63,19 @@ def thresholds(step: int, batch_size: int, *, seed: int) -> np.ndarray:
 def domain_slots(step: int, batch_size: int, domain_ratio: float, *, seed: int) -> np.ndarray:
     """Tell which slots of a step hold domain sequences, bool, shape ``(batch_size,)``."""
     return thresholds(step, batch_size, seed=seed) < domain_ratio
+
+
+def domain_sequences(steps: int, batch_size: int, domain_ratio: float, *, seed: int) -> int:
+    """Return how many domain sequences the first steps hold."""
+    start = int(draws(1, "offset", seed)[0])
+    strata = np.arange(batch_size)
+    counted = 0
+    for first in range(0, steps, _STEPS_AT_ONCE):
+        numbers = np.arange(first, min(first + _STEPS_AT_ONCE, steps), dtype=np.uint64)
+        offsets = (np.uint64(start % 2**32) + numbers * np.uint64(_GOLDEN)) % np.uint64(2**32)
+        ordered = (strata + (offsets / 2**32)[:, None]) / batch_size
+        counted += int((ordered < domain_ratio).sum())
+    return counted
 
 
 def sequence_indices(

@@ -23,7 +23,7 @@ from cmrplan.errors import CmrplanError
 from probes.jobs import Job, JobQueue
 from probes.runner import write_outcome
 from probes.runs import RunState, SweepFolder
-from probes.training.train import Outcome
+from probes.training.loop import Outcome
 
 STOP_SECONDS = 60.0
 """How long a worker has to save its checkpoint when it is told to stop."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from cmrplan.errors import CmrplanError
-from probes.runner import execute_run
+from probes.runner import execute_runs
 from probes.runs import RunState, SweepFolder
 
 
@@ -40,9 +40,9 @@ def main() -> None:
     for line in iter(sys.stdin.readline, ""):
         path = json.loads(line)
         try:
-            outcome = execute_run(
+            (outcome,) = execute_runs(
                 sweep,
-                Path(path),
+                [Path(path)],
                 should_stop=should_stop,
                 checkpoint_seconds=checkpoint_seconds,
             )

@@ -1,7 +1,7 @@
 """The metrics file of a run: one JSON object a line, appended and flushed to disk.
 
 A kill can leave the last line torn. Reading stops before a torn line, and a resumed run first cuts
-the file back to the rows its checkpoint knows.
+it off. What was evaluated once is never evaluated or written again.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the complete rows; none if there is no file."""
-    return [row for row, _ in _rows_with_end(path)]
+    return _complete_rows(path)[0]
 
 
-def cut_back(path: Path, *, last_step: int) -> list[dict[str, Any]]:
-    """Drop rows after ``last_step`` and a torn last line; return the rows that stay."""
-    kept = [(row, end) for row, end in _rows_with_end(path) if row["step"] <= last_step]
+def cut_torn(path: Path) -> list[dict[str, Any]]:
+    """Cut off a torn last line and return the complete rows."""
+    rows, end = _complete_rows(path)
     if path.exists():
-        os.truncate(path, kept[-1][1] if kept else 0)
-    return [row for row, _ in kept]
+        os.truncate(path, end)
+    return rows
 
 
-def _rows_with_end(path: Path) -> list[tuple[dict[str, Any], int]]:
-    """Return each complete row and the byte offset of its end."""
-    rows: list[tuple[dict[str, Any], int]] = []
+def _complete_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the complete rows and the byte offset of their end."""
+    rows: list[dict[str, Any]] = []
     end = 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-        end += len(line)
         try:
             row = json.loads(line)
         except ValueError:
             break
         if not line.endswith(b"\n"):
             break
-        rows.append((row, end))
-    return rows
+        rows.append(row)
+        end += len(line)
+    return rows, end

@@ -6,19 +6,18 @@ import pytest
 
 from probes.jobs import ATTEMPTS, Job, JobQueue, makespan
 from probes.models.decoder import ModelShape
-from probes.settings import RunSettings
+from probes.settings import Numerics, RunSettings
+from probes.training.schedule import Schedule
 
 BASE = RunSettings(
     stage="base",
     size="a",
-    shape=ModelShape(16, 1, 1, 16, True, 257),
+    model=ModelShape(16, 1, 1, 16, True, 257),
     domain_ratio=0.0,
     seed=0,
-    steps=10,
     evaluation_steps=(10,),
-    learning_rate=1e-3,
-    warmup_steps=1,
-    cooldown_share=0.0,
+    schedule=Schedule("constant", 1e-3, warmup_steps=1),
+    inherits_optimizer=False,
     weight_decay=0.1,
     gradient_clip=1.0,
     batch_size=2,
@@ -28,12 +27,13 @@ BASE = RunSettings(
     tokenizer="bytes",
     base="",
     device="cpu",
+    numerics=Numerics("fp32", micro_batch_size=2),
 )
-OTHER_BASE = replace(BASE, size="b", steps=30, evaluation_steps=(30,))
+OTHER_BASE = replace(BASE, size="b", evaluation_steps=(30,))
 
 
 def probe(base, steps):
-    return replace(base, stage="probe", steps=steps, evaluation_steps=(steps,), base=base.run_id)
+    return replace(base, stage="probe", evaluation_steps=(steps,), base=base.run_id)
 
 
 def sizes(jobs):
