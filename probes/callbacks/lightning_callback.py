@@ -27,8 +27,9 @@ _DEFAULT_METRICS = {"general": "val_general_loss", "domain": "val_domain_loss"}
 class LightningProbeLog(Callback):
     """Writes a probe-log row for each validation and corpus of a Lightning ``Trainer``.
 
-    The module logs one loss for each corpus in ``validation_step``. A Trainer that goes on from a checkpoint goes on in
-    the same file, and the callback keeps its count of tokens in the checkpoint.
+    The module logs one loss for each corpus in ``validation_step``. The row of the base checkpoint comes from
+    ``trainer.validate(...)`` before ``trainer.fit(...)``: the sanity check keeps no metrics. A Trainer that goes on
+    from a checkpoint goes on in the same file, and the callback keeps its count of tokens in the checkpoint.
 
     Parameters
     ----------
@@ -42,8 +43,6 @@ class LightningProbeLog(Callback):
     tokens_per_step : int, optional
         Tokens of an optimizer step over all devices and accumulated batches. Left out, the elements of each batch's
         ``input_ids``, of the first tensor of a list, or of the tensor that it is, times the number of processes.
-    base_row : bool, default True
-        Validate in full before the first step (``num_sanity_val_steps=-1``), for the row of the base checkpoint.
 
     Raises
     ------
@@ -58,7 +57,6 @@ class LightningProbeLog(Callback):
         *,
         metrics: Mapping[str, str] | None = None,
         tokens_per_step: int | None = None,
-        base_row: bool = True,
     ) -> None:
         if tokens_per_step is not None and not tokens_per_step > 0:
             raise InputError(f"tokens_per_step must be above 0, got {shown(tokens_per_step)}")
@@ -66,7 +64,6 @@ class LightningProbeLog(Callback):
         self._run = run
         self._metrics = dict(_DEFAULT_METRICS if metrics is None else metrics)
         self._tokens_per_step = tokens_per_step
-        self._base_row = base_row
         self._writer: ProbeLogWriter | None = None
         self._base_losses: dict[str, float] = {}
         self._train_tokens = 0
@@ -75,20 +72,16 @@ class LightningProbeLog(Callback):
         self._learning_rate: float | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Count the parameters before anything is sharded, and ask for a full first validation."""
-        if stage != "fit":
-            return
-        if any(True for _ in pl_module.parameters()):
+        """Count the parameters before anything is sharded."""
+        if stage == "fit" and any(True for _ in pl_module.parameters()):
             self._run = with_counted_params(self._run, pl_module)
-        if self._base_row:
-            trainer.num_sanity_val_steps = math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write a row for each corpus."""
-        if trainer.state.fn != "fit":
-            return
+        """Write a row for each corpus; keep what ``trainer.validate`` finds before the fit."""
         if trainer.sanity_checking:
-            if self._base_row and trainer.global_step == 0:
+            return
+        if trainer.state.fn == "validate":
+            if trainer.global_step == 0:
                 self._base_losses = self._losses(trainer)
         elif self._writer is not None:
             self._writer.write(
@@ -115,7 +108,7 @@ class LightningProbeLog(Callback):
             resume_step=step,
             planned_steps=int(planned) if 0 < planned < math.inf else None,
         )
-        if self._base_losses:
+        if step == 0 and self._base_losses:
             self._writer.write(0, 0, self._base_losses)
 
     def on_before_optimizer_step(

@@ -350,7 +350,7 @@ def lightning_module():
 
         def on_validation_epoch_end(self):
             losses = {name: loss_by_hand(self.model, tokens) for name, tokens in EVALUATION.items()}
-            self.by_hand.setdefault(self.trainer.global_step, losses)
+            self.by_hand[self.trainer.global_step] = losses
 
         def configure_optimizers(self):
             optimizer = torch.optim.AdamW(self.parameters(), lr=1e-2)
@@ -383,6 +383,7 @@ def lightning_fit(out, callbacks, *, train=TRAIN, ckpt_path=None, **changes):
     module = lightning_module()
     loaders = [torch.utils.data.DataLoader(tokens, 3) for tokens in EVALUATION.values()]
     trainer = Trainer(**(settings | changes))
+    trainer.validate(module, loaders, verbose=False)
     trainer.fit(module, torch.utils.data.DataLoader(train, BATCH), loaders, ckpt_path=ckpt_path)
     return module
 
@@ -390,8 +391,9 @@ def lightning_fit(out, callbacks, *, train=TRAIN, ckpt_path=None, **changes):
 quiet = pytest.mark.filterwarnings(
     # Lightning 2.6 asks torch 2.13 in a way that it deprecates
     "ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning",
-    # advice on the speed of loaders, and on where to resume from
+    # advice on the speed of loaders, and on where to resume from and save to
     "ignore:The '(train|val)_dataloader' does not have many workers",
+    "ignore:Checkpoint directory .* exists and is not empty",
     "ignore:You're resuming from a checkpoint that ended before the epoch ended",
 )
 
@@ -437,15 +439,28 @@ def test_lightning_resumed_equals_unbroken(lightning_unbroken, tmp_path):
                 raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        lightning_fit(tmp_path, [LightningProbeLog(tmp_path / "log", run_of(seed=0)), Stop()])
+        lightning_fit(
+            tmp_path / "out", [LightningProbeLog(tmp_path / "log", run_of(seed=0)), Stop()]
+        )
     assert len(rows_of(tmp_path / "log")) == 6
     lightning_fit(
-        tmp_path,
+        tmp_path / "out",
         [LightningProbeLog(tmp_path / "log", run_of(seed=0))],
-        ckpt_path=tmp_path / "step=3.ckpt",
+        ckpt_path=tmp_path / "out" / "step=3.ckpt",
         train=TRAIN[3 * BATCH * ACCUMULATED :],  # a plain loader starts over
     )
     assert rows_of(tmp_path / "log") == rows_of(lightning_unbroken[0])
+
+
+@quiet
+def test_lightning_counts_the_tokens_of_whole_steps(tmp_path):
+    from probes.callbacks import LightningProbeLog
+
+    # a validation every 3 batches, a step every 2: the third batch is not trained on yet
+    log = LightningProbeLog(tmp_path / "log", run_of())
+    lightning_fit(tmp_path, [log], val_check_interval=3, max_steps=3)
+    tokens = {row["step"]: row["train_tokens"] for row in rows_of(tmp_path / "log")}
+    assert tokens == {0: 0, 1: STEP_TOKENS, 3: 3 * STEP_TOKENS}
 
 
 @quiet
