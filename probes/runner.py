@@ -19,7 +19,8 @@ from probes.models.source import build_model
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints
-from probes.training.loop import CHECKPOINT_SECONDS, Member, Outcome, train
+from probes.training.loop import ALONE, CHECKPOINT_SECONDS, Member, Outcome, train
+from probes.training.ranks import Ranks
 from probes.training.trainee import Single, Trainee
 
 
@@ -30,6 +31,7 @@ def execute_runs(
     should_stop: Callable[[], str] = lambda: "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     keep_checkpoints: bool = False,
+    ranks: Ranks = ALONE,
 ) -> list[Outcome]:
     """Train the runs in ``paths`` side by side to their end and write their outcomes.
 
@@ -48,6 +50,8 @@ def execute_runs(
         Longest time between two checkpoints.
     keep_checkpoints : bool
         Whether finished probes keep their last checkpoint; bases always do.
+    ranks : Ranks
+        This process among those that train the runs together; the main one writes.
 
     Returns
     -------
@@ -61,33 +65,43 @@ def execute_runs(
     """
     runs = [RunFolder(path) for path in paths]
     with ExitStack() as stack:
-        for run in runs:
-            stack.enter_context(locked(run.path))
-        todo = [run for run in runs if run.read_outcome() is None]
+        if ranks.is_main:
+            for run in runs:
+                stack.enter_context(locked(run.path))
+        done = ranks.agree(" ".join(run.path.name for run in runs if run.read_outcome())).split()
+        todo = [run for run in runs if run.path.name not in done]
         stopped: dict[Path, Outcome] = {}
         if todo:
             members = [_member(sweep, run, keep_checkpoints) for run in todo]
             outcomes = train(
-                make_trainee([member.settings for member in members]),
+                make_trainee([member.settings for member in members], ranks),
                 members,
                 load_corpora(sweep.corpora),
                 should_stop=should_stop,
                 checkpoint_seconds=checkpoint_seconds,
+                ranks=ranks,
             )
             for run, outcome in zip(todo, outcomes, strict=True):
                 if outcome.state is RunState.STOPPED:
                     stopped[run.path] = outcome
-                else:
+                elif ranks.is_main:
                     write_outcome(run, outcome)
+        ranks.agree("written")
         return [stopped.get(run.path) or _stored_outcome(run) for run in runs]
 
 
-def make_trainee(settings: Sequence[RunSettings]) -> Trainee:
+def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Trainee:
     """Return what trains the models of a group, each with the weights its base starts from."""
     (alone,) = settings
     model = build_model(alone.model, seed=alone.seed).to(alone.device)
     if alone.numerics.precision == "fp64":
         model = model.double()
+    if alone.numerics.processes > 1:
+        from probes.training.distributed import Distributed, TorchRanks
+
+        if not isinstance(ranks, TorchRanks):
+            raise CmrplanError(f"{alone.run_id} is trained by torchrun, on several processes")
+        return Distributed(model, alone, ranks)
     return Single(model, alone)
 
 

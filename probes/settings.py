@@ -40,12 +40,18 @@ class Numerics:
         Whether activations are computed again in the backward pass to save memory.
     compile : bool
         Whether the model goes through ``torch.compile``.
+    processes : int
+        Processes (GPUs) that train one run together, each with a share of every batch.
+    sharding : {"none", "replicate", "shard"}
+        Whether each of them holds the whole model (DDP) or a part of it (FSDP2).
     """
 
     precision: Literal["fp64", "fp32", "bf16"]
     micro_batch_size: int
     gradient_checkpointing: bool = False
     compile: bool = False
+    processes: int = 1
+    sharding: Literal["none", "replicate", "shard"] = "none"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ bit for bit, as one that was not. An evaluation that was written once is not don
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from probes.runs import RunFolder, RunState
 from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints, Place
 from probes.training.metrics import append_row, cut_torn
+from probes.training.ranks import Alone, Ranks
 from probes.training.schedule import Leg
 from probes.training.trainee import Diverged, Trainee
 
@@ -36,6 +38,8 @@ PROGRESS_SECONDS = 1.0
 
 STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 50}
 """Steps after which losses and gradients are looked at; on a GPU looking means waiting."""
+
+ALONE = Alone()
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def train(
     *,
     should_stop: Callable[[], str] = lambda: "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ranks: Ranks = ALONE,
 ) -> list[Outcome]:
     """Train a group of runs to their end, from their checkpoints if there are any.
 
@@ -104,6 +109,8 @@ def train(
         Asked before every step; returns why to stop, or an empty string.
     checkpoint_seconds : float
         Longest time between two checkpoints.
+    ranks : Ranks
+        This process among those that train the group together; the main one writes.
 
     Returns
     -------
@@ -117,7 +124,7 @@ def train(
     CmrplanError
         If a damaged checkpoint leaves nothing to go on from.
     """
-    group = _Group(trainee, members, corpora)
+    group = _Group(trainee, members, corpora, ranks)
     legs = members[0].settings.legs
     place = group.resume()
     while place.leg < len(legs):
@@ -130,12 +137,14 @@ def train(
                 group.save(place)  # the trunk, to come back to
         while place.step < leg.stop and group.is_alive:
             group.write_progress_now_and_then(place)
-            if reason := should_stop():
+            is_decision = place.step % ranks.steps_between_decisions == 0
+            if is_decision and (reason := ranks.agree(should_stop())):
                 group.save(place)
                 return group.outcomes(RunState.STOPPED, reason)
             group.step(place)
             place = Place(place.leg, place.step + 1)
-            if group.seconds_since_save() > checkpoint_seconds and group.is_sound(place):
+            is_late = group.seconds_since_save() > checkpoint_seconds
+            if is_decision and ranks.agree("late" * is_late) and group.is_sound(place):
                 group.save(place)
         if not group.is_sound(place):
             break
@@ -155,8 +164,13 @@ class _Group:
     """The members in work: who still trains, what is written, and what was unusual."""
 
     def __init__(
-        self, trainee: Trainee, members: Sequence[Member], corpora: PreparedCorpora
+        self,
+        trainee: Trainee,
+        members: Sequence[Member],
+        corpora: PreparedCorpora,
+        ranks: Ranks,
     ) -> None:
+        self._ranks = ranks
         self._trainee = trainee
         self._members = members
         self._corpora = corpora
@@ -166,14 +180,10 @@ class _Group:
         ]
         self._failures = [""] * len(members)
         self._clocks = [_Clock(member, share=1 / len(members)) for member in members]
-        self._rows: list[set[int]] = []
+        rows = [_begin(member) for member in members] if ranks.is_main else []
+        self._rows = [set(steps) for steps in json.loads(ranks.agree(json.dumps(rows)))]
         self._saved_at = time.monotonic()
         self._steps_since_check = 0
-        for member in members:
-            rows = cut_torn(member.run.metrics)
-            if member.start_losses is not None and not rows:
-                _record(member, 0, member.start_losses, learning_rate=None)
-            self._rows.append({row["step"] for row in rows})
 
     @property
     def is_alive(self) -> bool:
@@ -182,11 +192,8 @@ class _Group:
 
     def resume(self, *, before: Place | None = None) -> Place:
         """Restore the newest place that all members have, and return it."""
-        common = set.intersection(*(set(own.places()) for own in self._checkpoints))
-        for place in sorted(common, reverse=True):
-            if before is not None and place >= before:
-                continue
-            if self._restore(place):
+        for place in self._common_places():
+            if (before is None or place < before) and self._restore(place):
                 return place
         for number, member in enumerate(self._members):
             if member.start is not None:
@@ -247,17 +254,19 @@ class _Group:
             except Diverged as trouble:
                 self._fail(number, str(trouble), step)
                 continue
-            _record(member, step, mine, learning_rate=rate)
+            if self._ranks.is_main:
+                _record(member, step, mine, learning_rate=rate)
             self._rows[number].add(step)
         self.write_progress(step)
 
     def save(self, place: Place) -> None:
         """Write a checkpoint of every member in training, then delete what is not needed."""
-        for number, own in enumerate(self._checkpoints):
-            if not self._failures[number]:
-                own.save(place, self._trainee.state(number))
-        for number, own in enumerate(self._checkpoints):
-            if not self._failures[number]:
+        alive = [number for number, failure in enumerate(self._failures) if not failure]
+        for number in alive:
+            self._write(number, place)
+        if self._ranks.is_main:
+            for number in alive:
+                own = self._checkpoints[number]
                 own.keep(self._needed(own.places()))
         self.write_progress(place.step)
         self._saved_at = time.monotonic()
@@ -273,8 +282,9 @@ class _Group:
 
     def write_progress(self, step: int) -> None:
         """Write the progress file of every member."""
-        for clock in self._clocks:
-            clock.write(step)
+        if self._ranks.is_main:
+            for clock in self._clocks:
+                clock.write(step)
 
     def outcomes(self, state: RunState, reason: str) -> list[Outcome]:
         """Return how the members ended; those that failed before say so."""
@@ -290,24 +300,37 @@ class _Group:
         for number, (member, own) in enumerate(zip(self._members, self._checkpoints, strict=True)):
             if self._failures[number]:
                 continue
-            keeps = member.keeps_checkpoint
-            if keeps:
-                own.save(place, self._trainee.state(number))
-            own.keep([place] if keeps else [])
+            if member.keeps_checkpoint:
+                self._write(number, place)
+            if self._ranks.is_main:
+                own.keep([place] if member.keeps_checkpoint else [])
         if self.is_alive:
             self.write_progress(place.step)
         return self.outcomes(RunState.FINISHED, "")
 
     def _restore(self, place: Place) -> bool:
         """Take all members to a place; False, with a note, if a checkpoint of it is damaged."""
-        loaded = [own.load(place) for own in self._checkpoints]
-        states = [state for state in loaded if state is not None]
-        if len(states) < len(loaded):
+        loaded = [own.load(place) for own in self._checkpoints] if self._ranks.is_main else []
+        if self._ranks.agree("damaged" * any(state is None for state in loaded)):
             self._note(f"the checkpoint of step {place.step} was damaged")
             return False
-        for number, state in enumerate(states):
+        for number, own in enumerate(self._checkpoints):
+            state = loaded[number] if loaded else own.load(place)
+            assert state is not None, "read by the main process a moment ago"
             self._trainee.restore(number, state)
         return True
+
+    def _common_places(self) -> list[Place]:
+        """Return the places that every member has a checkpoint of, newest first."""
+        common = set.intersection(*(set(own.places()) for own in self._checkpoints))
+        listed = json.dumps(sorted((place.leg, place.step) for place in common))
+        return [Place(*place) for place in reversed(json.loads(self._ranks.agree(listed)))]
+
+    def _write(self, number: int, place: Place) -> None:
+        """Write the checkpoint of a member; every process gives its part of the state."""
+        state = self._trainee.state(number)
+        if self._ranks.is_main:
+            self._checkpoints[number].save(place, state)
 
     def _needed(self, places: Sequence[Place]) -> list[Place]:
         """Return the two newest places, and the two newest on the trunk."""
@@ -343,6 +366,14 @@ def check_finite(losses: Mapping[str, np.ndarray]) -> None:
     for name, values in losses.items():
         if not np.isfinite(values).all():
             raise Diverged(f"{name} validation loss was {np.mean(values)}")
+
+
+def _begin(member: Member) -> list[int]:
+    """Make a member's metrics whole and return the steps that it has evaluated after."""
+    rows = cut_torn(member.run.metrics)
+    if member.start_losses is not None and not rows:
+        _record(member, 0, member.start_losses, learning_rate=None)
+    return [row["step"] for row in rows]
 
 
 def _batch(settings: RunSettings, corpora: PreparedCorpora, step: int) -> np.ndarray:

@@ -102,15 +102,8 @@ class Single:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
         (batch,) = tokens
-        size = self._settings.numerics.micro_batch_size
-        total = torch.zeros((), device=self._device)
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
-            loss = self._losses(part).sum() / len(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = total + loss.detach()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.gradient_clip)
-        self._seen.append(torch.stack([total, norm]))
+        loss = self._backward(batch)
+        self._seen.append(torch.stack([loss, self._clip()]))
         if self._device.type == "cpu" and not torch.isfinite(self._seen[-1]).all():
             return
         self.optimizer.step()
@@ -159,6 +152,20 @@ class Single:
                         moment: state[f"{moment}.{name}"].to(weight.device, copy=True)
                         for moment in MOMENTS
                     }
+
+    def _backward(self, batch: np.ndarray) -> Tensor:
+        """Add the gradient of a batch, pass by pass, and return its mean loss."""
+        size = self._settings.numerics.micro_batch_size
+        total = torch.zeros((), device=self._device)
+        for start in range(0, len(batch), size):
+            loss = self._losses(batch[start : start + size]).sum() / len(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+        return total
+
+    def _clip(self) -> Tensor:
+        """Limit the norm of the gradient and return what it was."""
+        return nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.gradient_clip)
 
     def _losses(self, sequences: np.ndarray) -> Tensor:
         tokens_BT = torch.from_numpy(sequences.astype(np.int64)).to(self._device)
