@@ -119,14 +119,14 @@ class ProbeRun:
         return {name: value for name, value in columns.items() if value is not None}
 
 
-def _check_run_id(run_id: object) -> None:
+def _check_run_id(run_id: Any) -> None:
     if not (isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)):
         raise InputError(
             f"run_id must be letters, digits and ._=+- (it names a file), got {shown(run_id)}"
         )
 
 
-def _check_fraction(name: str, value: object) -> None:
+def _check_fraction(name: str, value: Any) -> None:
     if not _is_number(value) or not 0 <= value <= 1:
         is_percent = _is_number(value) and 1 < value <= 100
         hint = (
@@ -147,7 +147,7 @@ def _check_shares(shares: Mapping[str, float]) -> None:
         )
 
 
-def _check_count(name: str, value: object) -> None:
+def _check_count(name: str, value: Any) -> None:
     if value is not None and not (_is_number(value) and 0 < value < math.inf):
         raise InputError(
             f"{name} must be a number above 0, got {shown(value)}; write it out: 1.8e9"

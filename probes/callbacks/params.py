@@ -24,13 +24,14 @@ def count_model_params(model: nn.Module) -> tuple[int, int]:
     """
     from torch import nn
 
-    named = [part for part in model.modules() if hasattr(part, "get_output_embeddings")]
-    if not named:
+    heads = [getattr(part, "get_output_embeddings", None) for part in model.modules()]
+    name_head = next((name_head for name_head in heads if name_head is not None), None)
+    if name_head is None:
         raise InputError(
             f"model_params cannot be counted: {type(model).__name__} has no get_output_embeddings(), so its output "
             "head is not known; give model_params in the ProbeRun"
         )
-    head = named[0].get_output_embeddings()
+    head = name_head()
     tables = [part for part in model.modules() if isinstance(part, nn.Embedding)]
     left_out = {
         id(parameter)

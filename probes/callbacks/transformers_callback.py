@@ -143,7 +143,7 @@ class ProbeLogCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         """Write the row of one corpus; the Trainer calls this once for each."""
@@ -152,7 +152,7 @@ class ProbeLogCallback(TrainerCallback):
         )  # a look at the checkpoint it resumes from
         if not self._is_training or is_repeated:
             return
-        corpus, loss = evaluated_corpus(metrics)
+        corpus, loss = evaluated_corpus(metrics or {})
         if corpus is None or (self._eval_corpora is not None and corpus not in self._eval_corpora):
             return
         self._evaluated.add(corpus)

@@ -276,6 +276,26 @@ def test_several_corpora_tokens_given_and_no_base_row(tmp_path):
     assert log[["share_web", "share_code", "share_long_law"]].iloc[0].tolist() == [0.5, 0.3, 0.2]
 
 
+def test_tokens_are_those_of_the_batches(tmp_path):
+    from probes.callbacks import ProbeLogCallback
+
+    # 10 sequences an epoch, 4 a step: the third step of each epoch has 2
+    trainer = hf_trainer(
+        tmp_path,
+        [ProbeLogCallback(tmp_path / "log", run_of())],
+        evaluation={"general": EVALUATION["general"]},
+        max_steps=-1,
+        num_train_epochs=2,
+        eval_steps=1,
+        save_strategy="no",
+    )
+    trainer.train_dataset = Items(TRAIN[:10])
+    trainer.train()
+    trainer.evaluate()  # after the run: not of it
+    tokens = [row["train_tokens"] for row in rows_of(tmp_path / "log")]
+    assert tokens == [LENGTH * sequences for sequences in (0, 4, 8, 10, 14, 18, 20)]
+
+
 @pytest.mark.parametrize(
     ("options", "changes", "message"),
     [
