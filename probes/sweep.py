@@ -73,7 +73,7 @@ def run_sweep(
     _refuse_another_sweep(sweep, spec, device)
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
-    corpora = prepare_corpora(spec, sweep.corpora)
+    corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
     write_text(sweep.spec, spec_text(spec))
 

@@ -114,7 +114,9 @@ class TestAgain:
         spec = make_spec(values)
         prepare_corpora(spec, tmp_path / "corpora")
         (tmp_path / "texts" / "general" / "new.txt").write_text("one more document")
-        with pytest.raises(InputError, match="was prepared from other sources"):
+        with pytest.raises(
+            InputError, match=r"holds other corpora: \S+new\.txt was not in corpora\.general"
+        ):
             prepare_corpora(spec, tmp_path / "corpora")
 
     def test_output_that_is_a_file(self, spec, tmp_path):
