@@ -75,7 +75,7 @@ class SweepProgress:
     def _part(self, job: Job) -> float:
         """Return the part of a job that is done, 0 to 1."""
         progress = self._sweep.run(job.settings).read_progress()
-        return progress["step"] / progress["steps"] if progress else 0.0
+        return progress["step"] / max(progress["steps"], 1) if progress else 0.0
 
     def _tokens_per_second(self, job: Job) -> float:
         """Return the training tokens per second of a job, evaluations included in its time."""

@@ -49,7 +49,7 @@ def execute_runs(
     checkpoint_seconds : float
         Longest time between two checkpoints.
     keep_checkpoints : bool
-        Whether finished probes keep their last checkpoint; bases always do.
+        Whether finished probes keep their last checkpoint; bases that were trained always do.
     ranks : Ranks
         This process among those that train the runs together; the main one writes.
 
@@ -93,7 +93,11 @@ def execute_runs(
 def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Trainee:
     """Return what trains the models of a group, each with the weights its base starts from."""
     (alone,) = settings
-    model = build_model(alone.model, seed=alone.seed).to(alone.device)
+    model = build_model(
+        alone.model,
+        seed=alone.seed,
+        gradient_checkpointing=alone.numerics.gradient_checkpointing,
+    ).to(alone.device)
     if alone.numerics.precision == "fp64":
         model = model.double()
     if alone.numerics.processes > 1:
@@ -146,12 +150,12 @@ def final_state(run: RunFolder) -> dict[str, Tensor]:
 def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> Member:
     settings = run.read_settings()
     if settings.stage == "base":
-        return Member(settings, run)
+        return Member(settings, run, keeps_checkpoint=not settings.is_pretrained)
     base = sweep.base(settings.base)
     return Member(
         settings,
         run,
-        start=final_state(base),
+        start=None if settings.is_pretrained else final_state(base),
         start_losses=final_losses(base),
         keeps_checkpoint=keep_checkpoints,
     )

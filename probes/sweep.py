@@ -21,6 +21,7 @@ from probes.collect import read_ledger
 from probes.data.prepared import prepare_corpora
 from probes.executors.local import LocalExecutor, usable_cores
 from probes.jobs import Job
+from probes.models.checks import check_checkpoints
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.runs import SweepFolder
 from probes.settings import sweep_settings
@@ -64,13 +65,14 @@ def run_sweep(
     Raises
     ------
     InputError
-        If ``out`` holds another sweep, or a corpus cannot be read.
+        If ``out`` holds another sweep, a corpus cannot be read, or a checkpoint does not fit.
     CmrplanError
         If a corpus is too small, or another process works on a run.
     """
     device = device or default_device()
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
+    check_checkpoints(spec)
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
     corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
