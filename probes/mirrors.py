@@ -1,7 +1,8 @@
 """Show a sweep's evaluations in TensorBoard or Weights & Biases.
 
 The sweep's own process reads the metrics files as they grow and passes every new row on. The files stay the only
-record: a mirror can be begun late, left out or thrown away. A row that a resumed run writes again is not passed on twice.
+record: a mirror can be begun late, left out or thrown away. A row that a resumed run writes again is passed on
+once.
 """
 
 from __future__ import annotations

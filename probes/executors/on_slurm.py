@@ -2,8 +2,8 @@
 
 Slurm signals a job before it preempts it or its time is over. The run then saves a checkpoint and Slurm queues the
 job again, as often as it takes for preemptions and a few times for the time limit. Answers come back as
-files in the sweep's folder, which all nodes share. Jobs outlive the process that submitted them: it can be started again and
-waits for those that still run.
+files in the sweep's folder, which all nodes share. Jobs outlive the process that submitted them: it can be started
+again and waits for those that still run.
 """
 
 from __future__ import annotations
@@ -230,7 +230,8 @@ class _Warning:
 
     def __init__(self) -> None:
         self.reason = ""
-        self._number = signal.SIGUSR2
+        name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")  # as submitit has it
+        self._number = signal.Signals[f"SIG{name}"]
         self._requeue: Callable[[int, Any], Any] | int | None = None
 
     def __enter__(self) -> _Warning:
