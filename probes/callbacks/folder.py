@@ -11,7 +11,7 @@ from cmrplan.checks import SHARE_PREFIX
 from cmrplan.errors import CmrplanError
 from cmrplan.files import read_json
 from probes.callbacks.rows import LOG_SUFFIX, STATE_SUFFIX, State
-from probes.metrics import read_rows
+from probes.training.metrics import read_rows
 
 LEDGER_COLUMNS = (
     "run_id",

@@ -19,7 +19,7 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.rawlog import shown
 from probes.callbacks.description import ProbeRun
-from probes.metrics import append_row, cut_back, read_rows
+from probes.training.metrics import append_row, cut_back, read_rows
 
 LOG_SUFFIX = ".jsonl"
 STATE_SUFFIX = ".run.json"
