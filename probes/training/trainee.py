@@ -21,7 +21,7 @@ BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
 EVALUATION_BATCH = 32
-"""Sequences evaluated at once."""
+"""Sequences evaluated at once, and never more than in two passes of training, so that they fit."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -122,9 +122,10 @@ class Single:
         """Return the loss of every sequence, shape ``(1, S)``."""
         self.model.eval()
         losses = []
+        size = min(EVALUATION_BATCH, 2 * self._settings.numerics.micro_batch_size)
         with torch.no_grad():
-            for start in range(0, len(sequences), EVALUATION_BATCH):
-                losses.append(self._losses(sequences[start : start + EVALUATION_BATCH]))
+            for start in range(0, len(sequences), size):
+                losses.append(self._losses(sequences[start : start + size]))
         self.model.train()
         return torch.cat(losses).float().cpu().numpy()[None]
 
