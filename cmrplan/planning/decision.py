@@ -102,7 +102,8 @@ def decide(
     point = land.point_ratio(window.low, window.high)
     if np.isnan(ratio):
         far = extrapolation_findings(fit, model_params=model_params, train_tokens=train_tokens)
-        remarks = [finding.message for finding in far]
+        carried = [finding for finding in land.findings if finding.code == "rise_carried"]
+        remarks = [finding.message for finding in (*far, *carried)]
         raise CmrplanError("; ".join([_infeasible(land, window, limits, point), *remarks]))
     return Decision(
         land=land,
