@@ -3,9 +3,9 @@
     python benchmarks/across_sizes.py data/probes/log.csv
 
 Each size and each pair of sizes is fitted alone and asked for the general loss at every other size, at each measured
-budget and ratio. "held": the nominal 90 % interval of the rise over the base holds the measured rise; "over replay": of the
-rise over the smallest ratio. Errors are mean absolute ones, in nats per token: of the rise that is carried, and of the
-loss as the law has it. Needs base rows. Prints a Markdown table.
+budget and ratio. "held": the nominal 90 % interval of the rise over the base holds the measured rise; "over replay":
+of the rise over the smallest ratio. Errors are mean absolute ones, in nats per token: of the rise that is carried, and
+of the loss as the law has it. Needs base rows. Prints a Markdown table.
 """
 
 from __future__ import annotations

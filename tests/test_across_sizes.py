@@ -169,3 +169,17 @@ class TestOneSize:
         )
         with pytest.raises(cp.CmrplanError, match="add a row with train_tokens = 0 at 3e\\+05"):
             cp.plan(fit, model_params=3e6, train_tokens=1e6, base_loss=1.5, max_general_rise=0.3)
+
+
+def test_without_any_base_row_the_law_has_the_level_and_says_so():
+    log = simulated_log()
+    fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=60)
+    where = {"model_params": 1e7, "train_tokens": 1e6}
+    made = cp.plan(fit, **where, base_loss=1.7, max_general_rise=1.0)
+    found = fit.predict("general", **where, domain_ratio=made.domain_ratio)
+    assert made.general_loss == pytest.approx(float(found.loss[0]))
+    assert "level_by_law" in codes(made)
+    with pytest.raises(
+        cp.CmrplanError, match="add rows with train_tokens = 0 at 3e\\+05 and 1e\\+06"
+    ):
+        cp.plan(fit, **where, base_loss=0.5, max_general_rise=0.01)

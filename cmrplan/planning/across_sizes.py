@@ -31,6 +31,7 @@ from cmrplan.planning.tolerance import base_loss_at
 # 0.10 and 0.01 at a ratio of one half in data/probes, whose smallest base was far from converged; at most 0.015 in the
 # CMR paper (the rise stays below 0.02 from 460M to 3.1B); 0.003 in the log of github.com/yegcjs/mixinglaws.
 STEP = 0.05
+OTHER_SIZE = ("rise_carried", "level_by_law")  # findings on how the loss got there
 _STREAM = 3  # of random numbers; 1 and 2 are in fits and size_prior
 
 
@@ -74,6 +75,7 @@ def general_at(
                 f"loss of {model_params:.4g} parameters is not known; add a row with train_tokens = 0 at "
                 f"{sizes[0]:.4g}, or probe a second size"
             )
+        found.append(_level_by_law(model_params, sizes))
         return _wandered(fit, own, model_params, train_tokens, sizes), base, found
     weights = _weights(anchors, model_params)
     there = [_predicted(fit, size, train_tokens, ratio) for size in anchors]
@@ -124,6 +126,14 @@ def _carried(model_params: float, sizes: Array, num_sizes: int) -> Finding:
         "rise_carried",
         f"the rise of the general loss at {model_params:.4g} parameters is that of {_listed(sizes)}, and the interval "
         f"has room for a change with size ({ground}); probe a size nearer to narrow it",
+    )
+
+
+def _level_by_law(model_params: float, sizes: Array) -> Finding:
+    return Finding(
+        "level_by_law",
+        f"the level of the general loss at {model_params:.4g} parameters is the law's, which is not settled by few sizes: "
+        f"no probed size has a base loss to count its rise from; add rows with train_tokens = 0 at {_listed(sizes)}",
     )
 
 
