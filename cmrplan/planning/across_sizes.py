@@ -132,7 +132,7 @@ def _carried(model_params: float, sizes: Array, num_sizes: int) -> Finding:
 def _level_by_law(model_params: float, sizes: Array) -> Finding:
     return Finding(
         "level_by_law",
-        f"the level of the general loss at {model_params:.4g} parameters is the law's, which is not settled by few sizes: "
+        f"the level of the general loss at {model_params:.4g} parameters is the law's, and few sizes do not settle it; "
         f"no probed size has a base loss to count its rise from; add rows with train_tokens = 0 at {_listed(sizes)}",
     )
 
