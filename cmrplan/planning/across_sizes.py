@@ -176,7 +176,8 @@ def _distance(sizes: Array, model_params: float) -> float:
 def _seen_steps(fit: Fit, ratio: Array, tokens: float, sizes: Array) -> list[Array]:
     """Return by how much the measured rise changes from each size to the next, per root of ln N, each ``(G,)``.
 
-    At the token count that both sizes have and that lies nearest to ``tokens``; pairs without one are left out.
+    Between the token counts that both sizes have it is joined in ln D, and kept beyond them; pairs without one are left
+    out.
     """
     rows = fit.rows("general")
     steps = []
@@ -185,9 +186,15 @@ def _seen_steps(fit: Fit, ratio: Array, tokens: float, sizes: Array) -> list[Arr
         common = np.intersect1d(*(part["train_tokens"] for part in pair))
         if not len(common):
             continue
-        budget = float(common[np.argmin(np.abs(np.log(common / tokens)))])
-        first, second = (_measured_rise(fit, part, budget, ratio) for part in pair)
-        steps.append((second - first) / math.sqrt(math.log(high / low)))
+        place = np.interp(np.log(tokens), np.log(common), np.arange(len(common)))
+        near = [int(np.floor(place)), int(np.ceil(place))]
+        change = [
+            _measured_rise(fit, pair[1], common[k], ratio)
+            - _measured_rise(fit, pair[0], common[k], ratio)
+            for k in near
+        ]
+        step = change[0] + (place - near[0]) * (change[1] - change[0])
+        steps.append(step / math.sqrt(math.log(high / low)))
     return steps
 
 
