@@ -17,7 +17,7 @@ import pandas as pd
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import read_json
 from probes.data.prepared import CORPORA
-from probes.models.decoder import count_params
+from probes.models.source import count_params
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.training.metrics import read_rows
 
@@ -44,6 +44,12 @@ LOG_COLUMNS = (
     "settings_fingerprint",
     "code_version",
 )
+
+_SCHEDULE_NAMES = {
+    "constant": "constant",
+    "branches": "trunk_and_branch",
+    "cosine": "cosine",
+}
 
 LEDGER_COLUMNS = (
     "run_id",
@@ -135,7 +141,7 @@ def _open_sweep(runs: str | os.PathLike[str]) -> SweepFolder:
 
 def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
     settings = run.read_settings()
-    params = count_params(settings.shape)
+    params = count_params(settings.model)
     manifest = read_json(sweep.corpora / "manifest.json")
     start: dict[str, np.ndarray] = {}
     rows = []
@@ -156,8 +162,8 @@ def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
                     "rise_stderr": standard_error(losses[name] - start[name]),
                     "seed": settings.seed,
                     "step": row["step"],
-                    "schedule": "constant",
-                    "learning_rate": settings.learning_rate,
+                    "schedule": _SCHEDULE_NAMES[settings.schedule.kind],
+                    "learning_rate": row["learning_rate"],
                     "realized_domain_ratio": row["realized_domain_ratio"],
                     "unique_domain_tokens": manifest["corpora"]["domain"]["train_tokens"],
                     "params_kind": "non_embedding",

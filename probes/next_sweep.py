@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cmrplan.errors import InputError
 from cmrplan.planning.next_probes import NextProbe
 from probes.data.tokens import ByteTokenizer
-from probes.models.decoder import count_params
+from probes.models.source import count_params
 from probes.settings import model_shape
 from probes.spec.sweep import ProbeSpec, SweepSpec
 

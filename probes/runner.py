@@ -1,31 +1,39 @@
-"""Do one run of a sweep from its folder: load, train or resume, write the outcome."""
+"""Do runs of a sweep from their folders: load, train or resume, write the outcomes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cmrplan import __version__
+from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.data.prepared import load_corpora
 from probes.locks import locked
-from probes.models.decoder import Decoder
+from probes.models.source import build_model
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.training.checkpoint import load_weights
-from probes.training.train import CHECKPOINT_SECONDS, Outcome, train
+from probes.settings import RunSettings
+from probes.training.checkpoint import Checkpoints
+from probes.training.loop import ALONE, CHECKPOINT_SECONDS, Member, Outcome, train
+from probes.training.ranks import Ranks
+from probes.training.trainee import Single, Trainee
 
 
-def execute_run(
+def execute_runs(
     sweep: SweepFolder,
-    path: Path,
+    paths: Sequence[Path],
     *,
     should_stop: Callable[[], str] = lambda: "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Outcome:
-    """Train the run in ``path`` to its end and write its outcome.
+    keep_checkpoints: bool = False,
+    ranks: Ranks = ALONE,
+) -> list[Outcome]:
+    """Train the runs in ``paths`` side by side to their end and write their outcomes.
 
     A run that has an outcome is not trained again; a stopped run keeps its checkpoint and has no
     outcome yet.
@@ -33,42 +41,68 @@ def execute_run(
     Parameters
     ----------
     sweep : SweepFolder
-        The sweep, with prepared corpora and, for a probe, the finished base.
-    path : Path
-        The run's folder.
+        The sweep, with prepared corpora and, for probes, the finished base.
+    paths : sequence of Path
+        The runs' folders: one run, or several that differ in ratio and seed only.
     should_stop : callable
         Asked before every step; returns why to stop, or an empty string.
     checkpoint_seconds : float
         Longest time between two checkpoints.
+    keep_checkpoints : bool
+        Whether finished probes keep their last checkpoint; bases always do.
+    ranks : Ranks
+        This process among those that train the runs together; the main one writes.
+
+    Returns
+    -------
+    list of Outcome
+        One a path.
 
     Raises
     ------
     InputError
-        If another process works on the run, or its checkpoint is of other settings.
+        If another process works on a run, or a checkpoint is of other settings.
     """
-    run = RunFolder(path)
-    with locked(path):
-        if before := run.read_outcome():
-            return Outcome(RunState(before["state"]), before["reason"], before["seconds"])
-        settings = run.read_settings()
-        model = Decoder(settings.shape, seed=settings.seed).to(settings.device)
-        start_losses = None
-        if settings.stage == "probe":
-            base = sweep.base(settings.base)
-            load_weights(base.checkpoint, model)
-            start_losses = final_losses(base)
-        outcome = train(
-            model,
-            settings,
-            load_corpora(sweep.corpora),
-            run,
-            start_losses=start_losses,
-            should_stop=should_stop,
-            checkpoint_seconds=checkpoint_seconds,
-        )
-        if outcome.state is not RunState.STOPPED:
-            write_outcome(run, outcome)
-        return outcome
+    runs = [RunFolder(path) for path in paths]
+    with ExitStack() as stack:
+        if ranks.is_main:
+            for run in runs:
+                stack.enter_context(locked(run.path))
+        done = ranks.agree(" ".join(run.path.name for run in runs if run.read_outcome())).split()
+        todo = [run for run in runs if run.path.name not in done]
+        stopped: dict[Path, Outcome] = {}
+        if todo:
+            members = [_member(sweep, run, keep_checkpoints) for run in todo]
+            outcomes = train(
+                make_trainee([member.settings for member in members], ranks),
+                members,
+                load_corpora(sweep.corpora),
+                should_stop=should_stop,
+                checkpoint_seconds=checkpoint_seconds,
+                ranks=ranks,
+            )
+            for run, outcome in zip(todo, outcomes, strict=True):
+                if outcome.state is RunState.STOPPED:
+                    stopped[run.path] = outcome
+                elif ranks.is_main:
+                    write_outcome(run, outcome)
+        ranks.agree("written")
+        return [stopped.get(run.path) or _stored_outcome(run) for run in runs]
+
+
+def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Trainee:
+    """Return what trains the models of a group, each with the weights its base starts from."""
+    (alone,) = settings
+    model = build_model(alone.model, seed=alone.seed).to(alone.device)
+    if alone.numerics.precision == "fp64":
+        model = model.double()
+    if alone.numerics.processes > 1:
+        from probes.training.distributed import Distributed, TorchRanks
+
+        if not isinstance(ranks, TorchRanks):
+            raise CmrplanError(f"{alone.run_id} is trained by torchrun, on several processes")
+        return Distributed(model, alone, ranks)
+    return Single(model, alone)
 
 
 def write_outcome(run: RunFolder, outcome: Outcome, *, retry: bool = False) -> None:
@@ -90,3 +124,40 @@ def final_losses(run: RunFolder) -> dict[str, np.ndarray]:
     """Return the evaluation losses of a finished run's last step, each ``(E,)``."""
     with np.load(run.losses(run.read_settings().steps), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
+
+
+def final_state(run: RunFolder) -> dict[str, Tensor]:
+    """Return weights and moments at the end of a finished base.
+
+    Raises
+    ------
+    CmrplanError
+        If they are gone or damaged.
+    """
+    checkpoints = Checkpoints(run.checkpoints, run.read_settings().fingerprint)
+    for place in checkpoints.places():
+        if (state := checkpoints.load(place)) is not None:
+            return state
+    raise CmrplanError(
+        f"{run.path} has no readable checkpoint; delete that folder to train this base anew"
+    )
+
+
+def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> Member:
+    settings = run.read_settings()
+    if settings.stage == "base":
+        return Member(settings, run)
+    base = sweep.base(settings.base)
+    return Member(
+        settings,
+        run,
+        start=final_state(base),
+        start_losses=final_losses(base),
+        keeps_checkpoint=keep_checkpoints,
+    )
+
+
+def _stored_outcome(run: RunFolder) -> Outcome:
+    stored = run.read_outcome()
+    assert stored is not None
+    return Outcome(RunState(stored["state"]), stored["reason"], stored["seconds"])

@@ -12,10 +12,46 @@ from itertools import product
 from typing import Any, Literal, NamedTuple
 
 from cmrplan.files import fingerprint
-from probes.models.decoder import ModelShape, count_params
+from probes.models.decoder import ModelShape
+from probes.models.source import ModelSource, count_params, source_from_dict
 from probes.spec.sizes import SizeSpec
 from probes.spec.sweep import SweepSpec
-from probes.training.schedule import evaluation_steps, whole_steps
+from probes.training.schedule import (
+    Leg,
+    Schedule,
+    evaluation_steps,
+    legs,
+    trained_steps,
+    whole_steps,
+)
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How the arithmetic of a run is done; enters its identity, since it moves the last digits.
+
+    Parameters
+    ----------
+    precision : {"fp64", "fp32", "bf16"}
+        Of activations; weights and moments are fp32, or fp64.
+    micro_batch_size : int
+        Sequences in one forward and backward pass; a step accumulates the gradients of its passes.
+    gradient_checkpointing : bool
+        Whether activations are computed again in the backward pass to save memory.
+    compile : bool
+        Whether the model goes through ``torch.compile``.
+    processes : int
+        Processes (GPUs) that train one run together, each with a share of every batch.
+    sharding : {"none", "replicate", "shard"}
+        Whether each of them holds the whole model (DDP) or a part of it (FSDP2).
+    """
+
+    precision: Literal["fp64", "fp32", "bf16"]
+    micro_batch_size: int
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    processes: int = 1
+    sharding: Literal["none", "replicate", "shard"] = "none"
 
 
 @dataclass(frozen=True)
@@ -28,16 +64,18 @@ class RunSettings:
         A base starts from random weights on the general corpus, a probe from its base.
     size : str
         Name of the model size in the spec.
-    shape : ModelShape
+    model : ModelSource
         What that size means.
     domain_ratio : float
         Share of training tokens from the domain corpus, 0 to 1.
     seed : int
         Data seed, and seed of the initial weights of a base.
-    steps, evaluation_steps : int, tuple of int
-        Training steps, and the steps after which the run evaluates.
-    learning_rate, warmup_steps, cooldown_share : float, int, float
-        Peak learning rate and its schedule; see :func:`probes.training.schedule.learning_rate_factor`.
+    evaluation_steps : tuple of int
+        The steps after which the run evaluates: its budgets.
+    schedule : Schedule
+        The learning rate; see :mod:`probes.training.schedule`.
+    inherits_optimizer : bool
+        Whether a probe starts with the moments of its base's optimizer instead of zeros.
     weight_decay, gradient_clip : float
         AdamW's decay of matrices, and the largest gradient norm.
     batch_size, sequence_length : int
@@ -49,19 +87,19 @@ class RunSettings:
     base : str
         Id of the base that a probe continues; empty for a base.
     device : str
-        ``"cpu"`` (fp32) or ``"cuda"`` (bf16 autocast).
+        ``"cpu"`` or ``"cuda"``.
+    numerics : Numerics
+        Precision and memory.
     """
 
     stage: Literal["base", "probe"]
     size: str
-    shape: ModelShape
+    model: ModelSource
     domain_ratio: float
     seed: int
-    steps: int
     evaluation_steps: tuple[int, ...]
-    learning_rate: float
-    warmup_steps: int
-    cooldown_share: float
+    schedule: Schedule
+    inherits_optimizer: bool
     weight_decay: float
     gradient_clip: float
     batch_size: int
@@ -71,6 +109,17 @@ class RunSettings:
     tokenizer: str
     base: str
     device: str
+    numerics: Numerics
+
+    @property
+    def steps(self) -> int:
+        """Steps of the largest budget."""
+        return self.evaluation_steps[-1]
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        """The stretches of training in their order."""
+        return legs(self.schedule, self.evaluation_steps)
 
     @property
     def step_tokens(self) -> int:
@@ -79,8 +128,13 @@ class RunSettings:
 
     @property
     def train_tokens(self) -> int:
-        """Tokens of the whole run."""
+        """Tokens of the largest budget."""
         return self.steps * self.step_tokens
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that the run trains on, branches included."""
+        return trained_steps(self.schedule, self.evaluation_steps) * self.step_tokens
 
     @property
     def fingerprint(self) -> str:
@@ -100,9 +154,13 @@ class RunSettings:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunSettings:
         """Return the settings that :meth:`as_dict` gave."""
-        shape = ModelShape(**values["shape"])
-        steps = tuple(values["evaluation_steps"])
-        return cls(**(values | {"shape": shape, "evaluation_steps": steps}))
+        parts = {
+            "model": source_from_dict(values["model"]),
+            "evaluation_steps": tuple(values["evaluation_steps"]),
+            "schedule": Schedule(**values["schedule"]),
+            "numerics": Numerics(**values["numerics"]),
+        }
+        return cls(**(values | parts))
 
 
 @dataclass(frozen=True)
@@ -179,12 +237,15 @@ def sweep_settings(
         for size in spec.sizes
         if size.name in used
     }
-    settings = [_probe_settings(spec, probe, bases[probe.size]) for probe in probes]
+    settings = [one for probe in probes for one in _probe_settings(spec, probe, bases[probe.size])]
     return bases, list(dict.fromkeys(settings))  # budgets that round to the same steps are one run
 
 
-def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> RunSettings:
-    """Return the settings of a probe; each evaluates equally often, from the same tokens on."""
+def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> list[RunSettings]:
+    """Return the runs of a probe: one with all its budgets, or one a budget.
+
+    Each probe evaluates equally often, from the same tokens on.
+    """
     first = spec.probes.first_evaluation_tokens or spec.probes.train_tokens / 16
     if first >= probe.train_tokens != spec.probes.train_tokens:
         first = probe.train_tokens / 2
@@ -194,20 +255,26 @@ def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> 
         evaluations=spec.probes.evaluations,
         first_tokens=first,
     )
-    return replace(
+    settings = replace(
         base,
         stage="probe",
         domain_ratio=probe.domain_ratio,
         seed=probe.seed,
-        steps=steps[-1],
         evaluation_steps=steps,
-        learning_rate=spec.probes.learning_rate,
-        warmup_steps=spec.probes.warmup_steps,
-        cooldown_share=0.0,
+        schedule=Schedule(
+            spec.probes.schedule,
+            spec.probes.learning_rate,
+            spec.probes.warmup_steps,
+            spec.probes.decay_share if spec.probes.schedule == "branches" else 0.0,
+        ),
+        inherits_optimizer=spec.probes.inherit_optimizer,
         weight_decay=spec.probes.weight_decay,
         gradient_clip=spec.probes.gradient_clip,
         base=base.run_id,
     )
+    if spec.probes.has_separate_runs:
+        return [replace(settings, evaluation_steps=(step,)) for step in steps]
+    return [settings]
 
 
 def base_tokens(spec: SweepSpec, size: SizeSpec, vocab_size: int) -> float:
@@ -228,11 +295,14 @@ def _base_settings(spec: SweepSpec, size: SizeSpec, data: DataIdentity, device: 
         stage="base",
         domain_ratio=0.0,
         seed=spec.base.seed,
-        steps=steps,
         evaluation_steps=(steps,),
-        learning_rate=spec.base.learning_rate,
-        warmup_steps=spec.base.warmup_steps,
-        cooldown_share=spec.base.cooldown_share,
+        schedule=Schedule(
+            "branches" if spec.base.cooldown_share else "constant",
+            spec.base.learning_rate,
+            spec.base.warmup_steps,
+            spec.base.cooldown_share,
+        ),
+        inherits_optimizer=False,
         weight_decay=spec.base.weight_decay,
         gradient_clip=spec.base.gradient_clip,
         base="",
@@ -243,11 +313,22 @@ def _base_settings(spec: SweepSpec, size: SizeSpec, data: DataIdentity, device: 
 def _common(spec: SweepSpec, size: SizeSpec, data: DataIdentity, device: str) -> dict[str, Any]:
     return {
         "size": size.name,
-        "shape": model_shape(size, data.vocab_size),
+        "model": model_shape(size, data.vocab_size),
         "batch_size": spec.batch_size,
         "sequence_length": spec.sequence_length,
         "evaluation_sequences": spec.evaluation_sequences,
         "data_fingerprint": data.data_fingerprint,
         "tokenizer": data.tokenizer,
         "device": device,
+        "numerics": _numerics(spec, device),
     }
+
+
+def _numerics(spec: SweepSpec, device: str) -> Numerics:
+    asked = spec.numerics
+    return Numerics(
+        precision=asked.precision or ("bf16" if device == "cuda" else "fp32"),
+        micro_batch_size=min(asked.micro_batch_size or spec.batch_size, spec.batch_size),
+        gradient_checkpointing=asked.gradient_checkpointing,
+        compile=asked.compile,
+    )

@@ -20,7 +20,7 @@ which uses the slots with ``u < 1/4``, then has other sequences in each of four 
 Near means in the same 64th, at random within it. Two runs agree in about four of five slots that both use, against
 two of three with preferred orders at random and none if each run drew from an order of its own.
 
-Nothing is stored: how far a run is in its epoch follows from the step (:func:`draws_before`), and the
+Nothing is stored: how far a run is in its epoch follows from the step (:func:`domain_sequences`), and the
 work to begin at any step is that of the blocks since its present epoch began.
 """
 
@@ -31,7 +31,7 @@ from threading import Lock
 
 import numpy as np
 
-from probes.data.thresholds import domain_slots, draws, draws_before, thresholds
+from probes.data.thresholds import domain_sequences, domain_slots, draws, thresholds
 
 BANDS = 64
 """Parts of [0, 1) in which a sequence's phase and its slot's threshold agree."""
@@ -200,7 +200,7 @@ class RunOrder:
 
     def _draws_before_block(self, block: int) -> int:
         step, slots = divmod(block * self._size, self._batch_size)
-        count = draws_before(step, self._batch_size, self._ratio, seed=self._seed)
+        count = domain_sequences(step, self._batch_size, self._ratio, seed=self._seed)
         is_domain = domain_slots(step, self._batch_size, self._ratio, seed=self._seed)[:slots]
         count += int(is_domain.sum())
         return count if self._is_domain else block * self._size - count

@@ -18,7 +18,9 @@ from typing import Protocol
 import numpy as np
 
 from probes.data.epochs import RunOrder, permutation
-from probes.data.thresholds import domain_slots
+from probes.data.thresholds import domain_sequences, domain_slots
+
+__all__ = ["batch", "domain_epochs", "domain_sequences", "evaluation_indices"]
 
 
 class Rows(Protocol):

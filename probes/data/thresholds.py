@@ -47,13 +47,13 @@ def domain_slots(step: int, batch_size: int, domain_ratio: float, *, seed: int) 
     return thresholds(step, batch_size, seed=seed) < domain_ratio
 
 
-def draws_before(step: int, batch_size: int, domain_ratio: float, *, seed: int) -> int:
-    """Return how many domain slots a run has in all steps before ``step``.
+def domain_sequences(steps: int, batch_size: int, domain_ratio: float, *, seed: int) -> int:
+    """Return how many domain sequences the first steps hold.
 
-    In a step with offset ``o`` those are the whole numbers k from 0 to ``batch_size - 1`` with ``(k + o) /
-    batch_size < domain_ratio``: no slot needs to be drawn to count them.
+    In a step with offset ``o`` they are as many as the whole numbers k from 0 to ``batch_size - 1`` with ``(k + o) /
+    batch_size < domain_ratio``, so that no slot needs to be drawn to count them.
     """
-    offsets = _offsets(np.arange(step), seed)
+    offsets = _offsets(np.arange(steps), seed)
     counts = np.clip(np.ceil(domain_ratio * batch_size - offsets), 0, batch_size)
     # the product may be rounded up or down by one unit; the comparison itself decides
     counts -= (counts > 0) & ((counts - 1 + offsets) / batch_size >= domain_ratio)

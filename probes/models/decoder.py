@@ -182,11 +182,16 @@ class Decoder(nn.Module):
 
 
 def next_token_losses(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    """Return the mean loss of each sequence in nats per token, shape ``(B,)``, float32."""
+    """Return the mean loss of each sequence in nats per token, shape ``(B,)``, float32 or wider."""
     losses_BT = F.cross_entropy(
-        logits_BTV.float().flatten(0, 1), targets_BT.flatten(), reduction="none"
+        at_least_float32(logits_BTV).flatten(0, 1), targets_BT.flatten(), reduction="none"
     )
     return losses_BT.view(targets_BT.shape).mean(dim=1)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return ``x`` in float32, or as it is where it is wider."""
+    return x if x.dtype is torch.float64 else x.float()
 
 
 def rotary_tables(length: int, features: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -198,6 +203,6 @@ def rotary_tables(length: int, features: int, device: torch.device) -> tuple[Ten
 
 def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
     """Turn each feature pair (i, i + K / 2) by its position's angle."""
-    first, second = x_BHTK.float().chunk(2, dim=-1)
+    first, second = at_least_float32(x_BHTK).chunk(2, dim=-1)
     turned = torch.cat((first * cos_TK - second * sin_TK, first * sin_TK + second * cos_TK), dim=-1)
     return turned.type_as(x_BHTK)

@@ -7,14 +7,23 @@ hold the values and check them. Unknown keys are refused everywhere.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from probes.spec.corpora import CorporaSpec, TokenizerSpec
-from probes.spec.fields import Count, Fraction, Name, Natural, Positive, Spec
+from probes.spec.fields import (
+    Count,
+    Flag,
+    Fraction,
+    Name,
+    Natural,
+    OpenFraction,
+    Positive,
+    Spec,
+)
 from probes.spec.sizes import SizeSpec
-from probes.spec.training import BaseSpec, TrainingSpec
+from probes.spec.training import BaseSpec, NumericsSpec, TrainingSpec
 
 
 class GridSpec(Spec):
@@ -47,10 +56,23 @@ class ProbesSpec(TrainingSpec):
     """The earliest of them; a sixteenth of ``train_tokens`` when left out."""
     learning_rate: Positive = 1e-3
     warmup_steps: Natural = 10
+    schedule: Literal["constant", "branches", "cosine"] = "constant"
+    """See :mod:`probes.training.schedule`."""
+    decay_share: OpenFraction = 0.2
+    """Share of each budget over which a branch decays; for ``branches``."""
+    separate_runs: Flag = False
+    """Whether each budget is a run of its own; always so for ``cosine``."""
+    inherit_optimizer: Flag = False
+    """Whether a probe starts with the moments of its base's optimizer."""
     grid: GridSpec | None = None
     """The probes as all combinations."""
     runs: Annotated[list[ProbeSpec], Field(min_length=1)] | None = None
     """The probes one by one, instead of a grid."""
+
+    @property
+    def has_separate_runs(self) -> bool:
+        """Whether each budget is a run of its own."""
+        return self.separate_runs or self.schedule == "cosine"
 
     @model_validator(mode="after")
     def _grid_or_runs(self) -> ProbesSpec:
@@ -77,6 +99,7 @@ class SweepSpec(Spec):
     evaluation_sequences: Count = 256
     """Validation sequences per corpus, the same ones for every run and size."""
     sizes: Annotated[list[SizeSpec], Field(min_length=1)]
+    numerics: NumericsSpec = NumericsSpec()
     base: BaseSpec
     probes: ProbesSpec
 

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import model_validator
 
-from probes.spec.fields import Fraction, Natural, NotNegative, Positive, Spec
+from probes.spec.fields import Count, Flag, Fraction, Natural, NotNegative, Positive, Spec
+
+
+class NumericsSpec(Spec):
+    """Precision and memory of all runs."""
+
+    precision: Literal["fp64", "fp32", "bf16"] | None = None
+    """Of activations; bf16 on a GPU and fp32 on a CPU when left out."""
+    micro_batch_size: Count | None = None
+    """Sequences in one forward and backward pass; the whole batch when left out."""
+    gradient_checkpointing: Flag = False
+    """Compute activations again in the backward pass, which saves memory and costs time."""
+    compile: Flag = False
+    """Send the models through ``torch.compile``."""
 
 
 class TrainingSpec(Spec):

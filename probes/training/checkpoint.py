@@ -1,116 +1,119 @@
-"""Checkpoints: weights, AdamW's moments and the step in one safetensors file, replaced atomically.
+"""Checkpoints: the tensors of a run at one place, each in a safetensors file of its own.
 
-A checkpoint carries the fingerprint of its run's settings and is refused by any other run.
+A file carries the fingerprint of its run's settings and a checksum of its tensors. It appears
+whole or not at all, a newer one never replaces it before it is on the disk itself, and one whose
+checksum is wrong is set aside, so that a run whose newest checkpoint was damaged goes on from the
+one before.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor
 
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write
 
 _METADATA = "cmrplan"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_NAME = re.compile(r"(\d{4,})-(\d{8,})\.safetensors")
 
 
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.AdamW,
-    *,
-    step: int,
-    domain_sequences: int,
-    settings_fingerprint: str,
-) -> None:
-    """Write the state after ``step`` training steps.
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a run is: the number of its leg, and the steps that the trained weights have seen."""
+
+    leg: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run.
 
     Parameters
     ----------
-    path : Path
-        Target; the old checkpoint stays until the new one is complete.
-    model : Module
-        Its parameters are stored as ``model.<name>``.
-    optimizer : AdamW
-        Its moments are stored as ``exp_avg.<name>`` and ``exp_avg_sq.<name>``.
-    step : int
-        Training steps done, which is also AdamW's count.
-    domain_sequences : int
-        Domain sequences trained on so far.
+    folder : Path
+        Where they are.
     settings_fingerprint : str
-        Identity of the run's settings.
+        Identity of the run's settings; files of other settings are refused.
     """
-    tensors = {}
-    for name, weight in model.named_parameters():
-        tensors[f"model.{name}"] = weight.detach()
-        for moment in _MOMENTS:
-            if weight in optimizer.state:
-                tensors[f"{moment}.{name}"] = optimizer.state[weight][moment]
-    metadata = {
-        "settings_fingerprint": settings_fingerprint,
-        "step": step,
-        "domain_sequences": domain_sequences,
-    }
-    with atomic_write(path) as temporary:
-        # one metadata entry: the library writes several in random order
-        save_file(tensors, temporary, {_METADATA: json.dumps(metadata)})
+
+    folder: Path
+    settings_fingerprint: str
+
+    def path(self, place: Place) -> Path:
+        """Return the file of a place."""
+        return self.folder / f"{place.leg:04d}-{place.step:08d}.safetensors"
+
+    def places(self) -> list[Place]:
+        """Return the places that have a file, newest first."""
+        found = map(_NAME.fullmatch, (path.name for path in self.folder.glob("*.safetensors")))
+        return sorted((Place(int(m[1]), int(m[2])) for m in found if m), reverse=True)
+
+    def save(self, place: Place, tensors: Mapping[str, Tensor]) -> None:
+        """Write the tensors of a place and wait until they are on the disk."""
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {
+            "settings_fingerprint": self.settings_fingerprint,
+            "checksum": _checksum(on_cpu),
+        }
+        with atomic_write(self.path(place)) as temporary:
+            # one metadata entry: the library writes several in random order
+            save_file(on_cpu, temporary, {_METADATA: json.dumps(metadata)})
+
+    def load(self, place: Place) -> dict[str, Tensor] | None:
+        """Return the tensors of a place; None if its file is missing or damaged.
+
+        A damaged file is renamed, so that it is seen once.
+
+        Raises
+        ------
+        InputError
+            If the file belongs to a run with other settings.
+        """
+        path = self.path(place)
+        try:
+            with safe_open(path, framework="pt") as stream:
+                metadata = json.loads(stream.metadata()[_METADATA])
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+            is_whole = metadata["checksum"] == _checksum(tensors)
+            fingerprint = metadata["settings_fingerprint"]
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            is_whole = False
+        if not is_whole:
+            path.rename(path.with_suffix(".damaged"))
+            return None
+        if fingerprint != self.settings_fingerprint:
+            raise InputError(
+                f"{path} belongs to other settings ({fingerprint}, not "
+                f"{self.settings_fingerprint}); delete it to start this run anew"
+            )
+        return tensors
+
+    def keep(self, places: Collection[Place]) -> None:
+        """Delete the files of all other places, and damaged ones."""
+        for path in self.folder.glob("*.damaged"):
+            path.unlink()
+        for place in self.places():
+            if place not in places:
+                self.path(place).unlink()
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's metadata: ``settings_fingerprint``, ``step``, ``domain_sequences``.
-
-    Raises
-    ------
-    InputError
-        If the file is not a checkpoint.
-    """
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return json.loads(stream.metadata()[_METADATA])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a readable checkpoint ({error}); delete it") from None
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Copy a checkpoint's weights into a model of the same shape."""
-    with safe_open(path, framework="pt") as stream, torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(stream.get_tensor(f"model.{name}"))
-
-
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, settings_fingerprint: str
-) -> tuple[int, int]:
-    """Restore model and optimizer; return the step and the domain sequences so far.
-
-    Raises
-    ------
-    InputError
-        If the checkpoint belongs to a run with other settings.
-    """
-    metadata = read_metadata(path)
-    if metadata["settings_fingerprint"] != settings_fingerprint:
-        raise InputError(
-            f"{path} belongs to other settings ({metadata['settings_fingerprint']}, not "
-            f"{settings_fingerprint}); delete it to start this run anew"
-        )
-    step = metadata["step"]
-    load_weights(path, model)
-    with safe_open(path, framework="pt") as stream:
-        stored = set(stream.keys())
-        for name, weight in model.named_parameters():
-            if f"exp_avg.{name}" in stored:
-                optimizer.state[weight] = {
-                    "step": torch.tensor(float(step), device=weight.device)
-                } | {
-                    moment: stream.get_tensor(f"{moment}.{name}").to(weight.device)
-                    for moment in _MOMENTS
-                }
-    return step, metadata["domain_sequences"]
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    value = 0
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        value = zlib.crc32(repr((name, tensor.dtype, tuple(tensor.shape))).encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return value

@@ -1,13 +1,16 @@
 """The metrics file of a run: one JSON object a line, appended and flushed to disk.
 
 A kill can leave the last line torn. Reading stops before a torn line, and a resumed run first cuts
-the file back to the rows its checkpoint knows.
+it off. What was evaluated once is never evaluated or written again.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +28,28 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [row for row, _ in _rows_with_end(path)]
 
 
-def cut_back(path: Path, *, last_step: int) -> list[dict[str, Any]]:
-    """Drop rows after ``last_step`` and a torn last line; return the rows that stay."""
-    kept = [(row, end) for row, end in _rows_with_end(path) if row["step"] <= last_step]
+def cut_torn(path: Path) -> list[dict[str, Any]]:
+    """Cut off a torn last line and return the complete rows."""
+    return cut_back(path)
+
+
+def cut_back(path: Path, *, last_step: float = math.inf) -> list[dict[str, Any]]:
+    """Cut off a torn last line and all rows from the first after ``last_step`` on; return the rest."""
+    kept = list(takewhile(lambda pair: pair[0]["step"] <= last_step, _rows_with_end(path)))
     if path.exists():
         os.truncate(path, kept[-1][1] if kept else 0)
     return [row for row, _ in kept]
 
 
-def _rows_with_end(path: Path) -> list[tuple[dict[str, Any], int]]:
-    """Return each complete row and the byte offset of its end."""
-    rows: list[tuple[dict[str, Any], int]] = []
+def _rows_with_end(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each complete row and the byte offset of its end."""
     end = 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-        end += len(line)
         try:
             row = json.loads(line)
         except ValueError:
-            break
+            return
         if not line.endswith(b"\n"):
-            break
-        rows.append((row, end))
-    return rows
+            return
+        end += len(line)
+        yield row, end

@@ -1,13 +1,112 @@
-"""When a run evaluates and what its learning rate is, in whole steps."""
+"""When a run evaluates and what its learning rate is, in whole steps.
+
+Three schedules, each with a linear warm-up (the re-warming of a finished checkpoint):
+
+- ``constant``: the peak rate after the warm-up. Every evaluation is a budget of its own.
+- ``branches``: the same trunk, and for each budget a short branch that leaves it and decays. One run
+  yields every budget as if it had been trained for it alone, since the branch sees the data that the
+  trunk would have seen and the trunk goes on from where the branch left.
+- ``cosine``: one decay over the whole run, which therefore yields one budget only.
+
+A run is a sequence of legs; see :func:`legs`.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from cmrplan.errors import InputError
 
-COOLDOWN_FLOOR = 0.1
-"""Share of the learning rate that is left at the end of a cool-down."""
+DECAY_FLOOR = 0.1
+"""Share of the learning rate that is left at the end of a decay."""
+
+SCHEDULES = ("constant", "branches", "cosine")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of a run.
+
+    Parameters
+    ----------
+    kind : {"constant", "branches", "cosine"}
+        See the head of this module.
+    learning_rate : float
+        The peak.
+    warmup_steps : int
+        Steps of the linear warm-up.
+    decay_share : float
+        Share of a budget's steps over which a branch decays linearly to a tenth.
+    """
+
+    kind: Literal["constant", "branches", "cosine"]
+    learning_rate: float
+    warmup_steps: int
+    decay_share: float = 0.0
+
+    def rate(self, step: int, leg: Leg) -> float:
+        """Return the learning rate of step number ``step``, which is in ``leg``."""
+        return self.learning_rate * learning_rate_factor(
+            step,
+            warmup_steps=self.warmup_steps,
+            decay_start=leg.decay_start,
+            decay_end=leg.decay_end,
+            is_cosine=self.kind == "cosine",
+        )
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A stretch of training without an evaluation inside.
+
+    Parameters
+    ----------
+    start, stop : int
+        Steps done before and after it.
+    decay_start, decay_end : int or None
+        Steps between which the learning rate falls; None where it does not.
+    is_branch : bool
+        Whether training goes on from ``start`` afterwards instead of from ``stop``.
+    evaluates : bool
+        Whether the run evaluates at ``stop``.
+    """
+
+    start: int
+    stop: int
+    decay_start: int | None = None
+    decay_end: int | None = None
+    is_branch: bool = False
+    evaluates: bool = True
+
+
+def legs(schedule: Schedule, evaluation_steps: Sequence[int]) -> tuple[Leg, ...]:
+    """Return the legs of a run in the order in which they are trained.
+
+    Examples
+    --------
+    A trunk of 8 steps with branches of 2 and 4 that end at 10 and 20 steps, then of 8 more:
+
+    >>> branches = Schedule("branches", 1e-3, warmup_steps=0, decay_share=0.2)
+    >>> [(leg.start, leg.stop, leg.is_branch) for leg in legs(branches, (10, 20))]
+    [(0, 8, False), (8, 10, True), (8, 16, False), (16, 20, True)]
+    """
+    if schedule.kind == "branches":
+        return _trunk_and_branches(schedule.decay_share, evaluation_steps)
+    starts = (0, *evaluation_steps[:-1])
+    decay = (0, evaluation_steps[-1]) if schedule.kind == "cosine" else (None, None)
+    return tuple(
+        Leg(start, stop, *decay) for start, stop in zip(starts, evaluation_steps, strict=True)
+    )
+
+
+def trained_steps(schedule: Schedule, evaluation_steps: Sequence[int]) -> int:
+    """Return how many steps a run does, branches included."""
+    return sum(leg.stop - leg.start for leg in legs(schedule, evaluation_steps))
 
 
 def whole_steps(tokens: float, step_tokens: int) -> int:
@@ -58,21 +157,39 @@ def evaluation_steps(
 
 
 def learning_rate_factor(
-    step: int, *, steps: int, warmup_steps: int, cooldown_share: float = 0.0
+    step: int,
+    *,
+    warmup_steps: int,
+    decay_start: int | None = None,
+    decay_end: int | None = None,
+    is_cosine: bool = False,
 ) -> float:
     """Return what the peak learning rate is multiplied with in one step.
 
-    Linear warm-up (``1 / warmup_steps`` in step 0), then constant; a cool-down, if there is one,
-    falls linearly to a tenth over the last ``cooldown_share`` of the steps.
+    Linear warm-up (``1 / warmup_steps`` in step 0), then constant; between ``decay_start`` and
+    ``decay_end`` it falls to a tenth, linearly or along half a cosine.
 
     Examples
     --------
-    >>> [learning_rate_factor(step, steps=9, warmup_steps=4) for step in (0, 1, 3, 8)]
+    >>> [learning_rate_factor(step, warmup_steps=4) for step in (0, 1, 3, 8)]
     [0.25, 0.5, 1.0, 1.0]
     """
     warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-    cooldown_steps = cooldown_share * steps
-    if step + 1 <= steps - cooldown_steps:
+    if decay_start is None or decay_end is None or step < decay_start:
         return warm
-    left = (steps - (step + 1)) / cooldown_steps
-    return min(warm, COOLDOWN_FLOOR + (1 - COOLDOWN_FLOOR) * left)
+    left = (decay_end - (step + 1)) / (decay_end - decay_start)
+    if is_cosine:
+        left = (1 - math.cos(math.pi * left)) / 2
+    return min(warm, DECAY_FLOOR + (1 - DECAY_FLOOR) * left)
+
+
+def _trunk_and_branches(decay_share: float, evaluation_steps: Sequence[int]) -> tuple[Leg, ...]:
+    made: list[Leg] = []
+    trunk = 0
+    for end in evaluation_steps:
+        start = end - max(1, round(decay_share * end))
+        if start > trunk:
+            made.append(Leg(trunk, start, evaluates=False))
+        made.append(Leg(start, end, start, end, is_branch=True))
+        trunk = start
+    return tuple(made)

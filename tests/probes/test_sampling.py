@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from probes.data.epochs import RunOrder, preferred_order
 from probes.data.sampling import batch, domain_epochs, evaluation_indices
 from probes.data.shards import pack
-from probes.data.thresholds import domain_slots, draws_before, thresholds
+from probes.data.thresholds import domain_sequences, domain_slots, thresholds
 
 ratios = st.floats(0, 1)
 seeds = st.integers(0, 2**40)
@@ -84,13 +84,15 @@ class TestShare:
     @given(ratios, seeds, st.integers(0, 60), st.integers(1, 40))
     def test_draws_are_counted_without_drawing(self, ratio, seed, step, batch_size):
         slots = [domain_slots(before, batch_size, ratio, seed=seed) for before in range(step)]
-        assert draws_before(step, batch_size, ratio, seed=seed) == sum(int(s.sum()) for s in slots)
+        assert domain_sequences(step, batch_size, ratio, seed=seed) == sum(
+            int(s.sum()) for s in slots
+        )
 
     @pytest.mark.parametrize("batch_size", [3, 10, 49])
     def test_counts_are_exact_where_a_threshold_is_the_ratio(self, batch_size):
         for ratio in thresholds(5, batch_size, seed=1):
             expected = sum(domain_slots(t, batch_size, ratio, seed=1).sum() for t in range(6))
-            assert draws_before(6, batch_size, ratio, seed=1) == expected
+            assert domain_sequences(6, batch_size, ratio, seed=1) == expected
 
 
 def run_rows(ratio, steps, size, batch_size=8, seed=0, corpus="domain", stage="probe"):

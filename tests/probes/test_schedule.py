@@ -1,13 +1,22 @@
 """Evaluation steps and learning rate, against numbers worked out by hand."""
 
+import math
+
 import pytest
 
 from cmrplan.errors import InputError
-from probes.training.schedule import evaluation_steps, learning_rate_factor, whole_steps
+from probes.training.schedule import (
+    Schedule,
+    evaluation_steps,
+    learning_rate_factor,
+    legs,
+    trained_steps,
+    whole_steps,
+)
 
 
-def factors(**settings):
-    return [learning_rate_factor(step, **settings) for step in range(settings["steps"])]
+def factors(steps, **settings):
+    return [learning_rate_factor(step, **settings) for step in range(steps)]
 
 
 def test_tokens_are_rounded_to_whole_steps():
@@ -32,10 +41,51 @@ def test_too_many_evaluations_are_refused():
 
 
 def test_warm_up_then_constant():
-    assert factors(steps=6, warmup_steps=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert factors(steps=2, warmup_steps=0) == [1.0, 1.0]
+    assert factors(6, warmup_steps=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert factors(2, warmup_steps=0) == [1.0, 1.0]
 
 
-def test_cool_down_falls_to_a_tenth():
+def test_decay_falls_to_a_tenth():
     expected = [1.0] * 6 + [0.775, 0.55, 0.325, 0.1]
-    assert factors(steps=10, warmup_steps=0, cooldown_share=0.4) == pytest.approx(expected)
+    found = factors(10, warmup_steps=0, decay_start=6, decay_end=10)
+    assert found == pytest.approx(expected)
+
+
+def test_cosine_falls_to_a_tenth():
+    found = factors(4, warmup_steps=0, decay_start=0, decay_end=4, is_cosine=True)
+    waves = [(1 + math.cos(math.pi * done)) / 2 for done in (0.25, 0.5, 0.75, 1)]
+    assert found == pytest.approx([0.1 + 0.9 * wave for wave in waves])
+
+
+def test_constant_legs_end_at_evaluations():
+    made = legs(Schedule("constant", 1.0, 0), (3, 10))
+    assert [(leg.start, leg.stop, leg.is_branch, leg.evaluates) for leg in made] == [
+        (0, 3, False, True),
+        (3, 10, False, True),
+    ]
+
+
+@pytest.mark.parametrize("decay_share", [0.01, 0.2, 0.5, 0.99])
+def test_branches_leave_the_trunk_in_order(decay_share):
+    budgets = (1, 2, 3, 7, 8, 100)
+    made = legs(Schedule("branches", 1.0, 0, decay_share), budgets)
+    trunk = 0
+    for leg in made:
+        assert leg.start == trunk
+        if leg.is_branch:
+            assert (leg.decay_start, leg.decay_end) == (leg.start, leg.stop)
+        else:
+            trunk = leg.stop
+    assert tuple(leg.stop for leg in made if leg.is_branch) == budgets
+    assert trained_steps(Schedule("branches", 1.0, 0, decay_share), budgets) == sum(
+        leg.stop - leg.start for leg in made
+    )
+
+
+def test_six_doubling_budgets_cost_three_fifths_of_separate_runs():
+    """A fifth of each budget decays: 0.8 * 32 + 0.2 * 63 of 63 shares, as worked out by hand."""
+    budgets = tuple(100 * 2**doubling for doubling in range(6))
+    trained = trained_steps(Schedule("branches", 1.0, 0, 0.2), budgets)
+    assert trained == pytest.approx(0.8 * 3200 + 0.2 * 6300)
+    assert trained / sum(budgets) < 0.62
+    assert trained_steps(Schedule("constant", 1.0, 0), budgets) / sum(budgets) < 0.51

@@ -9,14 +9,17 @@ import sys
 import time
 
 import pytest
+import torch
 import yaml
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
 from probes.collect import collect, read_ledger
 from probes.data.prepared import prepare_corpora
+from probes.executors.scheduling import Limits
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.sweep import run_sweep
+from probes.training.checkpoint import Checkpoints, Place
 from probes.training.metrics import read_rows
 
 START = """
@@ -36,7 +39,7 @@ def final_numbers(out):
     """Return every row, sequence loss and checkpoint of a sweep, by file, as bytes."""
     return {
         str(path.relative_to(out)): path.read_bytes()
-        for pattern in ("metrics.jsonl", "*.npz", "checkpoint.safetensors")
+        for pattern in ("metrics.jsonl", "*.npz", "checkpoints/*.safetensors")
         for path in out.rglob(pattern)
     }
 
@@ -155,24 +158,23 @@ class TestTrouble:
 
     @pytest.mark.slow
     def test_dying_worker_fails_its_run_and_the_next_start_retries_it(
-        self, spec, finished_sweep, tmp_path, monkeypatch
+        self, spec, finished_sweep, tmp_path
     ):
-        monkeypatch.setattr("probes.jobs.ATTEMPTS", 1)  # each death costs a worker's start
         out = tmp_path / "runs"
         shutil.copytree(finished_sweep, out)
         probe = RunFolder(next(out.glob("probes/*-r0.3-*")))
         sound = probe.settings.read_text()
-        for path in (probe.outcome, probe.checkpoint, probe.progress):
+        for path in (probe.outcome, probe.progress):
             path.unlink()
         probe.settings.write_text("{}")  # no worker survives this one
         other = RunFolder(next(out.glob("probes/*-r1-*")))
-        for path in (other.outcome, other.checkpoint, other.progress):
+        for path in (other.outcome, other.progress):
             path.unlink()
         with pytest.raises(KeyError):
-            run(spec, out)  # the ledger needs sound settings
+            run(spec, out, limits=Limits(attempts=1))  # the ledger needs sound settings
         outcome = probe.read_outcome()
         assert (outcome["state"], outcome["retry"]) == ("failed", True)
-        assert outcome["reason"] == "worker process ended with exit code 1: KeyError: 'shape'"
+        assert outcome["reason"] == "worker process ended with exit code 1: KeyError: 'model'"
         assert other.read_outcome()["state"] == "finished"
         probe.settings.write_text(sound)
         assert set(run(spec, out)["state"]) == {"finished"}
@@ -184,7 +186,7 @@ class TestTrouble:
         out = tmp_path / "runs"
         shutil.copytree(finished_sweep, out)
         probe, other = (RunFolder(next(out.glob(f"probes/*-{r}-*"))) for r in ("r0.3", "r1"))
-        shutil.copy(other.checkpoint, probe.checkpoint)
+        Checkpoints(probe.checkpoints, "other").save(Place(0, 5), {"x": torch.ones(1)})
         probe.outcome.unlink()
         other.outcome.unlink()
         with pytest.raises(CmrplanError, match=r"r0\.3\S+ belongs to other settings"):
@@ -223,4 +225,4 @@ class TestOrphans:
         while base.state() is RunState.RUNNING and time.monotonic() < deadline:
             time.sleep(0.05)
         assert base.state() is RunState.STOPPED
-        assert base.checkpoint.exists()
+        assert any(base.checkpoints.iterdir())

@@ -1,0 +1,195 @@
+"""What the training loop needs of the models it trains, and the plain case of one model.
+
+A trainee holds one or several members: models of one shape, each with its own weights, optimizer
+and batches, that do their steps together. :mod:`probes.training.loop` never asks which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probes.models.decoder import next_token_losses
+from probes.settings import RunSettings
+
+BETAS = (0.9, 0.95)
+"""AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
+
+EVALUATION_BATCH = 32
+"""Sequences evaluated at once."""
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+COUNT = "adamw.step"
+"""Name of the number of AdamW's updates among the tensors of a state."""
+
+
+class Diverged(Exception):
+    """A loss or gradient that is not a finite number."""
+
+
+class Trainee(Protocol):
+    """Models that are trained together, and their optimizers."""
+
+    num_members: int
+    """How many models there are."""
+
+    def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
+        """Do one step of every member.
+
+        Parameters
+        ----------
+        tokens : sequence of ndarray, each of shape (B, T + 1)
+            The batch of every member.
+        learning_rate : float
+            Of this step.
+        """
+        ...
+
+    def trouble(self) -> list[str]:
+        """Say of each member which number was not finite, and in which step, or ''.
+
+        Covers the steps since it was last asked. Asking waits for the device.
+        """
+        ...
+
+    def sequence_losses(self, sequences: np.ndarray) -> np.ndarray:
+        """Return the mean loss of every sequence, nats per token, shape ``(members, S)``, float32."""
+        ...
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """Return weights, moments and update count of a member.
+
+        Named ``model.<parameter>``, ``exp_avg.<parameter>``, ``exp_avg_sq.<parameter>`` and
+        ``adamw.step``, in the shapes of a single model, whatever the trainee.
+        """
+        ...
+
+    def restore(self, member: int, state: Mapping[str, Tensor], *, moments: bool = True) -> None:
+        """Take over a state that :meth:`state` gave, or its weights alone."""
+        ...
+
+
+class Single:
+    """One model with fused AdamW.
+
+    Parameters
+    ----------
+    model : Module
+        Gives logits of shape ``(B, T, V)`` for tokens of shape ``(B, T)``; on its device.
+    settings : RunSettings
+        Optimizer and numerics.
+    """
+
+    num_members = 1
+
+    def __init__(self, model: nn.Module, settings: RunSettings) -> None:
+        self.model = model
+        self.optimizer = make_optimizer(model, settings)
+        self._settings = settings
+        self._device = torch.device(settings.device)
+        self._call = torch.compile(model) if settings.numerics.compile else model
+        self._seen: list[Tensor] = []
+
+    def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
+        """Do one step; a step whose loss or gradient is not finite leaves the weights as they are."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        (batch,) = tokens
+        loss = self._backward(batch)
+        self._seen.append(torch.stack([loss, self._clip()]))
+        if self._device.type == "cpu" and not torch.isfinite(self._seen[-1]).all():
+            return
+        self.optimizer.step()
+
+    def trouble(self) -> list[str]:
+        """Say which number was not finite; see :class:`Trainee`."""
+        seen = torch.stack(self._seen).cpu() if self._seen else torch.zeros(0, 2)
+        self._seen.clear()
+        bad = ~torch.isfinite(seen)
+        if not bad.any():
+            return [""]
+        step, which = bad.nonzero()[0].tolist()
+        return [f"{('loss', 'gradient norm')[which]} was {seen[step, which].item()}"]
+
+    def sequence_losses(self, sequences: np.ndarray) -> np.ndarray:
+        """Return the loss of every sequence, shape ``(1, S)``."""
+        self.model.eval()
+        losses = []
+        with torch.no_grad():
+            for start in range(0, len(sequences), EVALUATION_BATCH):
+                losses.append(self._losses(sequences[start : start + EVALUATION_BATCH]))
+        self.model.train()
+        return torch.cat(losses).float().cpu().numpy()[None]
+
+    def state(self, member: int = 0) -> dict[str, Tensor]:
+        """Return weights, moments and update count."""
+        tensors = {}
+        count = torch.zeros(())
+        for name, weight in self.model.named_parameters():
+            tensors[f"model.{name}"] = weight.detach()
+            if kept := self.optimizer.state.get(weight):
+                count = kept["step"].detach().cpu().float()
+                tensors |= {f"{moment}.{name}": kept[moment] for moment in MOMENTS}
+        return tensors | {COUNT: count}
+
+    def restore(self, member: int, state: Mapping[str, Tensor], *, moments: bool = True) -> None:
+        """Take over a state, or its weights alone."""
+        self.optimizer.state.clear()
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                weight.copy_(state[f"model.{name}"])
+                if moments and f"{MOMENTS[0]}.{name}" in state:
+                    self.optimizer.state[weight] = {
+                        "step": state[COUNT].clone().to(weight.device)
+                    } | {
+                        moment: state[f"{moment}.{name}"].to(weight.device, copy=True)
+                        for moment in MOMENTS
+                    }
+
+    def _backward(self, batch: np.ndarray) -> Tensor:
+        """Add the gradient of a batch, pass by pass, and return its mean loss."""
+        size = self._settings.numerics.micro_batch_size
+        total = torch.zeros((), device=self._device)
+        for start in range(0, len(batch), size):
+            loss = self._losses(batch[start : start + size]).sum() / len(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+        return total
+
+    def _clip(self) -> Tensor:
+        """Limit the norm of the gradient and return what it was."""
+        return nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.gradient_clip)
+
+    def _losses(self, sequences: np.ndarray) -> Tensor:
+        tokens_BT = torch.from_numpy(sequences.astype(np.int64)).to(self._device)
+        with autocast(self._settings):
+            logits_BTV = self._call(tokens_BT[:, :-1])
+        return next_token_losses(logits_BTV, tokens_BT[:, 1:])
+
+
+def make_optimizer(model: nn.Module, settings: RunSettings) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices only."""
+    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
+    gains = [weight for weight in model.parameters() if weight.dim() < 2]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": gains, "weight_decay": 0.0},
+        ],
+        lr=settings.schedule.learning_rate,
+        betas=BETAS,
+        fused=True,
+    )
+
+
+def autocast(settings: RunSettings) -> AbstractContextManager[None]:
+    """Return the context in which forward passes have the settings' precision."""
+    is_bf16 = settings.numerics.precision == "bf16"
+    return torch.autocast(settings.device, dtype=torch.bfloat16, enabled=is_bf16)
