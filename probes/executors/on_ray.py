@@ -151,6 +151,8 @@ def _connect(options: ExecutorOptions) -> None:
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
+    elif address not in ("auto", "local"):
+        _refuse_silence(address)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
