@@ -8,18 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmrplan import __version__
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.data.prepared import load_corpora
 from probes.locks import locked
+from probes.models.decoder import ModelShape
 from probes.models.source import build_model
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints
 from probes.training.loop import CHECKPOINT_SECONDS, Member, Outcome, train
+from probes.training.lockstep import Lockstep
 from probes.training.trainee import Single, Trainee
 
 
@@ -84,11 +86,11 @@ def execute_runs(
 
 def make_trainee(settings: Sequence[RunSettings]) -> Trainee:
     """Return what trains the models of a group, each with the weights its base starts from."""
-    (alone,) = settings
-    model = build_model(alone.model, seed=alone.seed).to(alone.device)
-    if alone.numerics.precision == "fp64":
-        model = model.double()
-    return Single(model, alone)
+    models = [_model(one) for one in settings]
+    lead = settings[0]
+    if len(models) > 1 or (lead.numerics.cuda_graphs and isinstance(lead.model, ModelShape)):
+        return Lockstep(models, lead)
+    return Single(models[0], lead)
 
 
 def write_outcome(run: RunFolder, outcome: Outcome, *, retry: bool = False) -> None:
@@ -127,6 +129,11 @@ def final_state(run: RunFolder) -> dict[str, Tensor]:
     raise CmrplanError(
         f"{run.path} has no readable checkpoint; delete that folder to train this base anew"
     )
+
+
+def _model(settings: RunSettings) -> nn.Module:
+    model = build_model(settings.model, seed=settings.seed).to(settings.device)
+    return model.double() if settings.numerics.precision == "fp64" else model
 
 
 def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> Member:
