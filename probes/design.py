@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from cmrplan.errors import InputError
-from probes.data.prepared import CORPORA
 from probes.data.tokens import ByteTokenizer
-from probes.jobs import Job, makespan
+from probes.jobs import Job, disk_bytes, makespan
 from probes.models.source import count_params
 from probes.runner import make_trainee
 from probes.settings import DataIdentity, RunSettings, sweep_settings
@@ -22,9 +21,6 @@ from probes.sweep import default_device, default_workers
 
 CALIBRATION_STEPS = 3
 """Timed steps per size, after one that is not timed; the fastest counts."""
-
-BYTES_PER_PARAM = 12
-"""A checkpoint's fp32 weight and two fp32 moments."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +134,8 @@ def design_sweep(
     vocab_size = spec.tokenizer.vocab_size or ByteTokenizer.vocab_size
     data = DataIdentity("", spec.tokenizer.kind, vocab_size)
     bases, probes = sweep_settings(spec, data, device=device)
-    jobs = [Job(settings) for settings in [*bases.values(), *probes]]
+    runs = [*bases.values(), *probes]
+    jobs = [Job((run,)) for run in runs]
     if tokens_per_second is None:
         tokens_per_second = {name: measure_speed(base) for name, base in bases.items()}
     if missing := bases.keys() - tokens_per_second.keys():
@@ -153,13 +150,13 @@ def design_sweep(
         num_probes=len(probes),
         base_tokens=sum(base.trained_tokens for base in bases.values()),
         probe_tokens=sum(probe.trained_tokens for probe in probes),
-        evaluation_tokens=sum(len(job.settings.evaluation_steps) for job in jobs) * evaluated,
+        evaluation_tokens=sum(len(run.evaluation_steps) for run in runs) * evaluated,
         evaluation_train_tokens=tuple(
             step * spec.step_tokens for step in probes[0].evaluation_steps
         ),
         flops=sum(job.flops for job in jobs),
-        seconds=makespan(jobs, workers, lambda job: job.work_tokens / speed[job.settings.size]),
-        disk_bytes=sum(_disk_bytes(job.settings) for job in jobs),
+        seconds=makespan(jobs, workers, lambda job: job.work_tokens / speed[job.size]),
+        disk_bytes=sum(map(disk_bytes, runs)),
         sizes=tuple(_size_design(name, jobs, speed[name]) for name in bases),
     )
 
@@ -183,23 +180,18 @@ def measure_speed(settings: RunSettings) -> float:
     return settings.step_tokens / min(seconds[1:])
 
 
-def _disk_bytes(settings: RunSettings) -> int:
-    evaluations = len(settings.evaluation_steps) + (settings.stage == "probe")
-    losses = evaluations * len(CORPORA) * settings.evaluation_sequences * 4
-    return BYTES_PER_PARAM * count_params(settings.model).total + losses
-
-
 def _size_design(name: str, jobs: list[Job], speed: float) -> SizeDesign:
-    mine = [job for job in jobs if job.settings.size == name]
-    params = count_params(mine[0].settings.model)
+    mine = [job for job in jobs if job.size == name]
+    runs = [run for job in mine for run in job.runs]
+    params = count_params(runs[0].model)
     tokens = {"base": 0, "probe": 0}
-    for job in mine:
-        tokens[job.settings.stage] += job.settings.trained_tokens
+    for run in runs:
+        tokens[run.stage] += run.trained_tokens
     return SizeDesign(
         name=name,
         params_non_embedding=params.non_embedding,
         params_total=params.total,
-        num_probes=sum(job.settings.stage == "probe" for job in mine),
+        num_probes=sum(run.stage == "probe" for run in runs),
         base_tokens=tokens["base"],
         probe_tokens=tokens["probe"],
         flops=sum(job.flops for job in mine),

@@ -3,56 +3,93 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from probes.models.source import flops_per_token
+from probes.models.source import count_params, flops_per_token
 from probes.settings import RunSettings
 
 EVALUATION_COST = 1 / 3
 """Cost of an evaluated token in trained tokens: a forward pass without a backward pass."""
 
+BYTES_PER_PARAM = 12
+"""A checkpoint's fp32 weight and two fp32 moments."""
 
-ATTEMPTS = 2
-"""How often a run is tried when its worker dies."""
+NUM_CORPORA = 2
+"""Validation corpora: general and domain."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be trained.
+    """What one worker does at a time: one run, or several that are trained together.
 
     Parameters
     ----------
-    settings : RunSettings
-        The run.
+    runs : tuple of RunSettings
+        The runs: of one stage and size, and of one base.
     """
 
-    settings: RunSettings
+    runs: tuple[RunSettings, ...]
 
     @property
-    def run_id(self) -> str:
-        """Name of the run."""
-        return self.settings.run_id
+    def run_ids(self) -> tuple[str, ...]:
+        """Names of the runs."""
+        return tuple(run.run_id for run in self.runs)
+
+    @property
+    def name(self) -> str:
+        """Name of the first run, and how many more there are."""
+        more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
+        return self.runs[0].run_id + more
+
+    @property
+    def stage(self) -> Literal["base", "probe"]:
+        """Whether these are bases or probes."""
+        return self.runs[0].stage
+
+    @property
+    def size(self) -> str:
+        """Name of the model size."""
+        return self.runs[0].size
+
+    @property
+    def base(self) -> str:
+        """Id of the base that the runs continue; empty for bases."""
+        return self.runs[0].base
 
     @property
     def work_tokens(self) -> float:
         """Tokens trained, and evaluated tokens at a third."""
-        one = 2 * self.settings.evaluation_sequences * self.settings.sequence_length
-        evaluated = one * len(self.settings.evaluation_steps)
-        return self.settings.trained_tokens + EVALUATION_COST * evaluated
+        return sum(map(work_tokens, self.runs))
 
     @property
     def flops(self) -> float:
         """FLOPs of training and evaluating."""
-        return self.work_tokens * flops_per_token(
-            self.settings.model, self.settings.sequence_length
-        )
+        return sum(map(run_flops, self.runs))
+
+
+def work_tokens(run: RunSettings) -> float:
+    """Return the tokens a run trains on, and its evaluated tokens at a third."""
+    one = NUM_CORPORA * run.evaluation_sequences * run.sequence_length
+    return run.trained_tokens + EVALUATION_COST * one * len(run.evaluation_steps)
+
+
+def run_flops(run: RunSettings) -> float:
+    """Return the FLOPs of training and evaluating a run."""
+    return work_tokens(run) * flops_per_token(run.model, run.sequence_length)
+
+
+def disk_bytes(run: RunSettings) -> int:
+    """Return the bytes a run leaves on the disk: its checkpoint and the losses of its evaluations."""
+    evaluations = len(run.evaluation_steps) + (run.stage == "probe")
+    losses = evaluations * NUM_CORPORA * run.evaluation_sequences * 4
+    return BYTES_PER_PARAM * count_params(run.model).total + losses
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:
     """Return bases before probes and, among each, the costliest first."""
-    return sorted(jobs, key=lambda job: (job.settings.stage != "base", -job.flops))
+    return sorted(jobs, key=lambda job: (job.stage != "base", -job.flops))
 
 
 class JobQueue:
@@ -66,27 +103,30 @@ class JobQueue:
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._waiting = in_order(jobs)
-        self._open_bases = {job.run_id for job in self._waiting if job.settings.stage == "base"}
-        self._deaths: Counter[str] = Counter()
+        self._open_bases = {
+            run_id for job in self._waiting if job.stage == "base" for run_id in job.run_ids
+        }
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self) -> Job | None:
-        """Return the next job that can start now, or None."""
+    def take(self, is_free: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """Return the next job that can start now, or None.
+
+        Parameters
+        ----------
+        is_free : callable
+            Says of a job whether nothing else works on it.
+        """
         for job in self._waiting:
-            if job.settings.base not in self._open_bases:
+            if job.base not in self._open_bases and is_free(job):
                 self._waiting.remove(job)
                 return job
         return None
 
-    def put_back(self, job: Job) -> bool:
-        """Queue a job whose worker died once more; return False when it had all its attempts."""
-        self._deaths[job.run_id] += 1
-        if self._deaths[job.run_id] >= ATTEMPTS:
-            return False
+    def put_back(self, job: Job) -> None:
+        """Queue a job again, before all others."""
         self._waiting.insert(0, job)
-        return True
 
     def finished(self, base: str) -> None:
         """Let the probes of a finished base start."""
@@ -94,26 +134,26 @@ class JobQueue:
 
     def drop_probes(self, base: str) -> list[Job]:
         """Take the probes of a base without a result out of the queue and return them."""
-        dropped = [job for job in self._waiting if job.settings.base == base]
-        self._waiting = [job for job in self._waiting if job.settings.base != base]
+        dropped = [job for job in self._waiting if job.base == base]
+        self._waiting = [job for job in self._waiting if job.base != base]
         return dropped
 
 
 def makespan(jobs: Sequence[Job], workers: int, seconds: Callable[[Job], float]) -> float:
     """Return the wall time of all jobs on so many workers, in seconds.
 
-    Each worker takes the next job in order whose base is done, as the executor does.
+    Each worker takes the next job in order whose base is done, as the scheduler does.
     """
     free = [0.0] * workers
     done_at: dict[str, float] = {}
     waiting = in_order(jobs)
     while waiting:
         now = heapq.heappop(free)
-        ready = next((job for job in waiting if done_at.get(job.settings.base, 0.0) <= now), None)
+        ready = next((job for job in waiting if done_at.get(job.base, 0.0) <= now), None)
         if ready is None:  # idle until the next base is done
             heapq.heappush(free, min(at for at in done_at.values() if at > now))
             continue
         waiting.remove(ready)
-        done_at[ready.run_id] = now + seconds(ready)
-        heapq.heappush(free, done_at[ready.run_id])
+        done_at.update(dict.fromkeys(ready.run_ids, now + seconds(ready)))
+        heapq.heappush(free, now + seconds(ready))
     return max(done_at.values(), default=0.0)

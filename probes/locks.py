@@ -1,8 +1,14 @@
-"""Locks that a process holds on a folder and loses when it ends, however it ends."""
+"""Locks that a process holds on a folder and loses when it ends, however it ends.
+
+They are advisory ``flock`` locks. Between machines they hold where the file system passes them on: NFS does,
+Lustre when it is mounted with ``flock``.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,17 +29,27 @@ def locked(folder: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[None
     InputError
         If another process still holds the lock after ``patience`` seconds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as stream:
-        deadline = time.monotonic() + patience
-        while not _try_lock(stream.fileno(), fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"{folder} is being worked on by another process; wait for that sweep or stop it"
-                )
-            time.sleep(0.05)
+    problem = f"{folder} is being worked on by another process; wait for that sweep or stop it"
+    with _held(folder, patience, problem):
         for leftover in folder.rglob(".*"):  # the temporary files of atomic writes
             leftover.unlink()
+        yield
+
+
+@contextmanager
+def only_sweep(folder: Path, *, patience: float = 2.0) -> Iterator[None]:
+    """Be the only sweep in a folder; its runs have locks of their own.
+
+    Raises
+    ------
+    InputError
+        If another sweep still holds the lock after ``patience`` seconds.
+    """
+    owner = folder / "owner"
+    known = owner.read_text(errors="replace").strip() if owner.exists() else "unknown"
+    problem = f"{folder}: another sweep runs in this folder ({known}); wait for it or stop it"
+    with _held(folder, patience, problem):
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
 
 
@@ -44,6 +60,18 @@ def is_locked(folder: Path) -> bool:
             return not _try_lock(stream.fileno(), fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def _held(folder: Path, patience: float, problem: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as stream:
+        deadline = time.monotonic() + patience
+        while not _try_lock(stream.fileno(), fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise InputError(problem)
+            time.sleep(0.05)
+        yield
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

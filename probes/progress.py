@@ -13,8 +13,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from probes.jobs import Job, makespan
+from probes.jobs import Job, makespan, run_flops
 from probes.runs import RunState, SweepFolder
+from probes.settings import RunSettings
 
 
 class SweepProgress:
@@ -25,7 +26,7 @@ class SweepProgress:
     sweep : SweepFolder
         Where the runs keep their progress.
     todo : sequence of Job
-        The runs that are not finished.
+        What is not finished.
     num_runs : int
         All runs of the sweep, finished ones included.
     workers : int
@@ -38,8 +39,8 @@ class SweepProgress:
         self._sweep = sweep
         self._num_runs = num_runs
         self._workers = workers
-        self._open = {job.run_id: job for job in todo}
-        self._parts = {job.run_id: self._part(job) for job in todo}
+        self._open = {run.run_id: (job, run) for job in todo for run in job.runs}
+        self._parts = {run_id: self._part(run) for run_id, (_, run) in self._open.items()}
         self._total = sum(job.flops for job in todo)
         self._at_start = self._work_done()
         self._busy_seconds = 0.0  # summed over the workers
@@ -62,30 +63,33 @@ class SweepProgress:
         self._busy_seconds += len(active) * (now - self._last_tick)
         self._last_tick = now
         for job in active:
-            self._parts[job.run_id] = self._part(job)
+            self._parts.update({run.run_id: self._part(run) for run in job.runs})
 
-    def ended(self, job: Job, state: RunState, reason: str) -> None:
-        """Take note that a job ended."""
-        del self._open[job.run_id]
+    def ended(self, run: RunSettings, state: RunState, reason: str) -> None:
+        """Take note that a run ended."""
+        del self._open[run.run_id]
 
     @property
     def _num_done(self) -> int:
         return self._num_runs - len(self._open)
 
-    def _part(self, job: Job) -> float:
-        """Return the part of a job that is done, 0 to 1."""
-        progress = self._sweep.run(job.settings).read_progress()
+    def _part(self, run: RunSettings) -> float:
+        """Return the part of a run that is done, 0 to 1."""
+        progress = self._sweep.run(run).read_progress()
         return progress["step"] / progress["steps"] if progress else 0.0
 
-    def _tokens_per_second(self, job: Job) -> float:
-        """Return the training tokens per second of a job, evaluations included in its time."""
-        progress = self._sweep.run(job.settings).read_progress()
+    def _tokens_per_second(self, run: RunSettings) -> float:
+        """Return the training tokens per second of a run, evaluations included in its time."""
+        progress = self._sweep.run(run).read_progress()
         return progress["train_tokens"] / max(progress["seconds"], 1e-3) if progress else 0.0
+
+    def _flops_left(self, run: RunSettings) -> float:
+        """Return the FLOPs a run has still to do; none once it has ended."""
+        return run_flops(run) * (1 - self._parts[run.run_id]) if run.run_id in self._open else 0.0
 
     def _work_done(self) -> float:
         """Return the share of the work that is done, 0 to 1."""
-        left = sum(job.flops * (1 - self._parts[job.run_id]) for job in self._open.values())
-        return 1 - left / self._total
+        return 1 - sum(self._flops_left(run) for _, run in self._open.values()) / self._total
 
     def _seconds_left(self) -> float | None:
         """Return the time left at the speed of a worker so far, or None before there is one."""
@@ -94,25 +98,25 @@ class SweepProgress:
             return None
         flops_per_second = done / self._busy_seconds
         return makespan(
-            list(self._open.values()),
+            list(dict.fromkeys(job for job, _ in self._open.values())),
             self._workers,
-            lambda job: job.flops * (1 - self._parts[job.run_id]) / flops_per_second,
+            lambda job: sum(map(self._flops_left, job.runs)) / flops_per_second,
         )
 
 
 class PlainProgress(SweepProgress):
     """One line on standard error for every run that ends."""
 
-    def ended(self, job: Job, state: RunState, reason: str) -> None:
-        """Print how a job ended, its speed and the time left."""
-        speed = f"{self._tokens_per_second(job):,.0f} tokens/s"
-        super().ended(job, state, reason)
+    def ended(self, run: RunSettings, state: RunState, reason: str) -> None:
+        """Print how a run ended, its speed and the time left."""
+        speed = f"{self._tokens_per_second(run):,.0f} tokens/s"
+        super().ended(run, state, reason)
         left = self._seconds_left()
         print(
-            f"{job.settings.stage} {job.run_id} {state}"
-            + (f" ({reason})" if reason else f", {job.settings.train_tokens:,} tokens, {speed}")
+            f"{run.stage} {run.run_id} {state}"
+            + (f" ({reason})" if reason else f", {run.train_tokens:,} tokens, {speed}")
             + f"; {self._num_done} of {self._num_runs} runs"
-            + (f", about {_duration(left)} left" if left else ""),
+            + (f", about {duration(left)} left" if left else ""),
             file=sys.stderr,
             flush=True,
         )
@@ -153,26 +157,27 @@ class TerminalProgress(SweepProgress):
         super().tick(active)
         left = self._seconds_left()
         note = f"{self._num_done} of {self._num_runs} runs"
-        note += f", {_duration(left)} left" if left else ""
+        note += f", {duration(left)} left" if left else ""
         self._display.update(self._overall, completed=self._work_done(), note=note)
-        for job in active:
-            bar = self._bars.get(job.run_id)
+        for run in (run for job in active for run in job.runs if run.run_id in self._open):
+            bar = self._bars.get(run.run_id)
             if bar is None:
-                bar = self._display.add_task(job.run_id, total=1.0, note="")
-                self._bars[job.run_id] = bar
-            speed = f"{self._tokens_per_second(job):,.0f} tokens/s"
-            self._display.update(bar, completed=self._parts[job.run_id], note=speed)
+                bar = self._display.add_task(run.run_id, total=1.0, note="")
+                self._bars[run.run_id] = bar
+            speed = f"{self._tokens_per_second(run):,.0f} tokens/s"
+            self._display.update(bar, completed=self._parts[run.run_id], note=speed)
 
-    def ended(self, job: Job, state: RunState, reason: str) -> None:
-        """Take away a job's bar; a failure stays on the screen as a line."""
-        super().ended(job, state, reason)
-        if (bar := self._bars.pop(job.run_id, None)) is not None:
+    def ended(self, run: RunSettings, state: RunState, reason: str) -> None:
+        """Take away a run's bar; a failure stays on the screen as a line."""
+        super().ended(run, state, reason)
+        if (bar := self._bars.pop(run.run_id, None)) is not None:
             self._display.remove_task(bar)
         if state is RunState.FAILED:
-            self._display.console.print(f"{job.run_id} failed: {reason}", markup=False)
+            self._display.console.print(f"{run.run_id} failed: {reason}", markup=False)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in the unit a person would use."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmrplan import __version__
 from cmrplan.errors import CmrplanError
@@ -20,8 +20,9 @@ from probes.models.source import build_model
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints
-from probes.training.loop import CHECKPOINT_SECONDS, Member, Outcome, train
 from probes.training.lockstep import Lockstep
+from probes.training.loop import ALONE, CHECKPOINT_SECONDS, Member, Outcome, train
+from probes.training.ranks import Ranks
 from probes.training.trainee import Single, Trainee
 
 
@@ -32,6 +33,7 @@ def execute_runs(
     should_stop: Callable[[], str] = lambda: "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     keep_checkpoints: bool = False,
+    ranks: Ranks = ALONE,
 ) -> list[Outcome]:
     """Train the runs in ``paths`` side by side to their end and write their outcomes.
 
@@ -50,6 +52,8 @@ def execute_runs(
         Longest time between two checkpoints.
     keep_checkpoints : bool
         Whether finished probes keep their last checkpoint; bases always do.
+    ranks : Ranks
+        This process among those that train the runs together; the main one writes.
 
     Returns
     -------
@@ -63,34 +67,50 @@ def execute_runs(
     """
     runs = [RunFolder(path) for path in paths]
     with ExitStack() as stack:
-        for run in runs:
-            stack.enter_context(locked(run.path))
-        todo = [run for run in runs if run.read_outcome() is None]
+        if ranks.is_main:
+            for run in runs:
+                stack.enter_context(locked(run.path))
+        done = ranks.agree(" ".join(run.path.name for run in runs if run.read_outcome())).split()
+        todo = [run for run in runs if run.path.name not in done]
         stopped: dict[Path, Outcome] = {}
         if todo:
             members = [_member(sweep, run, keep_checkpoints) for run in todo]
             outcomes = train(
-                make_trainee([member.settings for member in members]),
+                make_trainee([member.settings for member in members], ranks),
                 members,
                 load_corpora(sweep.corpora),
                 should_stop=should_stop,
                 checkpoint_seconds=checkpoint_seconds,
+                ranks=ranks,
+                on_failure=lambda number, outcome: write_outcome(todo[number], outcome),
             )
             for run, outcome in zip(todo, outcomes, strict=True):
                 if outcome.state is RunState.STOPPED:
                     stopped[run.path] = outcome
-                else:
+                elif ranks.is_main and outcome.state is RunState.FINISHED:
                     write_outcome(run, outcome)
+        ranks.agree("written")
         return [stopped.get(run.path) or _stored_outcome(run) for run in runs]
 
 
-def make_trainee(settings: Sequence[RunSettings]) -> Trainee:
+def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Trainee:
     """Return what trains the models of a group, each with the weights its base starts from."""
-    models = [_model(one) for one in settings]
     lead = settings[0]
-    if len(models) > 1 or (lead.numerics.cuda_graphs and isinstance(lead.model, ModelShape)):
+    models = [build_model(one.model, seed=one.seed).to(one.device) for one in settings]
+    if lead.numerics.precision == "fp64":
+        models = [model.double() for model in models]
+    is_alone = len(models) == 1 and lead.numerics.processes == 1
+    replays = is_alone and lead.numerics.cuda_graphs and isinstance(lead.model, ModelShape)
+    if len(models) > 1 or replays:
         return Lockstep(models, lead)
-    return Single(models[0], lead)
+    (model,) = models
+    if lead.numerics.processes > 1:
+        from probes.training.distributed import Distributed, TorchRanks
+
+        if not isinstance(ranks, TorchRanks):
+            raise CmrplanError(f"{lead.run_id} is trained by torchrun, on several processes")
+        return Distributed(model, lead, ranks)
+    return Single(model, lead)
 
 
 def write_outcome(run: RunFolder, outcome: Outcome, *, retry: bool = False) -> None:
@@ -129,11 +149,6 @@ def final_state(run: RunFolder) -> dict[str, Tensor]:
     raise CmrplanError(
         f"{run.path} has no readable checkpoint; delete that folder to train this base anew"
     )
-
-
-def _model(settings: RunSettings) -> nn.Module:
-    model = build_model(settings.model, seed=settings.seed).to(settings.device)
-    return model.double() if settings.numerics.precision == "fp64" else model
 
 
 def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> Member:

@@ -4,6 +4,8 @@
 
     RUNS/
       spec.yaml                    the spec with every default
+      ledger.jsonl                 what happened to the runs, one event a line
+      lock, owner                  held while a sweep runs, and by whom
       corpora/                     packed tokens, tokenizer.json, manifest.json
       bases/<run_id>/              one folder a base model
       probes/<run_id>/             one folder a probe
@@ -12,9 +14,10 @@
         losses/step-00000488.npz   the loss of every evaluation sequence
         checkpoints/               weights and optimizer, to go on or to start from
         progress.json              where a run in work is
+        attempt.json               who works on it, or did last
         outcome.json               how it ended
         lock                       held while a process works on the run
-      workers/                     what worker processes wrote on standard error
+      workers/                     what worker processes wrote on standard error, and messages to and from them
 """
 
 from __future__ import annotations
@@ -81,6 +84,11 @@ class RunFolder:
         """State at the end, with the reason of a failure."""
         return self.path / "outcome.json"
 
+    @property
+    def attempt(self) -> Path:
+        """The host and process that works on the run, or did last."""
+        return self.path / "attempt.json"
+
     def losses(self, step: int) -> Path:
         """Return the file with the loss of every evaluation sequence after a step."""
         return self.path / "losses" / f"step-{step:08d}.npz"
@@ -96,6 +104,10 @@ class RunFolder:
     def read_progress(self) -> dict[str, Any] | None:
         """Return where the run is, or None before its first step."""
         return read_json(self.progress) if self.progress.exists() else None
+
+    def read_attempt(self) -> dict[str, Any] | None:
+        """Return who works on the run, or None before anyone did."""
+        return read_json(self.attempt) if self.attempt.exists() else None
 
     def state(self) -> RunState:
         """Return the run's state, as its files and its lock tell it."""
@@ -130,8 +142,13 @@ class SweepFolder:
 
     @property
     def workers(self) -> Path:
-        """Folder of the worker processes' error output."""
+        """Folder of the worker processes' error output, and of messages to and from them."""
         return self.path / "workers"
+
+    @property
+    def ledger(self) -> Path:
+        """What happened to the runs, one event a line."""
+        return self.path / "ledger.jsonl"
 
     def run(self, settings: RunSettings) -> RunFolder:
         """Return the folder of a run."""

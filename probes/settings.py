@@ -42,6 +42,10 @@ class Numerics:
         Whether the model goes through ``torch.compile``.
     cuda_graphs : bool
         Whether a GPU replays the step of built-in decoders as a recorded graph.
+    processes : int
+        Processes (GPUs) that train one run together, each with a share of every batch.
+    sharding : {"none", "replicate", "shard"}
+        Whether each of them holds the whole model (DDP) or a part of it (FSDP2).
     """
 
     precision: Literal["fp64", "fp32", "bf16"]
@@ -49,6 +53,8 @@ class Numerics:
     gradient_checkpointing: bool = False
     compile: bool = False
     cuda_graphs: bool = False
+    processes: int = 1
+    sharding: Literal["none", "replicate", "shard"] = "none"
 
 
 @dataclass(frozen=True)

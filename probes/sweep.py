@@ -7,7 +7,10 @@ the grid does only what is missing.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,17 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_text
 from probes.collect import read_ledger
 from probes.data.prepared import prepare_corpora
-from probes.executors.local import LocalExecutor, usable_cores
-from probes.jobs import Job
+from probes.executors.base import ExecutorOptions, make_executor
+from probes.executors.local import usable_cores
+from probes.executors.scheduling import Limits, Scheduler
+from probes.executors.slurm_options import asks_for_gpus
+from probes.jobs import Job, disk_bytes
+from probes.ledger import Event, Ledger
+from probes.locks import only_sweep
+from probes.mirrors import open_mirrors
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.runs import SweepFolder
-from probes.settings import sweep_settings
+from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import parse_spec, spec_text
 from probes.spec.sweep import SweepSpec
 from probes.training.loop import CHECKPOINT_SECONDS
@@ -33,10 +42,18 @@ def run_sweep(
     spec: SweepSpec,
     out: str | os.PathLike[str],
     *,
+    executor: str = "local",
     workers: int | None = None,
     device: str | None = None,
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    limits: Limits | None = None,
+    per_gpu: int = 1,
+    cpus_per_run: int = 1,
+    ray_address: str = "",
+    slurm: Mapping[str, str] | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
+    wandb: str | None = None,
 ) -> pd.DataFrame:
     """Train every run of a spec that is not finished yet.
 
@@ -46,56 +63,123 @@ def run_sweep(
         What to run; see :func:`probes.spec.file.read_spec`.
     out : path
         The sweep's folder. One that holds the same sweep is continued; its grid may have grown.
+    executor : {"local", "ray", "slurm"}
+        Where the runs go; for Ray and Slurm all nodes must share ``out``.
     workers : int, optional
-        Processes at a time; one per usable core on a CPU, one on a GPU.
+        Runs at a time. Otherwise one per usable core on a CPU, ``per_gpu`` on a GPU; on Ray what the cluster has room
+        for, on Slurm all that can start.
     device : {"cpu", "cuda"}, optional
-        Where to train; a GPU if there is one.
+        Where to train; a GPU if there is one, on Slurm if its options ask for one.
     progress : bool
         Whether to show progress on standard error.
     checkpoint_seconds : float
         Longest time between two checkpoints of a run.
+    limits : Limits, optional
+        Attempts, time limit and failure rate; see :class:`probes.executors.scheduling.Limits`.
+    per_gpu : int
+        Runs that share a GPU.
+    cpus_per_run : int
+        Cores that Ray or Slurm sets aside for a run.
+    ray_address : str
+        A running Ray cluster; otherwise Ray is started on this machine.
+    slurm : mapping of str to str, optional
+        Options of Slurm jobs, such as ``partition``; see :mod:`probes.executors.on_slurm`.
+    tensorboard : path, optional
+        Folder to mirror the evaluations to, for TensorBoard.
+    wandb : str, optional
+        Weights & Biases project to mirror the evaluations to.
 
     Returns
     -------
     DataFrame
-        The run ledger; see :func:`probes.collect.read_ledger`. Failed runs stand in it with their
+        The table of runs; see :func:`probes.collect.read_ledger`. Failed runs stand in it with their
         reason and raise nothing.
 
     Raises
     ------
     InputError
-        If ``out`` holds another sweep, or a corpus cannot be read.
+        If ``out`` holds another sweep or one is running in it, a corpus cannot be read, the disk has
+        not enough space, or the executor or device is not there.
     CmrplanError
-        If a corpus is too small, or another process works on a run.
+        If a corpus is too small, too many runs failed, or another process works on a run.
     """
-    device = device or default_device()
+    limits = limits or Limits()
+    slurm = slurm or {}
+    device = device or (
+        ("cuda" if asks_for_gpus(slurm) else "cpu") if executor == "slurm" else default_device()
+    )
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
+    mirrors = open_mirrors(sweep, tensorboard=tensorboard, wandb=wandb)
+    options = ExecutorOptions(
+        device=device,
+        workers=workers,
+        per_gpu=per_gpu,
+        checkpoint_seconds=checkpoint_seconds,
+        run_seconds=limits.run_seconds,
+        ray_address=ray_address,
+        cpus_per_run=cpus_per_run,
+        slurm=slurm,
+    )
+    with only_sweep(sweep.path), ExitStack() as stack:
+        place = make_executor(executor, sweep, options)
+        stack.callback(place.close, at_once=True)
+        runs = _prepare(spec, sweep, device=device, progress=progress)
+        ledger = Ledger(sweep.ledger)
+        jobs = [Job((run,)) for run in _open_runs(sweep, runs, ledger)]
+        if jobs:
+            display: type[SweepProgress] = SweepProgress
+            if progress:
+                display = TerminalProgress if sys.stderr.isatty() else PlainProgress
+            slots = max(1, min(place.slots(), len(jobs)))
+            shown = stack.enter_context(display(sweep, jobs, num_runs=len(runs), workers=slots))
+            watcher = stack.enter_context(mirrors).beside(shown)
+            Scheduler(sweep, place, ledger=ledger, watcher=watcher, limits=limits).run(jobs)
+    return read_ledger(sweep.path)
+
+
+def _prepare(
+    spec: SweepSpec, sweep: SweepFolder, *, device: str, progress: bool
+) -> list[RunSettings]:
+    """Prepare the corpora, write the spec and return the settings of all runs, bases first."""
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
-    corpora = prepare_corpora(spec, sweep.corpora)
+    corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
     write_text(sweep.spec, spec_text(spec))
+    return [*bases.values(), *probes]
 
-    jobs = [Job(settings) for settings in [*bases.values(), *probes]]
+
+def _open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> list[RunSettings]:
+    """Give every run its folder and return those that are to be done."""
+    folders = [sweep.plan(run) for run in runs]
+    ledger.catch_up(folders)
     todo = []
-    for job in jobs:
-        run = sweep.plan(job.settings)
-        outcome = run.read_outcome()
+    _refuse_too_little_space(sweep, runs)
+    for run, folder in zip(runs, folders, strict=True):
+        outcome = folder.read_outcome()
         if outcome and outcome["retry"]:
-            run.outcome.unlink()
+            folder.outcome.unlink()
+            ledger.write(Event.REOPENED, run.run_id)
             outcome = None
         if outcome is None:
-            todo.append(job)
-    if todo:
-        workers = workers or default_workers(device)
-        executor = LocalExecutor(sweep, workers=workers, checkpoint_seconds=checkpoint_seconds)
-        display: type[SweepProgress] = SweepProgress
-        if progress:
-            display = TerminalProgress if sys.stderr.isatty() else PlainProgress
-        with display(sweep, todo, num_runs=len(jobs), workers=workers) as watcher:
-            executor.run(todo, watcher)
-    return read_ledger(sweep.path)
+            todo.append(run)
+    return todo
+
+
+def _refuse_too_little_space(sweep: SweepFolder, runs: list[RunSettings]) -> None:
+    """Refuse to go on with runs for whose checkpoints and losses there is no space."""
+    needed = sum(max(0, disk_bytes(run) - _folder_bytes(sweep.run(run).path)) for run in runs)
+    free = shutil.disk_usage(sweep.path).free
+    if needed > free:
+        raise InputError(
+            f"{sweep.path}: the runs need about {needed / 1e9:.3g} GB more and {free / 1e9:.3g} GB are free; free "
+            "space or choose another output folder"
+        )
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def default_device() -> str:
@@ -105,7 +189,7 @@ def default_device() -> str:
 
 def default_workers(device: str) -> int:
     """Return how many worker processes a device gets: one per core, or one per GPU."""
-    return usable_cores() if device == "cpu" else 1
+    return usable_cores() if device == "cpu" else max(1, torch.cuda.device_count())
 
 
 def _refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> None:

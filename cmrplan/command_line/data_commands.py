@@ -62,17 +62,21 @@ def logs() -> None:
 @out_option("the log (.csv, .jsonl or .parquet)", required=True)
 @as_json
 def collect(runs: str, out: str, as_json: bool) -> None:
-    """Turn the run folders of a sweep into one probe log.
+    """Turn the run folders of a sweep, or the files of trainer callbacks, into one probe log.
 
     Failed and unfinished runs have no rows: they stand, with their reason, in the run ledger
     beside the log.
     """
     from cmrplan.command_line.probe_commands import require_probes
+    from probes.callbacks.folder import collect_logs, is_log_folder
 
-    require_probes()
-    from probes.collect import collect as collect_runs
+    if is_log_folder(runs):
+        log, ledger = collect_logs(runs)
+    else:
+        require_probes()
+        from probes.collect import collect as collect_runs
 
-    log, ledger = collect_runs(runs)
+        log, ledger = collect_runs(runs)
     write_log(log, out)
     ledger_path = Path(out).with_name(Path(out).stem + ".runs.csv")
     with atomic_write(ledger_path) as temporary:

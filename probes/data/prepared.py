@@ -1,39 +1,44 @@
-"""Prepare the corpora of a sweep once: read, split, tokenize, pack, store; later only load.
+"""Prepare the corpora of a sweep once, into memory-mapped shards; later only load them.
 
-The folder holds one array of packed tokens per corpus and part, the tokenizer and a manifest,
-which is written last: with it the folder is complete, without it the work is done again.
+::
+
+    corpora/
+      manifest.json                    what the data are: settings, fingerprint, counts; written last
+      sources.json                     the files they came from
+      tokenizer.json                   a trained byte-pair encoding
+      shards/general-train-00000.npy   a stream of tokens; see probes.data.shards
+      shards/general-evaluation.npy    the fixed evaluation sequences
+
+With a manifest the folder is complete and the sources are not needed any more; without one, what a
+killed process left is removed and the work is done again.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cmrplan.errors import InputError
-from cmrplan.files import atomic_write, fingerprint, read_json, write_json, write_text
-from probes.data.corpora import (
-    EMBEDDED_PREFIX,
-    data_fingerprint,
-    read_documents,
-    source_files,
-    split_documents,
-)
-from probes.data.packing import pack_corpus
-from probes.data.sampling import evaluation_indices
-from probes.data.tokens import ByteTokenizer, Tokenizer, train_bpe
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.files import read_json, write_json, write_text
+from probes.data.build import CORPORA, build_corpora, corpora_of, make_tokenizer
+from probes.data.display import PreparationDisplay
+from probes.data.shards import Sequences, read_shards
+from probes.data.tokens import BpeTokenizer, Tokenizer
+from probes.data.unchanged import check_source
 from probes.locks import locked
 from probes.settings import DataIdentity
-from probes.spec.corpora import CorpusSpec
 from probes.spec.sweep import SweepSpec
 
-CORPORA = ("general", "domain")
-_FORMAT = 1
-"""Raised when the stored form or the embedded corpora change."""
+__all__ = ["CORPORA", "PreparedCorpora", "load_corpora", "prepare_corpora"]
+
+_FORMAT = 2
+"""Raised when the stored form changes."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,15 @@ class PreparedCorpora:
 
     Parameters
     ----------
-    train : mapping of str to ndarray, shape (S, T + 1)
-        Training sequences of ``general`` and ``domain``, uint16, mapped from disk.
+    train : mapping of str to Sequences, shape (S, T + 1)
+        Training sequences of ``general`` and ``domain``, uint16 or uint32, mapped from disk.
     evaluation : mapping of str to ndarray, shape (E, T + 1)
         The fixed evaluation sequences of each corpus.
     manifest : dict
-        Counts of documents and tokens, tokenizer and fingerprints.
+        Settings of the preparation, counts of documents and tokens, tokenizer and fingerprint.
     """
 
-    train: Mapping[str, np.ndarray]
+    train: Mapping[str, Sequences]
     evaluation: Mapping[str, np.ndarray]
     manifest: dict[str, Any]
 
@@ -62,124 +67,148 @@ class PreparedCorpora:
         )
 
 
-def prepare_corpora(spec: SweepSpec, folder: Path) -> PreparedCorpora:
+def prepare_corpora(
+    spec: SweepSpec,
+    folder: Path,
+    *,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> PreparedCorpora:
     """Prepare the corpora of a spec in ``folder``, or load them if they are there.
+
+    Parameters
+    ----------
+    spec : SweepSpec
+        Corpora, tokenizer and sequence length.
+    folder : Path
+        Where the prepared corpora are, or go.
+    progress : bool
+        Whether to show a bar where standard error is a terminal.
+    say : callable
+        Takes a notice, such as that a source is gone; prints to standard error by default.
 
     Raises
     ------
     InputError
         If a source cannot be read, or the folder holds other corpora.
     CmrplanError
-        If a corpus is too small.
+        If a corpus is too small, or the folder's disk is full.
     """
-    key = _source_key(spec)
     with locked(folder):
         if not (folder / "manifest.json").exists():
-            _prepare(spec, folder, key)
-    corpora = load_corpora(folder)
-    if corpora.manifest["source_key"] != key:
-        raise InputError(
-            f"{folder} was prepared from other sources or settings of corpora, tokenizer or "
-            "sequences (or another Python version); choose another output folder"
-        )
-    return corpora
+            _prepare(spec, folder, progress)
+            return load_corpora(folder)
+        _refuse_other_settings(spec, folder)
+        parts = read_json(folder / "sources.json")
+        renewed = [
+            check_source(name, corpus, parts[name], folder, say)
+            for name, corpus in corpora_of(spec).items()
+        ]
+        if any(renewed):
+            write_json(folder / "sources.json", parts)
+        return load_corpora(folder)
 
 
 def load_corpora(folder: Path) -> PreparedCorpora:
-    """Load prepared corpora; training tokens stay on disk until they are used."""
+    """Load prepared corpora; training tokens stay on disk until they are used.
+
+    Raises
+    ------
+    InputError
+        If they are not there, are of another version, or a file of them is missing or damaged.
+    """
     manifest = read_json(folder / "manifest.json")
-    return PreparedCorpora(
-        train={
-            name: np.load(folder / f"{name}-train.npy", mmap_mode="r", allow_pickle=False)
-            for name in CORPORA
-        },
-        evaluation={
-            name: np.load(folder / f"{name}-evaluation.npy", allow_pickle=False) for name in CORPORA
-        },
-        manifest=manifest,
-    )
+    if manifest.get("format") != _FORMAT:
+        raise InputError(
+            f"{folder} was prepared by another version of cmrplan; choose another output folder"
+        )
+    train, evaluation = {}, {}
+    for name, counts in manifest["corpora"].items():
+        try:
+            train[name] = read_shards(
+                folder / "shards",
+                counts["train_shards"],
+                sequence_length=manifest["sequence_length"],
+            )
+            evaluation[name] = np.load(
+                folder / "shards" / f"{name}-evaluation.npy", allow_pickle=False
+            )
+        except (OSError, ValueError) as error:
+            raise _damaged(folder, str(error).splitlines()[0]) from None
+        if len(train[name]) != counts["train_sequences"]:
+            raise _damaged(folder, f"{name} has {len(train[name])} training sequences")
+    return PreparedCorpora(train, evaluation, manifest)
 
 
-def _prepare(spec: SweepSpec, folder: Path, key: str) -> None:
-    """Do the work of :func:`prepare_corpora`."""
-    documents = {
-        name: read_documents(corpus.source, text_field=corpus.text_field, glob=corpus.glob)
-        for name, corpus in _corpora(spec)
+def _prepare(spec: SweepSpec, folder: Path, progress: bool) -> None:
+    """Do the work of :func:`prepare_corpora`; whatever happens, nothing half usable is left."""
+    unfinished, shards = folder / "unfinished", folder / "shards"
+    for leftover in (unfinished, shards):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        unfinished.mkdir()
+        tokenizer = make_tokenizer(spec)
+        with PreparationDisplay(progress) as display:
+            contents, parts = build_corpora(spec, unfinished, tokenizer, display)
+        unfinished.rename(shards)
+        _write_papers(spec, folder, tokenizer, contents, parts)
+    except OSError as error:
+        raise CmrplanError(
+            f"cannot write prepared corpora to {folder}: {error.strerror or error}; "
+            "free space there or choose another output folder"
+        ) from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_papers(
+    spec: SweepSpec,
+    folder: Path,
+    tokenizer: Tokenizer,
+    contents: dict[str, Any],
+    parts: dict[str, Any],
+) -> None:
+    """Write tokenizer, sources and, last, the manifest."""
+    if isinstance(tokenizer, BpeTokenizer):
+        write_text(folder / "tokenizer.json", tokenizer.definition)
+    write_json(folder / "sources.json", parts)
+    manifest = {
+        "format": _FORMAT,
+        "settings": _settings(spec),
+        "tokenizer": tokenizer.identity,
+        "vocab_size": tokenizer.vocab_size,
+        "dtype": tokenizer.dtype.name,
+        "sequence_length": spec.sequence_length,
     }
-    splits = split_documents(documents, validation_share=spec.corpora.validation_share)
-    tokenizer: Tokenizer = ByteTokenizer()
-    if spec.tokenizer.kind == "bpe":
-        train_documents = [text for split in splits.values() for text in split.train]
-        bpe = train_bpe(train_documents, vocab_size=spec.tokenizer.vocab_size)
-        write_text(folder / "tokenizer.json", bpe.definition)
-        tokenizer = bpe
+    write_json(folder / "manifest.json", manifest | contents)
 
-    counts: dict[str, Any] = {}
-    for name, split in splits.items():
-        train = pack_corpus(
-            split.train,
-            tokenizer,
-            name=f"corpora.{name} (training part)",
-            sequence_length=spec.sequence_length,
-            needed=1,
-        )
-        validation = pack_corpus(
-            split.validation,
-            tokenizer,
-            name=f"corpora.{name} (validation part)",
-            sequence_length=spec.sequence_length,
-            needed=spec.evaluation_sequences,
-        )
-        chosen = evaluation_indices(len(validation), spec.evaluation_sequences, corpus=name)
-        _save(folder / f"{name}-train.npy", train)
-        _save(folder / f"{name}-evaluation.npy", validation[chosen])
-        counts[name] = {
-            "train_documents": len(split.train),
-            "validation_documents": len(split.validation),
-            "duplicate_documents": split.duplicates,
-            "train_tokens": len(train) * spec.sequence_length,
-            "validation_tokens": len(validation) * spec.sequence_length,
-        }
-    write_json(
-        folder / "manifest.json",
-        {
-            "source_key": key,
-            "sources": {name: corpus.source for name, corpus in _corpora(spec)},
-            "data_fingerprint": data_fingerprint(splits),
-            "tokenizer": tokenizer.identity,
-            "vocab_size": tokenizer.vocab_size,
-            "sequence_length": spec.sequence_length,
-            "corpora": counts,
-        },
+
+def _settings(spec: SweepSpec) -> dict[str, Any]:
+    """Return everything in a spec that prepared corpora depend on, by dotted key."""
+    settings = {
+        f"corpora.{name}.{key}": value
+        for name, corpus in corpora_of(spec).items()
+        for key, value in corpus.model_dump(exclude={"max_epochs"}).items()
+    }
+    settings |= {f"tokenizer.{key}": value for key, value in spec.tokenizer.model_dump().items()}
+    for key in ("validation_share", "unique_domain_tokens"):
+        settings[f"corpora.{key}"] = getattr(spec.corpora, key)
+    for key in ("sequence_length", "evaluation_sequences"):
+        settings[key] = getattr(spec, key)
+    return settings
+
+
+def _refuse_other_settings(spec: SweepSpec, folder: Path) -> None:
+    before = read_json(folder / "manifest.json").get("settings", {})
+    for key, value in _settings(spec).items():
+        if key in before and before[key] != value:
+            raise InputError(
+                f"{folder} holds other corpora: {key} was {before[key]}, now it is {value}; "
+                "choose another output folder"
+            )
+
+
+def _damaged(folder: Path, problem: str) -> InputError:
+    return InputError(
+        f"{folder} is damaged ({problem}); remove that folder to prepare the corpora again"
     )
-
-
-def _corpora(spec: SweepSpec) -> list[tuple[str, CorpusSpec]]:
-    return [(name, getattr(spec.corpora, name)) for name in CORPORA]
-
-
-def _source_key(spec: SweepSpec) -> str:
-    """Identify the sources without reading them: file sizes and times, or the Python version."""
-    sources: list[Any] = []
-    for _, corpus in _corpora(spec):
-        if corpus.source.startswith(EMBEDDED_PREFIX):
-            sources.append([corpus.source, sys.version])
-        else:
-            for path in source_files(corpus.source, glob=corpus.glob):
-                status = path.stat()
-                sources.append([str(path), status.st_size, status.st_mtime_ns, corpus.text_field])
-    return fingerprint(
-        {
-            "format": _FORMAT,
-            "sources": sources,
-            "validation_share": spec.corpora.validation_share,
-            "tokenizer": spec.tokenizer.model_dump(),
-            "sequence_length": spec.sequence_length,
-            "evaluation_sequences": spec.evaluation_sequences,
-        }
-    )
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with atomic_write(path) as temporary, open(temporary, "wb") as stream:
-        np.save(stream, array, allow_pickle=False)

@@ -1,11 +1,14 @@
 """Text to token ids: bytes, or a byte-pair encoding trained on the two corpora.
 
+A tokenizer is anything with the members of :class:`Tokenizer`; ids are stored in the smallest type
+that holds them all, uint16 up to 65536 ids and uint32 above.
+
 Every document ends with one end-of-document token, so a model never reads two documents as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -25,8 +28,17 @@ class Tokenizer(Protocol):
     vocab_size: int
     """Number of token ids, the end-of-document token included."""
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the ids; see :func:`token_dtype`."""
+        ...
+
     def encode(self, document: str) -> np.ndarray:
-        """Return the ids of a document, its end token included, shape ``(L,)``, uint16."""
+        """Return the ids of a document, its end token included, shape ``(L,)``."""
+        ...
+
+    def encode_batch(self, documents: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each document, as :meth:`encode` does."""
         ...
 
     def decode(self, ids: np.ndarray) -> str:
@@ -34,16 +46,32 @@ class Tokenizer(Protocol):
         ...
 
 
+def token_dtype(vocab_size: int) -> np.dtype:
+    """Return the type that token ids are stored in.
+
+    Examples
+    --------
+    >>> token_dtype(65536), token_dtype(65537)
+    (dtype('uint16'), dtype('uint32'))
+    """
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+
+
 class ByteTokenizer:
     """The 256 bytes of UTF-8, and id 256 for the end of a document."""
 
     identity = "bytes"
     vocab_size = 257
+    dtype = token_dtype(vocab_size)
 
     def encode(self, document: str) -> np.ndarray:
         """Return the ids of a document, its end token included, shape ``(L,)``, uint16."""
         ids = np.frombuffer(document.encode(), dtype=np.uint8).astype(np.uint16)
         return np.append(ids, np.uint16(256))
+
+    def encode_batch(self, documents: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each document."""
+        return [self.encode(document) for document in documents]
 
     def decode(self, ids: np.ndarray) -> str:
         """Return the text of ids, end tokens left out."""
@@ -62,19 +90,27 @@ class BpeTokenizer:
         self._backend.encode_special_tokens = True
         self._end = self._backend.token_to_id(END_OF_DOCUMENT)
         self.vocab_size = self._backend.get_vocab_size()
+        self.dtype = token_dtype(self.vocab_size)
         self.identity = f"bpe-{self.vocab_size}-{fingerprint(definition.encode())}"
 
     def encode(self, document: str) -> np.ndarray:
         """Return the ids of a document, its end token included, shape ``(L,)``, uint16."""
-        return np.array([*self._backend.encode(document).ids, self._end], dtype=np.uint16)
+        return self._ids(self._backend.encode(document).ids)
+
+    def encode_batch(self, documents: Sequence[str]) -> list[np.ndarray]:
+        """Return the ids of each document; the backend works on several at a time."""
+        return [self._ids(encoding.ids) for encoding in self._backend.encode_batch(documents)]
 
     def decode(self, ids: np.ndarray) -> str:
         """Return the text of ids, end tokens left out."""
         return self._backend.decode([int(i) for i in ids if i != self._end])
 
+    def _ids(self, ids: list[int]) -> np.ndarray:
+        return np.array([*ids, self._end], dtype=self.dtype)
+
 
 def train_bpe(documents: Iterable[str], *, vocab_size: int) -> BpeTokenizer:
-    """Train a byte-level BPE; the same documents in the same order give the same tokenizer.
+    """Train a byte-level BPE; the same documents, in any order, give the same tokenizer.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Do jobs on this machine: a pool of single-threaded worker processes.
+"""Do tasks on this machine: a pool of single-threaded worker processes, one a slot.
 
 One process per core beats one process with several threads on small models, and keeps its speed
-when others use the machine. A worker that dies, for example for want of memory, costs its run one
-attempt and nothing else; the parent writes that run's outcome after the second death.
+when others use the machine. On GPUs each slot has its GPU. A worker that dies, for example for want of
+memory, costs its runs one attempt and nothing else.
 """
 
 from __future__ import annotations
@@ -13,33 +13,25 @@ import os
 import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
+
+import torch
 
 import probes
-from cmrplan.errors import CmrplanError
-from probes.jobs import Job, JobQueue
-from probes.runner import write_outcome
+from cmrplan.errors import InputError
+from probes.executors.base import (
+    STOP_SECONDS,
+    Answer,
+    End,
+    ExecutorOptions,
+    Task,
+    Trouble,
+)
+from probes.executors.work import ENVIRONMENT, read_answers
 from probes.runs import RunState, SweepFolder
-from probes.training.loop import Outcome
-
-STOP_SECONDS = 60.0
-"""How long a worker has to save its checkpoint when it is told to stop."""
-
-TICK_SECONDS = 0.5
-"""Time between two updates of the progress display."""
-
-
-class Watcher(Protocol):
-    """What wants to hear how the work goes; see :mod:`probes.progress`."""
-
-    def tick(self, active: Sequence[Job]) -> None:
-        """Hear which jobs are in work, twice a second."""
-
-    def ended(self, job: Job, state: RunState, reason: str) -> None:
-        """Hear that a job ended."""
 
 
 def usable_cores() -> int:
@@ -49,166 +41,156 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` has them."""
+    if not torch.cuda.is_available():
+        return []
+    listed = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return list(filter(None, listed)) or [str(i) for i in range(torch.cuda.device_count())]
+
+
 class LocalExecutor:
-    """Runs jobs in worker processes on this machine.
+    """Does tasks in worker processes on this machine.
 
     Parameters
     ----------
     sweep : SweepFolder
         The sweep, with prepared corpora and planned run folders.
-    workers : int
-        Processes at a time.
-    checkpoint_seconds : float
-        Longest time between two checkpoints of a run.
+    options : ExecutorOptions
+        ``workers`` is one a core on a CPU and ``per_gpu`` a GPU unless given.
+
+    Raises
+    ------
+    InputError
+        If a GPU is asked for and there is none.
     """
 
-    def __init__(self, sweep: SweepFolder, *, workers: int, checkpoint_seconds: float) -> None:
+    def __init__(self, sweep: SweepFolder, options: ExecutorOptions) -> None:
         self._sweep = sweep
-        self._num_workers = workers
-        self._checkpoint_seconds = checkpoint_seconds
+        self._options = options
+        self._gpus = visible_gpus() if options.device == "cuda" else []
+        if options.device == "cuda" and not self._gpus:
+            raise InputError("device cuda: torch sees no GPU on this machine; use --device cpu")
+        default = len(self._gpus) * options.per_gpu if self._gpus else usable_cores()
+        self._slots = options.workers or default
+        self._pool: list[_Worker] = []
+        self._numbers = itertools.count()
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> None:
-        """Do all jobs, bases first, costliest first; return when every one has ended.
+    def slots(self) -> int:
+        """Return how many workers there may be."""
+        return self._slots
 
-        Raises
-        ------
-        CmrplanError
-            If a run could not be worked on at all, such as one that another sweep holds. All
-            other runs are done first.
-        """
-        queue = JobQueue(jobs)
-        problems: list[str] = []
-        for base in {job.settings.base for job in jobs} - {job.run_id for job in jobs} - {""}:
-            self._settle_base(queue, base, watcher)
-        pool: list[_Worker] = []
-        numbers = itertools.count()
-        at_once = True
-        try:
-            while queue or any(worker.job for worker in pool):
-                idle = sum(worker.job is None for worker in pool)
-                for _ in range(min(self._num_workers - len(pool), len(queue) - idle)):
-                    pool.append(_Worker(self._sweep, next(numbers), self._checkpoint_seconds))
-                for worker in pool:
-                    if worker.job is None and (job := queue.take()):
-                        worker.give(job, self._sweep.run(job.settings).path)
-                for worker in _with_answers(pool):
-                    job, answer = worker.job, worker.read()
-                    if answer is None:
-                        reason = worker.cause_of_death()
-                        pool.remove(worker)
-                        if job is None:
-                            raise CmrplanError(f"a worker process cannot start: {reason}")
-                        if queue.put_back(job):
-                            continue
-                        self._write_failure(job, reason, retry=True)
-                        answer = Answer(RunState.FAILED, reason)
-                    worker.job = None
-                    if answer.problem:
-                        problems.append(answer.reason)
-                    watcher.ended(job, answer.state, answer.reason)
-                    if job.settings.stage == "base":
-                        self._settle_base(queue, job.run_id, watcher)
-                watcher.tick([worker.job for worker in pool if worker.job])
-            at_once = False
-        finally:
-            for worker in pool:
-                worker.dismiss(at_once=at_once)
-            for worker in pool:
-                worker.wait()
-        if problems:
-            raise CmrplanError(problems[0])
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Give each task to an idle worker, or to a new one."""
+        for task in tasks:
+            worker = next((worker for worker in self._pool if worker.task is None), None)
+            if worker is None:
+                worker = _Worker(self._sweep, next(self._numbers), self._options, self._free_gpu())
+                self._pool.append(worker)
+            worker.give(task)
 
-    def _settle_base(self, queue: JobQueue, base: str, watcher: Watcher) -> None:
-        """Release the probes of a finished base, or take those of a failed one as failed too."""
-        outcome = self._sweep.base(base).read_outcome()
-        if outcome and outcome["state"] == RunState.FINISHED:
-            queue.finished(base)
-            return
-        for job in queue.drop_probes(base):
-            if outcome:
-                reason = f"its base {base} failed: {outcome['reason']}"
-                self._write_failure(job, reason, retry=outcome["retry"])
-                watcher.ended(job, RunState.FAILED, reason)
+    def _free_gpu(self) -> str | None:
+        """Return the GPU with the fewest workers, or None on a CPU."""
+        used = [worker.gpu for worker in self._pool]
+        return min(self._gpus, key=used.count) if self._gpus else None
 
-    def _write_failure(self, job: Job, reason: str, *, retry: bool) -> None:
-        run = self._sweep.run(job.settings)
-        progress = run.read_progress()
-        seconds = progress["seconds"] if progress else 0.0
-        write_outcome(run, Outcome(RunState.FAILED, reason, seconds), retry=retry)
+    def poll(self, seconds: float) -> list[End]:
+        """Wait for answers and deaths of workers."""
+        ends = []
+        for worker in _with_answers(self._pool, seconds):
+            answers, task = worker.read(), worker.task
+            if answers is None:
+                reason = worker.cause_of_death()
+                self._pool.remove(worker)
+                if task is not None:
+                    ends.append(End(task, trouble=Trouble.DIED, reason=reason))
+            elif task is not None:
+                worker.task = None
+                ends.append(End(task, answers))
+        return ends + self._kill_overdue()
+
+    def _kill_overdue(self) -> list[End]:
+        """Kill workers that do not end their run, though its time limit told them to."""
+        ends = []
+        limit = self._options.run_seconds
+        for worker in [*self._pool] if limit else []:
+            if worker.task and time.monotonic() - worker.given_at > limit + STOP_SECONDS:
+                worker.kill()
+                self._pool.remove(worker)
+                reason = (
+                    f"over the limit of {limit / 60:g} minutes a run and did not stop by itself"
+                )
+                answer = Answer(RunState.FAILED, reason, Trouble.TIME_LIMIT)
+                ends.append(End(worker.task, (answer,) * len(worker.task.paths)))
+        return ends
+
+    def close(self, *, at_once: bool) -> None:
+        """Ask all workers to end, wait for them, and kill those that do not."""
+        for worker in self._pool:
+            worker.dismiss(at_once=at_once)
+        for worker in self._pool:
+            worker.wait()
+        self._pool.clear()
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a worker says about the run it was given.
-
-    Parameters
-    ----------
-    state : RunState
-        The run's state now.
-    reason : str
-        Why it is not finished.
-    problem : bool
-        Whether the run could not be worked on at all.
-    """
-
-    state: RunState
-    reason: str
-    problem: bool = False
-
-
-def _with_answers(pool: Sequence[_Worker]) -> list[_Worker]:
-    """Wait for answers, at most one tick, and return the workers that gave one or died."""
+def _with_answers(pool: Sequence[_Worker], seconds: float) -> list[_Worker]:
+    """Wait for answers, at most so long, and return the workers that gave one or died."""
     with selectors.DefaultSelector() as selector:
         for worker in pool:
             selector.register(worker.answers, selectors.EVENT_READ, worker)
-        return [key.data for key, _ in selector.select(TICK_SECONDS)]
+        return [key.data for key, _ in selector.select(seconds)]
 
 
 class _Worker:
-    """One worker process and the job it is doing."""
+    """One worker process and the task it is doing."""
 
-    def __init__(self, sweep: SweepFolder, number: int, checkpoint_seconds: float) -> None:
-        self.job: Job | None = None
+    def __init__(
+        self, sweep: SweepFolder, number: int, options: ExecutorOptions, gpu: str | None
+    ) -> None:
+        self.task: Task | None = None
+        self.given_at = 0.0
+        self.gpu = gpu
         sweep.workers.mkdir(parents=True, exist_ok=True)
         self._log = sweep.workers / f"worker-{number}.log"
         package_folder = str(Path(probes.__file__).parent.parent)
         search_path = filter(None, [package_folder, os.environ.get("PYTHONPATH")])
-        arguments = (str(sweep.path.absolute()), str(os.getpid()), str(checkpoint_seconds))
+        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(search_path)}
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        settings = {
+            "sweep": str(sweep.path.absolute()),
+            "parent": os.getpid(),
+            "checkpoint_seconds": options.checkpoint_seconds,
+            "run_seconds": options.run_seconds,
+        }
         with open(self._log, "w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "probes.executors.worker", *arguments],
+                [sys.executable, "-P", "-m", "probes.executors.worker", json.dumps(settings)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 bufsize=1,
-                env=os.environ
-                | {
-                    "PYTHONPATH": os.pathsep.join(search_path),
-                    "OMP_NUM_THREADS": "1",
-                    "MKL_NUM_THREADS": "1",
-                    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # makes matrix products repeatable
-                },
+                env=environment,
             )
 
     @property
     def answers(self) -> IO[str]:
         return self._process.stdout
 
-    def give(self, job: Job, path: Path) -> None:
-        self.job = job
+    def give(self, task: Task) -> None:
+        self.task = task
+        self.given_at = time.monotonic()
+        message = {"token": task.token, "paths": [str(path) for path in task.paths]}
         try:
-            print(json.dumps(str(path.absolute())), file=self._process.stdin, flush=True)
+            print(json.dumps(message), file=self._process.stdin, flush=True)
         except BrokenPipeError:
             pass  # it died; its closed output says so to the loop
 
-    def read(self) -> Answer | None:
-        """Return the answer, or None when the process has died."""
+    def read(self) -> tuple[Answer, ...] | None:
+        """Return the answers, or None when the process has died."""
         line = self.answers.readline()
-        if not line.endswith("\n"):
-            return None
-        answer = json.loads(line)
-        return Answer(RunState(answer["state"]), answer["reason"], answer["problem"])
+        return read_answers(line) if line.endswith("\n") else None
 
     def cause_of_death(self) -> str:
         """Say how the process ended: its signal or exit code and its last words."""
@@ -221,7 +203,7 @@ class _Worker:
         return ": ".join([f"worker process {how}", *last_words])
 
     def dismiss(self, *, at_once: bool) -> None:
-        """Ask the process to end: now, with its run's checkpoint saved, or when it has no job."""
+        """Ask the process to end: now, with its run's checkpoint saved, or when it has no task."""
         if at_once:
             self._process.terminate()
         self._close_input()
@@ -232,6 +214,11 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._close()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
         self._close()
 
     def _close_input(self) -> None:

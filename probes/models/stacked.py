@@ -122,5 +122,6 @@ def _stacked_layer(
         return StackedEmbedding(weight)
     if isinstance(layer, nn.RMSNorm):
         return StackedNorm(weight, layer.eps)
-    assert isinstance(layer, nn.Linear) and layer.bias is None
+    assert isinstance(layer, nn.Linear)
+    assert layer.bias is None
     return StackedLinear(weight)

@@ -7,18 +7,28 @@ from typing import Literal
 from pydantic import model_validator
 
 from probes.data.tokens import SMALLEST_BPE_VOCABULARY
-from probes.spec.fields import Count, OpenFraction, Spec, Text
+from probes.spec.fields import Count, OpenFraction, Positive, Spec, Text
 
 
 class CorpusSpec(Spec):
-    """Where the documents of one corpus come from; see :func:`probes.data.corpora.read_documents`."""
+    """Where the documents of one corpus come from; see :func:`probes.data.sources.open_source`."""
 
     source: Text
-    """``embedded:english``, ``embedded:python``, a folder, a ``.jsonl`` or ``.parquet`` file."""
+    """A file, a folder or glob of files, ``datasets:NAME``, ``embedded:english`` or ``embedded:python``."""
     text_field: Text = "text"
-    """JSONL field or Parquet column with the text."""
-    glob: Text = "**/*.txt"
-    """Which files of a folder are documents."""
+    """JSONL field, Parquet or Arrow column, or field of a dataset, with the text."""
+    glob: Text | None = None
+    """Which files of a folder; those of a known suffix when left out."""
+    separator: Text | None = None
+    """What stands between the documents of a plain text file; each file is one when left out."""
+    config: Text | None = None
+    """Configuration of a ``datasets:`` source."""
+    split: Text | None = None
+    """Split of a ``datasets:`` source (``train`` when left out) or of a saved dataset."""
+    max_tokens: Positive | None = None
+    """Training tokens to use; reading stops when there are as many, and enough to evaluate on."""
+    max_epochs: Positive | None = None
+    """Passes over the training tokens that a run may make; any number when left out."""
 
 
 class CorporaSpec(Spec):
@@ -28,6 +38,8 @@ class CorporaSpec(Spec):
     domain: CorpusSpec
     validation_share: OpenFraction = 0.08
     """Expected share of documents that are held out for validation."""
+    unique_domain_tokens: Positive | None = None
+    """Training tokens of the domain corpus that runs see, so that probes repeat as the full run will."""
 
 
 class TokenizerSpec(Spec):

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
-from probes.data.corpora import EMBEDDED_PREFIX
+from probes.data.sources import absolute_source
 from probes.spec.corpora import CorpusSpec
 from probes.spec.sweep import SweepSpec
 
@@ -88,9 +88,7 @@ def spec_text(spec: SweepSpec) -> str:
 
 def _with_absolute_sources(spec: SweepSpec, folder: Path) -> SweepSpec:
     def absolute(corpus: CorpusSpec) -> CorpusSpec:
-        if corpus.source.startswith(EMBEDDED_PREFIX):
-            return corpus
-        return corpus.model_copy(update={"source": str(folder / corpus.source)})
+        return corpus.model_copy(update={"source": absolute_source(corpus.source, folder)})
 
     corpora = spec.corpora.model_copy(
         update={

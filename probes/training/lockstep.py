@@ -173,7 +173,9 @@ class Lockstep:
         """Return everything that a step changes: weights, moments and counts."""
         weights = list(self.model.parameters())
         kept = [self.optimizer.state[weight].values() for weight in weights]
-        return [weight.detach() for weight in weights] + [value for values in kept for value in values]
+        return [weight.detach() for weight in weights] + [
+            value for values in kept for value in values
+        ]
 
 
 class _CapturedStep:

@@ -9,6 +9,7 @@ bit for bit, as one that was not. An evaluation that was written once is not don
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from torch import Tensor
 from cmrplan.errors import CmrplanError
 from cmrplan.files import atomic_write, write_json
 from probes.data.prepared import PreparedCorpora
-from probes.data.sampling import batch, domain_sequences
+from probes.data.sampling import domain_sequences
 from probes.runs import RunFolder, RunState
 from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints, Place
+from probes.training.feed import Feed
 from probes.training.metrics import append_row, cut_torn
+from probes.training.ranks import Alone, Ranks
 from probes.training.schedule import Leg
 from probes.training.trainee import Diverged, Trainee
 
@@ -36,6 +39,8 @@ PROGRESS_SECONDS = 1.0
 
 STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 50}
 """Steps after which losses and gradients are looked at; on a GPU looking means waiting."""
+
+ALONE = Alone()
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ def train(
     *,
     should_stop: Callable[[], str] = lambda: "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ranks: Ranks = ALONE,
+    on_failure: Callable[[int, Outcome], None] = lambda number, outcome: None,
 ) -> list[Outcome]:
     """Train a group of runs to their end, from their checkpoints if there are any.
 
@@ -104,6 +111,11 @@ def train(
         Asked before every step; returns why to stop, or an empty string.
     checkpoint_seconds : float
         Longest time between two checkpoints.
+    ranks : Ranks
+        This process among those that train the group together; the main one writes.
+    on_failure : callable
+        Told at once, on the main process, the number and outcome of a member that failed; the others
+        go on.
 
     Returns
     -------
@@ -117,7 +129,7 @@ def train(
     CmrplanError
         If a damaged checkpoint leaves nothing to go on from.
     """
-    group = _Group(trainee, members, corpora)
+    group = _Group(trainee, members, corpora, ranks, on_failure)
     legs = members[0].settings.legs
     place = group.resume()
     while place.leg < len(legs):
@@ -130,12 +142,14 @@ def train(
                 group.save(place)  # the trunk, to come back to
         while place.step < leg.stop and group.is_alive:
             group.write_progress_now_and_then(place)
-            if reason := should_stop():
+            is_decision = place.step % ranks.steps_between_decisions == 0
+            if is_decision and (reason := ranks.agree(should_stop())):
                 group.save(place)
                 return group.outcomes(RunState.STOPPED, reason)
             group.step(place)
             place = Place(place.leg, place.step + 1)
-            if group.seconds_since_save() > checkpoint_seconds and group.is_sound(place):
+            is_late = group.seconds_since_save() > checkpoint_seconds
+            if is_decision and ranks.agree("late" * is_late) and group.is_sound(place):
                 group.save(place)
         if not group.is_sound(place):
             break
@@ -155,25 +169,30 @@ class _Group:
     """The members in work: who still trains, what is written, and what was unusual."""
 
     def __init__(
-        self, trainee: Trainee, members: Sequence[Member], corpora: PreparedCorpora
+        self,
+        trainee: Trainee,
+        members: Sequence[Member],
+        corpora: PreparedCorpora,
+        ranks: Ranks,
+        on_failure: Callable[[int, Outcome], None],
     ) -> None:
+        self._ranks = ranks
         self._trainee = trainee
         self._members = members
         self._corpora = corpora
+        self._on_failure = on_failure
+        is_ahead = members[0].settings.device == "cuda"
+        self._feed = Feed([member.settings for member in members], corpora, is_ahead=is_ahead)
         self._legs = members[0].settings.legs
         self._checkpoints = [
             Checkpoints(member.run.checkpoints, member.settings.fingerprint) for member in members
         ]
         self._failures = [""] * len(members)
         self._clocks = [_Clock(member, share=1 / len(members)) for member in members]
-        self._rows: list[set[int]] = []
+        rows = [_begin(member) for member in members] if ranks.is_main else []
+        self._rows = [set(steps) for steps in json.loads(ranks.agree(json.dumps(rows)))]
         self._saved_at = time.monotonic()
         self._steps_since_check = 0
-        for member in members:
-            rows = cut_torn(member.run.metrics)
-            if member.start_losses is not None and not rows:
-                _record(member, 0, member.start_losses, learning_rate=None)
-            self._rows.append({row["step"] for row in rows})
 
     @property
     def is_alive(self) -> bool:
@@ -181,14 +200,12 @@ class _Group:
         return not all(self._failures)
 
     def resume(self, *, before: Place | None = None) -> Place:
-        """Restore the newest place that all members have, and return it."""
-        common = set.intersection(*(set(own.places()) for own in self._checkpoints))
-        for place in sorted(common, reverse=True):
-            if before is not None and place >= before:
-                continue
-            if self._restore(place):
+        """Restore the newest place that all members in training have, and return it."""
+        for place in self._common_places():
+            if (before is None or place < before) and self._restore(place):
                 return place
-        for number, member in enumerate(self._members):
+        for number in self._in_training():
+            member = self._members[number]
             if member.start is not None:
                 moments = member.settings.inherits_optimizer
                 self._trainee.restore(number, member.start, moments=moments)
@@ -209,7 +226,7 @@ class _Group:
         """Do one step of all members."""
         lead = self._members[0].settings
         self._trainee.update(
-            [_batch(member.settings, self._corpora, place.step) for member in self._members],
+            self._feed.batches(place.step),
             learning_rate=lead.schedule.rate(place.step, self._legs[place.leg]),
         )
         self._steps_since_check += 1
@@ -247,17 +264,19 @@ class _Group:
             except Diverged as trouble:
                 self._fail(number, str(trouble), step)
                 continue
-            _record(member, step, mine, learning_rate=rate)
+            if self._ranks.is_main:
+                _record(member, step, mine, learning_rate=rate)
             self._rows[number].add(step)
         self.write_progress(step)
 
     def save(self, place: Place) -> None:
         """Write a checkpoint of every member in training, then delete what is not needed."""
-        for number, own in enumerate(self._checkpoints):
-            if not self._failures[number]:
-                own.save(place, self._trainee.state(number))
-        for number, own in enumerate(self._checkpoints):
-            if not self._failures[number]:
+        alive = self._in_training()
+        for number in alive:
+            self._write(number, place)
+        if self._ranks.is_main:
+            for number in alive:
+                own = self._checkpoints[number]
                 own.keep(self._needed(own.places()))
         self.write_progress(place.step)
         self._saved_at = time.monotonic()
@@ -273,8 +292,9 @@ class _Group:
 
     def write_progress(self, step: int) -> None:
         """Write the progress file of every member."""
-        for clock in self._clocks:
-            clock.write(step)
+        if self._ranks.is_main:
+            for clock in self._clocks:
+                clock.write(step)
 
     def outcomes(self, state: RunState, reason: str) -> list[Outcome]:
         """Return how the members ended; those that failed before say so."""
@@ -287,27 +307,45 @@ class _Group:
 
     def finish(self, place: Place) -> list[Outcome]:
         """Write the last checkpoint where it is to stay, delete the others, return the outcomes."""
-        for number, (member, own) in enumerate(zip(self._members, self._checkpoints, strict=True)):
-            if self._failures[number]:
-                continue
-            keeps = member.keeps_checkpoint
-            if keeps:
-                own.save(place, self._trainee.state(number))
-            own.keep([place] if keeps else [])
+        for number in self._in_training():
+            member, own = self._members[number], self._checkpoints[number]
+            if member.keeps_checkpoint:
+                self._write(number, place)
+            if self._ranks.is_main:
+                own.keep([place] if member.keeps_checkpoint else [])
         if self.is_alive:
             self.write_progress(place.step)
         return self.outcomes(RunState.FINISHED, "")
 
     def _restore(self, place: Place) -> bool:
-        """Take all members to a place; False, with a note, if a checkpoint of it is damaged."""
-        loaded = [own.load(place) for own in self._checkpoints]
-        states = [state for state in loaded if state is not None]
-        if len(states) < len(loaded):
+        """Take the members in training to a place; False, with a note, if a checkpoint is damaged."""
+        alive = {number: self._checkpoints[number] for number in self._in_training()}
+        loaded = [own.load(place) for own in alive.values()] if self._ranks.is_main else []
+        if self._ranks.agree("damaged" * any(state is None for state in loaded)):
             self._note(f"the checkpoint of step {place.step} was damaged")
             return False
-        for number, state in enumerate(states):
+        for order, (number, own) in enumerate(alive.items()):
+            state = loaded[order] if loaded else own.load(place)
+            assert state is not None, "read by the main process a moment ago"
             self._trainee.restore(number, state)
         return True
+
+    def _common_places(self) -> list[Place]:
+        """Return the places that every member in training has a checkpoint of, newest first."""
+        own_places = [set(self._checkpoints[number].places()) for number in self._in_training()]
+        common = set.intersection(*own_places)
+        listed = json.dumps(sorted((place.leg, place.step) for place in common))
+        return [Place(*place) for place in reversed(json.loads(self._ranks.agree(listed)))]
+
+    def _in_training(self) -> list[int]:
+        """Return the numbers of the members that have not failed."""
+        return [number for number, failure in enumerate(self._failures) if not failure]
+
+    def _write(self, number: int, place: Place) -> None:
+        """Write the checkpoint of a member; every process gives its part of the state."""
+        state = self._trainee.state(number)
+        if self._ranks.is_main:
+            self._checkpoints[number].save(place, state)
 
     def _needed(self, places: Sequence[Place]) -> list[Place]:
         """Return the two newest places, and the two newest on the trunk."""
@@ -325,7 +363,11 @@ class _Group:
                 self._fail(number, trouble, step)
 
     def _fail(self, number: int, trouble: str, step: int) -> None:
-        self._failures[number] = f"{trouble} at step {step}; a lower learning_rate may help"
+        reason = f"{trouble} at step {step}; a lower learning_rate may help"
+        self._failures[number] = reason
+        if self._ranks.is_main:
+            seconds = self._clocks[number].seconds()
+            self._on_failure(number, Outcome(RunState.FAILED, reason, seconds))
 
     def _note(self, note: str) -> None:
         for clock in self._clocks:
@@ -345,17 +387,12 @@ def check_finite(losses: Mapping[str, np.ndarray]) -> None:
             raise Diverged(f"{name} validation loss was {np.mean(values)}")
 
 
-def _batch(settings: RunSettings, corpora: PreparedCorpora, step: int) -> np.ndarray:
-    tokens, _ = batch(
-        step,
-        corpora.train["general"],
-        corpora.train["domain"],
-        batch_size=settings.batch_size,
-        domain_ratio=settings.domain_ratio,
-        stage=settings.stage,
-        seed=settings.seed,
-    )
-    return tokens
+def _begin(member: Member) -> list[int]:
+    """Make a member's metrics whole and return the steps that it has evaluated after."""
+    rows = cut_torn(member.run.metrics)
+    if member.start_losses is not None and not rows:
+        _record(member, 0, member.start_losses, learning_rate=None)
+    return [row["step"] for row in rows]
 
 
 def _record(

@@ -7,7 +7,10 @@ it off. What was evaluated once is never evaluated or written again.
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +25,31 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the complete rows; none if there is no file."""
-    return _complete_rows(path)[0]
+    return [row for row, _ in _rows_with_end(path)]
 
 
 def cut_torn(path: Path) -> list[dict[str, Any]]:
     """Cut off a torn last line and return the complete rows."""
-    rows, end = _complete_rows(path)
+    return cut_back(path)
+
+
+def cut_back(path: Path, *, last_step: float = math.inf) -> list[dict[str, Any]]:
+    """Cut off a torn last line and all rows from the first after ``last_step`` on; return the rest."""
+    kept = list(takewhile(lambda pair: pair[0]["step"] <= last_step, _rows_with_end(path)))
     if path.exists():
-        os.truncate(path, end)
-    return rows
+        os.truncate(path, kept[-1][1] if kept else 0)
+    return [row for row, _ in kept]
 
 
-def _complete_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the complete rows and the byte offset of their end."""
-    rows: list[dict[str, Any]] = []
+def _rows_with_end(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each complete row and the byte offset of its end."""
     end = 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         try:
             row = json.loads(line)
         except ValueError:
-            break
+            return
         if not line.endswith(b"\n"):
-            break
-        rows.append(row)
+            return
         end += len(line)
-    return rows, end
+        yield row, end

@@ -105,15 +105,8 @@ class Single:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
         (batch,) = on_device(tokens, self._device)
-        size = self._settings.numerics.micro_batch_size
-        total = torch.zeros((), device=self._device)
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
-            loss = self._losses(part).sum() / len(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = total + loss.detach()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.gradient_clip)
-        self._seen.append(torch.stack([total, norm]))
+        loss = self._backward(batch)
+        self._seen.append(torch.stack([loss, self._clip()]))
         if self._device.type == "cpu" and not torch.isfinite(self._seen[-1]).all():
             return
         self.optimizer.step()
@@ -161,6 +154,20 @@ class Single:
                         for moment in MOMENTS
                     }
 
+    def _backward(self, batch: Tensor) -> Tensor:
+        """Add the gradient of a batch, pass by pass, and return its mean loss."""
+        size = self._settings.numerics.micro_batch_size
+        total = torch.zeros((), device=self._device)
+        for start in range(0, len(batch), size):
+            loss = self._losses(batch[start : start + size]).sum() / len(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+        return total
+
+    def _clip(self) -> Tensor:
+        """Limit the norm of the gradient and return what it was."""
+        return nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.gradient_clip)
+
     def _losses(self, tokens_BT: Tensor) -> Tensor:
         with autocast(self._settings):
             logits_BTV = self._call(tokens_BT[:, :-1])
@@ -170,7 +177,9 @@ class Single:
 def on_device(tokens: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """Return token ids of one shape as int64 of shape ``(len(tokens), ...)``; a GPU copies behind us."""
     together = torch.from_numpy(np.stack(tokens).astype(np.int64))
-    return together.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else together
+    return (
+        together.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else together
+    )
 
 
 def first_trouble(seen: Tensor) -> str:

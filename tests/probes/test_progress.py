@@ -16,7 +16,7 @@ def jobs(finished_sweep):
     """Return three equal probes of a finished base."""
     run = next(run for run in SweepFolder(finished_sweep).all_runs() if "-r1-" in run.path.name)
     settings = run.read_settings()
-    return [Job(replace(settings, seed=seed)) for seed in (1, 2, 3)]
+    return [Job((replace(settings, seed=seed),)) for seed in (1, 2, 3)]
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def clock(monkeypatch):
 
 
 def test_time_left_counts_workers_and_leaves_out_earlier_work(sweep, jobs, clock):
-    put_at(sweep, jobs[0].settings, 0.5)  # done by an earlier start
+    put_at(sweep, jobs[0].runs[0], 0.5)  # done by an earlier start
     progress = SweepProgress(sweep, jobs, num_runs=4, workers=2)
     assert progress._seconds_left() is None
-    put_at(sweep, jobs[0].settings, 0.75)
-    put_at(sweep, jobs[1].settings, 0.25)
+    put_at(sweep, jobs[0].runs[0], 0.75)
+    put_at(sweep, jobs[1].runs[0], 0.25)
     clock[0] = 10.0
     progress.tick(jobs[:2])
     # a quarter of a run took a worker ten seconds: 10, 30 and 40 seconds of work on two workers,
@@ -55,26 +55,25 @@ def test_time_left_counts_workers_and_leaves_out_earlier_work(sweep, jobs, clock
 
 def test_plain_line(sweep, jobs, clock, capsys):
     progress = PlainProgress(sweep, jobs[:2], num_runs=4, workers=2)
-    put_at(sweep, jobs[0].settings, 1.0)
+    put_at(sweep, jobs[0].runs[0], 1.0)
     clock[0] = 5.0
     progress.tick(jobs[:1])
-    progress.ended(jobs[0], RunState.FINISHED, "")
-    progress.ended(jobs[1], RunState.FAILED, "loss was nan")
+    progress.ended(jobs[0].runs[0], RunState.FINISHED, "")
+    progress.ended(jobs[1].runs[0], RunState.FAILED, "loss was nan")
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        f"probe {jobs[0].run_id} finished, 3,072 tokens, 1,536 tokens/s; "
-        "3 of 4 runs, about 5 s left",
-        f"probe {jobs[1].run_id} failed (loss was nan); 4 of 4 runs",
+        f"probe {jobs[0].name} finished, 3,072 tokens, 1,536 tokens/s; 3 of 4 runs, about 5 s left",
+        f"probe {jobs[1].name} failed (loss was nan); 4 of 4 runs",
     ]
 
 
 def test_bars_come_and_go(sweep, jobs, clock, capsys):
-    put_at(sweep, jobs[0].settings, 0.5)
+    put_at(sweep, jobs[0].runs[0], 0.5)
     with TerminalProgress(sweep, jobs, num_runs=3, workers=2) as progress:
         progress.tick(jobs[:1])
         assert len(progress._display.tasks) == 2
-        progress.ended(jobs[0], RunState.FAILED, "loss [was] nan")
+        progress.ended(jobs[0].runs[0], RunState.FAILED, "loss [was] nan")
         assert len(progress._display.tasks) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -3,12 +3,9 @@
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmrplan.errors import CmrplanError
-from probes.data.packing import pack, pack_corpus, token_stream
 from probes.data.sampling import (
     batch,
     domain_epochs,
@@ -17,7 +14,7 @@ from probes.data.sampling import (
     sequence_indices,
     thresholds,
 )
-from probes.data.tokens import ByteTokenizer
+from probes.data.shards import pack
 
 ratios = st.floats(0, 1)
 seeds = st.integers(0, 2**40)
@@ -48,26 +45,6 @@ class TestPacking:
 
     def test_rest_is_dropped(self):
         assert pack(np.arange(12), sequence_length=6).shape == (1, 7)
-
-    def test_documents_are_separated(self):
-        assert token_stream(["a", "b"], ByteTokenizer()).tolist() == [97, 256, 98, 256]
-
-    @pytest.mark.parametrize(("length", "possible"), [(18, 2), (19, 3)])
-    def test_exactly_enough_text_is_enough(self, length, possible):
-        def build(needed):
-            return pack_corpus(
-                ["x" * (length - 1)], ByteTokenizer(), name="c", sequence_length=6, needed=needed
-            )
-
-        assert len(build(possible)) == possible
-        with pytest.raises(
-            CmrplanError, match=f"^c has {length} tokens, {possible} sequences of 6"
-        ):
-            build(possible + 1)
-
-    def test_text_shorter_than_one_sequence(self):
-        with pytest.raises(CmrplanError, match="c has 3 tokens, 0 sequences of 6; 1 are needed"):
-            pack_corpus(["xx"], ByteTokenizer(), name="c", sequence_length=6, needed=1)
 
 
 class TestShare:

@@ -16,6 +16,7 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
 from probes.collect import collect, read_ledger
 from probes.data.prepared import prepare_corpora
+from probes.executors.scheduling import Limits
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.sweep import run_sweep
 from probes.training.checkpoint import Checkpoints, Place
@@ -114,7 +115,9 @@ class TestAgain:
         spec = make_spec(values)
         prepare_corpora(spec, tmp_path / "corpora")
         (tmp_path / "texts" / "general" / "new.txt").write_text("one more document")
-        with pytest.raises(InputError, match="was prepared from other sources"):
+        with pytest.raises(
+            InputError, match=r"holds other corpora: \S+new\.txt was not in corpora\.general"
+        ):
             prepare_corpora(spec, tmp_path / "corpora")
 
     def test_output_that_is_a_file(self, spec, tmp_path):
@@ -155,9 +158,8 @@ class TestTrouble:
 
     @pytest.mark.slow
     def test_dying_worker_fails_its_run_and_the_next_start_retries_it(
-        self, spec, finished_sweep, tmp_path, monkeypatch
+        self, spec, finished_sweep, tmp_path
     ):
-        monkeypatch.setattr("probes.jobs.ATTEMPTS", 1)  # each death costs a worker's start
         out = tmp_path / "runs"
         shutil.copytree(finished_sweep, out)
         probe = RunFolder(next(out.glob("probes/*-r0.3-*")))
@@ -169,7 +171,7 @@ class TestTrouble:
         for path in (other.outcome, other.progress):
             path.unlink()
         with pytest.raises(KeyError):
-            run(spec, out)  # the ledger needs sound settings
+            run(spec, out, limits=Limits(attempts=1))  # the ledger needs sound settings
         outcome = probe.read_outcome()
         assert (outcome["state"], outcome["retry"]) == ("failed", True)
         assert outcome["reason"] == "worker process ended with exit code 1: KeyError: 'model'"

@@ -1,0 +1,228 @@
+"""The log file of one run: ``<run_id>.jsonl``, a line for each evaluation and corpus, appended and flushed.
+
+Beside it stands ``<run_id>.run.json`` with the run's state and, where it has failed, the reason: a diverged run has
+no loss, so it has no row for it. Both are for any training loop; the callbacks use nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cmrplan._version import __version__
+from cmrplan.checks import SHARE_PREFIX
+from cmrplan.errors import InputError
+from cmrplan.files import read_json, write_json
+from cmrplan.rawlog import shown
+from probes.callbacks.description import ProbeRun
+from probes.training.metrics import append_row, cut_back, read_rows
+
+LOG_SUFFIX = ".jsonl"
+STATE_SUFFIX = ".run.json"
+
+_BEFORE_TOKENS = ("run_id", "model_params")
+_BEFORE_CORPUS = ("domain_ratio", SHARE_PREFIX)
+_SAME_IN_A_RUN = ("model_params", "domain_ratio", "seed", SHARE_PREFIX)
+
+
+class State(StrEnum):
+    """Where a run is, as far as its files can tell."""
+
+    UNFINISHED = "unfinished"
+    """Started and not at its end: in work, or killed."""
+    STOPPED = "stopped"
+    """Its trainer ended it before the last planned step."""
+    FINISHED = "finished"
+    """At its end."""
+    FAILED = "failed"
+    """A validation loss was not a number above 0."""
+
+
+class ProbeLogWriter:
+    """Writes the probe-log rows of one run, in its process or in the one that resumes it.
+
+    Parameters
+    ----------
+    folder : path
+        Where the log goes; several runs may share it.
+    run : ProbeRun
+        The run, with its ``model_params``.
+    resume_step : int, default 0
+        Optimizer steps the model has had in this run. Rows after it are dropped, since they will be written again.
+    planned_steps : int, optional
+        Steps at the run's end; a run that ends earlier counts as stopped.
+
+    Raises
+    ------
+    InputError
+        If the folder has another run of this ``run_id``, or a finished one that would be started over, or cannot be
+        written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> writer = ProbeLogWriter(folder, ProbeRun(run_id="r0.3", domain_ratio=0.3, model_params=1e6))
+    >>> writer.write(0, 0, {"general": 2.9, "domain": 3.4})
+    >>> writer.write(100, 204_800, {"general": 2.95, "domain": 3.1})
+    >>> writer.end(100)
+    >>> len(writer.path.read_text().splitlines())
+    4
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        run: ProbeRun,
+        *,
+        resume_step: int = 0,
+        planned_steps: int | None = None,
+    ) -> None:
+        self.path = Path(folder) / f"{run.run_id}{LOG_SUFFIX}"
+        self.state_path = Path(folder) / f"{run.run_id}{STATE_SUFFIX}"
+        self._columns = run.columns()
+        self._planned_steps = planned_steps
+        self._has_failed = False
+        self._check_earlier(resume_step)
+        self._save_state(State.UNFINISHED)
+        rows = _writing(self.path, cut_back, last_step=resume_step)
+        self._written = {(row["step"], row["eval_corpus"]) for row in rows}
+
+    def write(
+        self,
+        step: int,
+        train_tokens: float,
+        losses: Mapping[str, float],
+        *,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Append one evaluation and wait until it is on the disk.
+
+        An evaluation of this step and corpus that is there already stays. With a loss that is no number above 0 the
+        run has failed: the step's rows are dropped, the reason is noted, and no row follows.
+
+        Parameters
+        ----------
+        step : int
+            Optimizer steps of the continual phase so far.
+        train_tokens : float
+            Tokens of the continual phase so far, of all processes; 0 for the base checkpoint.
+        losses : mapping of str to float
+            Validation loss of each corpus, nats per token.
+        learning_rate : float, optional
+            Rate of the last step.
+
+        Raises
+        ------
+        InputError
+            If ``train_tokens`` does not belong to ``step``, or the file cannot be written.
+        """
+        if (
+            not math.isfinite(train_tokens)
+            or train_tokens < 0
+            or (train_tokens == 0) != (step == 0)
+        ):
+            raise InputError(
+                f"train_tokens must be above 0 after step 0 and 0 before it, got {train_tokens:g} at step {step}; "
+                "give tokens_per_step"
+            )
+        for corpus, loss in losses.items():
+            if not self._has_failed and not (math.isfinite(loss) and loss > 0):
+                self._fail(step, train_tokens, corpus, loss)
+        if self._has_failed:
+            return
+        for corpus, loss in losses.items():
+            if (step, corpus) not in self._written:
+                row = self._row(step, train_tokens, corpus, loss, learning_rate)
+                _writing(self.path, append_row, row)
+                self._written.add((step, corpus))
+
+    def end(self, step: int) -> None:
+        """Note that the trainer has ended after ``step`` steps; a failed run stays failed."""
+        if self._has_failed:
+            return
+        if self._planned_steps is not None and step < self._planned_steps:
+            reason = f"ended at step {step} of {self._planned_steps}"
+            self._save_state(State.STOPPED, reason)
+        else:
+            self._save_state(State.FINISHED)
+
+    def _row(
+        self, step: int, train_tokens: float, corpus: str, loss: float, rate: float | None
+    ) -> dict[str, Any]:
+        row = {name: self._columns[name] for name in _BEFORE_TOKENS}
+        row["train_tokens"] = train_tokens
+        row |= _chosen(self._columns, _BEFORE_CORPUS)
+        row |= {"eval_corpus": corpus, "loss": loss, "step": step}
+        if rate is not None:
+            row["learning_rate"] = rate
+        return row | {k: v for k, v in self._columns.items() if k not in row}
+
+    def _fail(self, step: int, train_tokens: float, corpus: str, loss: float) -> None:
+        self._has_failed = True
+        _writing(self.path, cut_back, last_step=step - 1)
+        reason = f"{corpus} validation loss was {loss} at step {step}"
+        self._save_state(State.FAILED, f"{reason}; a lower learning_rate may help", train_tokens)
+
+    def _save_state(
+        self, state: State, reason: str = "", train_tokens: float | None = None
+    ) -> None:
+        rows = read_rows(self.path)
+        if train_tokens is None:
+            train_tokens = rows[-1]["train_tokens"] if rows else 0
+        write_json(
+            self.state_path,
+            {
+                "state": str(state),
+                "reason": reason,
+                "train_tokens": train_tokens,
+                "planned_steps": self._planned_steps,
+                "run": self._columns,
+                "code_version": __version__,
+            },
+        )
+
+    def _check_earlier(self, resume_step: int) -> None:
+        """Refuse to write into the file of another run, or over a finished one."""
+        if not self.state_path.exists():
+            if self.path.exists():
+                raise InputError(
+                    f"{self.path} has no {self.state_path.name} beside it, so it may be another log; "
+                    "choose another folder or run_id"
+                )
+            return
+        earlier = read_json(self.state_path)
+        before, now = (_chosen(run, _SAME_IN_A_RUN) for run in (earlier["run"], self._columns))
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                raise InputError(
+                    f"run_id {shown(self._columns['run_id'])} has {name} {before.get(name)} in {self.path}, "
+                    f"now {now.get(name)}; give every training run a run_id of its own"
+                )
+        if earlier["state"] == State.FINISHED and resume_step == 0:
+            raise InputError(
+                f"run_id {shown(self._columns['run_id'])} is finished in {self.path}; choose another "
+                "run_id, resume from a checkpoint, or remove the file to train it again"
+            )
+
+
+def _chosen(columns: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the columns of these names; ``share_`` stands for all shares."""
+    return {
+        name: value
+        for name, value in columns.items()
+        if name in names or (SHARE_PREFIX in names and name.startswith(SHARE_PREFIX))
+    }
+
+
+def _writing(path: Path, write: Any, *arguments: Any, **options: Any) -> Any:
+    try:
+        return write(path, *arguments, **options)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; make room or choose another folder"
+        ) from None

@@ -1,0 +1,114 @@
+"""Train one run on several processes of this machine, started by ``torchrun``.
+
+:func:`execute_distributed` starts the processes and waits. Each of them runs this module with the arguments PID (of who
+waits), SWEEP, RUN, CHECKPOINT_SECONDS and ``keep`` or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cmrplan.errors import CmrplanError
+from probes.runner import execute_runs
+from probes.runs import RunFolder, RunState, SweepFolder
+from probes.training.distributed import process_group
+from probes.training.loop import Outcome
+
+TICK_SECONDS = 0.2
+STOP_SECONDS = 60.0
+"""How long the processes have to save their checkpoint when they are told to stop."""
+
+
+def execute_distributed(
+    sweep: SweepFolder,
+    path: Path,
+    *,
+    should_stop: Callable[[], str] = lambda: "",
+    checkpoint_seconds: float,
+    keep_checkpoints: bool = False,
+) -> list[Outcome]:
+    """Train the run in ``path`` on as many processes as its settings say.
+
+    Parameters
+    ----------
+    sweep, path, should_stop, checkpoint_seconds, keep_checkpoints
+        As in :func:`probes.runner.execute_runs`.
+
+    Raises
+    ------
+    CmrplanError
+        If the processes ended without an outcome and nobody stopped them.
+    """
+    run = RunFolder(path)
+    command = [
+        *(sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"),
+        f"--nproc-per-node={run.read_settings().numerics.processes}",
+        *("-m", "probes.executors.torchrun"),
+        *(
+            str(os.getpid()),
+            str(sweep.path),
+            str(path),
+            str(checkpoint_seconds),
+            "keep" * keep_checkpoints,
+        ),
+    ]
+    process = subprocess.Popen(command)
+    reason = ""
+    try:
+        while process.poll() is None:
+            if not reason and (reason := should_stop()):
+                process.send_signal(signal.SIGTERM)
+                deadline = time.monotonic() + STOP_SECONDS
+            if reason and time.monotonic() > deadline:
+                break
+            time.sleep(TICK_SECONDS)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if (stored := run.read_outcome()) is not None:
+        return [Outcome(RunState(stored["state"]), stored["reason"], stored["seconds"])]
+    progress = run.read_progress() or {"seconds": 0.0}
+    if reason:
+        return [Outcome(RunState.STOPPED, reason, progress["seconds"])]
+    raise CmrplanError(
+        f"{path.name}: a process of its {command[5].partition('=')[2]} ended with exit code "
+        f"{process.returncode}; what it wrote is above"
+    )
+
+
+def main() -> None:
+    """Be one of the processes."""
+    starter, sweep, path = int(sys.argv[1]), SweepFolder(Path(sys.argv[2])), Path(sys.argv[3])
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
+
+    def should_stop() -> str:
+        if stops:
+            return "stopped by the user"
+        return "" if Path(f"/proc/{starter}").exists() else "the worker process ended"
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    with process_group(RunFolder(path).read_settings().device) as ranks:
+        execute_runs(
+            sweep,
+            [path],
+            should_stop=should_stop,
+            checkpoint_seconds=float(sys.argv[4]),
+            keep_checkpoints=bool(sys.argv[5]),
+            ranks=ranks,
+        )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
