@@ -40,6 +40,8 @@ class Numerics:
         Whether activations are computed again in the backward pass to save memory.
     compile : bool
         Whether the model goes through ``torch.compile``.
+    cuda_graphs : bool
+        Whether a GPU replays the step of built-in decoders as a recorded graph.
     processes : int
         Processes (GPUs) that train one run together, each with a share of every batch.
     sharding : {"none", "replicate", "shard"}
@@ -50,6 +52,7 @@ class Numerics:
     micro_batch_size: int
     gradient_checkpointing: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     processes: int = 1
     sharding: Literal["none", "replicate", "shard"] = "none"
 
@@ -331,4 +334,5 @@ def _numerics(spec: SweepSpec, device: str) -> Numerics:
         micro_batch_size=min(asked.micro_batch_size or spec.batch_size, spec.batch_size),
         gradient_checkpointing=asked.gradient_checkpointing,
         compile=asked.compile,
+        cuda_graphs=asked.cuda_graphs and device == "cuda",
     )
