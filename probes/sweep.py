@@ -112,14 +112,16 @@ def run_sweep(
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
     mirrors = open_mirrors(sweep, tensorboard=tensorboard, wandb=wandb)
+    processes = max(size.processes for size in spec.sizes)
     options = ExecutorOptions(
         device=device,
+        processes_per_run=processes,
         workers=workers,
         per_gpu=per_gpu,
         checkpoint_seconds=checkpoint_seconds,
         run_seconds=limits.run_seconds,
         ray_address=ray_address,
-        cpus_per_run=cpus_per_run,
+        cpus_per_run=max(cpus_per_run, processes),
         slurm=slurm,
     )
     with only_sweep(sweep.path), ExitStack() as stack:
