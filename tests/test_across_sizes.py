@@ -183,3 +183,14 @@ def test_without_any_base_row_the_law_has_the_level_and_says_so():
         cp.CmrplanError, match="add rows with train_tokens = 0 at 3e\\+05 and 1e\\+06"
     ):
         cp.plan(fit, **where, base_loss=0.5, max_general_rise=0.01)
+
+
+def test_over_replay_a_given_base_loss_moves_no_ratio():
+    log = simulated_log(sizes=(3e5,))
+    fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=0)
+    asked = {"train_tokens": 1e6, "max_general_rise": "3%", "rise_over": "replay"}
+    with pytest.raises(cp.CmrplanError, match="moves no ratio"):
+        cp.plan(fit, model_params=3e5, **asked)
+    for size in (3e5, 3e6):
+        low, high = (cp.plan(fit, model_params=size, base_loss=loss, **asked) for loss in (1, 2))
+        assert low.domain_ratio == high.domain_ratio

@@ -104,6 +104,11 @@ def _base(
 ) -> tuple[float, list[Finding]]:
     if limits.base_loss is not None:
         return float(limits.base_loss), []
+    if not measured and limits.rise_over == "replay":
+        raise CmrplanError(
+            "the base loss is not known: the log has no row with train_tokens = 0 for the general corpus; add one, or "
+            "give --base-loss, which is shown beside the rise over pure replay and moves no ratio"
+        )
     return base_loss_at(measured, model_params)
 
 
