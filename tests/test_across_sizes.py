@@ -18,6 +18,11 @@ LIMITS = Limits(max_general_rise=0.05)
 NEAR = {"model_params": N, "train_tokens": D, "ratio": np.array([0.0, 0.5, 1.0])}
 
 
+@pytest.fixture(scope="module")
+def two_sizes():
+    return cp.fit(simulated_log(seeds=(0,)), "dcpt", bootstrap=100)
+
+
 def codes(found):
     return {finding.code for finding in found.warnings}
 
@@ -121,8 +126,8 @@ class TestUnknownLevel:
             ends.append(level(sizes[1])[0, 0] + slope * (1e7**-exponent - far))
         assert np.quantile(drawn, [0.05, 0.95]) == pytest.approx(ends, rel=0.01)
 
-    def test_resamples_stay_at_probed_sizes(self):
-        fit = cp.fit(simulated_log(), "dcpt", bootstrap=60)
+    def test_resamples_stay_at_probed_sizes(self, two_sizes):
+        fit = two_sizes
         where = {"train_tokens": 1e6, "domain_ratio": [0.25, 0.5]}
         widths = []
         for size in (*SIZES, 1e7):
@@ -135,11 +140,10 @@ class TestUnknownLevel:
                 )
         assert np.all(widths[2] > 3 * widths[1])
 
-    def test_the_interval_holds_the_law_that_made_the_log(self):
+    def test_the_interval_holds_the_law_that_made_the_log(self, two_sizes):
         # its exponent is 0.2, the held one 0.35
-        fit = cp.fit(simulated_log(seeds=(0,)), "dcpt", bootstrap=200)
         truth = 1.2 + 3 / 1e8**0.2 + 2.0 * 0.5**0.3 / 1e6**0.25 + 0.12 / 0.55**0.5
-        found = fit.predict("domain", model_params=1e8, train_tokens=1e6, domain_ratio=0.5)
+        found = two_sizes.predict("domain", model_params=1e8, train_tokens=1e6, domain_ratio=0.5)
         low, high = found.interval(0.9)
         assert low < truth < high
 
