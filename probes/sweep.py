@@ -21,6 +21,7 @@ import yaml
 from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_text
 from probes.collect import read_ledger
+from probes.data.budget import check_epochs
 from probes.data.prepared import prepare_corpora
 from probes.executors.base import ExecutorOptions, make_executor
 from probes.executors.local import usable_cores
@@ -150,8 +151,13 @@ def _prepare(
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
     corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
+    check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=_notice)
     write_text(sweep.spec, spec_text(spec))
     return [*bases.values(), *probes]
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> list[RunSettings]:
