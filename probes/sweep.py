@@ -144,7 +144,12 @@ def _prepare(
     """Prepare the corpora, write the spec and return the settings of all runs, bases first."""
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
-    corpora = prepare_corpora(spec, sweep.corpora)
+    try:
+        corpora = prepare_corpora(spec, sweep.corpora)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} is gone; put it back, or delete {sweep.corpora} to have the corpora prepared again"
+        ) from None
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
     write_text(sweep.spec, spec_text(spec))
     return [*bases.values(), *probes]

@@ -78,7 +78,8 @@ def do_task(
     try:
         attempt = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": now()}
         for path in paths:
-            write_json(RunFolder(path).attempt, attempt)
+            if not RunFolder(path).outcome.exists():
+                write_json(RunFolder(path).attempt, attempt)
         outcomes = [
             execute_run(sweep, path, should_stop=should_stop, checkpoint_seconds=checkpoint_seconds)
             for path in paths
