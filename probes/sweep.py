@@ -149,7 +149,12 @@ def _prepare(
     check_checkpoints(spec)
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
-    corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
+    try:
+        corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} is gone; put it back, or delete {sweep.corpora} to have the corpora prepared again"
+        ) from None
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
     check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=_notice)
     write_text(sweep.spec, spec_text(spec))
