@@ -119,7 +119,7 @@ class TestExactness:
     def test_float64_equals_separate_runs(self, sweep, settings, tmp_path, tied):
         """100 steps, three ratios, two seeds, micro-batches of 3 and 1: rounding alone differs.
 
-        1e-12 is what the project asks for; 7e-16 was measured, three units in the last place of a loss.
+        1e-12 is what the project asks for; up to 6e-14 was measured, at 1M parameters (docs/lockstep.md).
         """
         model = replace(settings.model, tied_embeddings=tied)
         numerics = Numerics("fp64", micro_batch_size=3)
@@ -127,14 +127,14 @@ class TestExactness:
         group = group_of(base, seeds=(0, 1))
         together, _ = train_in(tmp_path / "together", sweep, group, from_base=False)
         alone = train_alone(tmp_path / "alone", sweep, group, from_base=False)
-        # evaluations are stored in float32, so equal ones differ by nothing or one unit, 5e-7
         assert largest_state_difference(together, alone) < 1e-12
+        # evaluations are stored in float32, so that equal ones may differ by one unit, 5e-7
         assert largest_difference(together, alone) < 1e-6
 
     def test_float32_equals_separate_runs_closely(self, sweep, settings, tmp_path):
         """Sums in another order round otherwise, and AdamW keeps that up: its step has size 1.
 
-        Measured: 0 here, up to 1e-5 in weights and 2e-6 in losses for other shapes (docs/lockstep.md).
+        Measured: 0 here, 6e-5 in the loss of a sequence at 1M parameters (docs/lockstep.md).
         """
         group = group_of(replace(settings, evaluation_steps=(10, 100)))
         together, _ = train_in(tmp_path / "together", sweep, group)
@@ -197,9 +197,7 @@ def of_kind(settings, kind):
 class TestResuming:
     # the branches leave the trunk after 4, 9, 18 and 36 steps and a run has 59 steps with them
     @pytest.mark.parametrize("kind", SCHEDULES)
-    @pytest.mark.parametrize(
-        ("step", "checkpoint_seconds"), [(0, 0), (5, 1e9), (7, 0), (29, 0), (47, 1e9)]
-    )
+    @pytest.mark.parametrize(("step", "checkpoint_seconds"), [(5, 1e9), (29, 0), (47, 1e9)])
     def test_killed_and_resumed_equals_unbroken(
         self, sweep, settings, unbroken, tmp_path, kind, step, checkpoint_seconds
     ):
