@@ -168,7 +168,7 @@ def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
                     "unique_domain_tokens": manifest["corpora"]["domain"]["train_tokens"],
                     "params_kind": "non_embedding",
                     "params_total": params.total,
-                    "base_model": settings.base,
+                    "base_model": settings.base_model,
                     "tokenizer": settings.tokenizer,
                     "data_fingerprint": settings.data_fingerprint,
                     "settings_fingerprint": settings.fingerprint,

@@ -30,6 +30,7 @@ from probes.jobs import Job, disk_bytes
 from probes.ledger import Event, Ledger
 from probes.locks import only_sweep
 from probes.mirrors import open_mirrors
+from probes.models.checks import check_checkpoints
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.runs import SweepFolder
 from probes.settings import RunSettings, sweep_settings
@@ -98,8 +99,8 @@ def run_sweep(
     Raises
     ------
     InputError
-        If ``out`` holds another sweep or one is running in it, a corpus cannot be read, the disk has
-        not enough space, or the executor or device is not there.
+        If ``out`` holds another sweep or one is running in it, a corpus cannot be read, a checkpoint
+        does not fit, the disk has not enough space, or the executor or device is not there.
     CmrplanError
         If a corpus is too small, too many runs failed, or another process works on a run.
     """
@@ -111,14 +112,16 @@ def run_sweep(
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
     mirrors = open_mirrors(sweep, tensorboard=tensorboard, wandb=wandb)
+    processes = max(size.processes for size in spec.sizes)
     options = ExecutorOptions(
         device=device,
+        processes_per_run=processes,
         workers=workers,
         per_gpu=per_gpu,
         checkpoint_seconds=checkpoint_seconds,
         run_seconds=limits.run_seconds,
         ray_address=ray_address,
-        cpus_per_run=cpus_per_run,
+        cpus_per_run=max(cpus_per_run, processes),
         slurm=slurm,
     )
     with only_sweep(sweep.path), ExitStack() as stack:
@@ -142,6 +145,7 @@ def _prepare(
     spec: SweepSpec, sweep: SweepFolder, *, device: str, progress: bool
 ) -> list[RunSettings]:
     """Prepare the corpora, write the spec and return the settings of all runs, bases first."""
+    check_checkpoints(spec)
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
     corpora = prepare_corpora(spec, sweep.corpora, progress=progress)

@@ -77,7 +77,7 @@ class SlurmExecutor:
             )
         given.setdefault("cpus", str(options.cpus_per_run))
         if options.device == "cuda" and not asks_for_gpus(given):
-            given["gpus"] = "1"
+            given["gpus"] = str(options.processes_per_run)
         parameters = slurm_parameters(given, _get_default_parameters())
         parameters.setdefault("job_name", "cmrplan")
         parameters["array_parallelism"] = self.slots()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from probes.models import fused
 
@@ -78,18 +79,6 @@ def count_params(shape: ModelShape) -> ParamCount:
     non_embedding = shape.layers * block + width
     tables = 1 if shape.tied_embeddings else 2
     return ParamCount(non_embedding + tables * shape.vocab_size * width, non_embedding)
-
-
-def flops_per_token(shape: ModelShape, sequence_length: int) -> float:
-    """Return training FLOPs (forward and backward) per token.
-
-    ``6 * N + 6 * layers * width * T``: two FLOPs a parameter forward and four backward, with N all
-    matrix parameters a token passes (the output head included, the embedding look-up not), and
-    causal attention, which reads ``T / 2`` positions on average, twice. A forward pass alone, as
-    in an evaluation, takes a third.
-    """
-    params = count_params(shape).non_embedding + shape.vocab_size * shape.width
-    return 6.0 * params + 6.0 * shape.layers * shape.width * sequence_length
 
 
 class Attention(nn.Module):
@@ -172,11 +161,16 @@ class Decoder(nn.Module):
         Its sizes.
     seed : int
         Seed of the initial weights.
+    gradient_checkpointing : bool
+        Whether blocks compute their activations again in the backward pass.
     """
 
-    def __init__(self, shape: ModelShape, *, seed: int = 0) -> None:
+    def __init__(
+        self, shape: ModelShape, *, seed: int = 0, gradient_checkpointing: bool = False
+    ) -> None:
         super().__init__()
         self.shape = shape
+        self.gradient_checkpointing = gradient_checkpointing
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = Norm(shape.width)
@@ -192,7 +186,12 @@ class Decoder(nn.Module):
         )
         x_BTC = self.embedding(tokens_BT)
         for block in self.blocks:
-            x_BTC = block(x_BTC, rotation)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x_BTC = checkpoint(
+                    block, x_BTC, rotation, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                x_BTC = block(x_BTC, rotation)
         return self.head(self.norm(x_BTC))
 
     def _initialize(self, generator: torch.Generator) -> None:
