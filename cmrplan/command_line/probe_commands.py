@@ -136,6 +136,13 @@ def _duration(seconds: float) -> str:
     help="Where to train.  [default: a GPU if there is one; on Slurm if --slurm gpus asks for one]",
 )
 @click.option(
+    "--lockstep",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Train runs that differ in ratio and seed only as one: where it pays, wherever it can be, or nowhere.",
+)
+@click.option(
     "--per-gpu",
     type=click.IntRange(min=1),
     default=1,

@@ -52,14 +52,15 @@ class Lockstep:
         self._call = torch.compile(self.model) if settings.numerics.compile else self.model
         self._is_captured = self._device.type == "cuda" and settings.numerics.cuda_graphs
         self.optimizer = self._make_optimizer()
-        self._counts: set[float] = set()
+        self._restored: dict[int, float] = {}  # update counts of members restored since an update
         self._seen: list[Tensor] = []
         self._graph: _CapturedStep | None = None
 
     def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
         """Do one step of every member; on a CPU one that is not finite leaves its member as it was."""
-        assert len(self._counts) <= 1, "the members of a group have done equally many updates"
-        self._counts.clear()
+        counts = set(self._restored.values())
+        assert len(counts) <= 1, "the members of a group have done equally many updates"
+        self._restored.clear()
         self._set_rate(learning_rate)
         tokens_KBT = on_device(tokens, self._device)
         if self._is_captured and self._graph is None:
@@ -107,7 +108,7 @@ class Lockstep:
                     mine.copy_(state[f"{moment}.{name}"]) if has_moments else mine.zero_()
                 count = state[COUNT].item() if has_moments else 0.0
                 kept["step"].fill_(count)
-        self._counts.add(count)
+        self._restored[member] = count
 
     def _step(self, tokens_KBT: Tensor) -> Tensor:
         """Return losses and gradient norms of one step, shape ``(2, K)``, without waiting for them."""

@@ -150,7 +150,7 @@ class Single:
                     self.optimizer.state[weight] = {
                         "step": state[COUNT].clone().to(weight.device)
                     } | {
-                        moment: state[f"{moment}.{name}"].to(weight.device, copy=True)
+                        moment: state[f"{moment}.{name}"].to(weight.device, weight.dtype, copy=True)
                         for moment in MOMENTS
                     }
 
