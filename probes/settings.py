@@ -15,7 +15,7 @@ from cmrplan.files import fingerprint
 from probes.models.decoder import ModelShape
 from probes.models.pretrained import Pretrained, read_pretrained
 from probes.models.source import ModelSource, count_params, source_from_dict
-from probes.spec.sizes import AnySize, SizeSpec
+from probes.spec.sizes import AnySize, PlacedSpec, SizeSpec
 from probes.spec.sweep import SweepSpec
 from probes.training.schedule import (
     Leg,
@@ -41,6 +41,8 @@ class Numerics:
         Whether activations are computed again in the backward pass to save memory.
     compile : bool
         Whether the model goes through ``torch.compile``.
+    cuda_graphs : bool
+        Whether a GPU replays the step of built-in decoders as a recorded graph.
     processes : int
         Processes (GPUs) that train one run together, each with a share of every batch.
     sharding : {"none", "replicate", "shard"}
@@ -51,6 +53,7 @@ class Numerics:
     micro_batch_size: int
     gradient_checkpointing: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     processes: int = 1
     sharding: Literal["none", "replicate", "shard"] = "none"
 
@@ -301,7 +304,9 @@ def model_source(size: AnySize, vocab_size: int) -> ModelSource:
     """Return the model of a size: with a tokenizer's vocabulary, or as its checkpoint has it."""
     if not isinstance(size, SizeSpec):
         return read_pretrained(size.checkpoint, size.revision)
-    return ModelShape(**size.model_dump(exclude={"name"}), vocab_size=vocab_size)
+    return ModelShape(
+        **size.model_dump(exclude=set(PlacedSpec.model_fields)), vocab_size=vocab_size
+    )
 
 
 def _base_settings(spec: SweepSpec, size: AnySize, data: DataIdentity, device: str) -> RunSettings:
@@ -349,15 +354,20 @@ def _common(spec: SweepSpec, size: AnySize, data: DataIdentity, device: str) -> 
         "data_fingerprint": data.data_fingerprint,
         "tokenizer": data.tokenizer,
         "device": device,
-        "numerics": _numerics(spec, device),
+        "numerics": _numerics(spec, size, device),
     }
 
 
-def _numerics(spec: SweepSpec, device: str) -> Numerics:
+def _numerics(spec: SweepSpec, size: AnySize, device: str) -> Numerics:
     asked = spec.numerics
+    share = spec.batch_size // size.processes
+    micro_batch_size = size.micro_batch_size or asked.micro_batch_size or share
     return Numerics(
         precision=asked.precision or ("bf16" if device == "cuda" else "fp32"),
-        micro_batch_size=min(asked.micro_batch_size or spec.batch_size, spec.batch_size),
+        micro_batch_size=min(micro_batch_size, share),
+        processes=size.processes,
+        sharding=size.sharding if size.processes > 1 else "none",
         gradient_checkpointing=asked.gradient_checkpointing,
         compile=asked.compile,
+        cuda_graphs=asked.cuda_graphs and device == "cuda",
     )

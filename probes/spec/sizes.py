@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag, model_validator
 
@@ -14,10 +14,21 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """What an id of the Hugging Face hub looks like: owner/name."""
 
 
-class SizeSpec(Spec):
-    """A size that starts from random weights; see :class:`probes.models.decoder.ModelShape`."""
+class PlacedSpec(Spec):
+    """What every size says: its name, and how its runs fit on the machine."""
 
     name: Name
+    micro_batch_size: Count | None = None
+    """Sequences in one forward and backward pass of a process; that of ``numerics`` when left out."""
+    processes: Count = 1
+    """Processes, each on a GPU of its own, that train one run together."""
+    sharding: Literal["replicate", "shard"] = "replicate"
+    """Whether each of several processes holds the whole model (DDP) or a part of it (FSDP2)."""
+
+
+class SizeSpec(PlacedSpec):
+    """A size that starts from random weights; see :class:`probes.models.decoder.ModelShape`."""
+
     width: Count
     layers: Count
     heads: Count
@@ -34,10 +45,9 @@ class SizeSpec(Spec):
         return self
 
 
-class CheckpointSpec(Spec):
+class CheckpointSpec(PlacedSpec):
     """A size that starts from a causal language model in the format of ``transformers``."""
 
-    name: Name
     checkpoint: Text
     """Its folder, or its id on the Hugging Face hub."""
     revision: Text | None = None

@@ -133,6 +133,16 @@ class SweepSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _processes_share_the_batch(self) -> SweepSpec:
+        for size in self.sizes:
+            if self.batch_size % size.processes:
+                raise ValueError(
+                    f"batch_size {self.batch_size} must be a multiple of the {size.processes} processes of "
+                    f"size '{size.name}'"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _size_names(self) -> SweepSpec:
         names = [size.name for size in self.sizes]
         if twice := next((name for name in names if names.count(name) > 1), None):
