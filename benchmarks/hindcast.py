@@ -7,9 +7,8 @@ the smaller sizes alone, or the first quarter of the tokens of the largest size.
 lie in the first quarter of the tokens, it is the first quarter of the evaluations, three at least. The truth is the
 measured losses, mean over seeds, joined between ratios. Beside the plan by several laws stand fixed ratios and the
 largest ratio that kept the tolerance in the runs that were seen (largest of their sizes, largest of their budgets).
-Without a base row the rise is counted from the smallest probed ratio at the same size and the target's budget, and
-that one loss is told to the plan. One size alone cannot tell the level of another, so there the plan's rise is
-counted from the loss of the size that was seen. Takes logs, and folders to look for them in.
+Without base rows the rise is counted from the smallest probed ratio at the same size and the target's budget; these
+losses of every size are then told to the plan as base losses. Takes logs, and folders to look for them in.
 """
 
 from __future__ import annotations
@@ -64,6 +63,16 @@ class Question:
         rows = rows[(rows["model_params"] == size) & (rows["train_tokens"] == tokens)]
         return float(rows.groupby("domain_ratio")["loss"].mean().iloc[0])
 
+    def told(self, seen: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+        """Return the rows that were seen with a base loss of every size, and that of the target."""
+        base, tokens = base_losses(self.log, "general"), self.truth.train_tokens
+        if base:
+            return seen, base[self.truth.model_params]
+        rows = seen[seen["eval_corpus"] == "general"].drop_duplicates("model_params")
+        level = [self.reference(size, tokens) for size in rows["model_params"]]
+        rows = rows.assign(train_tokens=0.0, loss=level)
+        return pd.concat([rows, seen]), self.reference(self.truth.model_params, tokens)
+
     def limit(self, size: float, tokens: float) -> float:
         """Return the largest general loss allowed there."""
         return parse_tolerance(self.tolerance).limit(self.reference(size, tokens))
@@ -92,20 +101,20 @@ class Question:
 
     def answers(self, seen: pd.DataFrame) -> Iterator[tuple[str, float, str]]:
         """Yield strategy, ratio (NaN where there is none) and interval."""
-        sizes = np.unique(seen["model_params"])
-        level_of = float(sizes[0]) if len(sizes) == 1 else self.truth.model_params
+        told, base_loss = self.told(seen)
+        told = told.reset_index(drop=True)
         for law in LAWS:
             try:
                 made = cp.plan(
-                    cp.fit(seen, law, bootstrap=RESAMPLES),
+                    cp.fit(told, law, bootstrap=RESAMPLES),
                     model_params=self.truth.model_params,
                     train_tokens=self.truth.train_tokens,
                     max_general_rise=self.tolerance,
                     rise_over=self.over,
-                    base_loss=self.reference(level_of, self.truth.train_tokens),
+                    base_loss=base_loss,
                 )
             except cp.CmrplanError as error:
-                yield f"plan, {law}", np.nan, f"refused: {str(error).split(';')[0]}"
+                yield f"plan, {law}", np.nan, f"refused: {'; '.join(str(error).split('; ')[:3])}"
                 continue
             low, high = made.domain_ratio_low, made.domain_ratio_high
             yield f"plan, {law}", made.domain_ratio, f"{low:.3f} to {high:.3f}"

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.diagnosis.gather import diagnose
+from cmrplan.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.diagnosis.parameters import parameter_findings
 from cmrplan.diagnosis.settling import find_settling, left_out_findings
 from cmrplan.errors import CmrplanError, Finding, InputError
@@ -37,12 +38,14 @@ from cmrplan.noise import Noise, run_noise, seed_noise
 from cmrplan.records import CORPORA, base_losses, log_fingerprint, training_rows, validate_log
 from cmrplan.selection import averaging_weights, held_out_score
 from cmrplan.settings import AUTO_LAWS, Objective, ResidualKind, Settings
+from cmrplan.size_prior import drawn_at
 from cmrplan.uncertainty import Resamples, resample_runs, student_scale
 from cmrplan.weighting import Weights
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
+SAME_SIZE = 0.01  # relative difference below which two model sizes are the same
 LOG_COLUMNS = ("run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss")
 
 
@@ -158,7 +161,16 @@ class Fit:
             bad = ratio[~((ratio >= 0) & (ratio <= 1))][0]
             hint = ". Percent? Divide by 100." if 1 < bad <= 100 else ""
             raise InputError(f"domain_ratio must be a fraction in [0, 1], got {bad:g}{hint}")
-        loss, draws = self._model(corpus).predict(model_params, train_tokens, ratio)
+        model = self._model(corpus)
+        loss, draws = model.predict(model_params, train_tokens, ratio)
+        probed = self.sizes_of(corpus)
+        if len(draws) and len(probed) < FEWEST_LEVELS and not is_among(probed, model_params):
+            draws = drawn_at(
+                float(model_params),
+                probed,
+                lambda size: model.predict(size, train_tokens, ratio)[1],
+                self.settings.seed,
+            )
         if new_run:
             shift = self._new_run_shifts(len(draws))
             draws = draws * np.exp(shift) if self.settings.link == "log" else draws + shift
@@ -217,6 +229,10 @@ class Fit:
         """Return the rows of a corpus that were fitted."""
         return fitted_rows(self.log, corpus, self.settings.min_train_tokens)
 
+    def sizes_of(self, corpus: str) -> Array:
+        """Return the model sizes at which a corpus was fitted, ascending."""
+        return np.unique(self.rows(corpus)["model_params"].to_numpy(dtype=float))
+
     @property
     def noise(self) -> Noise:
         """Noise that the residuals of the fitted laws show, the law's misfit included; see :mod:`cmrplan.noise`."""
@@ -244,6 +260,11 @@ class Fit:
         ]
 
 
+def is_among(sizes: Array, model_params: float) -> bool:
+    """Tell whether a size is one of those, to within one percent."""
+    return bool(np.any(np.abs(sizes / model_params - 1) <= SAME_SIZE))
+
+
 def require_positive(name: str, value: float) -> None:
     """Refuse a number that is not finite and above zero."""
     if not (np.isfinite(value) and value > 0):
@@ -266,7 +287,7 @@ def rows_of_size(log: pd.DataFrame, model_params: float) -> pd.DataFrame:
     """
     require_positive("model_params", model_params)
     sizes = log["model_params"].to_numpy(dtype=float)
-    near = np.abs(sizes / model_params - 1) <= 0.01
+    near = np.abs(sizes / model_params - 1) <= SAME_SIZE
     if not near.any():
         known = ", ".join(f"{size:.6g}" for size in np.unique(sizes))
         raise InputError(f"model_params = {model_params:.6g} is not in the log; its sizes: {known}")

@@ -129,6 +129,8 @@ def seed_noise(rows: pd.DataFrame) -> Noise | None:
     log_loss = np.log(rows["loss"].to_numpy(dtype=float))
     frame = rows[["model_params", "domain_ratio", "run_id", "train_tokens"]].assign(y=log_loss)
     for _, group in frame.groupby(["model_params", "domain_ratio"], sort=True):
+        if group["run_id"].nunique() < 2:
+            continue
         table = group.pivot_table(index="run_id", columns="train_tokens", values="y")
         table = table.dropna(axis=1)
         runs, evaluations = table.shape

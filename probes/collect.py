@@ -170,7 +170,7 @@ def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
                     "domain_epochs": row["domain_tokens"] / unique,
                     "params_kind": "non_embedding",
                     "params_total": params.total,
-                    "base_model": settings.base,
+                    "base_model": settings.base_model,
                     "tokenizer": settings.tokenizer,
                     "data_fingerprint": settings.data_fingerprint,
                     "settings_fingerprint": settings.fingerprint,

@@ -45,11 +45,11 @@ class Event(StrEnum):
     """A new start of the sweep tries a failed run again."""
 
 
-_OPEN = frozenset({Event.STARTED, Event.REQUEUED})
+_BEGINNINGS = frozenset({Event.STARTED, Event.REQUEUED})
 _LAST = {RunState.FINISHED: Event.FINISHED, RunState.FAILED: Event.FAILED}
 
 
-@dataclass
+@dataclass(frozen=True)
 class History:
     """What the ledger says of one run.
 
@@ -61,11 +61,23 @@ class History:
         What happened last.
     reason : str
         Why, of the last event that had a reason.
+    began : str
+        When the newest attempt began, or the cluster began it anew; empty before the first.
+    host, pid : str, int
+        Where that was.
     """
 
-    attempts: int
-    last: Event
-    reason: str
+    attempts: int = 0
+    last: Event = Event.PLANNED
+    reason: str = ""
+    began: str = ""
+    host: str = ""
+    pid: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an attempt has begun of which no end is known."""
+        return self.last in _BEGINNINGS
 
 
 class Ledger:
@@ -94,23 +106,27 @@ class Ledger:
         reason : str
             Why.
         attempt : dict, optional
-            ``host``, ``pid`` and ``time`` of the worker; of this process and now when left out.
+            ``host``, ``pid`` and ``time`` of a beginning. The end of an attempt is written with the host and process
+            of its beginning, everything else with those of this process.
 
         Raises
         ------
         CmrplanError
             If the ledger cannot be written to, for example for want of space.
         """
-        where = attempt or {"host": socket.gethostname(), "pid": os.getpid(), "time": now()}
-        before = self.histories.get(run_id)
-        number = (before.attempts if before else 0) + (event is Event.STARTED)
+        before = self.histories.get(run_id, History())
+        host, pid = socket.gethostname(), os.getpid()
+        if attempt:
+            host, pid = attempt["host"], attempt["pid"]
+        elif before.is_open:
+            host, pid = before.host, before.pid
         row = {
-            "time": where["time"],
+            "time": attempt["time"] if attempt else now(),
             "event": str(event),
             "run_id": run_id,
-            "attempt": number,
-            "host": where["host"],
-            "pid": where["pid"],
+            "attempt": before.attempts + (event is Event.STARTED),
+            "host": host,
+            "pid": pid,
             "reason": reason,
         }
         try:
@@ -123,17 +139,19 @@ class Ledger:
         _note(self.histories, row)
 
     def catch_up(self, runs: Iterable[RunFolder]) -> None:
-        """Add what happened to runs after the last sweep's process had ended."""
+        """Add what happened to runs when no sweep's process was there to write it."""
         for run in runs:
-            history = self.histories.get(run.path.name)
-            if history is None:
-                self.write(Event.PLANNED, run.path.name)
-                history = self.histories[run.path.name]
-            outcome, state = run.read_outcome(), run.state()
+            run_id = run.path.name
+            if run_id not in self.histories:
+                self.write(Event.PLANNED, run_id)
+            attempt = run.read_attempt()
+            if attempt and attempt["time"] > self.histories[run_id].began:
+                self.write(Event.STARTED, run_id, attempt=attempt)
+            history, outcome, state = self.histories[run_id], run.read_outcome(), run.state()
             if outcome and history.last is not _LAST[state]:
-                self.write(_LAST[state], run.path.name, reason=outcome["reason"])
-            elif history.last in _OPEN and outcome is None and state is not RunState.RUNNING:
-                self.write(Event.DIED, run.path.name, reason="the sweep's process ended")
+                self.write(_LAST[state], run_id, reason=outcome["reason"])
+            elif history.is_open and outcome is None and state is not RunState.RUNNING:
+                self.write(Event.DIED, run_id, reason="the sweep's process ended")
 
 
 def read_histories(path: Path) -> dict[str, History]:
@@ -151,9 +169,16 @@ def now() -> str:
 
 def _note(histories: dict[str, History], row: dict[str, Any]) -> None:
     event = Event(row["event"])
-    before = histories.get(row["run_id"])
-    reason = row["reason"] or (before.reason if before and event is not Event.FINISHED else "")
-    histories[row["run_id"]] = History(row["attempt"], event, reason)
+    before = histories.get(row["run_id"], History())
+    begins = event in _BEGINNINGS
+    histories[row["run_id"]] = History(
+        attempts=row["attempt"],
+        last=event,
+        reason=row["reason"] or ("" if event is Event.FINISHED else before.reason),
+        began=row["time"] if begins else before.began,
+        host=row["host"] if begins else before.host,
+        pid=row["pid"] if begins else before.pid,
+    )
 
 
 def _cut_torn_end(path: Path) -> None:

@@ -15,10 +15,12 @@ from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.data.prepared import load_corpora
 from probes.locks import locked
+from probes.models.decoder import ModelShape
 from probes.models.source import build_model
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints
+from probes.training.lockstep import Lockstep
 from probes.training.loop import ALONE, CHECKPOINT_SECONDS, Member, Outcome, train
 from probes.training.ranks import Ranks
 from probes.training.trainee import Single, Trainee
@@ -49,7 +51,7 @@ def execute_runs(
     checkpoint_seconds : float
         Longest time between two checkpoints.
     keep_checkpoints : bool
-        Whether finished probes keep their last checkpoint; bases always do.
+        Whether finished probes keep their last checkpoint; bases that were trained always do.
     ranks : Ranks
         This process among those that train the runs together; the main one writes.
 
@@ -80,11 +82,12 @@ def execute_runs(
                 should_stop=should_stop,
                 checkpoint_seconds=checkpoint_seconds,
                 ranks=ranks,
+                on_failure=lambda number, outcome: write_outcome(todo[number], outcome),
             )
             for run, outcome in zip(todo, outcomes, strict=True):
                 if outcome.state is RunState.STOPPED:
                     stopped[run.path] = outcome
-                elif ranks.is_main:
+                elif ranks.is_main and outcome.state is RunState.FINISHED:
                     write_outcome(run, outcome)
         ranks.agree("written")
         return [stopped.get(run.path) or _stored_outcome(run) for run in runs]
@@ -92,17 +95,29 @@ def execute_runs(
 
 def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Trainee:
     """Return what trains the models of a group, each with the weights its base starts from."""
-    (alone,) = settings
-    model = build_model(alone.model, seed=alone.seed).to(alone.device)
-    if alone.numerics.precision == "fp64":
-        model = model.double()
-    if alone.numerics.processes > 1:
+    lead = settings[0]
+    models = [
+        build_model(
+            one.model,
+            seed=one.seed,
+            gradient_checkpointing=one.numerics.gradient_checkpointing,
+        ).to(one.device)
+        for one in settings
+    ]
+    if lead.numerics.precision == "fp64":
+        models = [model.double() for model in models]
+    is_alone = len(models) == 1 and lead.numerics.processes == 1
+    replays = is_alone and lead.numerics.cuda_graphs and isinstance(lead.model, ModelShape)
+    if len(models) > 1 or replays:
+        return Lockstep(models, lead)
+    (model,) = models
+    if lead.numerics.processes > 1:
         from probes.training.distributed import Distributed, TorchRanks
 
         if not isinstance(ranks, TorchRanks):
-            raise CmrplanError(f"{alone.run_id} is trained by torchrun, on several processes")
-        return Distributed(model, alone, ranks)
-    return Single(model, alone)
+            raise CmrplanError(f"{lead.run_id} is trained by torchrun, on several processes")
+        return Distributed(model, lead, ranks)
+    return Single(model, lead)
 
 
 def write_outcome(run: RunFolder, outcome: Outcome, *, retry: bool = False) -> None:
@@ -146,12 +161,12 @@ def final_state(run: RunFolder) -> dict[str, Tensor]:
 def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> Member:
     settings = run.read_settings()
     if settings.stage == "base":
-        return Member(settings, run)
+        return Member(settings, run, keeps_checkpoint=not settings.is_pretrained)
     base = sweep.base(settings.base)
     return Member(
         settings,
         run,
-        start=final_state(base),
+        start=None if settings.is_pretrained else final_state(base),
         start_losses=final_losses(base),
         keeps_checkpoint=keep_checkpoints,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,16 @@ from cmrplan.files import read_text, write_text
 from probes.collect import read_ledger
 from probes.data.budget import check_epochs
 from probes.data.prepared import prepare_corpora
-from probes.executors.base import ExecutorOptions, make_executor
-from probes.executors.local import usable_cores
+from probes.executors.base import Executor, ExecutorOptions, make_executor
+from probes.executors.local import LocalExecutor, usable_cores
 from probes.executors.scheduling import Limits, Scheduler
 from probes.executors.slurm_options import asks_for_gpus
+from probes.grouping import Choice, free_memory, group_runs
 from probes.jobs import Job, disk_bytes
 from probes.ledger import Event, Ledger
 from probes.locks import only_sweep
 from probes.mirrors import open_mirrors
+from probes.models.checks import check_checkpoints, check_prepared
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.runs import SweepFolder
 from probes.settings import RunSettings, sweep_settings
@@ -49,6 +51,7 @@ def run_sweep(
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     limits: Limits | None = None,
+    lockstep: Choice = "auto",
     per_gpu: int = 1,
     cpus_per_run: int = 1,
     ray_address: str = "",
@@ -77,6 +80,8 @@ def run_sweep(
         Longest time between two checkpoints of a run.
     limits : Limits, optional
         Attempts, time limit and failure rate; see :class:`probes.executors.scheduling.Limits`.
+    lockstep : {"auto", "always", "never"}
+        Whether runs that differ in ratio and seed only are trained as one; see :mod:`probes.grouping`.
     per_gpu : int
         Runs that share a GPU.
     cpus_per_run : int
@@ -99,8 +104,8 @@ def run_sweep(
     Raises
     ------
     InputError
-        If ``out`` holds another sweep or one is running in it, a corpus cannot be read, the disk has
-        not enough space, or the executor or device is not there.
+        If ``out`` holds another sweep or one is running in it, a corpus cannot be read, a checkpoint
+        does not fit, the disk has not enough space, or the executor or device is not there.
     CmrplanError
         If a corpus is too small, too many runs failed, or another process works on a run.
     """
@@ -111,15 +116,18 @@ def run_sweep(
     )
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
+    check_checkpoints(spec)
     mirrors = open_mirrors(sweep, tensorboard=tensorboard, wandb=wandb)
+    processes = max(size.processes for size in spec.sizes)
     options = ExecutorOptions(
         device=device,
+        processes_per_run=processes,
         workers=workers,
         per_gpu=per_gpu,
         checkpoint_seconds=checkpoint_seconds,
         run_seconds=limits.run_seconds,
         ray_address=ray_address,
-        cpus_per_run=cpus_per_run,
+        cpus_per_run=max(cpus_per_run, processes),
         slurm=slurm,
     )
     with only_sweep(sweep.path), ExitStack() as stack:
@@ -127,7 +135,7 @@ def run_sweep(
         stack.callback(place.close, at_once=True)
         runs = _prepare(spec, sweep, device=device, progress=progress)
         ledger = Ledger(sweep.ledger)
-        jobs = [Job((run,)) for run in _open_runs(sweep, runs, ledger)]
+        jobs = _jobs(_open_runs(sweep, runs, ledger), lockstep, place, options, progress=progress)
         if jobs:
             display: type[SweepProgress] = SweepProgress
             if progress:
@@ -139,13 +147,44 @@ def run_sweep(
     return read_ledger(sweep.path)
 
 
+def _jobs(
+    runs: Sequence[RunSettings],
+    lockstep: Choice,
+    place: Executor,
+    options: ExecutorOptions,
+    *,
+    progress: bool,
+) -> list[Job]:
+    """Return the runs as jobs, in groups where lockstep pays, and say why.
+
+    On this machine no worker is left idle by it; elsewhere a machine costs what it is used.
+    """
+    here = isinstance(place, LocalExecutor)
+    sharing = options.per_gpu if options.device == "cuda" else place.slots() if here else 1
+    grouping = group_runs(
+        runs,
+        choice=lockstep,
+        free_bytes=free_memory(options.device) / sharing,
+        slots=place.slots() if here else 1,
+    )
+    for reason in grouping.reasons if progress else ():
+        print(reason, file=sys.stderr, flush=True)
+    return [Job(group) for group in grouping.groups]
+
+
 def _prepare(
     spec: SweepSpec, sweep: SweepFolder, *, device: str, progress: bool
 ) -> list[RunSettings]:
     """Prepare the corpora, write the spec and return the settings of all runs, bases first."""
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
-    corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
+    try:
+        corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} is gone; put it back, or delete {sweep.corpora} to have the corpora prepared again"
+        ) from None
+    check_prepared(spec, corpora.identity.tokenizer)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
     check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=_notice)
     write_text(sweep.spec, spec_text(spec))

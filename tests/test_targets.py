@@ -267,6 +267,21 @@ class TestDcptPaperUsage2:
         made = spend_domain_tokens(fit, model_params=N, domain_tokens=unique, max_general_rise=0.05)
         assert made.domain_ratio == pytest.approx(0.5, abs=1e-5)
 
+    def test_ratios_are_compared_over_lengths(self):
+        # the general loss rises by 0.2 r² whatever the length, and resamples shift it by 0.02 nats
+        fit = make_fit(spread=[-0.02, 0.02])
+        made = spend_domain_tokens(fit, model_params=N, domain_tokens=0.4 * D, **RISE)
+        ends = np.sqrt([0.03 / 0.2, 0.07 / 0.2])
+        inside = (ends[1] - ends[0]) * 0.05  # the 5 % quantile of two draws, a twentieth of the way
+        assert made.domain_ratio_low == pytest.approx(ends[0] + inside, abs=1e-3)  # of the grid
+        assert made.domain_ratio_high == pytest.approx(ends[1] - inside, abs=1e-3)
+        assert made.unconstrained_domain_ratio == 1
+        tolerance = next(one for one in made.constraints if one.name == "tolerance")
+        assert made.binding == "tolerance"
+        assert tolerance.is_binding
+        assert tolerance.ratio_without == 1
+        assert tolerance.edge == pytest.approx(0.2 + 0.016, abs=1e-3)  # and the 90 % quantile
+
     def test_compute_bounds_the_length(self):
         # the domain loss falls with the tokens far more than with the ratio: the longest run is the best
         fit = make_fit(domain=(2.0, -0.01, 1.0), per_decade=(0.0, 0.1))

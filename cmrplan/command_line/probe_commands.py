@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+import sys
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +15,7 @@ from cmrplan.numerals import compact
 
 if TYPE_CHECKING:
     from probes.design import SweepDesign
+    from probes.status import SweepStatus
 
 
 def require_probes() -> None:
@@ -117,20 +120,104 @@ def _duration(seconds: float) -> str:
 @click.option("--out", type=click.Path(), required=True, help="Folder for the runs.")
 @click.option(
     "--executor",
-    type=click.Choice(["local"]),
+    type=click.Choice(["local", "ray", "slurm"]),
     default="local",
     show_default=True,
-    help="Where the runs go: processes on this machine.",
+    help="Where the runs go: processes on this machine, Ray, or Slurm jobs.",
 )
-@workers
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Runs at a time.  [default: one a core, --per-gpu a GPU; on Ray and Slurm what there is room for]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where to train.  [default: a GPU if there is one; on Slurm if --slurm gpus asks for one]",
+)
+@click.option(
+    "--lockstep",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Train runs that differ in ratio and seed only as one: where it pays, wherever it can be, or nowhere.",
+)
+@click.option(
+    "--per-gpu",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Runs that share a GPU.",
+)
+@click.option(
+    "--cpus-per-run",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cores that Ray or Slurm sets aside for a run.",
+)
+@click.option(
+    "--ray-address",
+    default="",
+    help="A running Ray cluster, such as auto or HOST:6379.  [default: Ray on this machine]",
+)
+@click.option(
+    "--slurm",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the Slurm jobs: partition, account, qos, time (minutes), gpus, mem, ...; repeatable.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How often a run is tried when its worker dies. Machines that go away do not count.",
+)
+@click.option(
+    "--max-run-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Longest time of a run; over it, it is stopped with its checkpoint and counts as failed.",
+)
+@click.option(
+    "--max-failures",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of the ended runs that may fail, from five on; above it the sweep stops.",
+)
+@click.option("--tensorboard", type=click.Path(), help="Folder to show the evaluations in.")
+@click.option("--wandb", metavar="PROJECT", help="Weights & Biases project to show them in.")
 @as_json
-def run(spec: str, out: str, executor: str, workers: int | None, as_json: bool) -> int:
-    """Train every run of a sweep that is not finished; stopped or killed, it goes on."""
+def run(
+    spec: str,
+    out: str,
+    executor: str,
+    slurm: tuple[str, ...],
+    attempts: int,
+    max_run_minutes: float | None,
+    max_failures: float,
+    as_json: bool,
+    **where: Any,
+) -> int:
+    """Train every run of a sweep that is not finished; stopped or killed, it goes on.
+
+    Exit code 1 says that runs failed; probe status has the reasons. docs/running.md says what is tried again.
+    """
     require_probes()
+    from probes.executors.scheduling import Limits
     from probes.spec.file import read_spec
     from probes.sweep import run_sweep
 
-    ledger = run_sweep(read_spec(spec), out, workers=workers)
+    seconds = max_run_minutes * 60 if max_run_minutes else None
+    ledger = run_sweep(
+        read_spec(spec),
+        out,
+        executor=executor,
+        limits=Limits(attempts=attempts, failures=max_failures, run_seconds=seconds),
+        slurm=_key_values("--slurm", slurm),
+        **where,
+    )
     counts = {str(k): int(v) for k, v in ledger["state"].value_counts().items()}
     if as_json:
         print_json({"runs": out, "states": counts})
@@ -139,23 +226,58 @@ def run(spec: str, out: str, executor: str, workers: int | None, as_json: bool) 
     return 1 if counts.get("failed") else 0
 
 
+def _key_values(option: str, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for key, equals, value in pairs:
+        if not (key and equals and value):
+            raise InputError(f"{option} takes KEY=VALUE, got '{key}{equals}{value}'")
+    return {key: value for key, _, value in pairs}
+
+
+WATCH_SECONDS = 2.0
+
+
 @probe.command()
 @click.argument("runs", type=click.Path())
+@click.option(
+    "--watch", is_flag=True, help="Show it anew every two seconds until all runs have ended."
+)
 @as_json
-def status(runs: str, as_json: bool) -> None:
-    """Show what is planned, running, finished and failed, with reasons."""
+def status(runs: str, watch: bool, as_json: bool) -> None:
+    """Show how each run stands: state, tokens, newest losses, speed, time left, attempts, reason."""
     require_probes()
-    from probes.collect import read_ledger
+    from probes.status import read_status
 
-    ledger = read_ledger(runs)
-    if as_json:
-        print_json({"runs": ledger.astype(object).where(ledger.notna(), None).to_dict("records")})
-        return
-    for row in ledger.to_dict("records"):
-        line = (
-            f"{row['state']:<9}{row['run_id']:<36}{compact(row['train_tokens'] or 0):>8} of "
-            f"{compact(row['planned_tokens']):<8}"
+    if watch and as_json:
+        raise InputError("--watch is for people; leave it out with --json")
+    while True:
+        found = read_status(runs)
+        if as_json:
+            print_json(found.as_dict())
+            return
+        if watch and sys.stdout.isatty():
+            click.clear()
+        click.echo(_status_text(found))
+        if not watch or not found.counts.keys() - {"finished", "failed"}:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _status_text(found: SweepStatus) -> str:
+    width = max([len(run.run_id) for run in found.runs], default=6) + 2
+    lines = [
+        f"{'state':<9}{'run':<{width}}{'tokens':>8} {'of':<8}{'general':>8}{'domain':>8}{'tok/s':>8}{'left':>8}"
+        f"{'tries':>6}"
+    ]
+    for run in found.runs:
+        losses = [f"{loss:.4f}" if loss else "-" for loss in (run.general_loss, run.domain_loss)]
+        left = _duration(run.seconds_left) if run.seconds_left else "-"
+        speed = compact(run.tokens_per_second) if run.tokens_per_second else "-"
+        lines.append(
+            f"{run.state:<9}{run.run_id:<{width}}{compact(run.train_tokens):>8} {compact(run.planned_tokens):<8}"
+            f"{losses[0]:>8}{losses[1]:>8}{speed:>8}{left:>8}{run.attempts:>6}  {run.reason}".rstrip()
         )
-        click.echo(f"{line}{row['reason']}".rstrip())
-    counts = ledger["state"].value_counts()
-    click.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    left = f", about {_duration(found.seconds_left)} left" if found.seconds_left else ""
+    lines.append(f"{counts}; {found.work_done:.0%} of the work{left}")
+    return "\n".join(lines)

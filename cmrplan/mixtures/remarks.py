@@ -11,11 +11,11 @@ from scipy.optimize import linprog
 
 from cmrplan.checks import listed
 from cmrplan.errors import Finding
+from cmrplan.fits import SAME_SIZE
 from cmrplan.laws.law import Array
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.mixtures.fit import MixtureFit
 from cmrplan.mixtures.limits import MixtureLimits
-from cmrplan.planning.tolerance import SAME_SIZE
 
 if TYPE_CHECKING:
     from cmrplan.mixtures.plan import Binding

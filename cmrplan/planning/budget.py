@@ -15,7 +15,7 @@ from cmrplan.fitting.curves import Curves
 from cmrplan.planning.compute import affordable_tokens, parse_compute
 from cmrplan.planning.limits import Limits
 from cmrplan.planning.plan import Plan, plan_within
-from cmrplan.planning.targets import Reached, checked_sizes, reached
+from cmrplan.planning.targets import Reached, checked_sizes, reached, require_sizes
 
 NUM_SIZES = 13
 NUM_ROUNDS = 3  # each looks between the neighbors of the best size of the round before
@@ -90,10 +90,11 @@ def best_budget(
     probed = np.unique(fit.log["model_params"].to_numpy(dtype=float)).tolist()
     if sizes is None and size_range is None and _holds_per_size(fit):
         sizes = probed
+    ends = checked_sizes(sizes or size_range or (probed[0], probed[-1]))
+    require_sizes(fit, ends)
     if sizes is not None:
-        tried = [at(size) for size in checked_sizes(sizes)]
+        tried = [at(size) for size in ends]
     else:
-        ends = checked_sizes(size_range or (probed[0], probed[-1]))
         tried = _between(at, ends[0], ends[-1])
     best = min(tried, key=lambda one: one.domain_loss)
     if not np.isfinite(best.domain_loss):

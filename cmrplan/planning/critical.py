@@ -130,7 +130,9 @@ def default_places(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
     holds_per_size = any(isinstance(model, Curves) for model in fit.models.values())
     if len(probed) == 1 or (axis == "model_params" and holds_per_size):
         return probed
-    return np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_PLACES)
+    places = np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_PLACES)
+    # a probed size knows more than those beside it
+    return np.union1d(places, probed) if axis == "model_params" else places
 
 
 def curve_along(

@@ -9,6 +9,7 @@ import numpy as np
 from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fits import Fit
 from cmrplan.laws.law import Array
+from cmrplan.planning.across_sizes import OTHER_SIZE
 from cmrplan.planning.constraints import SAME_RATIO, Binding, Window, window_of
 from cmrplan.planning.extrapolation import extrapolation_findings
 from cmrplan.planning.landscape import NUM_GRID, Landscape, survey
@@ -102,7 +103,8 @@ def decide(
     point = land.point_ratio(window.low, window.high)
     if np.isnan(ratio):
         far = extrapolation_findings(fit, model_params=model_params, train_tokens=train_tokens)
-        remarks = [finding.message for finding in far]
+        carried = [finding for finding in land.findings if finding.code in OTHER_SIZE]
+        remarks = [finding.message for finding in (*far, *carried)]
         raise CmrplanError("; ".join([_infeasible(land, window, limits, point), *remarks]))
     return Decision(
         land=land,

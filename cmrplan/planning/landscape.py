@@ -15,11 +15,12 @@ import numpy as np
 from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fits import Fit, Prediction
 from cmrplan.laws.law import Array
+from cmrplan.planning.across_sizes import general_at
 from cmrplan.planning.choice import best_ratio
 from cmrplan.planning.extrapolation import ratio_range
 from cmrplan.planning.limits import Limits
 from cmrplan.planning.scarce import domain_prediction
-from cmrplan.planning.tolerance import Tolerance, base_loss_at
+from cmrplan.planning.tolerance import Tolerance
 
 NUM_GRID = 1001
 FARTHEST_REPLAY = 0.1  # smallest fitted ratio from which the general loss is carried to 0
@@ -186,18 +187,14 @@ def _survey_at(
     fit: Fit, limits: Limits, *, model_params: float, train_tokens: Tokens, ratio: Array
 ) -> Landscape:
     tokens = train_tokens(ratio) if callable(train_tokens) else train_tokens
-    general = fit.predict(
-        "general", model_params=model_params, train_tokens=tokens, domain_ratio=ratio
+    general, base, remarks = general_at(
+        fit, limits, model_params=model_params, train_tokens=tokens, ratio=ratio
     )
     domain, findings = domain_prediction(
         fit, limits, model_params=model_params, train_tokens=tokens, ratio=ratio
     )
-    if limits.base_loss is None:
-        base, remarks = base_loss_at(fit.base_loss.get("general", {}), model_params)
-        findings += remarks
-    else:
-        base = float(limits.base_loss)
-    replay, remark = replay_loss(fit, model_params, tokens)
+    findings += remarks
+    replay, remark = replay_loss(fit, limits, model_params, tokens)
     tolerance = limits.tolerance or NATS
     if limits.rise_over == "replay":
         if replay is None:
@@ -245,7 +242,7 @@ def _decided_on(
 
 
 def replay_loss(
-    fit: Fit, model_params: float, train_tokens: float | Array
+    fit: Fit, limits: Limits, model_params: float, train_tokens: float | Array
 ) -> tuple[Prediction | None, list[Finding]]:
     """Return the general loss of a run on general data alone, and whether that is extrapolated.
 
@@ -256,8 +253,8 @@ def replay_loss(
         return None, []
     zeros = np.zeros(np.shape(train_tokens) or 1)
     try:
-        found = fit.predict(
-            "general", model_params=model_params, train_tokens=train_tokens, domain_ratio=zeros
+        found, _, _ = general_at(
+            fit, limits, model_params=model_params, train_tokens=train_tokens, ratio=zeros
         )
     except CmrplanError:
         return None, []

@@ -15,7 +15,7 @@ from cmrplan.laws.law import Array
 from cmrplan.planning.compute import affordable_tokens, parse_compute
 from cmrplan.planning.constraints import SAME_RATIO
 from cmrplan.planning.extrapolation import ratio_range
-from cmrplan.planning.landscape import survey
+from cmrplan.planning.landscape import Landscape, survey
 from cmrplan.planning.limits import Limits
 from cmrplan.planning.plan import Plan, plan_within
 from cmrplan.planning.targets import reached
@@ -89,8 +89,13 @@ def spend_domain_tokens(
             f"{asked.confidence:g}; smallest feasible tolerance is "
             f"{land.tolerance.least_above(float(land.rise_safe[k]))} (at domain_ratio {land.domain_ratio[k]:.3g})"
         )
-    made = plan_within(
-        fit, asked, model_params=model_params, train_tokens=used / ratio, compute=budget
+    made = _over_lengths(
+        plan_within(
+            fit, asked, model_params=model_params, train_tokens=used / ratio, compute=budget
+        ),
+        land,
+        low,
+        high,
     )
     if ratio <= low + SAME_RATIO and budget is None:
         remark = Finding(
@@ -100,6 +105,43 @@ def spend_domain_tokens(
         )
         made = made.with_findings([remark])
     return made
+
+
+def _over_lengths(made: Plan, land: Landscape, low: float, high: float) -> Plan:
+    """Return a plan whose ratios are compared with those of other lengths, not with others at its own length."""
+    free = land.safe_ratio(low, high, allowed=np.inf)
+    is_held = abs(free - made.domain_ratio) > SAME_RATIO
+    tolerance = [
+        replace(
+            one,
+            is_binding=is_held,
+            allows=made.domain_ratio,
+            ratio_without=free,
+            edge=land.needed(free) if land.needed(free) > 0 else None,
+        )
+        for one in made.constraints
+        if one.name == "tolerance"
+    ]
+    # every length uses the domain data up, so at the length found they allow just this ratio, which says nothing
+    others = [
+        one
+        for one in made.constraints
+        if one.name != "tolerance" and not (is_held and one.name == "domain_tokens")
+    ]
+    interval: tuple[float | None, float | None] = (None, None)
+    if made.num_resamples:
+        tail = (1 - made.confidence) / 2
+        ends = np.quantile(land.drawn_ratios(low, high), [tail, 1 - tail])
+        interval = float(ends[0]), float(ends[1])
+    return replace(
+        made,
+        domain_ratio_low=interval[0],
+        domain_ratio_high=interval[1],
+        point_domain_ratio=land.point_ratio(low, high),
+        unconstrained_domain_ratio=free,
+        binding="tolerance" if is_held else made.binding,
+        constraints=(*tolerance, *others),
+    )
 
 
 def by_epochs(

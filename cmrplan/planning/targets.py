@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fits import Fit, require_positive
+from cmrplan.fits import Fit, is_among, require_positive
+from cmrplan.fitting.average import leading_surface
 from cmrplan.planning.compute import affordable_tokens, parse_compute
 from cmrplan.planning.decision import decide
 from cmrplan.planning.landscape import survey_at
@@ -186,10 +187,9 @@ def smallest_model(
     require_positive("train_tokens", train_tokens)
     asked = Limits(**limits)
     asked.refuse_base_loss()
-    tried = [
-        reached(fit, asked, model_params=size, train_tokens=train_tokens)
-        for size in checked_sizes(sizes)
-    ]
+    listed = checked_sizes(sizes)
+    require_sizes(fit, listed)
+    tried = [reached(fit, asked, model_params=size, train_tokens=train_tokens) for size in listed]
     for one in tried:
         if one.domain_loss_safe <= target_domain_loss:
             made = plan_within(fit, asked, model_params=one.model_params, train_tokens=train_tokens)
@@ -210,6 +210,28 @@ def checked_sizes(sizes: Sequence[float]) -> list[float]:
     for size in sizes:
         require_positive("sizes", size)
     return sorted({float(size) for size in sizes})
+
+
+def require_sizes(fit: Fit, sizes: Sequence[float]) -> None:
+    """Refuse to compare sizes by a law without a term of size, as it is where one size was probed.
+
+    Raises
+    ------
+    CmrplanError
+        If sizes were listed that the fit cannot tell apart.
+    """
+    probed = fit.sizes_of("domain")
+    surface = leading_surface(fit.models.get("domain"))
+    knows_size = surface is None or any(
+        "model_params" in factor.variables
+        for term in surface.fit.law.terms
+        for factor in term.factors
+    )
+    if not knows_size and any(not is_among(probed, size) for size in sizes):
+        raise CmrplanError(
+            f"the log has one model size, {probed[0]:.4g}, so the domain loss of others is not known and sizes cannot "
+            "be compared; probe a second one, better two more, a factor of 3 or more apart"
+        )
 
 
 def _first(

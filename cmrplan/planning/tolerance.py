@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fits import SAME_SIZE
 from cmrplan.laws.law import Array
 
-SAME_SIZE = 0.01  # relative difference below which two model sizes are the same
 SHOWN_DIGITS = 3
 ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,7 +26,16 @@ from cmrplan.plots.artists import (
     shades,
     thinned,
 )
-from cmrplan.plots.view import SAME, View, base_loss_of, is_same, nearest, require_fitted, view_of
+from cmrplan.plots.view import (
+    SAME,
+    View,
+    base_loss_of,
+    is_same,
+    nearest,
+    predicted_at,
+    require_fitted,
+    view_of,
+)
 from cmrplan.plots.wording import heading, percent, recommendation
 
 NUM_TOKENS = 61
@@ -125,7 +134,7 @@ def curves_data(
     last = float(seen.max())
     tokens = _token_grid(float(seen.min()), max(last, view.train_tokens))
     ratios = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
-    loss, low, high = _fitted(fit, corpus, view, tokens, ratios)
+    loss, low, high = _fitted(fit, corpus, view, tokens, ratios, plan)
     series = []
     for k, ratio in enumerate(ratios):
         mine = rows[rows["domain_ratio"] == ratio]
@@ -266,7 +275,7 @@ def _token_grid(first: float, last: float) -> Array:
 
 
 def _fitted(
-    fit: Fit, corpus: str, view: View, tokens: Array, ratios: Array
+    fit: Fit, corpus: str, view: View, tokens: Array, ratios: Array, plan: Plan | None
 ) -> tuple[Array, Array, Array]:
     """Return the fitted loss and its band, each ``(T, number of ratios)``."""
     missing = np.full((len(tokens), len(ratios)), np.nan)
@@ -281,12 +290,8 @@ def _fitted(
         return loss, missing, missing
     parts = []
     for count in tokens:
-        prediction = fit.predict(
-            corpus,
-            model_params=view.model_params,
-            train_tokens=float(count),
-            domain_ratio=ratios,
-        )
+        there = replace(view, train_tokens=float(count))
+        prediction = predicted_at(fit, corpus, there, ratios, plan)
         parts.append((prediction.loss, *prediction.interval(view.confidence)))
     loss, low, high = (np.array(part) for part in zip(*parts, strict=True))
     return loss, low, high

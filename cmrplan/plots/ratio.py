@@ -22,7 +22,15 @@ from cmrplan.plots.artists import (
     padded,
     ratio_axis,
 )
-from cmrplan.plots.view import Measured, View, base_loss_of, measured_at, ratio_grid, view_of
+from cmrplan.plots.view import (
+    Measured,
+    View,
+    base_loss_of,
+    measured_at,
+    predicted_at,
+    ratio_grid,
+    view_of,
+)
 from cmrplan.plots.wording import heading, percent
 
 
@@ -78,12 +86,7 @@ def ratio_data(
     view = view_of(
         fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
     )
-    prediction = fit.predict(
-        corpus,
-        model_params=view.model_params,
-        train_tokens=view.train_tokens,
-        domain_ratio=ratio_grid(fit),
-    )
+    prediction = predicted_at(fit, corpus, view, ratio_grid(fit), plan)
     low, high = prediction.interval(view.confidence)
     base_loss = limit = chosen = None
     if corpus == "general":

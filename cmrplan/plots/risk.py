@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 
 from cmrplan.errors import CmrplanError
 from cmrplan.fits import Fit
@@ -28,6 +27,7 @@ from cmrplan.plots.wording import percent
 NUM_GRID = 1001
 STEP = 1e-3
 LEAST_CHANCE = 0.01
+ROOM = 0.2  # share of the axis that a label needs
 MARGIN = 0.5  # of the ratios over which the chance moves
 CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
 
@@ -81,6 +81,7 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
         plan.asked,
         model_params=plan.model_params,
         train_tokens=plan.train_tokens,
+        marks=[plan.domain_ratio],
         num_grid=NUM_GRID,
     )
     found = frontier_of(land, plan.confidence)
@@ -127,9 +128,11 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
     ax.plot(
         data.domain_ratio, data.probability, color=DATA, linewidth=1.6, label="share of resamples"
     )
+    first, last = data.shown
     for confidence, ratio in data.levels:
         if np.isfinite(ratio):
-            is_left = ratio < data.plan.domain_ratio - STEP  # the line of the plan is right of it
+            # right of it is the line of the plan, or too little room
+            is_left = ratio < data.plan.domain_ratio - STEP or ratio > last - ROOM * (last - first)
             ax.plot(
                 [ratio], [1 - confidence], "o", markersize=5, color=DATA, markeredgecolor="white"
             )
@@ -140,7 +143,8 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
                 textcoords="offset points",
                 ha="right" if is_left else "left",
                 fontsize="small",
-                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+                zorder=3,
             )
     ax.axhline(
         1 - data.plan.confidence,

@@ -14,8 +14,9 @@ from matplotlib.patheffects import withStroke
 from cmrplan.errors import CmrplanError
 from cmrplan.fits import Fit, require_positive
 from cmrplan.laws.law import Array
+from cmrplan.planning.across_sizes import general_at
+from cmrplan.planning.limits import Limits
 from cmrplan.planning.plan import Plan
-from cmrplan.planning.tolerance import base_loss_at
 from cmrplan.plots.artists import (
     CHOICE,
     COLORMAP,
@@ -28,7 +29,15 @@ from cmrplan.plots.artists import (
     padded,
     percent_ticks,
 )
-from cmrplan.plots.view import View, base_loss_of, is_same, measured_at, ratio_grid, view_of
+from cmrplan.plots.view import (
+    View,
+    base_loss_of,
+    is_same,
+    measured_at,
+    predicted_at,
+    ratio_grid,
+    view_of,
+)
 from cmrplan.plots.wording import percent, recommendation
 
 MOST_DRAWS = 60
@@ -102,13 +111,7 @@ def tradeoff_data(
     )
     grid = ratio_grid(fit)
     general, domain = (
-        fit.predict(
-            corpus,
-            model_params=view.model_params,
-            train_tokens=view.train_tokens,
-            domain_ratio=grid,
-        )
-        for corpus in ("general", "domain")
+        predicted_at(fit, corpus, view, grid, plan, base_loss) for corpus in ("general", "domain")
     )
     base = _base_loss(fit, view, plan, base_loss)
     ratio, rise, loss, note = _measured(fit, view, base)
@@ -328,13 +331,14 @@ def _base_loss(fit: Fit, view: View, plan: Plan | None, given: float | None) -> 
         return float(given)
     if plan is not None:
         return plan.base_loss
-    measured = fit.base_loss.get("general", {})
-    if not measured:
+    if not fit.base_loss.get("general"):
         raise CmrplanError(
             "the trade-off is drawn over the base loss, which is not known: the log has no row with "
             "train_tokens = 0 for the general corpus; add one, or give base_loss or a plan"
         )
-    return base_loss_at(measured, view.model_params)[0]
+    asked = Limits(max_general_rise=0.0)
+    place = {"model_params": view.model_params, "train_tokens": view.train_tokens}
+    return general_at(fit, asked, ratio=ratio_grid(fit), **place)[1]
 
 
 def _measured(fit: Fit, view: View, base_loss: float) -> tuple[Array, Array, Array, str]:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fits import Fit, require_positive
+from cmrplan.fits import Fit, Prediction, require_positive
 from cmrplan.fitting.curves import Curves
 from cmrplan.laws.law import Array
 from cmrplan.numerals import compact
+from cmrplan.planning.across_sizes import general_at
 from cmrplan.planning.extrapolation import ratio_range
+from cmrplan.planning.limits import Limits
 from cmrplan.planning.plan import Plan
 from cmrplan.plots.wording import law_title
 from cmrplan.records import CORPORA
@@ -189,6 +191,28 @@ def base_loss_of(fit: Fit, corpus: str, model_params: float) -> float | None:
         if is_same(size, model_params):
             return loss
     return None
+
+
+def predicted_at(
+    fit: Fit,
+    corpus: str,
+    view: View,
+    ratio: Array,
+    plan: Plan | None,
+    base_loss: float | None = None,
+) -> Prediction:
+    """Return the loss of a corpus over the ratio, the general one as a plan would carry it to the view's size.
+
+    Without a plan, a base loss given or one in the log there is nothing to carry it with, and it is the law's.
+    """
+    size, tokens = view.model_params, view.train_tokens
+    is_carried = plan is not None or base_loss is not None or bool(fit.base_loss.get("general"))
+    if corpus != "general" or not is_carried:
+        return fit.predict(corpus, model_params=size, train_tokens=tokens, domain_ratio=ratio)
+    asked = Limits(max_general_rise=0.0) if plan is None else plan.asked
+    if base_loss is not None:
+        asked = replace(asked, base_loss=base_loss)
+    return general_at(fit, asked, model_params=size, train_tokens=tokens, ratio=ratio)[0]
 
 
 def without_resamples(fit: Fit) -> Fit:

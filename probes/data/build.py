@@ -27,6 +27,7 @@ from probes.data.sampling import evaluation_indices
 from probes.data.shards import TokenSpool, num_sequences, read_shards, write_shards
 from probes.data.sources import Part, changed_while_read, open_source, read_documents
 from probes.data.tokens import ByteTokenizer, Tokenizer, train_bpe
+from probes.models.checks import sweep_tokenizer
 from probes.spec.corpora import CorpusSpec
 from probes.spec.sweep import SweepSpec
 
@@ -73,6 +74,8 @@ def make_tokenizer(spec: SweepSpec) -> Tokenizer:
     """Return the tokenizer of a spec; a byte-pair encoding is trained on its training documents."""
     if spec.tokenizer.kind == "bpe" and spec.tokenizer.vocab_size:
         return train_bpe(_training_documents(spec), vocab_size=spec.tokenizer.vocab_size)
+    if spec.tokenizer.kind == "checkpoint":
+        return sweep_tokenizer(spec)
     return ByteTokenizer()
 
 

@@ -7,6 +7,7 @@ is tried again, and needs to know whether a process died or a machine went away.
 from __future__ import annotations
 
 import os
+import socket
 import time
 import uuid
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ from probes.runs import SweepFolder
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory on this machine; nothing but paths and answers passes through it."""
 
+CONNECT_SECONDS = 10.0
+"""How long to wait for a cluster to answer at all."""
+
 _MACHINE_GONE = (NodeDiedError, LocalRayletDiedError, ObjectLostError)
 
 
@@ -64,7 +68,7 @@ class RayExecutor:
         self._options = options
         self._resources: dict[str, float] = {"num_cpus": options.cpus_per_run}
         if options.device == "cuda":
-            self._resources["num_gpus"] = 1 / options.per_gpu
+            self._resources["num_gpus"] = options.processes_per_run / options.per_gpu
         self._tasks: dict[Any, Task] = {}
         sweep.workers.mkdir(parents=True, exist_ok=True)
         self._stop_file = sweep.workers.absolute() / f"stop-{uuid.uuid4().hex}"
@@ -87,7 +91,7 @@ class RayExecutor:
         there = ray.cluster_resources()
         room = there.get("CPU", 0.0) // self._options.cpus_per_run
         if self._options.device == "cuda":
-            room = min(room, there.get("GPU", 0.0) * self._options.per_gpu)
+            room = min(room, there.get("GPU", 0.0) / self._resources["num_gpus"])
         return int(room)
 
     def start(self, tasks: Sequence[Task]) -> None:
@@ -147,11 +151,30 @@ def _connect(options: ExecutorOptions) -> None:
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
+    elif address not in ("auto", "local"):
+        _refuse_silence(address)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise InputError(
             f"--ray-address {address}: no Ray cluster there ({_first(error)})"
+        ) from None
+
+
+def _refuse_silence(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for many minutes.
+
+    Raises
+    ------
+    InputError
+        If so, or if it is no address.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--ray-address must be auto or HOST:PORT of a running Ray cluster, got '{address}' ({error})"
         ) from None
 
 

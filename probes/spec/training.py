@@ -20,6 +20,8 @@ class NumericsSpec(Spec):
     """Compute activations again in the backward pass, which saves memory and costs time."""
     compile: Flag = False
     """Send the models through ``torch.compile``."""
+    cuda_graphs: Flag = False
+    """Replay the steps of built-in decoders as recorded graphs; means nothing on a CPU."""
 
 
 class TrainingSpec(Spec):

@@ -117,7 +117,7 @@ class Distributed(Single):
         }
         super().restore(member, parts, moments=moments)
 
-    def _backward(self, batch: np.ndarray) -> Tensor:
+    def _backward(self, batch: Tensor) -> Tensor:
         """Add the gradient of this process's share; the last pass sums over the processes."""
         own = len(batch) // self._ranks.count
         mine = batch[self._ranks.number * own :][:own]

@@ -21,10 +21,11 @@ from torch import Tensor
 from cmrplan.errors import CmrplanError
 from cmrplan.files import atomic_write, write_json
 from probes.data.prepared import PreparedCorpora
-from probes.data.sampling import batch, domain_sequences
+from probes.data.sampling import domain_sequences
 from probes.runs import RunFolder, RunState
 from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints, Place
+from probes.training.feed import Feed
 from probes.training.metrics import append_row, cut_torn
 from probes.training.ranks import Alone, Ranks
 from probes.training.schedule import Leg
@@ -94,6 +95,7 @@ def train(
     should_stop: Callable[[], str] = lambda: "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ranks: Ranks = ALONE,
+    on_failure: Callable[[int, Outcome], None] = lambda number, outcome: None,
 ) -> list[Outcome]:
     """Train a group of runs to their end, from their checkpoints if there are any.
 
@@ -111,6 +113,9 @@ def train(
         Longest time between two checkpoints.
     ranks : Ranks
         This process among those that train the group together; the main one writes.
+    on_failure : callable
+        Told at once, on the main process, the number and outcome of a member that failed; the others
+        go on.
 
     Returns
     -------
@@ -124,7 +129,7 @@ def train(
     CmrplanError
         If a damaged checkpoint leaves nothing to go on from.
     """
-    group = _Group(trainee, members, corpora, ranks)
+    group = _Group(trainee, members, corpora, ranks, on_failure)
     legs = members[0].settings.legs
     place = group.resume()
     while place.leg < len(legs):
@@ -169,11 +174,15 @@ class _Group:
         members: Sequence[Member],
         corpora: PreparedCorpora,
         ranks: Ranks,
+        on_failure: Callable[[int, Outcome], None],
     ) -> None:
         self._ranks = ranks
         self._trainee = trainee
         self._members = members
         self._corpora = corpora
+        self._on_failure = on_failure
+        is_ahead = members[0].settings.device == "cuda"
+        self._feed = Feed([member.settings for member in members], corpora, is_ahead=is_ahead)
         self._legs = members[0].settings.legs
         self._checkpoints = [
             Checkpoints(member.run.checkpoints, member.settings.fingerprint) for member in members
@@ -191,11 +200,12 @@ class _Group:
         return not all(self._failures)
 
     def resume(self, *, before: Place | None = None) -> Place:
-        """Restore the newest place that all members have, and return it."""
+        """Restore the newest place that all members in training have, and return it."""
         for place in self._common_places():
             if (before is None or place < before) and self._restore(place):
                 return place
-        for number, member in enumerate(self._members):
+        for number in self._in_training():
+            member = self._members[number]
             if member.start is not None:
                 moments = member.settings.inherits_optimizer
                 self._trainee.restore(number, member.start, moments=moments)
@@ -216,7 +226,7 @@ class _Group:
         """Do one step of all members."""
         lead = self._members[0].settings
         self._trainee.update(
-            [_batch(member.settings, self._corpora, place.step) for member in self._members],
+            self._feed.batches(place.step),
             learning_rate=lead.schedule.rate(place.step, self._legs[place.leg]),
         )
         self._steps_since_check += 1
@@ -261,7 +271,7 @@ class _Group:
 
     def save(self, place: Place) -> None:
         """Write a checkpoint of every member in training, then delete what is not needed."""
-        alive = [number for number, failure in enumerate(self._failures) if not failure]
+        alive = self._in_training()
         for number in alive:
             self._write(number, place)
         if self._ranks.is_main:
@@ -297,9 +307,8 @@ class _Group:
 
     def finish(self, place: Place) -> list[Outcome]:
         """Write the last checkpoint where it is to stay, delete the others, return the outcomes."""
-        for number, (member, own) in enumerate(zip(self._members, self._checkpoints, strict=True)):
-            if self._failures[number]:
-                continue
+        for number in self._in_training():
+            member, own = self._members[number], self._checkpoints[number]
             if member.keeps_checkpoint:
                 self._write(number, place)
             if self._ranks.is_main:
@@ -309,22 +318,28 @@ class _Group:
         return self.outcomes(RunState.FINISHED, "")
 
     def _restore(self, place: Place) -> bool:
-        """Take all members to a place; False, with a note, if a checkpoint of it is damaged."""
-        loaded = [own.load(place) for own in self._checkpoints] if self._ranks.is_main else []
+        """Take the members in training to a place; False, with a note, if a checkpoint is damaged."""
+        alive = {number: self._checkpoints[number] for number in self._in_training()}
+        loaded = [own.load(place) for own in alive.values()] if self._ranks.is_main else []
         if self._ranks.agree("damaged" * any(state is None for state in loaded)):
             self._note(f"the checkpoint of step {place.step} was damaged")
             return False
-        for number, own in enumerate(self._checkpoints):
-            state = loaded[number] if loaded else own.load(place)
+        for order, (number, own) in enumerate(alive.items()):
+            state = loaded[order] if loaded else own.load(place)
             assert state is not None, "read by the main process a moment ago"
             self._trainee.restore(number, state)
         return True
 
     def _common_places(self) -> list[Place]:
-        """Return the places that every member has a checkpoint of, newest first."""
-        common = set.intersection(*(set(own.places()) for own in self._checkpoints))
+        """Return the places that every member in training has a checkpoint of, newest first."""
+        own_places = [set(self._checkpoints[number].places()) for number in self._in_training()]
+        common = set.intersection(*own_places)
         listed = json.dumps(sorted((place.leg, place.step) for place in common))
         return [Place(*place) for place in reversed(json.loads(self._ranks.agree(listed)))]
+
+    def _in_training(self) -> list[int]:
+        """Return the numbers of the members that have not failed."""
+        return [number for number, failure in enumerate(self._failures) if not failure]
 
     def _write(self, number: int, place: Place) -> None:
         """Write the checkpoint of a member; every process gives its part of the state."""
@@ -348,7 +363,11 @@ class _Group:
                 self._fail(number, trouble, step)
 
     def _fail(self, number: int, trouble: str, step: int) -> None:
-        self._failures[number] = f"{trouble} at step {step}; a lower learning_rate may help"
+        reason = f"{trouble} at step {step}; a lower learning_rate may help"
+        self._failures[number] = reason
+        if self._ranks.is_main:
+            seconds = self._clocks[number].seconds()
+            self._on_failure(number, Outcome(RunState.FAILED, reason, seconds))
 
     def _note(self, note: str) -> None:
         for clock in self._clocks:
@@ -374,19 +393,6 @@ def _begin(member: Member) -> list[int]:
     if member.start_losses is not None and not rows:
         _record(member, 0, member.start_losses, learning_rate=None)
     return [row["step"] for row in rows]
-
-
-def _batch(settings: RunSettings, corpora: PreparedCorpora, step: int) -> np.ndarray:
-    tokens, _ = batch(
-        step,
-        corpora.train["general"],
-        corpora.train["domain"],
-        batch_size=settings.batch_size,
-        domain_ratio=settings.domain_ratio,
-        stage=settings.stage,
-        seed=settings.seed,
-    )
-    return tokens
 
 
 def _record(

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.models.decoder import next_token_losses
+from probes.models.decoder import ModelShape, next_token_losses
 from probes.settings import RunSettings
 
 BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
 EVALUATION_BATCH = 32
-"""Sequences evaluated at once."""
+"""Sequences evaluated at once on a CPU."""
+
+EVALUATION_BYTES = 2 * 2**30
+"""Memory that an evaluation may take on a GPU beside the weights."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -101,7 +104,7 @@ class Single:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
-        (batch,) = tokens
+        (batch,) = on_device(tokens, self._device)
         loss = self._backward(batch)
         self._seen.append(torch.stack([loss, self._clip()]))
         if self._device.type == "cpu" and not torch.isfinite(self._seen[-1]).all():
@@ -112,19 +115,17 @@ class Single:
         """Say which number was not finite; see :class:`Trainee`."""
         seen = torch.stack(self._seen).cpu() if self._seen else torch.zeros(0, 2)
         self._seen.clear()
-        bad = ~torch.isfinite(seen)
-        if not bad.any():
-            return [""]
-        step, which = bad.nonzero()[0].tolist()
-        return [f"{('loss', 'gradient norm')[which]} was {seen[step, which].item()}"]
+        return [first_trouble(seen)]
 
     def sequence_losses(self, sequences: np.ndarray) -> np.ndarray:
         """Return the loss of every sequence, shape ``(1, S)``."""
         self.model.eval()
         losses = []
+        size = evaluation_batch(self._settings)
         with torch.no_grad():
-            for start in range(0, len(sequences), EVALUATION_BATCH):
-                losses.append(self._losses(sequences[start : start + EVALUATION_BATCH]))
+            for start in range(0, len(sequences), size):
+                (part,) = on_device([sequences[start : start + size]], self._device)
+                losses.append(self._losses(part))
         self.model.train()
         return torch.cat(losses).float().cpu().numpy()[None]
 
@@ -149,11 +150,11 @@ class Single:
                     self.optimizer.state[weight] = {
                         "step": state[COUNT].clone().to(weight.device)
                     } | {
-                        moment: state[f"{moment}.{name}"].to(weight.device, copy=True)
+                        moment: state[f"{moment}.{name}"].to(weight.device, weight.dtype, copy=True)
                         for moment in MOMENTS
                     }
 
-    def _backward(self, batch: np.ndarray) -> Tensor:
+    def _backward(self, batch: Tensor) -> Tensor:
         """Add the gradient of a batch, pass by pass, and return its mean loss."""
         size = self._settings.numerics.micro_batch_size
         total = torch.zeros((), device=self._device)
@@ -167,23 +168,58 @@ class Single:
         """Limit the norm of the gradient and return what it was."""
         return nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.gradient_clip)
 
-    def _losses(self, sequences: np.ndarray) -> Tensor:
-        tokens_BT = torch.from_numpy(sequences.astype(np.int64)).to(self._device)
+    def _losses(self, tokens_BT: Tensor) -> Tensor:
         with autocast(self._settings):
             logits_BTV = self._call(tokens_BT[:, :-1])
         return next_token_losses(logits_BTV, tokens_BT[:, 1:])
 
 
-def make_optimizer(model: nn.Module, settings: RunSettings) -> torch.optim.AdamW:
-    """Return AdamW with weight decay on matrices only."""
-    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
-    gains = [weight for weight in model.parameters() if weight.dim() < 2]
+def on_device(tokens: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Return token ids of one shape as int64 of shape ``(len(tokens), ...)``; a GPU copies behind us."""
+    together = torch.from_numpy(np.stack(tokens).astype(np.int64))
+    return (
+        together.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else together
+    )
+
+
+def first_trouble(seen: Tensor) -> str:
+    """Say which number is not finite first, or '', of losses and gradient norms, shape ``(S, 2)``."""
+    bad = ~torch.isfinite(seen)
+    if not bad.any():
+        return ""
+    step, which = bad.nonzero()[0].tolist()
+    return f"{('loss', 'gradient norm')[which]} was {seen[step, which].item()}"
+
+
+def evaluation_batch(settings: RunSettings, members: int = 1) -> int:
+    """Return how many sequences each member evaluates at once.
+
+    On a GPU as many as keep logits and activations within a fixed size: of free memory it would
+    change from start to start, and the last digits with it.
+    """
+    shape = settings.model
+    if settings.device == "cpu" or not isinstance(shape, ModelShape):
+        return EVALUATION_BATCH
+    token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * shape.feedforward)
+    return max(1, EVALUATION_BYTES // (token_bytes * settings.sequence_length * members))
+
+
+def make_optimizer(
+    model: nn.Module, settings: RunSettings, *, members: bool = False, **options: Any
+) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices only.
+
+    ``members`` says that the parameters have a leading axis of members; ``options`` are AdamW's.
+    """
+    matrix_dims = 3 if members else 2
+    matrices = [weight for weight in model.parameters() if weight.dim() >= matrix_dims]
+    gains = [weight for weight in model.parameters() if weight.dim() < matrix_dims]
     return torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": settings.weight_decay},
             {"params": gains, "weight_decay": 0.0},
         ],
-        lr=settings.schedule.learning_rate,
+        **({"lr": settings.schedule.learning_rate} | options),
         betas=BETAS,
         fused=True,
     )

@@ -1,0 +1,79 @@
+"""How often the interval of the rise holds what was measured at a size that was hidden.
+
+    python benchmarks/across_sizes.py data/probes/log.csv
+
+Each size and each pair of sizes is fitted alone and asked for the general loss at every other size, at each measured
+budget and ratio. "held": the nominal 90 % interval of the rise over the base holds the measured rise; "over replay":
+of the rise over the smallest ratio. Errors are mean absolute ones, in nats per token: of the rise that is carried, and
+of the loss as the law has it. Needs base rows. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from itertools import combinations
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+import cmrplan as cp
+from cmrplan.fits import fitted_rows
+from cmrplan.planning.across_sizes import general_at
+from cmrplan.planning.limits import Limits
+from cmrplan.records import base_losses
+
+CONFIDENCE = 0.9
+
+
+def outcomes(fit, rows, size, base):
+    """Return for each measured place: held, held over replay, error of the rise, error of the law."""
+    found = []
+    for tokens, group in rows.groupby("train_tokens"):
+        measured = group.groupby("domain_ratio")["loss"].mean()
+        ratio, loss = measured.index.to_numpy(), measured.to_numpy()
+        place = {"model_params": size, "train_tokens": float(tokens)}
+        asked = Limits(max_general_rise=0.0, base_loss=base)
+        carried, _, _ = general_at(fit, asked, **place, ratio=ratio)
+        law = fit.predict("general", **place, domain_ratio=ratio).loss
+        held = within(carried.draws, loss)
+        over_replay = within(carried.draws - carried.draws[:, :1], loss - loss[0])
+        found += zip(held, over_replay, abs(carried.loss - loss), abs(law - loss), strict=True)
+    return np.array(found, dtype=float)
+
+
+def within(draws, truth):
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return (low <= truth) & (truth <= high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--law", default="dcpt")
+    asked = parser.parse_args()
+    log = cp.read_log(asked.log)
+    base, rows = base_losses(log, "general"), fitted_rows(log, "general", 0.0)
+    sizes = np.unique(rows["model_params"])
+    print("| seen | hidden | held | over replay | error of the rise | error of the law |")
+    print("|" + " --- |" * 6)
+    every, larger = [], []
+    for seen in (*combinations(sizes, 1), *combinations(sizes, 2)):
+        fit = cp.fit(log[log["model_params"].isin(seen)].reset_index(drop=True), asked.law)
+        for size in sorted(set(sizes) - set(seen)):
+            found = outcomes(fit, rows[rows["model_params"] == size], float(size), base[size])
+            every.append(found)
+            if size > max(seen):
+                larger.append(found)
+            names = ", ".join(f"{one:.3g}" for one in seen)
+            cells = " | ".join(f"{value:.3f}" for value in found.mean(axis=0))
+            print(f"| {names} | {size:.3g} | {cells} |", flush=True)
+    for name, found in (("all", every), ("toward larger", larger)):
+        cells = " | ".join(f"{value:.3f}" for value in np.concatenate(found).mean(axis=0))
+        print(f"| {name} | | {cells} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""How the runs of a sweep stand: state, tokens, newest losses, speed, time left, attempts and reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from probes.collect import read_ledger
+from probes.jobs import Job, makespan, run_flops
+from probes.ledger import Event, History, read_histories
+from probes.runs import RunFolder, RunState, SweepFolder
+from probes.training.metrics import read_rows
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How one run stands.
+
+    Parameters
+    ----------
+    run_id, stage, size : str
+        Which run.
+    domain_ratio, seed : float, int
+        Which run.
+    state : str
+        A :class:`probes.runs.RunState`.
+    reason : str
+        Why it failed or stopped, or was tried again; empty when all is well.
+    step, steps : int
+        Training steps done, and of the whole run.
+    train_tokens, planned_tokens : int
+        The same in tokens.
+    general_loss, domain_loss : float or None
+        Newest validation losses, nats per token.
+    seconds : float
+        Time trained so far.
+    tokens_per_second : float
+        Speed, evaluations included.
+    seconds_left : float or None
+        Time left at that speed, of a run in work.
+    attempts : int
+        How often a worker began it.
+    host : str
+        Where the newest attempt is or was.
+    device, torch_version, code_version : str
+        What it ran with.
+    """
+
+    run_id: str
+    stage: str
+    size: str
+    domain_ratio: float
+    seed: int
+    state: str
+    reason: str
+    step: int
+    steps: int
+    train_tokens: int
+    planned_tokens: int
+    general_loss: float | None
+    domain_loss: float | None
+    seconds: float
+    tokens_per_second: float
+    seconds_left: float | None
+    attempts: int
+    host: str
+    device: str
+    torch_version: str
+    code_version: str
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """How a sweep stands.
+
+    Parameters
+    ----------
+    runs : tuple of RunStatus
+        Bases and probes, in the order of the table of runs.
+    counts : dict of str to int
+        Runs by state.
+    work_done : float
+        Share of the FLOPs of all runs that is done, 0 to 1.
+    seconds_left : float or None
+        Time left with as many runs at a time as now; None while none is in work.
+    """
+
+    runs: tuple[RunStatus, ...]
+    counts: dict[str, int]
+    work_done: float
+    seconds_left: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the status as JSON-able values."""
+        return asdict(self)
+
+
+def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
+    """Return how the sweep in a folder stands; nothing in it is touched.
+
+    Raises
+    ------
+    InputError
+        If ``runs`` is not a sweep's folder.
+    """
+    table = read_ledger(runs)
+    sweep = SweepFolder(Path(runs))
+    histories = read_histories(sweep.ledger)
+    folders = {run.path.name: run for run in sweep.all_runs()}
+    statuses = tuple(
+        _run_status(row, folders[row["run_id"]], histories.get(row["run_id"], History()))
+        for row in table.to_dict("records")
+    )
+    counts = {str(state): int(count) for state, count in table["state"].value_counts().items()}
+    return SweepStatus(statuses, counts, *_work(statuses, folders))
+
+
+def _run_status(row: dict[str, Any], run: RunFolder, history: History) -> RunStatus:
+    rows = read_rows(run.metrics)
+    newest = rows[-1] if rows else {}
+    settings = run.read_settings()
+    speed = row["tokens_per_second"]
+    tokens_left = row["planned_tokens"] - row["train_tokens"]
+    open_again = history.last in (Event.REOPENED, Event.FINISHED)
+    return RunStatus(
+        run_id=row["run_id"],
+        stage=row["stage"],
+        size=row["size"],
+        domain_ratio=float(row["domain_ratio"]),
+        seed=int(row["seed"]),
+        state=row["state"],
+        reason=row["reason"] or ("" if open_again else history.reason),
+        step=row["train_tokens"] // settings.step_tokens,
+        steps=settings.steps,
+        train_tokens=int(row["train_tokens"]),
+        planned_tokens=int(row["planned_tokens"]),
+        general_loss=newest.get("general_loss"),
+        domain_loss=newest.get("domain_loss"),
+        seconds=float(row["seconds"]),
+        tokens_per_second=float(speed),
+        seconds_left=tokens_left / speed if speed and row["state"] == RunState.RUNNING else None,
+        attempts=history.attempts,
+        host=history.host,
+        device=row["device"],
+        torch_version=row["torch_version"],
+        code_version=row["code_version"],
+    )
+
+
+def _work(
+    statuses: tuple[RunStatus, ...], folders: dict[str, RunFolder]
+) -> tuple[float, float | None]:
+    """Return the share of the work that is done, and the seconds the rest will take."""
+    settings = {run_id: run.read_settings() for run_id, run in folders.items()}
+    part = {status.run_id: status.train_tokens / status.planned_tokens for status in statuses}
+    flops = {run_id: run_flops(run) for run_id, run in settings.items()}
+    done = sum(flops[run_id] * part[run_id] for run_id in flops)
+    seconds = sum(status.seconds for status in statuses)
+    ended = {RunState.FINISHED, RunState.FAILED}
+    waiting = [Job((settings[one.run_id],)) for one in statuses if one.state not in ended]
+    workers = sum(status.state == RunState.RUNNING for status in statuses)
+    if not workers or not done:
+        return done / sum(flops.values()), None
+    left = makespan(
+        waiting,
+        workers,
+        lambda job: sum(flops[i] * (1 - part[i]) for i in job.run_ids) * seconds / done,
+    )
+    return done / sum(flops.values()), left
