@@ -1,6 +1,6 @@
 """What planned probes cost beside a uniform grid, for the same interval of the ratio.
 
-    python benchmarks/next_probes.py --worlds 50
+    python benchmarks/next_probes.py --worlds 50 [--sweep "one size"] [--short]
 
 Worlds are D-CPT laws drawn at random, with the noise of coverage.py: 0.003 shared by a run, 0.0022 along it. Probes
 have up to 16e6 tokens. The question is the recommended ratio at 16e6 tokens, in worlds where that is the critical
