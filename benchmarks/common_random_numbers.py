@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 
 from probes.data.prepared import PreparedCorpora, prepare_corpora
 from probes.data.sampling import batch
-from probes.models.decoder import Decoder
+from probes.models.source import build_model
 from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import parse_spec
 from probes.training.metrics import append_row, read_rows
@@ -103,7 +103,7 @@ def common(settings: RunSettings, corpora: PreparedCorpora, step: int) -> np.nda
 
 def trained(settings: RunSettings, corpora: PreparedCorpora, way: str, start=None) -> Single:
     """Train a run and return it."""
-    trainee = Single(Decoder(settings.shape, seed=settings.seed), settings)
+    trainee = Single(build_model(settings.model, seed=settings.seed), settings)
     if start is not None:
         trainee.restore(0, start, moments=False)
     interleaved = Interleaved(settings, corpora)

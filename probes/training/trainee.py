@@ -194,8 +194,8 @@ def first_trouble(seen: Tensor) -> str:
 def evaluation_batch(settings: RunSettings, members: int = 1) -> int:
     """Return how many sequences each member evaluates at once.
 
-    On a GPU, and of a checkpoint, which may be large, as many as keep logits and activations within a fixed size: of free memory it would
-    change from start to start, and the last digits with it.
+    On a GPU, and of a checkpoint, which may be large, as many as keep logits and activations within
+    a fixed size: of free memory it would change from start to start, and the last digits with it.
     """
     shape = settings.model
     is_built_in = isinstance(shape, ModelShape)
