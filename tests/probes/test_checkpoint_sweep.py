@@ -104,7 +104,8 @@ class TestSpec:
     def test_shape_of_a_checkpoint(self, checkpoint_values):
         checkpoint_values["sizes"][0]["width"] = 16
         assert self.mistake(checkpoint_values) == (
-            "s.yaml: unknown key 'sizes[0].width'; valid keys: name, checkpoint, revision"
+            "s.yaml: unknown key 'sizes[0].width'; valid keys: name, micro_batch_size, processes, "
+            "sharding, checkpoint, revision"
         )
 
     def test_base_without_need(self, checkpoint_values):
