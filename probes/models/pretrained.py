@@ -97,6 +97,7 @@ def read_pretrained(checkpoint: str, revision: str | None = None) -> Pretrained:
     config = read_config(folder)
     with transformers_quietly() as transformers, torch.device("meta"):
         skeleton = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        skeleton.tie_weights()  # the first versions of 5 leave it out
     text = config.get_text_config()
     return Pretrained(
         checkpoint=checkpoint,
@@ -149,7 +150,7 @@ def load_pretrained(source: Pretrained, *, gradient_checkpointing: bool = False)
         if isinstance(part, nn.Dropout):
             part.p = 0.0
     if gradient_checkpointing:
-        # the second name is that of versions before 5.20
+        # the second name is the older one
         enable = getattr(lm, "activation_checkpointing_enable", None)
         enable = enable or lm.gradient_checkpointing_enable
         enable({"use_reentrant": False, "preserve_rng_state": False})

@@ -21,7 +21,7 @@ BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
 EVALUATION_BATCH = 32
-"""Sequences evaluated at once on a CPU."""
+"""Sequences evaluated at once, and never more than in two passes of training, so that they fit."""
 
 EVALUATION_BYTES = 2 * 2**30
 """Memory that an evaluation may take on a GPU beside the weights."""
@@ -199,7 +199,7 @@ def evaluation_batch(settings: RunSettings, members: int = 1) -> int:
     """
     shape = settings.model
     if settings.device == "cpu" or not isinstance(shape, ModelShape):
-        return EVALUATION_BATCH
+        return min(EVALUATION_BATCH, 2 * settings.numerics.micro_batch_size)
     token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * shape.feedforward)
     return max(1, EVALUATION_BYTES // (token_bytes * settings.sequence_length * members))
 
