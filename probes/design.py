@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from cmrplan.errors import InputError
-from probes.data.tokens import ByteTokenizer
 from probes.jobs import Job, disk_bytes, makespan
+from probes.models.checks import check_checkpoints, spec_vocab_size
 from probes.models.source import count_params
 from probes.runner import make_trainee
 from probes.settings import DataIdentity, RunSettings, sweep_settings
@@ -131,8 +131,8 @@ def design_sweep(
     """
     device = device or default_device()
     workers = workers or default_workers(device)
-    vocab_size = spec.tokenizer.vocab_size or ByteTokenizer.vocab_size
-    data = DataIdentity("", spec.tokenizer.kind, vocab_size)
+    check_checkpoints(spec)
+    data = DataIdentity("", spec.tokenizer.kind, spec_vocab_size(spec))
     bases, probes = sweep_settings(spec, data, device=device)
     runs = [*bases.values(), *probes]
     jobs = [Job((run,)) for run in runs]

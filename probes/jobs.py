@@ -81,10 +81,11 @@ def run_flops(run: RunSettings) -> float:
 
 
 def disk_bytes(run: RunSettings) -> int:
-    """Return the bytes a run leaves on the disk: its checkpoint and the losses of its evaluations."""
+    """Return the bytes a run needs on the disk: its checkpoint and the losses of its evaluations."""
     evaluations = len(run.evaluation_steps) + (run.stage == "probe")
     losses = evaluations * NUM_CORPORA * run.evaluation_sequences * 4
-    return BYTES_PER_PARAM * count_params(run.model).total + losses
+    is_only_evaluated = run.trained_tokens == 0
+    return losses + (0 if is_only_evaluated else BYTES_PER_PARAM * count_params(run.model).total)
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from cmrplan.errors import InputError
 from cmrplan.planning.next_probes import NextProbe
-from probes.data.tokens import ByteTokenizer
+from probes.models.checks import spec_vocab_size
 from probes.models.source import count_params
-from probes.settings import model_shape
+from probes.settings import model_source
 from probes.spec.sweep import ProbeSpec, SweepSpec
 
 SAME_SIZE = 0.01  # relative difference below which two parameter counts are the same
@@ -24,8 +24,8 @@ def sweep_of(spec: SweepSpec, probes: Iterable[NextProbe]) -> SweepSpec:
     InputError
         If a probe has a size that the sweep lacks.
     """
-    vocab_size = spec.tokenizer.vocab_size or ByteTokenizer.vocab_size
-    counts = {size.name: count_params(model_shape(size, vocab_size)) for size in spec.sizes}
+    vocab_size = spec_vocab_size(spec)
+    counts = {size.name: count_params(model_source(size, vocab_size)) for size in spec.sizes}
 
     def name_of(model_params: float) -> str:
         for name, count in counts.items():

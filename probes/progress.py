@@ -76,7 +76,7 @@ class SweepProgress:
     def _part(self, run: RunSettings) -> float:
         """Return the part of a run that is done, 0 to 1."""
         progress = self._sweep.run(run).read_progress()
-        return progress["step"] / progress["steps"] if progress else 0.0
+        return progress["step"] / max(progress["steps"], 1) if progress else 0.0
 
     def _tokens_per_second(self, run: RunSettings) -> float:
         """Return the training tokens per second of a run, evaluations included in its time."""

@@ -51,7 +51,7 @@ def execute_runs(
     checkpoint_seconds : float
         Longest time between two checkpoints.
     keep_checkpoints : bool
-        Whether finished probes keep their last checkpoint; bases always do.
+        Whether finished probes keep their last checkpoint; bases that were trained always do.
     ranks : Ranks
         This process among those that train the runs together; the main one writes.
 
@@ -96,7 +96,14 @@ def execute_runs(
 def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Trainee:
     """Return what trains the models of a group, each with the weights its base starts from."""
     lead = settings[0]
-    models = [build_model(one.model, seed=one.seed).to(one.device) for one in settings]
+    models = [
+        build_model(
+            one.model,
+            seed=one.seed,
+            gradient_checkpointing=one.numerics.gradient_checkpointing,
+        ).to(one.device)
+        for one in settings
+    ]
     if lead.numerics.precision == "fp64":
         models = [model.double() for model in models]
     is_alone = len(models) == 1 and lead.numerics.processes == 1
@@ -154,12 +161,12 @@ def final_state(run: RunFolder) -> dict[str, Tensor]:
 def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> Member:
     settings = run.read_settings()
     if settings.stage == "base":
-        return Member(settings, run)
+        return Member(settings, run, keeps_checkpoint=not settings.is_pretrained)
     base = sweep.base(settings.base)
     return Member(
         settings,
         run,
-        start=final_state(base),
+        start=None if settings.is_pretrained else final_state(base),
         start_losses=final_losses(base),
         keeps_checkpoint=keep_checkpoints,
     )

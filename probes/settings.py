@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from cmrplan.files import fingerprint
 from probes.models.decoder import ModelShape
+from probes.models.pretrained import Pretrained, read_pretrained
 from probes.models.source import ModelSource, count_params, source_from_dict
-from probes.spec.sizes import SizeSpec
+from probes.spec.sizes import AnySize, PlacedSpec, SizeSpec
 from probes.spec.sweep import SweepSpec
 from probes.training.schedule import (
     Leg,
@@ -64,7 +65,8 @@ class RunSettings:
     Parameters
     ----------
     stage : {"base", "probe"}
-        A base starts from random weights on the general corpus, a probe from its base.
+        A base of a shape starts from random weights on the general corpus, that of a checkpoint is
+        only evaluated; a probe starts from its base.
     size : str
         Name of the model size in the spec.
     model : ModelSource
@@ -113,6 +115,16 @@ class RunSettings:
     base: str
     device: str
     numerics: Numerics
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether base and probes start with the weights of a checkpoint that was given."""
+        return isinstance(self.model, Pretrained)
+
+    @property
+    def base_model(self) -> str:
+        """What the probe log calls the base of a probe."""
+        return self.model.label if isinstance(self.model, Pretrained) else self.base
 
     @property
     def steps(self) -> int:
@@ -231,7 +243,7 @@ def sweep_settings(
     Raises
     ------
     InputError
-        If the evaluations do not fit in the probes' steps.
+        If the evaluations do not fit in the probes' steps, or a checkpoint is not there.
     """
     probes = planned_probes(spec)
     used = {probe.size for probe in probes}
@@ -282,17 +294,36 @@ def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> 
 
 def base_tokens(spec: SweepSpec, size: SizeSpec, vocab_size: int) -> float:
     """Return how many tokens the base of a size is pre-trained on."""
+    assert spec.base is not None  # the spec's own checks
     if spec.base.train_tokens is not None:
         return spec.base.train_tokens
-    return spec.base.tokens_per_param * count_params(model_shape(size, vocab_size)).non_embedding
+    return spec.base.tokens_per_param * count_params(model_source(size, vocab_size)).non_embedding
 
 
-def model_shape(size: SizeSpec, vocab_size: int) -> ModelShape:
-    """Return the model of a size with a tokenizer's vocabulary."""
-    return ModelShape(**size.model_dump(exclude={"name"}), vocab_size=vocab_size)
+def model_source(size: AnySize, vocab_size: int) -> ModelSource:
+    """Return the model of a size: with a tokenizer's vocabulary, or as its checkpoint has it."""
+    if not isinstance(size, SizeSpec):
+        return read_pretrained(size.checkpoint, size.revision)
+    return ModelShape(
+        **size.model_dump(exclude=set(PlacedSpec.model_fields)), vocab_size=vocab_size
+    )
 
 
-def _base_settings(spec: SweepSpec, size: SizeSpec, data: DataIdentity, device: str) -> RunSettings:
+def _base_settings(spec: SweepSpec, size: AnySize, data: DataIdentity, device: str) -> RunSettings:
+    if not isinstance(size, SizeSpec):
+        return RunSettings(
+            stage="base",
+            domain_ratio=0.0,
+            seed=0,
+            evaluation_steps=(0,),
+            schedule=Schedule("constant", 0.0, 0),
+            inherits_optimizer=False,
+            weight_decay=0.0,
+            gradient_clip=1.0,
+            base="",
+            **_common(spec, size, data, device),
+        )
+    assert spec.base is not None  # the spec's own checks
     steps = whole_steps(base_tokens(spec, size, data.vocab_size), spec.step_tokens)
     return RunSettings(
         stage="base",
@@ -313,25 +344,29 @@ def _base_settings(spec: SweepSpec, size: SizeSpec, data: DataIdentity, device: 
     )
 
 
-def _common(spec: SweepSpec, size: SizeSpec, data: DataIdentity, device: str) -> dict[str, Any]:
+def _common(spec: SweepSpec, size: AnySize, data: DataIdentity, device: str) -> dict[str, Any]:
     return {
         "size": size.name,
-        "model": model_shape(size, data.vocab_size),
+        "model": model_source(size, data.vocab_size),
         "batch_size": spec.batch_size,
         "sequence_length": spec.sequence_length,
         "evaluation_sequences": spec.evaluation_sequences,
         "data_fingerprint": data.data_fingerprint,
         "tokenizer": data.tokenizer,
         "device": device,
-        "numerics": _numerics(spec, device),
+        "numerics": _numerics(spec, size, device),
     }
 
 
-def _numerics(spec: SweepSpec, device: str) -> Numerics:
+def _numerics(spec: SweepSpec, size: AnySize, device: str) -> Numerics:
     asked = spec.numerics
+    share = spec.batch_size // size.processes
+    micro_batch_size = size.micro_batch_size or asked.micro_batch_size or share
     return Numerics(
         precision=asked.precision or ("bf16" if device == "cuda" else "fp32"),
-        micro_batch_size=min(asked.micro_batch_size or spec.batch_size, spec.batch_size),
+        micro_batch_size=min(micro_batch_size, share),
+        processes=size.processes,
+        sharding=size.sharding if size.processes > 1 else "none",
         gradient_checkpointing=asked.gradient_checkpointing,
         compile=asked.compile,
         cuda_graphs=asked.cuda_graphs and device == "cuda",

@@ -5,7 +5,7 @@
     corpora/
       manifest.json                    what the data are: settings, fingerprint, counts; written last
       sources.json                     the files they came from
-      tokenizer.json                   a trained byte-pair encoding
+      tokenizer.json                   a byte-pair encoding, or the tokenizer of the checkpoints
       shards/general-train-00000.npy   a stream of tokens; see probes.data.shards
       shards/general-evaluation.npy    the fixed evaluation sequences
 
@@ -32,6 +32,7 @@ from probes.data.shards import Sequences, read_shards
 from probes.data.tokens import BpeTokenizer, Tokenizer
 from probes.data.unchanged import check_source
 from probes.locks import locked
+from probes.models.checkpoint_tokenizer import CheckpointTokenizer
 from probes.settings import DataIdentity
 from probes.spec.sweep import SweepSpec
 
@@ -169,7 +170,7 @@ def _write_papers(
     parts: dict[str, Any],
 ) -> None:
     """Write tokenizer, sources and, last, the manifest."""
-    if isinstance(tokenizer, BpeTokenizer):
+    if isinstance(tokenizer, BpeTokenizer | CheckpointTokenizer):
         write_text(folder / "tokenizer.json", tokenizer.definition)
     write_json(folder / "sources.json", parts)
     manifest = {

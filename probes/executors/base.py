@@ -137,6 +137,8 @@ class ExecutorOptions:
         Tasks at a time.
     per_gpu : int
         Tasks that share one GPU.
+    processes_per_run : int
+        Most processes that a run of the sweep is trained on; each task then gets as many GPUs.
     checkpoint_seconds : float
         Longest time between two checkpoints of a run.
     run_seconds : float, optional
@@ -152,6 +154,7 @@ class ExecutorOptions:
     device: str
     workers: int | None = None
     per_gpu: int = 1
+    processes_per_run: int = 1
     checkpoint_seconds: float = 30.0
     run_seconds: float | None = None
     ray_address: str = ""

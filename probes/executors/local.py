@@ -49,6 +49,28 @@ def visible_gpus() -> list[str]:
     return list(filter(None, listed)) or [str(i) for i in range(torch.cuda.device_count())]
 
 
+def gpu_groups(gpus: Sequence[str], size: int) -> list[str]:
+    """Return the GPUs in groups of a size, each as ``CUDA_VISIBLE_DEVICES`` has it.
+
+    Raises
+    ------
+    InputError
+        If there are not enough for one group.
+
+    Examples
+    --------
+    >>> gpu_groups(["0", "1", "2"], 2)
+    ['0,1']
+    """
+    if not gpus:
+        raise InputError("device cuda: torch sees no GPU on this machine; use --device cpu")
+    if len(gpus) < size:
+        raise InputError(
+            f"sizes: a run of {size} processes needs {size} GPUs and this machine has {len(gpus)}"
+        )
+    return [",".join(gpus[i : i + size]) for i in range(0, len(gpus) - size + 1, size)]
+
+
 class LocalExecutor:
     """Does tasks in worker processes on this machine.
 
@@ -68,10 +90,11 @@ class LocalExecutor:
     def __init__(self, sweep: SweepFolder, options: ExecutorOptions) -> None:
         self._sweep = sweep
         self._options = options
-        self._gpus = visible_gpus() if options.device == "cuda" else []
-        if options.device == "cuda" and not self._gpus:
-            raise InputError("device cuda: torch sees no GPU on this machine; use --device cpu")
-        default = len(self._gpus) * options.per_gpu if self._gpus else usable_cores()
+        self._gpus: list[str] = []
+        if options.device == "cuda":
+            self._gpus = gpu_groups(visible_gpus(), options.processes_per_run)
+        cores = max(1, usable_cores() // options.processes_per_run)
+        default = len(self._gpus) * options.per_gpu if self._gpus else cores
         self._slots = options.workers or default
         self._pool: list[_Worker] = []
         self._numbers = itertools.count()
@@ -90,7 +113,7 @@ class LocalExecutor:
             worker.give(task)
 
     def _free_gpu(self) -> str | None:
-        """Return the GPU with the fewest workers, or None on a CPU."""
+        """Return the GPUs with the fewest workers, or None on a CPU."""
         used = [worker.gpu for worker in self._pool]
         return min(self._gpus, key=used.count) if self._gpus else None
 

@@ -68,7 +68,7 @@ class RayExecutor:
         self._options = options
         self._resources: dict[str, float] = {"num_cpus": options.cpus_per_run}
         if options.device == "cuda":
-            self._resources["num_gpus"] = 1 / options.per_gpu
+            self._resources["num_gpus"] = options.processes_per_run / options.per_gpu
         self._tasks: dict[Any, Task] = {}
         sweep.workers.mkdir(parents=True, exist_ok=True)
         self._stop_file = sweep.workers.absolute() / f"stop-{uuid.uuid4().hex}"
@@ -91,7 +91,7 @@ class RayExecutor:
         there = ray.cluster_resources()
         room = there.get("CPU", 0.0) // self._options.cpus_per_run
         if self._options.device == "cuda":
-            room = min(room, there.get("GPU", 0.0) * self._options.per_gpu)
+            room = min(room, there.get("GPU", 0.0) / self._resources["num_gpus"])
         return int(room)
 
     def start(self, tasks: Sequence[Task]) -> None:

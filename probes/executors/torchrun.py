@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -29,17 +29,17 @@ STOP_SECONDS = 60.0
 
 def execute_distributed(
     sweep: SweepFolder,
-    path: Path,
+    paths: Sequence[Path],
     *,
     should_stop: Callable[[], str] = lambda: "",
     checkpoint_seconds: float,
     keep_checkpoints: bool = False,
 ) -> list[Outcome]:
-    """Train the run in ``path`` on as many processes as its settings say.
+    """Train the run in ``paths``, which is one, on as many processes as its settings say.
 
     Parameters
     ----------
-    sweep, path, should_stop, checkpoint_seconds, keep_checkpoints
+    sweep, paths, should_stop, checkpoint_seconds, keep_checkpoints
         As in :func:`probes.runner.execute_runs`.
 
     Raises
@@ -47,6 +47,7 @@ def execute_distributed(
     CmrplanError
         If the processes ended without an outcome and nobody stopped them.
     """
+    (path,) = paths
     run = RunFolder(path)
     command = [
         *(sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"),

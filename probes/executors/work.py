@@ -15,6 +15,7 @@ import torch
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.executors.base import Answer, Trouble
+from probes.executors.torchrun import execute_distributed
 from probes.ledger import now
 from probes.runner import execute_runs
 from probes.runs import RunFolder, RunState, SweepFolder
@@ -78,8 +79,11 @@ def do_task(
     try:
         attempt = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": now()}
         for path in paths:
-            write_json(RunFolder(path).attempt, attempt)
-        outcomes = execute_runs(
+            if not RunFolder(path).outcome.exists():
+                write_json(RunFolder(path).attempt, attempt)
+        processes = RunFolder(paths[0]).read_settings().numerics.processes
+        execute = execute_runs if processes == 1 else execute_distributed
+        outcomes = execute(
             sweep, paths, should_stop=should_stop, checkpoint_seconds=checkpoint_seconds
         )
     except Exception as error:

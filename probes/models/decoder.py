@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from probes.models import fused
 
 ROTARY_BASE = 10_000.0
 """Longest rotary wavelength / 2 pi, as in the original rotary embedding (arXiv:2104.09864)."""
@@ -78,18 +81,6 @@ def count_params(shape: ModelShape) -> ParamCount:
     return ParamCount(non_embedding + tables * shape.vocab_size * width, non_embedding)
 
 
-def flops_per_token(shape: ModelShape, sequence_length: int) -> float:
-    """Return training FLOPs (forward and backward) per token.
-
-    ``6 * N + 6 * layers * width * T``: two FLOPs a parameter forward and four backward, with N all
-    matrix parameters a token passes (the output head included, the embedding look-up not), and
-    causal attention, which reads ``T / 2`` positions on average, twice. A forward pass alone, as
-    in an evaluation, takes a third.
-    """
-    params = count_params(shape).non_embedding + shape.vocab_size * shape.width
-    return 6.0 * params + 6.0 * shape.layers * shape.width * sequence_length
-
-
 class Attention(nn.Module):
     """Causal multi-head attention with rotary positions."""
 
@@ -101,13 +92,21 @@ class Attention(nn.Module):
 
     def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Let every position read from itself and earlier ones, shape ``(B, T, C)``."""
-        batch, length, width = x_BTC.shape
-        qkv = self.qkv(x_BTC).view(batch, length, 3, self.heads, width // self.heads)
-        q_BHTK, k_BHTK, v_BHTK = qkv.permute(2, 0, 3, 1, 4)
-        mixed_BHTK = F.scaled_dot_product_attention(
-            rotate(q_BHTK, *rotation), rotate(k_BHTK, *rotation), v_BHTK, is_causal=True
-        )
-        return self.out(mixed_BHTK.transpose(1, 2).reshape(batch, length, width))
+        q_BHTK, k_BHTK, v_BHTK = self._turned_heads(self.qkv(x_BTC), rotation)
+        mixed_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True)
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(x_BTC.shape))
+
+    def _turned_heads(
+        self, qkv_BTC: Tensor, rotation: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        batch, length, width = qkv_BTC.shape
+        features = width // (3 * self.heads)
+        if fused.pays(qkv_BTC):
+            turns = fused.turns(length, self.heads, features, ROTARY_BASE, qkv_BTC.dtype)
+            return fused.TurnedHeads.apply(qkv_BTC, turns, self.heads)
+        heads = qkv_BTC.view(batch, length, 3, self.heads, features)
+        q_BHTK, k_BHTK, v_BHTK = heads.permute(2, 0, 3, 1, 4)
+        return rotate(q_BHTK, *rotation), rotate(k_BHTK, *rotation), v_BHTK
 
 
 class FeedForward(nn.Module):
@@ -124,14 +123,27 @@ class FeedForward(nn.Module):
         return self.down(F.silu(gate_BTF) * up_BTF)
 
 
+class Norm(nn.RMSNorm):
+    """Divides by the root mean square and multiplies by a gain."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Return the normalized features of every position, shape ``(B, T, C)``."""
+        if fused.pays(x_BTC):
+            return fused.NormalizedRows.apply(x_BTC, self.weight, self.eps)
+        return super().forward(x_BTC)
+
+
 class Block(nn.Module):
     """Attention and feed-forward, each on a normalized copy of the residual stream."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(shape.width, eps=1e-6)
+        self.attention_norm = Norm(shape.width)
         self.attention = Attention(shape)
-        self.feedforward_norm = nn.RMSNorm(shape.width, eps=1e-6)
+        self.feedforward_norm = Norm(shape.width)
         self.feedforward = FeedForward(shape)
 
     def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
@@ -149,14 +161,19 @@ class Decoder(nn.Module):
         Its sizes.
     seed : int
         Seed of the initial weights.
+    gradient_checkpointing : bool
+        Whether blocks compute their activations again in the backward pass.
     """
 
-    def __init__(self, shape: ModelShape, *, seed: int = 0) -> None:
+    def __init__(
+        self, shape: ModelShape, *, seed: int = 0, gradient_checkpointing: bool = False
+    ) -> None:
         super().__init__()
         self.shape = shape
+        self.gradient_checkpointing = gradient_checkpointing
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width, eps=1e-6)
+        self.norm = Norm(shape.width)
         self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
         if shape.tied_embeddings:
             self.head.weight = self.embedding.weight
@@ -169,7 +186,12 @@ class Decoder(nn.Module):
         )
         x_BTC = self.embedding(tokens_BT)
         for block in self.blocks:
-            x_BTC = block(x_BTC, rotation)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x_BTC = checkpoint(
+                    block, x_BTC, rotation, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                x_BTC = block(x_BTC, rotation)
         return self.head(self.norm(x_BTC))
 
     def _initialize(self, generator: torch.Generator) -> None:
@@ -202,7 +224,7 @@ def rotary_tables(length: int, features: int, device: torch.device) -> tuple[Ten
 
 
 def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-    """Turn each feature pair (i, i + K / 2) by its position's angle."""
-    first, second = at_least_float32(x_BHTK).chunk(2, dim=-1)
-    turned = torch.cat((first * cos_TK - second * sin_TK, first * sin_TK + second * cos_TK), dim=-1)
-    return turned.type_as(x_BHTK)
+    """Turn each feature pair (2i, 2i + 1) by its position's angle."""
+    first, second = at_least_float32(x_BHTK).unflatten(-1, (-1, 2)).unbind(-1)
+    turned = (first * cos_TK - second * sin_TK, first * sin_TK + second * cos_TK)
+    return torch.stack(turned, dim=-1).flatten(-2).type_as(x_BHTK)

@@ -43,14 +43,23 @@ class CorporaSpec(Spec):
 
 
 class TokenizerSpec(Spec):
-    """Bytes, or a byte-pair encoding trained on the training documents of both corpora."""
+    """Bytes, a byte-pair encoding trained on the training documents, or that of the checkpoints.
 
-    kind: Literal["bytes", "bpe"] = "bytes"
+    ``checkpoint`` is the default where every size has a checkpoint.
+    """
+
+    kind: Literal["bytes", "bpe", "checkpoint"] = "bytes"
     vocab_size: Count | None = None
     """Token ids of a BPE, end-of-document token included."""
+    end_of_document: Text | None = None
+    """Token that ends a document; the end token of the checkpoint's tokenizer when left out."""
 
     @model_validator(mode="after")
     def _vocabulary_goes_with_bpe(self) -> TokenizerSpec:
+        if self.kind != "checkpoint" and self.end_of_document is not None:
+            raise ValueError("end_of_document belongs to kind checkpoint")
+        if self.kind == "checkpoint" and self.vocab_size is not None:
+            raise ValueError("vocab_size belongs to kind bpe; a checkpoint has its own vocabulary")
         if self.kind == "bytes" and self.vocab_size is not None:
             raise ValueError("vocab_size belongs to kind bpe; the bytes tokenizer has 257 ids")
         if self.kind == "bpe":

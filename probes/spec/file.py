@@ -16,6 +16,7 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from probes.data.sources import absolute_source
 from probes.spec.corpora import CorpusSpec
+from probes.spec.sizes import SIZE_KINDS, absolute_checkpoint
 from probes.spec.sweep import SweepSpec
 
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
@@ -44,7 +45,7 @@ def read_spec(path: str | os.PathLike[str]) -> SweepSpec:
     Parameters
     ----------
     path : str or path
-        YAML file. Relative corpus paths in it are relative to its folder.
+        YAML file. Relative paths of corpora and checkpoints in it are relative to its folder.
 
     Raises
     ------
@@ -96,7 +97,8 @@ def _with_absolute_sources(spec: SweepSpec, folder: Path) -> SweepSpec:
             "domain": absolute(spec.corpora.domain),
         }
     )
-    return spec.model_copy(update={"corpora": corpora})
+    sizes = [absolute_checkpoint(size, folder) for size in spec.sizes]
+    return spec.model_copy(update={"corpora": corpora, "sizes": sizes})
 
 
 def _yaml_problem(error: Exception) -> str:
@@ -133,7 +135,11 @@ def _problem(error: ErrorDetails) -> str:
 
 
 def _dotted(location: Sequence[int | str]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for part in location
+        if part not in SIZE_KINDS
+    )
     return path.removeprefix(".")
 
 
@@ -149,7 +155,9 @@ def _valid_keys(location: Sequence[int | str]) -> list[str]:
     """Return the keys of the part of a spec at ``location``."""
     model: type[BaseModel] = SweepSpec
     for part in location:
-        if isinstance(part, str):
+        if part in SIZE_KINDS:
+            model = SIZE_KINDS[part]
+        elif isinstance(part, str):
             model = _model_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)
 

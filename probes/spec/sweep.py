@@ -7,7 +7,7 @@ hold the values and check them. Unknown keys are refused everywhere.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ from probes.spec.fields import (
     Positive,
     Spec,
 )
-from probes.spec.sizes import SizeSpec
+from probes.spec.sizes import AnySize, CheckpointSpec
 from probes.spec.training import BaseSpec, NumericsSpec, TrainingSpec
 
 
@@ -98,10 +98,49 @@ class SweepSpec(Spec):
     """Sequences in one training step."""
     evaluation_sequences: Count = 256
     """Validation sequences per corpus, the same ones for every run and size."""
-    sizes: Annotated[list[SizeSpec], Field(min_length=1)]
+    sizes: Annotated[list[AnySize], Field(min_length=1)]
     numerics: NumericsSpec = NumericsSpec()
-    base: BaseSpec
+    base: BaseSpec | None = None
+    """How sizes without a checkpoint get their base."""
     probes: ProbesSpec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _checkpoints_bring_their_tokenizer(cls, values: Any) -> Any:
+        sizes = values.get("sizes") if isinstance(values, dict) else None
+        if not sizes or not isinstance(sizes, list) or "tokenizer" in values:
+            return values
+        if all(isinstance(size, dict) and "checkpoint" in size for size in sizes):
+            return values | {"tokenizer": {"kind": "checkpoint"}}
+        return values
+
+    @model_validator(mode="after")
+    def _checkpoints_need_no_base(self) -> SweepSpec:
+        if self.tokenizer.kind == "checkpoint" and not self.checkpoints:
+            raise ValueError("tokenizer: kind checkpoint needs a size with a checkpoint")
+        shapes = [size.name for size in self.sizes if size not in self.checkpoints]
+        if shapes and self.base is None:
+            raise ValueError(f"key 'base' is missing; the size '{shapes[0]}' has no checkpoint")
+        if not shapes and self.base is not None:
+            raise ValueError(
+                "base: every size has a checkpoint, so no base is trained; leave it out"
+            )
+        if self.probes.inherit_optimizer and self.checkpoints:
+            raise ValueError(
+                f"probes.inherit_optimizer: the checkpoint of size '{self.checkpoints[0].name}' has no "
+                "state of an optimizer; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_the_batch(self) -> SweepSpec:
+        for size in self.sizes:
+            if self.batch_size % size.processes:
+                raise ValueError(
+                    f"batch_size {self.batch_size} must be a multiple of the {size.processes} processes of "
+                    f"size '{size.name}'"
+                )
+        return self
 
     @model_validator(mode="after")
     def _size_names(self) -> SweepSpec:
@@ -117,6 +156,11 @@ class SweepSpec(Spec):
                 f"probes names the size '{unknown}', which sizes does not have: {', '.join(names)}"
             )
         return self
+
+    @property
+    def checkpoints(self) -> list[CheckpointSpec]:
+        """The sizes that start from a checkpoint."""
+        return [size for size in self.sizes if isinstance(size, CheckpointSpec)]
 
     @property
     def step_tokens(self) -> int:

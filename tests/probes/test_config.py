@@ -109,7 +109,7 @@ WRONG_VALUES = [
     ("sizes", {"nano": 1}, "sizes must be a list, got {nano: 1}"),
     ("corpora.general", "text", "corpora.general must be a mapping of keys, got 'text'"),
     ("corpora.validation_share", 0, "corpora.validation_share must be between 0 and 1, both excluded, got 0"),
-    ("tokenizer", {"kind": "words"}, "tokenizer.kind must be 'bytes' or 'bpe', got 'words'"),
+    ("tokenizer", {"kind": "words"}, "tokenizer.kind must be 'bytes', 'bpe' or 'checkpoint', got 'words'"),
     ("tokenizer", {"kind": "bpe"}, "tokenizer: kind bpe needs vocab_size"),
     ("tokenizer", {"kind": "bpe", "vocab_size": 100}, "tokenizer: vocab_size must be 257 to 65536, got 100"),
     ("base", {"seed": 1}, "base: give either train_tokens or tokens_per_param"),

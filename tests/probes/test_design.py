@@ -4,7 +4,8 @@ import pytest
 
 from cmrplan.errors import InputError
 from probes.design import design_sweep
-from probes.models.decoder import ModelShape, count_params, flops_per_token
+from probes.models.decoder import ModelShape, count_params
+from probes.models.source import flops_per_token
 
 
 def test_design_by_hand(spec):

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from probes.models import fused
 from probes.models.decoder import (
     Decoder,
     ModelShape,
     count_params,
-    flops_per_token,
     next_token_losses,
     rotary_tables,
     rotate,
 )
+from probes.models.source import flops_per_token
 
 SHAPE = ModelShape(width=32, layers=2, heads=2, feedforward=48, tied_embeddings=True, vocab_size=64)
 UNTIED = ModelShape(
@@ -107,3 +108,43 @@ class TestLoss:
         first, same, other = (Decoder(SHAPE, seed=seed) for seed in (0, 0, 1))
         assert torch.equal(first.embedding.weight, same.embedding.weight)
         assert not torch.equal(first.embedding.weight, other.embedding.weight)
+
+
+class TestFused:
+    """The parts with hand-written gradients against the plain formulas that they replace."""
+
+    def test_norm_gradients_are_those_of_finite_differences(self):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(3, 5, 8, dtype=torch.float64, generator=generator, requires_grad=True)
+        gain = torch.randn(8, dtype=torch.float64, generator=generator, requires_grad=True)
+        assert torch.autograd.gradcheck(
+            lambda x, gain: fused.NormalizedRows.apply(x, gain, 1e-6), (x, gain)
+        )
+        # float64 rounding of sums of 8 terms
+        expected = torch.nn.functional.rms_norm(x, (8,), gain, 1e-6)
+        assert torch.allclose(fused.NormalizedRows.apply(x, gain, 1e-6), expected, atol=1e-13)
+
+    def test_heads_gradients_are_those_of_finite_differences(self):
+        generator = torch.Generator().manual_seed(0)
+        qkv = torch.randn(2, 4, 24, dtype=torch.float64, generator=generator, requires_grad=True)
+        turns = fused.turns(4, 2, 4, 10_000.0, torch.float64)
+        assert torch.autograd.gradcheck(lambda x: fused.TurnedHeads.apply(x, turns, 2), (qkv,))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_whole_model_equals_the_plain_formulas(self, monkeypatch, dtype):
+        tokens = random_tokens(3, 17)
+
+        def losses_and_gradients():
+            model = Decoder(SHAPE).to(dtype)
+            losses = next_token_losses(model(tokens[:, :-1]), tokens[:, 1:])
+            losses.sum().backward()
+            return losses, [weight.grad for weight in model.parameters()]
+
+        losses, gradients = losses_and_gradients()
+        monkeypatch.setattr(fused, "pays", lambda x: False)
+        plain_losses, plain_gradients = losses_and_gradients()
+        # rounding of two layers, with the tables of both in float32
+        near = {"rtol": 2e-5, "atol": 2e-6}
+        assert torch.allclose(losses, plain_losses, **near)
+        for own, plain in zip(gradients, plain_gradients, strict=True):
+            assert torch.allclose(own, plain, **near)

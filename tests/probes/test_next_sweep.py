@@ -7,7 +7,7 @@ from cmrplan.errors import InputError
 from cmrplan.planning.next_probes import NextProbe
 from probes.models.decoder import count_params
 from probes.next_sweep import sweep_of
-from probes.settings import DataIdentity, model_shape, sweep_settings
+from probes.settings import DataIdentity, model_source, sweep_settings
 from probes.spec.file import parse_spec, spec_text
 
 
@@ -23,7 +23,7 @@ def probe(model_params):
 
 
 def test_the_sweep_has_the_new_runs_and_the_controls_of_the_old(spec):
-    count = count_params(model_shape(spec.sizes[0], 257))
+    count = count_params(model_source(spec.sizes[0], 257))
     for known in (count.non_embedding, count.total):
         made = sweep_of(spec, [probe(known)])
         assert parse_spec(yaml.safe_load(spec_text(made))) == made
