@@ -44,6 +44,39 @@ WARMUP_STEPS = 4
 MODES = {"eager": {}, "compile": {"compile": True}, "graph": {"cuda_graphs": True}}
 
 
+def make_run(
+    size: str,
+    batch_size: int,
+    sequence_length: int,
+    *,
+    precision: str = "fp32",
+    tied_embeddings: bool = True,
+    device: str = "cpu",
+) -> RunSettings:
+    """Return a probe of a size."""
+    width, layers, heads, feedforward = SHAPES[size]
+    return RunSettings(
+        stage="probe",
+        size=size,
+        model=ModelShape(width, layers, heads, feedforward, tied_embeddings, 257),
+        domain_ratio=0.0,
+        seed=0,
+        evaluation_steps=(1000,),
+        schedule=Schedule("constant", 1e-3, warmup_steps=10),
+        inherits_optimizer=False,
+        weight_decay=0.1,
+        gradient_clip=1.0,
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        evaluation_sequences=1,
+        data_fingerprint="",
+        tokenizer="bytes",
+        base="",
+        device=device,
+        numerics=Numerics(precision, micro_batch_size=batch_size),
+    )
+
+
 @dataclass(frozen=True)
 class Way:
     """One way to train the runs.
@@ -91,7 +124,8 @@ def main(
     ways = [Way(name, mode) for mode in modes for name in ("separate", "lockstep")]
     ways += [Way("processes", mode) for mode in modes if processes]
     for size in sizes:
-        run = _settings(size, device, batch_size, sequence_length)
+        precision = "bf16" if device == "cuda" else "fp32"
+        run = make_run(size, batch_size, sequence_length, precision=precision, device=device)
         params = count_params(run.model).non_embedding
         for count in members:
             speeds = _speeds(ways, run, count, steps, rounds)
@@ -167,30 +201,6 @@ def _work(run: RunSettings, steps: int, barrier: Barrier) -> None:
     barrier.wait()
     _train(trainee, run, steps)
     barrier.wait()
-
-
-def _settings(size: str, device: str, batch_size: int, sequence_length: int) -> RunSettings:
-    width, layers, heads, feedforward = SHAPES[size]
-    return RunSettings(
-        stage="probe",
-        size=size,
-        model=ModelShape(width, layers, heads, feedforward, True, 257),
-        domain_ratio=0.0,
-        seed=0,
-        evaluation_steps=(1000,),
-        schedule=Schedule("constant", 1e-4, warmup_steps=0),
-        inherits_optimizer=False,
-        weight_decay=0.1,
-        gradient_clip=1.0,
-        batch_size=batch_size,
-        sequence_length=sequence_length,
-        evaluation_sequences=1,
-        data_fingerprint="",
-        tokenizer="bytes",
-        base="",
-        device=device,
-        numerics=Numerics("bf16" if device == "cuda" else "fp32", micro_batch_size=batch_size),
-    )
 
 
 if __name__ == "__main__":
