@@ -20,6 +20,19 @@ def sweep(finished_sweep, tmp_path):
     return SweepFolder(tmp_path / "runs")
 
 
+class Listener:
+    """Notes what it hears."""
+
+    def __init__(self):
+        self.heard = []
+
+    def tick(self, active):
+        self.heard.append("tick")
+
+    def ended(self, run, state, reason):
+        self.heard.append("ended")
+
+
 def mirror_twice_in_parts(sweep, **where):
     """Mirror a probe's first two rows, then start anew with all but torn ones, then with all."""
     run = next(run for run in sweep.all_runs() if "-r0.3-" in run.path.name)
@@ -27,12 +40,10 @@ def mirror_twice_in_parts(sweep, **where):
     for part in (b"".join(lines[:2]), b"".join(lines[:4]) + lines[4][:10], b"".join(lines)):
         run.metrics.write_bytes(part)
         with open_mirrors(sweep, **({"tensorboard": None, "wandb": None} | where)) as mirrors:
-            jobs = []
-            watcher = SimpleNamespace(tick=jobs.append, ended=lambda *told: jobs.append(told))
-            beside = mirrors.beside(watcher)
+            beside = mirrors.beside(watcher := Listener())
             beside.tick([SimpleNamespace(runs=[settings])])
             beside.ended(settings, RunState.FINISHED, "")
-            assert len(jobs) == 2
+            assert watcher.heard == ["tick", "ended"]
     return settings, read_rows(run.metrics)
 
 

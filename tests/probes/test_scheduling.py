@@ -6,6 +6,7 @@ from collections import Counter, deque
 from dataclasses import replace
 
 import pytest
+from probes.training.train import Outcome
 
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
@@ -19,7 +20,6 @@ from probes.runner import write_outcome
 from probes.runs import RunState, SweepFolder
 from probes.settings import RunSettings
 from probes.training.metrics import read_rows
-from probes.training.train import Outcome
 
 BASE = RunSettings(
     stage="base",
