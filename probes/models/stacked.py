@@ -116,12 +116,12 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
 def _stacked_layer(
     layer: nn.Module, members: int, made: dict[nn.Parameter, nn.Parameter]
 ) -> nn.Module:
-    old = layer.weight
-    weight = made.setdefault(old, nn.Parameter(old.new_empty(members, *old.shape)))
+    (old,) = layer.parameters(recurse=False)
+    weight = made.setdefault(old, nn.Parameter(old.new_empty((members, *old.shape))))
     if isinstance(layer, nn.Embedding):
         return StackedEmbedding(weight)
     if isinstance(layer, nn.RMSNorm):
+        assert layer.eps is not None
         return StackedNorm(weight, layer.eps)
     assert isinstance(layer, nn.Linear)
-    assert layer.bias is None
     return StackedLinear(weight)

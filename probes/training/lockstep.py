@@ -115,7 +115,7 @@ class Lockstep:
         self.optimizer.zero_grad()
         members, batch, _ = tokens_KBT.shape
         total_K = torch.zeros(members, device=self._device)
-        for part in tokens_KBT.split(self._settings.numerics.micro_batch_size, dim=1):
+        for part in torch.split(tokens_KBT, self._settings.numerics.micro_batch_size, dim=1):
             losses_K = self._losses(part).sum(dim=1) / batch
             losses_K.sum().backward()  # type: ignore[no-untyped-call]
             total_K = total_K + losses_K.detach()
@@ -128,9 +128,10 @@ class Lockstep:
 
     def _clip(self) -> Tensor:
         """Scale the gradient of each member to the largest norm allowed; return the norms before."""
-        gradients = [weight.grad for weight in self.model.parameters()]
+        weights = self.model.parameters()
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
-        norm_K = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        norm_K: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
         # the rule of torch.nn.utils.clip_grad_norm_
         scale_K = (self._settings.gradient_clip / (norm_K + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
@@ -197,7 +198,7 @@ class _CapturedStep:
     ) -> None:
         self._tokens = tokens.clone()
         before = [tensor.clone() for tensor in tensors]
-        beside = torch.cuda.Stream()
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(WARMUP_STEPS):

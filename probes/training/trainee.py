@@ -21,7 +21,7 @@ BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
 EVALUATION_BATCH = 32
-"""Sequences of a built-in decoder evaluated at once on a CPU."""
+"""Sequences of a built-in decoder evaluated at once on a CPU, in at most two passes of training."""
 
 EVALUATION_BYTES = 2 * 2**30
 """Memory that an evaluation may take otherwise, beside the weights."""
@@ -200,7 +200,7 @@ def evaluation_batch(settings: RunSettings, members: int = 1) -> int:
     shape = settings.model
     is_built_in = isinstance(shape, ModelShape)
     if settings.device == "cpu" and is_built_in:
-        return EVALUATION_BATCH
+        return min(EVALUATION_BATCH, 2 * settings.numerics.micro_batch_size)
     feedforward = shape.feedforward if is_built_in else 4 * shape.width
     token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * feedforward)
     return max(1, EVALUATION_BYTES // (token_bytes * settings.sequence_length * members))
