@@ -138,7 +138,8 @@ class TestMistakes:
         put(values, "sizes.0.colour", 1)
         assert message_of(values) == (
             "s.yaml: unknown key 'sizes[0].colour'; valid keys: "
-            "name, width, layers, heads, feedforward, tied_embeddings"
+            "name, micro_batch_size, processes, sharding, width, layers, heads, feedforward, "
+            "tied_embeddings"
         )
 
     def test_misspelt_key_is_named_before_the_missing_one(self, values):
