@@ -21,10 +21,10 @@ BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
 EVALUATION_BATCH = 32
-"""Sequences evaluated at once, and never more than in two passes of training, so that they fit."""
+"""Sequences of a built-in decoder evaluated at once on a CPU."""
 
 EVALUATION_BYTES = 2 * 2**30
-"""Memory that an evaluation may take on a GPU beside the weights."""
+"""Memory that an evaluation may take otherwise, beside the weights."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -194,13 +194,15 @@ def first_trouble(seen: Tensor) -> str:
 def evaluation_batch(settings: RunSettings, members: int = 1) -> int:
     """Return how many sequences each member evaluates at once.
 
-    On a GPU as many as keep logits and activations within a fixed size: of free memory it would
-    change from start to start, and the last digits with it.
+    On a GPU, and of a checkpoint, which may be large, as many as keep logits and activations within
+    a fixed size: of free memory it would change from start to start, and the last digits with it.
     """
     shape = settings.model
-    if settings.device == "cpu" or not isinstance(shape, ModelShape):
-        return min(EVALUATION_BATCH, 2 * settings.numerics.micro_batch_size)
-    token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * shape.feedforward)
+    is_built_in = isinstance(shape, ModelShape)
+    if settings.device == "cpu" and is_built_in:
+        return EVALUATION_BATCH
+    feedforward = shape.feedforward if is_built_in else 4 * shape.width
+    token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * feedforward)
     return max(1, EVALUATION_BYTES // (token_bytes * settings.sequence_length * members))
 
 

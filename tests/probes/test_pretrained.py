@@ -22,6 +22,7 @@ from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import read_spec
 from probes.training.metrics import read_rows
 from probes.training.schedule import Schedule
+from probes.training.trainee import evaluation_batch
 
 KINDS = ("llama", "neox")
 
@@ -287,6 +288,13 @@ class TestRuns:
         for state in states[1:]:
             for name, tensor in state.items():
                 assert torch.allclose(tensor, states[0][name], rtol=0, atol=1e-12)
+
+    def test_evaluation_of_a_large_vocabulary_takes_few_sequences_at_once(self, planned):
+        _, probes = planned
+        large = replace(probes["llama"].model, vocab_size=128_000, width=2048)
+        # two GiB over 512 tokens of 12 bytes a logit and 4 bytes for each of 26 * 2048 activations
+        assert 2**31 / (512 * (12 * 128_000 + 4 * 26 * 2048)) == pytest.approx(2.398, abs=1e-3)
+        assert evaluation_batch(replace(probes["llama"], model=large, sequence_length=512)) == 2
 
     def test_tied_head_is_stored_once(self, planned):
         _, probes = planned
