@@ -28,8 +28,8 @@ from statistics import median
 import numpy as np
 import torch
 import yaml
-
 from plain_loop import Config, Model
+
 from probes.data.prepared import load_corpora, prepare_corpora
 from probes.runner import execute_runs
 from probes.runs import SweepFolder
