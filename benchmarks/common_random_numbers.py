@@ -1,39 +1,50 @@
-"""By how much the common order of sequences cuts the noise of a difference between two ratios.
+"""By how much common random numbers cut the noise of a difference between two ratios.
 
     python benchmarks/common_random_numbers.py RUNS
 
-Trains one base of 0.36M parameters and, from it, probes of 5 ratios with 8 data seeds each on the embedded corpora, in
-the folder RUNS with the product's own sweep (killed, it goes on). Runs of one seed share the order of their sequences
-slot by slot; runs of two seeds share nothing but base, corpora and evaluation sequences. So, for two ratios a and b,
+Trains one base of 0.36M parameters and, from it, probes of a few ratios with 8 data seeds each on the embedded
+corpora, in two ways:
 
-- paired: the variance over seeds of ``loss(a, seed) - loss(b, seed)``;
-- independent: ``var(loss(a)) + var(loss(b))``, the variance of that difference between runs of different seeds.
+- ``common``: our batches. Runs of one seed hold the same sequence in the same slot of the same step wherever they agree
+  on the corpus, and the share of a step is met exactly; runs of two seeds share neither.
+- ``interleaved``: every run draws for itself, as with ``datasets.interleave_datasets`` over two shuffled corpora: each
+  slot takes the next domain sequence with a probability of the ratio, else the next general one.
 
-The cut is the sum of the second over the sum of the first, over the pairs of a row. Intervals: seeds drawn again with
-replacement, all ratios and both losses of a seed together, 5th to 95th percentile. Prints a Markdown table.
+For two ratios a and b, *paired* is the variance over seeds of ``loss(a, seed) - loss(b, seed)`` of common runs. It
+stands beside ``var(loss(a)) + var(loss(b))``, the variance of that difference between independent runs, of the
+interleaved runs and of common runs with different seeds (which keep the exact shares, and lose the pairing).
+The cut is the latter sum over pairs over the former. Intervals: seeds drawn again with replacement, 5th to 95th
+percentile. Killed, it goes on. Prints a Markdown table.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from itertools import combinations, pairwise
+from itertools import combinations
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
 
-from probes.collect import collect
+from probes.data.prepared import PreparedCorpora, prepare_corpora
+from probes.data.sampling import batch
+from probes.models.source import build_model
+from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import parse_spec
-from probes.sweep import run_sweep
+from probes.training.metrics import append_row, read_rows
+from probes.training.trainee import Single
 
-RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
+WAYS = ("common", "interleaved")
 RESAMPLES = 10_000
 
 
-def sweep(seeds: int, steps: int) -> dict[str, object]:
-    """Return the values of the sweep's spec."""
+def sweep(ratios: list[float], seeds: int, steps: int) -> dict[str, object]:
+    """Return the values of the spec that the runs' settings come from."""
     return {
         "name": "common-random-numbers",
         "corpora": {
@@ -50,61 +61,132 @@ def sweep(seeds: int, steps: int) -> dict[str, object]:
             "evaluations": 1,
             "first_evaluation_tokens": steps * 2048,
             "learning_rate": 1e-3,
-            "grid": {"domain_ratio": list(RATIOS), "seed": list(range(seeds))},
+            "grid": {"domain_ratio": ratios, "seed": list(range(seeds))},
         },
     }
 
 
-def final_losses(log: pd.DataFrame, corpus: str) -> np.ndarray:
-    """Return the losses at the end of the runs, shape (seeds, ratios)."""
-    last = log[(log["eval_corpus"] == corpus) & (log["train_tokens"] == log["train_tokens"].max())]
-    return last.pivot(index="seed", columns="domain_ratio", values="loss").to_numpy()
+class Interleaved:
+    """Batches of a run that draws its corpora and sequences for itself."""
+
+    def __init__(self, settings: RunSettings, corpora: PreparedCorpora) -> None:
+        key = [settings.seed, round(1000 * settings.domain_ratio)]
+        self._generator = np.random.default_rng(key)
+        self._left = {
+            name: iter(self._generator.permutation(len(sequences)))
+            for name, sequences in corpora.train.items()
+        }
+        self._settings, self._corpora = settings, corpora
+
+    def __call__(self, step: int) -> np.ndarray:
+        """Return the batch of the next step."""
+        is_domain = self._generator.random(self._settings.batch_size) < self._settings.domain_ratio
+        names = np.where(is_domain, "domain", "general")
+        return np.concatenate(
+            [self._corpora.train[name][np.array([next(self._left[name])])] for name in names]
+        )
 
 
-def variances(losses: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[float, float]:
-    """Return the sums over pairs of the variance between independent and between paired runs."""
-    alone = losses.var(axis=0, ddof=1)
-    paired = sum((losses[:, a] - losses[:, b]).var(ddof=1) for a, b in pairs)
-    return float(sum(alone[a] + alone[b] for a, b in pairs)), float(paired)
+def common(settings: RunSettings, corpora: PreparedCorpora, step: int) -> np.ndarray:
+    """Return our batch of a step."""
+    tokens, _ = batch(
+        step,
+        corpora.train["general"],
+        corpora.train["domain"],
+        batch_size=settings.batch_size,
+        domain_ratio=settings.domain_ratio,
+        stage=settings.stage,
+        seed=settings.seed,
+    )
+    return tokens
 
 
-def table_row(losses: np.ndarray, pairs: list[tuple[int, int]]) -> str:
-    """Return standard deviations of a difference, the cut and its interval."""
+def trained(settings: RunSettings, corpora: PreparedCorpora, way: str, start=None) -> Single:
+    """Train a run and return it."""
+    trainee = Single(build_model(settings.model, seed=settings.seed), settings)
+    if start is not None:
+        trainee.restore(0, start, moments=False)
+    interleaved = Interleaved(settings, corpora)
+    (leg,) = settings.legs
+    for step in range(settings.steps):
+        tokens = interleaved(step) if way == "interleaved" else common(settings, corpora, step)
+        trainee.update([tokens], learning_rate=settings.schedule.rate(step, leg))
+    return trainee
+
+
+def train_missing(folder: Path, ratios: list[float], seeds: int, steps: int) -> list[dict]:
+    """Train what ``losses.jsonl`` lacks and return its rows."""
+    spec = parse_spec(sweep(ratios, seeds, steps))
+    corpora = prepare_corpora(spec, folder / "corpora")
+    bases, probes = sweep_settings(spec, corpora.identity)
+    if not (folder / "base.safetensors").exists():
+        state = trained(bases["0.3M"], corpora, "common").state()
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / "new")
+        (folder / "new").rename(folder / "base.safetensors")
+    start = load_file(folder / "base.safetensors")
+    rows = read_rows(folder / "losses.jsonl")
+    done = {(row["way"], row["domain_ratio"], row["seed"]) for row in rows}
+    for settings in probes:
+        for way in WAYS:
+            run = (way, settings.domain_ratio, settings.seed)
+            if run in done or settings.domain_ratio not in ratios:  # controls are added to a grid
+                continue
+            trainee = trained(settings, corpora, way, start)
+            row = dict(zip(("way", "domain_ratio", "seed"), run, strict=True))
+            for name, sequences in corpora.evaluation.items():
+                row[name] = float(trainee.sequence_losses(sequences).mean(dtype=np.float64))
+            append_row(folder / "losses.jsonl", row)
+            print(json.dumps(row), flush=True)
+    return read_rows(folder / "losses.jsonl")
+
+
+def table_row(losses: dict[str, np.ndarray], pair: list[int]) -> str:
+    """Return the three standard deviations of a difference, and both cuts with their intervals."""
+
+    def variances(drawn: np.ndarray) -> np.ndarray:
+        chosen = {way: losses[way][np.ix_(drawn, pair)] for way in WAYS}
+        single = [chosen[way].var(axis=0, ddof=1).sum() for way in reversed(WAYS)]
+        return np.array([*single, np.diff(chosen["common"], axis=1).var(ddof=1)])
+
+    count = len(losses["common"])
     generator = np.random.default_rng(0)
     cuts = []
     while len(cuts) < RESAMPLES:
-        drawn = generator.integers(len(losses), size=len(losses))
+        drawn = generator.integers(count, size=count)
         if len(set(drawn.tolist())) > 2:  # two seeds or fewer say nothing of a variance
-            independent, paired = variances(losses[drawn], pairs)
-            cuts.append(independent / paired)
-    independent, paired = variances(losses, pairs)
-    low, high = np.percentile(cuts, [5, 95])
-    spread = " | ".join(f"{(value / len(pairs)) ** 0.5:.4f}" for value in (independent, paired))
-    return f"{spread} | {independent / paired:.1f} | {low:.1f} to {high:.1f}"
+            found = variances(drawn)
+            cuts.append(found[:2] / found[2])
+    found = variances(np.arange(count))
+    low, high = np.percentile(cuts, [5, 95], axis=0)
+    cells = [f"{value**0.5:.4f}" for value in found]
+    cells += [f"{found[n] / found[2]:.1f} ({low[n]:.1f} to {high[n]:.1f})" for n in range(2)]
+    return " | ".join(cells)
 
 
 def main() -> None:
     """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", help="folder of the sweep")
+    parser.add_argument("runs", type=Path, help="folder for corpora, base and losses")
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.25, 0.5, 0.75])
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=120, help="steps of a probe, 2048 tokens each")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=120, help="of a probe, 2048 tokens each")
     options = parser.parse_args()
-    spec = parse_spec(sweep(options.seeds, options.steps))
-    run_sweep(spec, options.runs, workers=options.workers, device="cpu")
-    log, _ = collect(options.runs)
-    print("| loss | ratios | std independent | std paired | variance cut | 90 % interval |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    places = range(len(RATIOS))
-    kinds = {
-        "neighbors, 0.25 apart": list(pairwise(places)),
-        "all but 0 and 1": list(combinations(places[1:-1], 2)),
-        "all pairs": list(combinations(places, 2)),
-    }
+    torch.set_num_threads(1)
+    ratios = sorted(options.ratios)
+    rows = train_missing(options.runs, ratios, options.seeds, options.steps)
+    print(
+        "| loss | ratios | std interleaved | std unpaired | std paired | cut of interleaved | cut of unpaired |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |"
+    )
     for corpus in ("general", "domain"):
-        for kind, pairs in kinds.items():
-            print(f"| {corpus} | {kind} | {table_row(final_losses(log, corpus), pairs)} |")
+        found = {(row["way"], row["seed"], row["domain_ratio"]): row[corpus] for row in rows}
+        losses = {
+            way: np.array([[found[way, s, r] for r in ratios] for s in range(options.seeds)])
+            for way in WAYS
+        }
+        for pair in combinations(range(len(ratios)), 2):
+            names = " and ".join(f"{ratios[place]:g}" for place in pair)
+            print(f"| {corpus} | {names} | {table_row(losses, list(pair))} |")
 
 
 if __name__ == "__main__":

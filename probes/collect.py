@@ -36,6 +36,7 @@ LOG_COLUMNS = (
     "learning_rate",
     "realized_domain_ratio",
     "unique_domain_tokens",
+    "domain_epochs",
     "params_kind",
     "params_total",
     "base_model",
@@ -142,7 +143,7 @@ def _open_sweep(runs: str | os.PathLike[str]) -> SweepFolder:
 def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
     settings = run.read_settings()
     params = count_params(settings.model)
-    manifest = read_json(sweep.corpora / "manifest.json")
+    unique = read_json(sweep.corpora / "manifest.json")["corpora"]["domain"]["train_tokens"]
     start: dict[str, np.ndarray] = {}
     rows = []
     for row in read_rows(run.metrics):
@@ -165,7 +166,8 @@ def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
                     "schedule": _SCHEDULE_NAMES[settings.schedule.kind],
                     "learning_rate": row["learning_rate"],
                     "realized_domain_ratio": row["realized_domain_ratio"],
-                    "unique_domain_tokens": manifest["corpora"]["domain"]["train_tokens"],
+                    "unique_domain_tokens": unique,
+                    "domain_epochs": row["domain_tokens"] / unique,
                     "params_kind": "non_embedding",
                     "params_total": params.total,
                     "base_model": settings.base_model,

@@ -102,7 +102,8 @@ def peak_disk_bytes(runs: Sequence[RunSettings], workers: int) -> int:
 
 
 def _checkpoint_bytes(run: RunSettings) -> int:
-    return BYTES_PER_PARAM * count_params(run.model).total
+    is_only_evaluated = run.trained_tokens == 0
+    return 0 if is_only_evaluated else BYTES_PER_PARAM * count_params(run.model).total
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:

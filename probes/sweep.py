@@ -21,6 +21,7 @@ import yaml
 from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_text
 from probes.collect import read_ledger
+from probes.data.budget import check_epochs
 from probes.data.prepared import prepare_corpora
 from probes.executors.base import Executor, ExecutorOptions, make_executor
 from probes.executors.local import LocalExecutor, usable_cores
@@ -31,7 +32,7 @@ from probes.jobs import Job, disk_bytes, working_bytes
 from probes.ledger import Event, Ledger
 from probes.locks import only_sweep
 from probes.mirrors import open_mirrors
-from probes.models.checks import check_checkpoints
+from probes.models.checks import check_checkpoints, check_prepared
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.runs import SweepFolder
 from probes.settings import RunSettings, sweep_settings
@@ -115,6 +116,7 @@ def run_sweep(
     )
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
+    check_checkpoints(spec)
     mirrors = open_mirrors(sweep, tensorboard=tensorboard, wandb=wandb)
     processes = max(size.processes for size in spec.sizes)
     options = ExecutorOptions(
@@ -174,13 +176,23 @@ def _prepare(
     spec: SweepSpec, sweep: SweepFolder, *, device: str, progress: bool
 ) -> list[RunSettings]:
     """Prepare the corpora, write the spec and return the settings of all runs, bases first."""
-    check_checkpoints(spec)
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
-    corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
+    try:
+        corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename} is gone; put it back, or delete {sweep.corpora} to have the corpora prepared again"
+        ) from None
+    check_prepared(spec, corpora.identity.tokenizer)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
+    check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=_notice)
     write_text(sweep.spec, spec_text(spec))
     return [*bases.values(), *probes]
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> list[RunSettings]:

@@ -1,6 +1,9 @@
 """Plans for a size that was not probed: what is carried there, and how wide the interval gets."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from by_hand import BASE, D, N, ask, make_fit
 from simulated import simulated_log
@@ -13,6 +16,11 @@ from cmrplan.size_prior import FACTOR, drawn_at
 SIZES = (3e5, 1e6)
 LIMITS = Limits(max_general_rise=0.05)
 NEAR = {"model_params": N, "train_tokens": D, "ratio": np.array([0.0, 0.5, 1.0])}
+
+
+@pytest.fixture(scope="module")
+def two_sizes():
+    return cp.fit(simulated_log(seeds=(0,)), "dcpt", bootstrap=100)
 
 
 def codes(found):
@@ -44,7 +52,7 @@ class TestCarriedLevel:
         assert not {"base_loss_carried", "rise_carried"} & codes(made)
 
     def test_between_two_sizes_the_rises_are_joined(self):
-        log = simulated_log(noise=0)
+        log = simulated_log(noise=0, seeds=(0,))
         is_base = (log["train_tokens"] == 0) & (log["eval_corpus"] == "general")
         log.loc[is_base & (log["model_params"] == SIZES[1]), "loss"] += 0.1  # its rise is 0.1 lower
         fit = cp.fit(log, "dcpt", bootstrap=0)
@@ -79,20 +87,16 @@ class TestWalk:
         assert spread[1:] == pytest.approx([STEP / 2, STEP], rel=0.05)
 
     def test_a_step_seen_counts(self):
-        log = simulated_log(noise=0)
-        is_run = (log["train_tokens"] > 0) & (log["eval_corpus"] == "general")
-        quiet = cp.fit(log, "dcpt", bootstrap=200)
-        log.loc[is_run & (log["model_params"] == SIZES[1]), "loss"] += 0.3
-        loud = cp.fit(log, "dcpt", bootstrap=200)
-        where = NEAR | {"model_params": 1e7, "train_tokens": 1e6}
-        narrow, wide = (
-            general_at(fit, LIMITS, **where)[0].draws.std(axis=0) for fit in (quiet, loud)
-        )
-        away, between = np.log(1e7 / SIZES[1]), np.log(SIZES[1] / SIZES[0])
-        # one prior step of STEP * (1, r) and one seen; the law without noise leaves nothing else
-        seen = np.sqrt(away / 2 * (STEP**2 + 0.3**2 / between))
-        assert wide[0] == pytest.approx(seen, rel=0.15)  # 5 % is the standard error of 200 draws
-        assert narrow[0] < wide[0] / 2
+        # the measured rise at ten times the size is 0.3 higher; one prior step of STEP * (1, r) and this one
+        one = make_fit(spread=many())
+        larger = one.log.assign(model_params=10 * N, loss=one.log["loss"] + 0.3)
+        bases = {"general": {N: BASE, 10 * N: BASE}}
+        two = replace(one, log=pd.concat([one.log, larger], ignore_index=True), base_loss=bases)
+        loss, _, _ = general_at(two, LIMITS, **(NEAR | {"model_params": 100 * N}))
+        expected = np.sqrt(np.log(10) / 2 * (STEP**2 + 0.3**2 / np.log(10)))
+        assert loss.draws[:, 0].std() == pytest.approx(expected, rel=0.05)
+        with_ratio = np.sqrt(np.log(10) / 2 * (2 * STEP**2 + 0.3**2 / np.log(10)))
+        assert loss.draws[:, 2].std() == pytest.approx(with_ratio, rel=0.05)
 
     def test_farther_off_never_means_a_larger_ratio(self):
         fit = make_fit(spread=many(500))
@@ -122,8 +126,8 @@ class TestUnknownLevel:
             ends.append(level(sizes[1])[0, 0] + slope * (1e7**-exponent - far))
         assert np.quantile(drawn, [0.05, 0.95]) == pytest.approx(ends, rel=0.01)
 
-    def test_resamples_stay_at_probed_sizes(self):
-        fit = cp.fit(simulated_log(), "dcpt", bootstrap=60)
+    def test_resamples_stay_at_probed_sizes(self, two_sizes):
+        fit = two_sizes
         where = {"train_tokens": 1e6, "domain_ratio": [0.25, 0.5]}
         widths = []
         for size in (*SIZES, 1e7):
@@ -136,11 +140,10 @@ class TestUnknownLevel:
                 )
         assert np.all(widths[2] > 3 * widths[1])
 
-    def test_the_interval_holds_the_law_that_made_the_log(self):
+    def test_the_interval_holds_the_law_that_made_the_log(self, two_sizes):
         # its exponent is 0.2, the held one 0.35
-        fit = cp.fit(simulated_log(), "dcpt", bootstrap=200)
         truth = 1.2 + 3 / 1e8**0.2 + 2.0 * 0.5**0.3 / 1e6**0.25 + 0.12 / 0.55**0.5
-        found = fit.predict("domain", model_params=1e8, train_tokens=1e6, domain_ratio=0.5)
+        found = two_sizes.predict("domain", model_params=1e8, train_tokens=1e6, domain_ratio=0.5)
         low, high = found.interval(0.9)
         assert low < truth < high
 
@@ -183,3 +186,14 @@ def test_without_any_base_row_the_law_has_the_level_and_says_so():
         cp.CmrplanError, match="add rows with train_tokens = 0 at 3e\\+05 and 1e\\+06"
     ):
         cp.plan(fit, **where, base_loss=0.5, max_general_rise=0.01)
+
+
+def test_over_replay_a_given_base_loss_moves_no_ratio():
+    log = simulated_log(sizes=(3e5,))
+    fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=0)
+    asked = {"train_tokens": 1e6, "max_general_rise": "3%", "rise_over": "replay"}
+    with pytest.raises(cp.CmrplanError, match="moves no ratio"):
+        cp.plan(fit, model_params=3e5, **asked)
+    for size in (3e5, 3e6):
+        low, high = (cp.plan(fit, model_params=size, base_loss=loss, **asked) for loss in (1, 2))
+        assert low.domain_ratio == high.domain_ratio

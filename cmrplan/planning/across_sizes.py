@@ -86,7 +86,7 @@ def general_at(
         base, found = _base(limits, measured, model_params)
     else:  # the laws add the term of size to the others, so the ratio does not matter here
         base = base_there + float((own.loss - loss)[0])
-        found = [_carried_base(base, model_params, anchors[weights > 0])]
+        found = [_carried_base(base, model_params, anchors[weights > 0], len(sizes))]
     level = base - base_there
     found.append(_carried(model_params, anchors[weights > 0], len(sizes)))
     carried = Prediction(own.domain_ratio, loss + level, draws + level)
@@ -104,15 +104,20 @@ def _base(
 ) -> tuple[float, list[Finding]]:
     if limits.base_loss is not None:
         return float(limits.base_loss), []
+    if not measured and limits.rise_over == "replay":
+        raise CmrplanError(
+            "the base loss is not known: the log has no row with train_tokens = 0 for the general corpus; add one, or "
+            "give --base-loss, which is shown beside the rise over pure replay and moves no ratio"
+        )
     return base_loss_at(measured, model_params)
 
 
-def _carried_base(base: float, model_params: float, sizes: Array) -> Finding:
+def _carried_base(base: float, model_params: float, sizes: Array, num_sizes: int) -> Finding:
+    how = "that of" if num_sizes == 1 else "carried along the fitted law from"
     return Finding(
         "base_loss_carried",
-        f"the base loss {base:.4f} at {model_params:.4g} parameters is carried along the fitted law from "
-        f"{_listed(sizes)}, and the loss of the run with it; evaluate that checkpoint and give --base-loss, or a row "
-        "with train_tokens = 0",
+        f"the base loss {base:.4f} at {model_params:.4g} parameters is {how} {_listed(sizes)}, and the loss of the run "
+        "goes with it; evaluate that checkpoint and give --base-loss, or a row with train_tokens = 0",
     )
 
 

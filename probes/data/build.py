@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def corpora_of(spec: SweepSpec) -> dict[str, CorpusSpec]:
 
 def make_tokenizer(spec: SweepSpec) -> Tokenizer:
     """Return the tokenizer of a spec; a byte-pair encoding is trained on its training documents."""
-    if spec.tokenizer.kind == "bpe":
+    if spec.tokenizer.kind == "bpe" and spec.tokenizer.vocab_size:
         return train_bpe(_training_documents(spec), vocab_size=spec.tokenizer.vocab_size)
     if spec.tokenizer.kind == "checkpoint":
         return sweep_tokenizer(spec)
@@ -230,12 +231,10 @@ def _write_corpus(
     _refuse_too_small(validation, f"corpora.{name} (validation part)", length, needed)
     available = num_sequences(train.num_tokens, length)
     sequences = _sequences_to_use(spec, name, available)
-    options = {"sequence_length": length, "dtype": tokenizer.dtype}
-    names = write_shards(folder, f"{name}-train", train.in_order(), sequences=sequences, **options)
+    write = partial(write_shards, folder, sequence_length=length, dtype=tokenizer.dtype)
+    names = write(f"{name}-train", train.in_order(), sequences=sequences)
     num_validation = num_sequences(validation.num_tokens, length)
-    held_out = write_shards(
-        folder, f"{name}-heldout", validation.in_order(), sequences=num_validation, **options
-    )
+    held_out = write(f"{name}-heldout", validation.in_order(), sequences=num_validation)
     chosen = evaluation_indices(num_validation, needed, corpus=name)
     sequences_ET = read_shards(folder, held_out, sequence_length=length)[chosen]
     np.save(folder / f"{name}-evaluation.npy", sequences_ET, allow_pickle=False)

@@ -167,7 +167,8 @@ def write_shards(
     """
     per_shard = max(1, shard_tokens // sequence_length)
     pieces = _Pieces(documents)
-    names, last = [], np.empty(0, dtype=dtype)
+    names: list[str] = []
+    last = np.empty(0, dtype=dtype)
     for first in range(0, sequences, per_shard):
         num_tokens = min(per_shard, sequences - first) * sequence_length + 1
         names.append(f"{name}-{len(names):05d}.npy")

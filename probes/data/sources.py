@@ -164,7 +164,7 @@ def _saved_dataset(folder: Path, split: str | None) -> list[Path] | None:
     if (folder / "dataset_dict.json").exists():
         splits = read_json(folder / "dataset_dict.json")["splits"]
         chosen = split or (splits[0] if len(splits) == 1 else None)
-        if chosen not in splits:
+        if chosen is None or chosen not in splits:
             found = f"no split '{split}'" if split else "several splits"
             raise InputError(f"{folder} has {found}; set split to one of {', '.join(splits)}")
         folder = folder / chosen

@@ -37,7 +37,7 @@ def thresholds(step: int, batch_size: int, *, seed: int) -> np.ndarray:
     """
     strata = np.argsort(draws(batch_size, "strata", seed, step), kind="stable")
     # an offset has 32 bits, so the sum and the quotient stay exactly below batch_size and 1
-    values = (strata + _offsets(np.array(step), seed)) / batch_size
+    values: np.ndarray = (strata + _offsets(np.array(step), seed)) / batch_size
     values.setflags(write=False)
     return values
 
@@ -64,4 +64,5 @@ def domain_sequences(steps: int, batch_size: int, domain_ratio: float, *, seed: 
 def _offsets(steps: np.ndarray, seed: int) -> np.ndarray:
     """Return the common offset of the thresholds of each step, in [0, 1) with 32 bits."""
     start = draws(1, "offset", seed)[0] % np.uint64(2**32)
-    return (start + steps.astype(np.uint64) * np.uint64(_GOLDEN)) % np.uint64(2**32) / 2**32
+    offsets: np.ndarray = (start + steps.astype(np.uint64) * np.uint64(_GOLDEN)) % np.uint64(2**32)
+    return offsets / 2**32

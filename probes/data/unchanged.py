@@ -96,7 +96,7 @@ def _same_documents(found: Part, before: dict[str, Any]) -> bool:
             documents += 1
     except InputError:
         return False
-    return documents == before["documents"] and str(digest) == before["digest"]
+    return [documents, str(digest)] == [before["documents"], before["digest"]]
 
 
 def _other(folder: Path, what: str) -> InputError:

@@ -87,6 +87,7 @@ class SlurmExecutor:
         self._submit.update_parameters(**_for_submitit(parameters))
         self._jobs: dict[str, tuple[Task, Any]] = {}
         self._gone: dict[str, float] = {}
+        self._answered: list[Any] = []
 
     def slots(self) -> int:
         """Return the most tasks that may be queued at a time."""
@@ -132,6 +133,7 @@ class SlurmExecutor:
             if answers.exists():
                 ends.append(End(task, read_answers(read_text(answers))))
                 answers.unlink()
+                self._answered.append(job)
             elif job.done():
                 since = self._gone.setdefault(token, time.monotonic())
                 if time.monotonic() - since < 2.0:  # the disk may show the answers a little later
@@ -170,6 +172,10 @@ class SlurmExecutor:
                 job.cancel(check=False)
                 self._answers_file(task).unlink(missing_ok=True)
             stop.unlink()
+        if self._cluster == "local":  # its jobs are children of this process
+            for job in [*self._answered, *(job for _, job in self._jobs.values())]:
+                _wait_for(job)
+        self._answered.clear()
         self._jobs.clear()
 
 
@@ -252,6 +258,12 @@ class _Warning:
         """Let submitit queue this job again; does not return."""
         if callable(self._requeue):
             self._requeue(self._number, None)
+
+
+def _wait_for(job: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not job.done() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _has_begun(task: Task) -> bool:

@@ -115,6 +115,7 @@ class Scheduler:
         self._workers: dict[str, str] = {}  # by run: when its attempt began, as far as noted
         self._tries: Counter[tuple[str, Trouble]] = Counter()
         self._states: Counter[RunState] = Counter()
+        self._last_failure = ""
         self._refusals: list[str] = []
         self._said_waiting = False
 
@@ -213,11 +214,13 @@ class Scheduler:
             raise CmrplanError(
                 f"{full[0]}; what is finished is kept: free space and start the sweep again"
             )
-        self._judge_failures(end.answers[-1].reason)
+        self._judge_failures()
 
     def _try_again(self, end: End) -> bool:
         """Put a job back whose worker is gone, unless that happened too often."""
         job = end.task.job
+        if all(self._sweep.run(run).read_outcome() for run in job.runs):
+            return False
         allowed = LOST_ATTEMPTS if end.trouble is Trouble.LOST else self._limits.attempts
         self._tries[job.run_ids[0], end.trouble] += 1
         again = self._tries[job.run_ids[0], end.trouble] < allowed
@@ -268,7 +271,7 @@ class Scheduler:
                 self._ledger.write(Event.FAILED, run.run_id, reason=reason)
                 self._watcher.ended(run, RunState.FAILED, reason)
 
-    def _judge_failures(self, reason: str) -> None:
+    def _judge_failures(self) -> None:
         """Stop a sweep of which too many runs fail.
 
         Raises
@@ -281,11 +284,13 @@ class Scheduler:
         if too_many and (self._queue or self._in_work):
             raise CmrplanError(
                 f"stopped: {failed} of {ended} ended runs failed, more than {self._limits.failures:.0%}; the last: "
-                f"{reason}; mend the cause and start again, or allow more with --max-failures"
+                f"{self._last_failure}; mend the cause and start again, or allow more with --max-failures"
             )
 
     def _note_end(self, run: RunSettings, state: RunState, reason: str) -> None:
         self._states[state] += 1
+        if state is RunState.FAILED:
+            self._last_failure = reason
         event = Event.FINISHED if state is RunState.FINISHED else Event.FAILED
         self._ledger.write(event, run.run_id, reason=reason)
 

@@ -79,7 +79,8 @@ def do_task(
     try:
         attempt = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": now()}
         for path in paths:
-            write_json(RunFolder(path).attempt, attempt)
+            if not RunFolder(path).outcome.exists():
+                write_json(RunFolder(path).attempt, attempt)
         processes = RunFolder(paths[0]).read_settings().numerics.processes
         execute = execute_runs if processes == 1 else execute_distributed
         outcomes = execute(

@@ -32,6 +32,18 @@ def check_checkpoints(spec: SweepSpec) -> None:
         _check_length(spec, size, getattr(text, "max_position_embeddings", None))
 
 
+def check_prepared(spec: SweepSpec, tokenizer: str) -> None:
+    """Refuse corpora that were prepared with another tokenizer than the checkpoints have now."""
+    if spec.tokenizer.kind != "checkpoint":
+        return
+    now = sweep_tokenizer(spec).identity
+    if now != tokenizer:
+        raise InputError(
+            f"the corpora were prepared with the tokenizer {tokenizer}, now {spec.checkpoints[0].checkpoint} "
+            f"has {now}; choose another output folder"
+        )
+
+
 def spec_vocab_size(spec: SweepSpec) -> int:
     """Return how many token ids a spec asks for; a trained byte-pair encoding may get fewer."""
     if spec.tokenizer.kind == "checkpoint":

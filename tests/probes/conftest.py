@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tiny_checkpoints import write_checkpoint
 
 from probes.spec.file import read_spec
 from probes.sweep import run_sweep
@@ -86,3 +87,32 @@ def finished_sweep(corpora_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("unbroken") / "runs"
     run_sweep(read_spec(path), out, workers=1, device="cpu", progress=False)
     return out
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Return the folders of a tiny checkpoint of each kind; tests must not change them."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {kind: write_checkpoint(folder / kind, kind) for kind in ("llama", "neox")}
+
+
+def checkpoint_values_of(checkpoints):
+    """Return the values of a spec whose sizes are the two checkpoints."""
+    values = tiny_values()
+    del values["base"]
+    values["sizes"] = [
+        {"name": kind, "checkpoint": str(folder)} for kind, folder in checkpoints.items()
+    ]
+    return values
+
+
+@pytest.fixture
+def checkpoint_values(checkpoints):
+    return checkpoint_values_of(checkpoints)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_spec_path(checkpoints, corpora_folder):
+    path = corpora_folder / "checkpoints.yaml"
+    path.write_text(yaml.safe_dump(checkpoint_values_of(checkpoints)))
+    return path

@@ -1,5 +1,6 @@
 """The probe log and the ledger: columns, values by hand, and a fixed order."""
 
+import json
 import math
 
 import numpy as np
@@ -80,3 +81,13 @@ def test_folder_without_a_sweep(tmp_path, make):
         (tmp_path / "runs").mkdir()
     with pytest.raises(InputError, match=r"give the --out of probe run$"):
         collect(tmp_path / "runs")
+
+
+def test_passes_through_the_domain_corpus_count_tokens(tables, finished_sweep):
+    log, _ = tables
+    manifest = json.loads((finished_sweep / "corpora" / "manifest.json").read_text())
+    unique = manifest["corpora"]["domain"]["train_tokens"]
+    assert set(log["unique_domain_tokens"]) == {unique}
+    assert (log.loc[log["domain_ratio"] == 0, "domain_epochs"] == 0).all()
+    expected = log["realized_domain_ratio"].fillna(0) * log["train_tokens"] / unique
+    assert log["domain_epochs"].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-12)

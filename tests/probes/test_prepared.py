@@ -14,8 +14,10 @@ import yaml
 
 from cmrplan.errors import CmrplanError, InputError
 from probes.data import build, prepared, shards
+from probes.data.budget import check_epochs
 from probes.data.prepared import load_corpora, prepare_corpora
 from probes.data.shards import Sequences, pack, read_shards, write_shards
+from probes.settings import DataIdentity, sweep_settings
 from probes.spec.file import parse_spec, read_spec
 
 T = 16
@@ -410,3 +412,41 @@ def test_training_tokens_stay_on_disk(make, tmp_path):
     while base.base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap)
+
+
+class TestEpochs:
+    @pytest.fixture
+    def check(self, make):
+        """Return a function that checks a spec's runs against corpora of some size; notices come back."""
+
+        def check(tokens, **corpora):
+            spec = make(**corpora)
+            identity = DataIdentity("data", "bytes", 257)
+            bases, probes = sweep_settings(spec, identity)
+            counts = {name: {"train_tokens": count} for name, count in tokens.items()}
+            notices = []
+            check_epochs(spec.corpora, [*bases.values(), *probes], counts, notices.append)
+            return notices
+
+        return check
+
+    def test_enough_text_says_nothing(self, check):
+        # 60 and 48 steps of 64 tokens: no run has more than 3840
+        assert check({"general": 3840, "domain": 3072}) == []
+
+    def test_repetition_is_said(self, check):
+        general, domain = check({"general": 1920, "domain": 1024})
+        assert "corpora.general repeats: nano-base-s0-" in general
+        assert "goes 2 times through its 1920 training tokens" in general
+        assert "corpora.domain repeats: nano-r1-s0-" in domain
+        assert "goes 3 times through its 1024 training tokens" in domain
+
+    def test_repetition_that_is_not_allowed_is_refused(self, check):
+        tokens = {"general": 10_000, "domain": 1024}
+        assert len(check(tokens, domain={"max_epochs": 3})) == 1
+        message = (
+            r"^corpora\.domain has 1024 training tokens, and nano-r1-s0-\S+ would go through them 3 times; "
+            r"max_epochs is 2\.5: give more text, fewer train_tokens or a larger max_epochs$"
+        )
+        with pytest.raises(CmrplanError, match=message):
+            check(tokens, domain={"max_epochs": 2.5})

@@ -11,7 +11,7 @@ ROWS = 320
 
 @cache
 def trained_tokenizer(words="the cat sat on a mat def return x = y for i in range print"):
-    """Return a byte-level BPE with a begin token around every text."""
+    """Return a byte-level BPE."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -1,0 +1,91 @@
+"""The Ray executor on a cluster of two nodes on this machine, one of which is taken away in the middle."""
+
+import shutil
+import threading
+import time
+
+import pytest
+
+from probes.runs import RunFolder
+from probes.spec.file import read_spec
+from probes.sweep import run_sweep
+from probes.training.metrics import read_rows
+
+ray = pytest.importorskip("ray")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's own files and sockets
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+STORE = {"object_store_memory": 80_000_000}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Return a cluster with a head that does no runs, and two nodes with a core each."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    head = {"num_cpus": 0, "include_dashboard": False} | STORE
+    made = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [made.add_node(num_cpus=1, **STORE) for _ in range(2)]
+    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+    yield made, nodes
+    ray.shutdown()
+    made.shutdown()
+
+
+def node_of(pid, nodes):
+    """Return the node whose raylet is the parent of a process."""
+    import psutil
+
+    parent = psutil.Process(pid).ppid()
+    return next(
+        node
+        for node in nodes
+        if parent in [info.process.pid for info in node.all_processes["raylet"]]
+    )
+
+
+def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
+    cluster, corpora_folder, finished_sweep, tmp_path
+):
+    made, nodes = cluster
+    out = tmp_path / "runs"
+    shutil.copytree(finished_sweep, out)
+    (out / "ledger.jsonl").unlink()
+    probes = [RunFolder(next(out.glob(f"probes/*-{ratio}-*"))) for ratio in ("r0.3", "r1")]
+    for probe in probes:
+        for path in (probe.outcome, probe.checkpoint, probe.progress, probe.attempt, probe.metrics):
+            path.unlink()
+    taken = []
+
+    def take_away():
+        """Kill the node that works on the first probe, after its first evaluation."""
+        while len(read_rows(probes[0].metrics)) < 2:
+            time.sleep(0.005)
+        node = node_of(probes[0].read_attempt()["pid"], nodes)
+        made.remove_node(node, allow_graceful=False)
+        taken.append(node)
+
+    thread = threading.Thread(target=take_away, daemon=True)
+    thread.start()
+    spec = read_spec(corpora_folder / "unbroken.yaml")
+    table = run_sweep(spec, out, executor="ray", device="cpu", progress=False)
+    thread.join(10)
+    assert taken
+    assert set(table["state"]) == {"finished"}
+    for probe in probes:
+        other = RunFolder(finished_sweep / probe.path.relative_to(out))
+        assert probe.metrics.read_bytes() == other.metrics.read_bytes()
+        assert probe.checkpoint.read_bytes() == other.checkpoint.read_bytes()
+    rows = [row for row in read_rows(out / "ledger.jsonl") if row["run_id"] == probes[0].path.name]
+    assert [row["event"] for row in rows] == [
+        *("planned", "started", "died", "retried", "started", "finished"),
+    ]
+    assert rows[2]["reason"].startswith("its Ray node is gone: Task failed because the node")
+    assert not list((out / "workers").glob("s*-*"))  # neither stop files nor shared-disk probes
