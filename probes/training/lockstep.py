@@ -24,6 +24,7 @@ from probes.training.trainee import (
     COUNT,
     MOMENTS,
     autocast,
+    compiled_if_asked,
     evaluation_batch,
     first_trouble,
     make_optimizer,
@@ -50,7 +51,7 @@ class Lockstep:
         self.model = stack(models)
         self._settings = settings
         self._device = torch.device(settings.device)
-        self._call = torch.compile(self.model) if settings.numerics.compile else self.model
+        self._call = compiled_if_asked(self.model, settings)
         self._is_captured = self._device.type == "cuda" and settings.numerics.cuda_graphs
         self.optimizer = self._make_optimizer()
         self._restored: dict[int, float] = {}  # update counts of members restored since an update
