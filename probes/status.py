@@ -110,7 +110,11 @@ def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
     histories = read_histories(sweep.ledger)
     folders = {run.path.name: run for run in sweep.all_runs()}
     statuses = tuple(
-        _run_status(row, folders[row["run_id"]], histories.get(row["run_id"], History()))
+        _run_status(
+            {str(key): value for key, value in row.items()},
+            folders[row["run_id"]],
+            histories.get(row["run_id"], History()),
+        )
         for row in table.to_dict("records")
     )
     counts = {str(state): int(count) for state, count in table["state"].value_counts().items()}

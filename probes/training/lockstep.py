@@ -10,6 +10,7 @@ Shape suffixes: K members, B sequences of a member, T positions.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ from probes.training.trainee import (
     COUNT,
     MOMENTS,
     autocast,
+    compiled_if_asked,
     evaluation_batch,
     first_trouble,
     make_optimizer,
@@ -49,12 +51,12 @@ class Lockstep:
         self.model = stack(models)
         self._settings = settings
         self._device = torch.device(settings.device)
-        self._call = torch.compile(self.model) if settings.numerics.compile else self.model
+        self._call = compiled_if_asked(self.model, settings)
         self._is_captured = self._device.type == "cuda" and settings.numerics.cuda_graphs
         self.optimizer = self._make_optimizer()
         self._restored: dict[int, float] = {}  # update counts of members restored since an update
         self._seen: list[Tensor] = []
-        self._graph: _CapturedStep | None = None
+        self._run = None if self._is_captured else self._step
 
     def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
         """Do one step of every member; on a CPU one that is not finite leaves its member as it was."""
@@ -63,9 +65,9 @@ class Lockstep:
         self._restored.clear()
         self._set_rate(learning_rate)
         tokens_KBT = on_device(tokens, self._device)
-        if self._is_captured and self._graph is None:
-            self._graph = _CapturedStep(self._step, tokens_KBT, self._tensors())
-        self._seen.append((self._graph or self._step)(tokens_KBT))
+        if self._run is None:
+            self._run = self._captured_step(tokens_KBT)
+        self._seen.append(self._run(tokens_KBT))
 
     def trouble(self) -> list[str]:
         """Say which numbers were not finite; see :class:`~probes.training.trainee.Trainee`."""
@@ -125,6 +127,14 @@ class Lockstep:
         else:
             self.optimizer.step()
         return seen
+
+    def _captured_step(self, tokens_KBT: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the step as a CUDA graph, or as it is where that cannot be recorded."""
+        try:
+            return _CapturedStep(self._step, tokens_KBT, self._tensors())
+        except RuntimeError as error:
+            warnings.warn(f"steps are not replayed as a CUDA graph: {error}", stacklevel=2)
+            return self._step
 
     def _clip(self) -> Tensor:
         """Scale the gradient of each member to the largest norm allowed; return the norms before."""
@@ -197,18 +207,23 @@ class _CapturedStep:
         self, step: Callable[[Tensor], Tensor], tokens: Tensor, tensors: Sequence[Tensor]
     ) -> None:
         self._tokens = tokens.clone()
+        self._graph = torch.cuda.CUDAGraph()
         before = [tensor.clone() for tensor in tensors]
+        try:
+            self._record(step)
+        finally:
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+
+    def _record(self, step: Callable[[Tensor], Tensor]) -> None:
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(WARMUP_STEPS):
                 step(self._tokens)
         torch.cuda.current_stream().wait_stream(beside)
-        self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._seen = step(self._tokens)
-        for tensor, value in zip(tensors, before, strict=True):
-            tensor.copy_(value)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         self._tokens.copy_(tokens)

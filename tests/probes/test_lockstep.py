@@ -365,6 +365,45 @@ class TestLockstep:
                 assert torch.allclose(model(mine), logits, rtol=0, atol=1e-14)
 
 
+class TestReplayed:
+    def test_a_step_that_cannot_be_recorded_runs_as_it_is(self, settings, monkeypatch):
+        def refuse(*_):
+            raise RuntimeError("no graph")
+
+        group = group_of(settings)
+        plain, replayed = make_trainee(group), make_trainee(group)
+        replayed._run = None  # what cuda_graphs does on a GPU
+        monkeypatch.setattr("probes.training.lockstep._CapturedStep", refuse)
+        tokens = np.random.default_rng(5).integers(257, size=(3, 4, 17))
+        with pytest.warns(UserWarning, match="not replayed as a CUDA graph: no graph"):
+            replayed.update(list(tokens), learning_rate=1e-3)
+        plain.update(list(tokens), learning_rate=1e-3)
+        assert_same_states(plain, replayed, tolerance=0)
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+    def test_replayed_steps_are_those_of_the_eager_mode(self, settings):
+        """In float32; kernels are the same, so only their choice could move a last digit."""
+        on_gpu = replace(settings, device="cuda")
+        recorded = replace(on_gpu, numerics=replace(settings.numerics, cuda_graphs=True))
+        plain, replayed = (make_trainee(group_of(one)) for one in (on_gpu, recorded))
+        for step in range(5):
+            tokens = list(np.random.default_rng(step).integers(257, size=(3, 4, 17)))
+            for trainee in (plain, replayed):
+                trainee.update(tokens, learning_rate=1e-3)
+            if step == 2:
+                replayed.restore(1, plain.state(1))  # in place, where the graph looks
+        assert replayed.trouble() == [""] * 3
+        assert_same_states(plain, replayed, tolerance=1e-6)
+
+
+def assert_same_states(one, other, *, tolerance):
+    for member in range(one.num_members):
+        mine, theirs = one.state(member), other.state(member)
+        for name in mine:
+            assert torch.allclose(mine[name], theirs[name], rtol=0, atol=tolerance)
+
+
 class TestFeed:
     def test_made_ahead_is_the_same(self, sweep, settings):
         group, corpora = group_of(settings), load_corpora(sweep.corpora)
