@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from plain_loop import Config, Model
 
 from probes.calibration import calibrate
+from probes.executors.work import ENVIRONMENT
 from probes.jobs import Job
 from probes.models.source import count_params, flops_per_token
 from probes.runner import make_trainee
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="leave the compiled ways out")
     parser.add_argument("--out", type=Path, help="file to append every figure to, as JSON lines")
     options = parser.parse_args()
+    os.environ.update(ENVIRONMENT)  # as in the workers of a sweep
     if options.device == "cuda":
         torch.set_float32_matmul_precision("high")
     else:
@@ -109,7 +112,8 @@ def report_large(case: Case, options: argparse.Namespace, seconds: float) -> Non
     rate = matrix_rate(options.device, seconds, size=512 if options.toy else 8192)
     (run, *_) = run_settings(case, options.device)
     params = count_params(run.model)
-    print(f"\nmatrix products: {rate / 1e12:.3g} TFLOP/s; {case.name}: {params.total / 1e6:.3g}M parameters\n")  # fmt: skip
+    size = f"{case.name}: {params.total / 1e6:.3g}M parameters"
+    print(f"\nmatrix products: {rate / 1e12:.3g} TFLOP/s; {size}\n")
     print("| way | tokens/s | share of the matrix products |\n| --- | --- | --- |", flush=True)
     for compiled in [False] if options.no_compile else [False, True]:
         speed = trainee_speed([with_numerics(run, compile=compiled)], seconds)
