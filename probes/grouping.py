@@ -162,7 +162,7 @@ def _largest_group(
     if run.device == "cpu":
         return (
             1,
-            "separate: on a CPU one model keeps a core busy, lockstep was 0.72 to 0.98 times as fast",
+            "separate: on a CPU one model keeps a core busy, lockstep was 0.94 times as fast",
         )
     host, gpu = step_seconds(run)
     times = f"a step takes about {1e3 * host:.2g} ms of the host and {1e3 * gpu:.2g} ms of the GPU"

@@ -25,10 +25,11 @@ from probes.training.schedule import Schedule
 
 BUDGETS = (6, 12, 24, 48)
 SCHEDULES = {
-    "constant": Schedule("constant", 1e-3, warmup_steps=10),
-    "branches": Schedule("branches", 1e-3, warmup_steps=3, decay_share=0.25),
-    "cosine": Schedule("cosine", 1e-3, warmup_steps=10),
+    "constant": Schedule("constant", 3e-4, warmup_steps=10),
+    "branches": Schedule("branches", 3e-4, warmup_steps=3, decay_share=0.25),
+    "cosine": Schedule("cosine", 3e-4, warmup_steps=10),
 }
+"""At 1e-3 this model, sent to another language, enlarges a change of a last digit 1e4 times in 60 steps."""
 FP64 = Numerics("fp64", micro_batch_size=4)
 
 
@@ -45,7 +46,12 @@ def sweep(finished_sweep):
 def settings(sweep):
     (probe,) = [run for run in sweep.all_runs() if "-r0.3-" in run.path.name]
     # a norm that every step exceeds, so that clipping counts
-    return replace(probe.read_settings(), evaluation_steps=BUDGETS, gradient_clip=0.1)
+    return replace(
+        probe.read_settings(),
+        evaluation_steps=BUDGETS,
+        schedule=SCHEDULES["constant"],
+        gradient_clip=0.1,
+    )
 
 
 def group_of(settings, *, ratios=(0.0, 0.3, 1.0), seeds=(0,)):
@@ -132,20 +138,21 @@ class TestExactness:
         assert largest_difference(together, alone) < 1e-6
 
     def test_float32_equals_separate_runs_closely(self, sweep, settings, tmp_path):
-        """Sums in another order round otherwise, and AdamW keeps that up: its step has size 1.
+        """Sums in another order round otherwise, and training enlarges that (docs/lockstep.md).
 
-        Measured: 0 here, 6e-5 in the loss of a sequence at 1M parameters (docs/lockstep.md).
+        Measured: up to 6e-5 in the loss of a sequence, at 1M parameters.
         """
         group = group_of(replace(settings, evaluation_steps=(10, 100)))
-        together, _ = train_in(tmp_path / "together", sweep, group)
-        assert largest_difference(together, train_alone(tmp_path / "alone", sweep, group)) < 1e-4
+        together, _ = train_in(tmp_path / "together", sweep, group, from_base=False)
+        alone = train_alone(tmp_path / "alone", sweep, group, from_base=False)
+        assert largest_difference(together, alone) < 1e-4
 
     def test_bf16_is_that_of_separate_runs(self, sweep, settings, tmp_path):
         """Nearer to the separate runs in bf16 than these are to float32."""
         coarse = replace(settings, numerics=Numerics("bf16", micro_batch_size=4))
-        together, _ = train_in(tmp_path / "together", sweep, group_of(coarse))
-        alone = train_alone(tmp_path / "alone", sweep, group_of(coarse))
-        fine = train_alone(tmp_path / "fine", sweep, group_of(settings))
+        together, _ = train_in(tmp_path / "together", sweep, group_of(coarse), from_base=False)
+        alone = train_alone(tmp_path / "alone", sweep, group_of(coarse), from_base=False)
+        fine = train_alone(tmp_path / "fine", sweep, group_of(settings), from_base=False)
         rounding = largest_difference(alone, fine)
         assert rounding > 1e-4
         assert largest_difference(together, alone) < 0.1 * rounding
