@@ -40,7 +40,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix
         )
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}; choose another place") from None
+        raise InputError(
+            f"cannot write {target}: {error.strerror or error}; choose another place"
+        ) from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -52,7 +54,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, target)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}; choose another place") from None
+        raise InputError(
+            f"cannot write {target}: {error.strerror or error}; choose another place"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 

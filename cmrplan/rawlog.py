@@ -353,8 +353,8 @@ def _json_record(line: str, number: int, source: str) -> dict[str, Any]:
 
 def _read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
     try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise needs_pyarrow(source) from None
     try:

@@ -135,9 +135,7 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
         finally:
             for process in processes:
                 process.kill()
-                process.wait()
-                process.stdin.close()
-                process.stdout.close()
+                process.communicate()
     paces = [_mean_pace([Pace(**own[place]) for own in answers]) for place in range(len(kinds))]
     return Calibration(start_seconds, dict(zip(kinds, paces, strict=True)))
 
@@ -254,6 +252,7 @@ def _start(number: int, folder: Path) -> subprocess.Popen[str]:
 
 
 def _answer(process: subprocess.Popen[str], folder: Path) -> str:
+    assert process.stdout is not None  # a pipe
     line = process.stdout.readline()
     if not line.endswith("\n"):
         words = [path.read_text(errors="replace").strip() for path in sorted(folder.glob("*.log"))]

@@ -144,6 +144,8 @@ def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
     settings = run.read_settings()
     params = count_params(settings.model)
     unique = read_json(sweep.corpora / "manifest.json")["corpora"]["domain"]["train_tokens"]
+    outcome = run.read_outcome()
+    assert outcome is not None, "only finished runs are collected"
     start: dict[str, np.ndarray] = {}
     rows = []
     for row in read_rows(run.metrics):
@@ -174,7 +176,7 @@ def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
                     "tokenizer": settings.tokenizer,
                     "data_fingerprint": settings.data_fingerprint,
                     "settings_fingerprint": settings.fingerprint,
-                    "code_version": run.read_outcome()["code_version"],
+                    "code_version": outcome["code_version"],
                 }
             )
     return rows

@@ -297,6 +297,7 @@ def base_tokens(spec: SweepSpec, size: SizeSpec, vocab_size: int) -> float:
     assert spec.base is not None  # the spec's own checks
     if spec.base.train_tokens is not None:
         return spec.base.train_tokens
+    assert spec.base.tokens_per_param is not None
     return spec.base.tokens_per_param * count_params(model_source(size, vocab_size)).non_embedding
 
 

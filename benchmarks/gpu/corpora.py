@@ -109,7 +109,8 @@ def write_corpus(path: Path, entries: list[dict[str, Any]], limit: int | None) -
 def download(source: dict[str, Any], folder: Path) -> Path:
     """Download a package, unpack it into ``folder / "files"`` and return the archive."""
     if "apt" in source:
-        subprocess.run(["apt-get", "download", "-q", source["apt"]], cwd=folder, check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+        download = ["apt-get", "download", "-q", source["apt"]]
+        subprocess.run(download, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         (archive,) = folder.glob("*.deb")
         subprocess.run(["dpkg-deb", "-x", archive, folder / "files"], check=True)
     else:

@@ -1,56 +1,21 @@
-"""The parameters of any torch model, counted as the probe log counts them."""
+"""The parameters of the model that somebody trains, where the run does not say them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cmrplan.errors import InputError
 from probes.callbacks.description import ProbeRun
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count_model_params(model: nn.Module) -> tuple[int, int]:
-    """Return all parameters, and those outside embeddings and output head; each counted once.
-
-    What is left out are the tables of all ``nn.Embedding`` (positions too, as in arXiv:2001.08361) and the
-    head that ``get_output_embeddings()`` of the model, or of the first part that has it, names.
-
-    Raises
-    ------
-    InputError
-        If nothing names the head.
-    """
-    from torch import nn
-
-    heads = [getattr(part, "get_output_embeddings", None) for part in model.modules()]
-    name_head = next((name_head for name_head in heads if name_head is not None), None)
-    if name_head is None:
-        raise InputError(
-            f"model_params cannot be counted: {type(model).__name__} has no get_output_embeddings(), so its output "
-            "head is not known; give model_params in the ProbeRun"
-        )
-    head = name_head()
-    tables = [part for part in model.modules() if isinstance(part, nn.Embedding)]
-    left_out = {
-        id(parameter)
-        for part in [*tables, *([] if head is None else [head])]
-        for parameter in part.parameters()
-    }
-    total = non_embedding = 0
-    for parameter in model.parameters():
-        # a parameter that DeepSpeed has sharded keeps its full size in ds_numel
-        size = int(getattr(parameter, "ds_numel", parameter.numel()))
-        total += size
-        non_embedding += 0 if id(parameter) in left_out else size
-    return total, non_embedding
-
-
 def with_counted_params(run: ProbeRun, model: nn.Module) -> ProbeRun:
     """Return the run with ``model_params`` and ``params_total`` counted, unless it has its own."""
     if run.model_params is not None:
         return run
-    total, non_embedding = count_model_params(model)
-    counted = total if run.params_kind == "total" else non_embedding
-    return run.completed(model_params=counted, params_total=total)
+    from probes.models.counting import count_model_params
+
+    params = count_model_params(model)
+    counted = params.total if run.params_kind == "total" else params.non_embedding
+    return run.completed(model_params=counted, params_total=params.total)

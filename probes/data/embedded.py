@@ -21,6 +21,7 @@ import tokenize
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 EXCLUDED_FOLDERS = frozenset(
     {"test", "tests", "idle_test", "idlelib", "lib2to3", "pydoc_data", "encodings", "turtledemo"}
@@ -49,7 +50,7 @@ def standard_library_modules() -> Iterator[Path]:
             yield path
 
 
-def docstring_statements(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.Expr]]:
+def docstring_statements(tree: ast.Module) -> Iterator[tuple[Any, Any]]:
     """Yield (owner, statement) for every docstring of a module.
 
     Plain strings that directly follow a docstring count as docstrings too: they would take its

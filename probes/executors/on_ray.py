@@ -6,6 +6,7 @@ is tried again, and needs to know whether a process died or a machine went away.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -66,7 +67,7 @@ class RayExecutor:
     def __init__(self, sweep: SweepFolder, options: ExecutorOptions) -> None:
         self._path = str(sweep.path.absolute())
         self._options = options
-        self._resources: dict[str, float] = {"num_cpus": options.cpus_per_run}
+        self._resources: dict[str, Any] = {"num_cpus": options.cpus_per_run}
         if options.device == "cuda":
             self._resources["num_gpus"] = options.processes_per_run / options.per_gpu
         self._tasks: dict[Any, Task] = {}
@@ -154,7 +155,9 @@ def _connect(options: ExecutorOptions) -> None:
     elif address not in ("auto", "local"):
         _refuse_silence(address)
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **here)
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here
+        )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise InputError(
             f"--ray-address {address}: no Ray cluster there ({_first(error)})"

@@ -22,6 +22,7 @@ from probes.models.checkpoint_files import (
     checkpoint_folder,
     read_json_object,
 )
+from probes.models.counting import count_model_params
 from probes.models.decoder import ParamCount
 
 RANDOM_PARTS = ("drop", "jitter")
@@ -101,7 +102,7 @@ def read_pretrained(checkpoint: str, revision: str | None = None) -> Pretrained:
         revision="" if Path(checkpoint).is_absolute() else folder.name,
         fingerprint=checkpoint_fingerprint(folder),
         model_type=skeleton.config.model_type,
-        params=count_lm_params(skeleton),
+        params=count_model_params(skeleton),
         vocab_size=skeleton.get_input_embeddings().weight.shape[0],
         width=text.hidden_size,
         layers=text.num_hidden_layers,
@@ -195,19 +196,6 @@ def read_config(folder: Path) -> Any:
         if any(word in key for word in RANDOM_PARTS) and isinstance(value, int | float):
             setattr(config, key, 0.0)
     return config
-
-
-def count_lm_params(lm: nn.Module) -> ParamCount:
-    """Return all parameters, and those outside embedding tables and output head; each once."""
-    tables = [part for part in lm.modules() if isinstance(part, nn.Embedding)]
-    left_out = {
-        id(weight) for part in [*tables, lm.get_output_embeddings()] for weight in part.parameters()
-    }
-    sizes = {id(weight): weight.numel() for weight in lm.parameters()}
-    return ParamCount(
-        total=sum(sizes.values()),
-        non_embedding=sum(size for key, size in sizes.items() if key not in left_out),
-    )
 
 
 def _skeleton(folder: Path) -> Any:

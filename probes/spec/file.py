@@ -156,7 +156,7 @@ def _valid_keys(location: Sequence[int | str]) -> list[str]:
     model: type[BaseModel] = SweepSpec
     for part in location:
         if part in SIZE_KINDS:
-            model = SIZE_KINDS[part]
+            model = SIZE_KINDS[str(part)]
         elif isinstance(part, str):
             model = _model_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)

@@ -64,7 +64,7 @@ def absolute_checkpoint(size: AnySize, folder: Path) -> AnySize:
     return size.model_copy(update={"checkpoint": str(path)})
 
 
-SIZE_KINDS = {"<shape>": SizeSpec, "<checkpoint>": CheckpointSpec}
+SIZE_KINDS: dict[str, type[Spec]] = {"<shape>": SizeSpec, "<checkpoint>": CheckpointSpec}
 """The kinds of sizes by the tags with which pydantic marks them in the places of errors."""
 
 

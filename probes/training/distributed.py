@@ -125,7 +125,7 @@ class Distributed(Single):
         for start in range(0, own, size):
             with self._unsynced(is_last=start + size >= own):
                 loss = self._losses(mine[start : start + size]).sum() / own
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             total = total + loss.detach()
         return total
 

@@ -56,7 +56,7 @@ class Lockstep:
         self.optimizer = self._make_optimizer()
         self._restored: dict[int, float] = {}  # update counts of members restored since an update
         self._seen: list[Tensor] = []
-        self._run = None if self._is_captured else self._step
+        self._run: Callable[[Tensor], Tensor] | None = None if self._is_captured else self._step
 
     def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
         """Do one step of every member; on a CPU one that is not finite leaves its member as it was."""
@@ -65,9 +65,9 @@ class Lockstep:
         self._restored.clear()
         self._set_rate(learning_rate)
         tokens_KBT = on_device(tokens, self._device)
-        if self._run is None:
-            self._run = self._captured_step(tokens_KBT)
-        self._seen.append(self._run(tokens_KBT))
+        run = self._run or self._captured_step(tokens_KBT)
+        self._run = run
+        self._seen.append(run(tokens_KBT))
 
     def trouble(self) -> list[str]:
         """Say which numbers were not finite; see :class:`~probes.training.trainee.Trainee`."""
@@ -119,7 +119,7 @@ class Lockstep:
         total_K = torch.zeros(members, device=self._device)
         for part in torch.split(tokens_KBT, self._settings.numerics.micro_batch_size, dim=1):
             losses_K = self._losses(part).sum(dim=1) / batch
-            losses_K.sum().backward()  # type: ignore[no-untyped-call]
+            losses_K.sum().backward()
             total_K = total_K + losses_K.detach()
         seen = torch.stack([total_K, self._clip()])
         if self._device.type == "cpu" and not (is_sound := torch.isfinite(seen).all(dim=0)).all():
@@ -216,7 +216,7 @@ class _CapturedStep:
                 tensor.copy_(value)
 
     def _record(self, step: Callable[[Tensor], Tensor]) -> None:
-        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(WARMUP_STEPS):

@@ -14,7 +14,8 @@ import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from probes.callbacks import ProbeLogWriter, ProbeRun
 from probes.callbacks.folder import collect_logs
-from probes.callbacks.params import count_model_params
+from probes.models.counting import count_model_params
+from probes.models.decoder import ParamCount
 
 VOCAB, WIDTH, LAYERS, FEEDFORWARD, LENGTH = 29, 32, 2, 48, 12
 BATCH, ACCUMULATED, STEPS, EVERY = 2, 2, 6, 2
@@ -612,9 +613,8 @@ def test_parameters_of_other_models():
         InputError, match=r"^model_params cannot be counted: Sequential has no get_out"
     ):
         count_model_params(model)
-    assert count_model_params(llama(tied=False)) == (
-        NON_EMBEDDING + 2 * VOCAB * WIDTH,
-        NON_EMBEDDING,
+    assert count_model_params(llama(tied=False)) == ParamCount(
+        total=NON_EMBEDDING + 2 * VOCAB * WIDTH, non_embedding=NON_EMBEDDING
     )
 
 
