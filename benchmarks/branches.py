@@ -12,6 +12,7 @@ for bit (tests/probes/test_loop.py), so what is left is the schedule.
 from __future__ import annotations
 
 import argparse
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -100,6 +101,10 @@ def log_of(options: argparse.Namespace, name: str, kind: str, peak: float) -> pd
         }
     )
     folder = options.out / f"{kind}-{peak:.3g}"
+    for other in options.out.glob("cosine-*"):  # all schedules start from one base
+        for part in ("corpora", "bases"):
+            if not (folder / part).exists():
+                shutil.copytree(other / part, folder / part)
     run_sweep(spec, folder, workers=options.workers, device="cpu")
     log, _ = collect(folder)
     return log

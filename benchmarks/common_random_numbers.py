@@ -14,7 +14,8 @@ For two ratios a and b, *paired* is the variance over seeds of ``loss(a, seed) -
 stands beside ``var(loss(a)) + var(loss(b))``, the variance of that difference between independent runs, of the
 interleaved runs and of common runs with different seeds (which keep the exact shares, and lose the pairing).
 The cut is the latter sum over pairs over the former. Intervals: seeds drawn again with replacement, 5th to 95th
-percentile. Killed, it goes on. Prints a Markdown table.
+percentile. *All neighbors* sums the variances over pairs of neighboring ratios. Killed, it goes on.
+Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from itertools import combinations
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import combinations, pairwise
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,9 +34,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.data.prepared import PreparedCorpora, prepare_corpora
+from probes.data.prepared import PreparedCorpora, load_corpora, prepare_corpora
 from probes.data.sampling import batch
-from probes.models.decoder import Decoder
+from probes.executors.local import usable_cores
+from probes.models.source import build_model
 from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import parse_spec
 from probes.training.metrics import append_row, read_rows
@@ -103,7 +107,7 @@ def common(settings: RunSettings, corpora: PreparedCorpora, step: int) -> np.nda
 
 def trained(settings: RunSettings, corpora: PreparedCorpora, way: str, start=None) -> Single:
     """Train a run and return it."""
-    trainee = Single(Decoder(settings.shape, seed=settings.seed), settings)
+    trainee = Single(build_model(settings.model, seed=settings.seed), settings)
     if start is not None:
         trainee.restore(0, start, moments=False)
     interleaved = Interleaved(settings, corpora)
@@ -114,7 +118,9 @@ def trained(settings: RunSettings, corpora: PreparedCorpora, way: str, start=Non
     return trainee
 
 
-def train_missing(folder: Path, ratios: list[float], seeds: int, steps: int) -> list[dict]:
+def train_missing(
+    folder: Path, ratios: list[float], seeds: int, steps: int, workers: int
+) -> list[dict]:
     """Train what ``losses.jsonl`` lacks and return its rows."""
     spec = parse_spec(sweep(ratios, seeds, steps))
     corpora = prepare_corpora(spec, folder / "corpora")
@@ -126,27 +132,43 @@ def train_missing(folder: Path, ratios: list[float], seeds: int, steps: int) -> 
     start = load_file(folder / "base.safetensors")
     rows = read_rows(folder / "losses.jsonl")
     done = {(row["way"], row["domain_ratio"], row["seed"]) for row in rows}
-    for settings in probes:
-        for way in WAYS:
-            run = (way, settings.domain_ratio, settings.seed)
-            if run in done or settings.domain_ratio not in ratios:  # controls are added to a grid
-                continue
-            trainee = trained(settings, corpora, way, start)
-            row = dict(zip(("way", "domain_ratio", "seed"), run, strict=True))
-            for name, sequences in corpora.evaluation.items():
-                row[name] = float(trainee.sequence_losses(sequences).mean(dtype=np.float64))
+    todo = [
+        (way, settings)
+        for settings in probes
+        for way in WAYS
+        if settings.domain_ratio in ratios  # controls are added to a grid
+        and (way, settings.domain_ratio, settings.seed) not in done
+    ]
+    with ProcessPoolExecutor(workers) as pool:
+        for row in pool.map(
+            partial(measured, folder=folder, start=start), *zip(*todo, strict=True)
+        ):
             append_row(folder / "losses.jsonl", row)
             print(json.dumps(row), flush=True)
     return read_rows(folder / "losses.jsonl")
 
 
-def table_row(losses: dict[str, np.ndarray], pair: list[int]) -> str:
+def measured(way: str, settings: RunSettings, *, folder: Path, start: dict) -> dict:
+    """Train a run and return its losses."""
+    torch.set_num_threads(1)
+    corpora = load_corpora(folder / "corpora")
+    trainee = trained(settings, corpora, way, start)
+    row = {"way": way, "domain_ratio": settings.domain_ratio, "seed": settings.seed}
+    for name, sequences in corpora.evaluation.items():
+        row[name] = float(trainee.sequence_losses(sequences).mean(dtype=np.float64))
+    return row
+
+
+def table_row(losses: dict[str, np.ndarray], pairs: list[tuple[int, int]]) -> str:
     """Return the three standard deviations of a difference, and both cuts with their intervals."""
 
     def variances(drawn: np.ndarray) -> np.ndarray:
-        chosen = {way: losses[way][np.ix_(drawn, pair)] for way in WAYS}
-        single = [chosen[way].var(axis=0, ddof=1).sum() for way in reversed(WAYS)]
-        return np.array([*single, np.diff(chosen["common"], axis=1).var(ddof=1)])
+        summed = np.zeros(3)
+        for pair in pairs:
+            chosen = {way: losses[way][np.ix_(drawn, pair)] for way in WAYS}
+            single = [chosen[way].var(axis=0, ddof=1).sum() for way in reversed(WAYS)]
+            summed += [*single, np.diff(chosen["common"], axis=1).var(ddof=1)]
+        return summed / len(pairs)
 
     count = len(losses["common"])
     generator = np.random.default_rng(0)
@@ -169,11 +191,12 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="folder for corpora, base and losses")
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.25, 0.5, 0.75])
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=usable_cores())
     parser.add_argument("--steps", type=int, default=120, help="of a probe, 2048 tokens each")
     options = parser.parse_args()
     torch.set_num_threads(1)
     ratios = sorted(options.ratios)
-    rows = train_missing(options.runs, ratios, options.seeds, options.steps)
+    rows = train_missing(options.runs, ratios, options.seeds, options.steps, options.workers)
     print(
         "| loss | ratios | std interleaved | std unpaired | std paired | cut of interleaved | cut of unpaired |\n"
         "| --- | --- | --- | --- | --- | --- | --- |"
@@ -184,9 +207,11 @@ def main() -> None:
             way: np.array([[found[way, s, r] for r in ratios] for s in range(options.seeds)])
             for way in WAYS
         }
+        neighbors = list(pairwise(range(len(ratios))))
+        print(f"| {corpus} | all neighbors | {table_row(losses, neighbors)} |")
         for pair in combinations(range(len(ratios)), 2):
             names = " and ".join(f"{ratios[place]:g}" for place in pair)
-            print(f"| {corpus} | {names} | {table_row(losses, list(pair))} |")
+            print(f"| {corpus} | {names} | {table_row(losses, [pair])} |")
 
 
 if __name__ == "__main__":

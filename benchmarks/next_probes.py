@@ -1,16 +1,18 @@
 """What planned probes cost beside a uniform grid, for the same interval of the ratio.
 
-    python benchmarks/next_probes.py --worlds 50
+    python benchmarks/next_probes.py --worlds 50 [--sweep "one size"] [--short]
 
 Worlds are D-CPT laws drawn at random, with the noise of coverage.py: 0.003 shared by a run, 0.0022 along it. Probes
 have up to 16e6 tokens. The question is the recommended ratio at 16e6 tokens, in worlds where that is the critical
 ratio: the domain loss falls by at least 2 % per unit of ratio everywhere, and the general loss crosses its limit once
 and rises there by at least 5 %. Two sweeps: three sizes (10, 30 and 100 million parameters) for a model of 300 million,
-and one size for itself. Two ways to spend tokens:
+and one size for itself. Ways to spend tokens:
 
 - ``next``: a pilot of a few ratios at 4e6 tokens and each size, then batches from ``cmrplan.next_probes``, each with
-  a third of what was spent before as its budget in tokens, refitting after each;
-- ``uniform``: a grid of n ratios from 0 to 1 and all sizes, at 16e6 tokens, n growing by about a quarter.
+  a third of what was spent before as its budget in tokens, refitting after each; all tokens count;
+- ``uniform``: a grid of n ratios from 0 to 1 and all sizes, at 16e6 tokens, n growing by about a quarter. Each is drawn
+  anew, and only its own tokens count: the user knows n beforehand;
+- ``short uniform``, with ``--short``: the same at 4e6 tokens, which shows what comes of shorter runs alone.
 
 Tokens are counted at the first interval that is as narrow as asked and holds the true ratio, so that narrow but wrong
 does not count. A way that does not get there is counted with all it spent. Prints a Markdown table.
@@ -35,7 +37,7 @@ import cmrplan as cp
 
 FULL, SHORT = TOKENS[-1], TOKENS[-1] / 4
 RISE = 0.05  # nats that the general loss may rise; the base loss is set so that the limit is the world's
-WAYS = ("next", "uniform")
+WAYS = ("next", "uniform", "short uniform")
 LEAST_RISE, LEAST_FALL = 0.05, 0.02  # of the logarithm of the general and the domain loss
 
 
@@ -47,12 +49,14 @@ class Sweep:
     target: float
     pilot: int
     uniform: tuple[int, ...]
+    short: tuple[int, ...]
     widths: tuple[float, ...]
 
 
+NUMBERS = (4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48, 60, 75)
 SWEEPS = {
-    "three sizes": Sweep((1e7, 3e7, 1e8), 3e8, 4, (4, 5, 6, 8, 10, 12, 15, 19), (0.2, 0.15)),
-    "one size": Sweep((1e8,), 1e8, 5, (5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48), (0.1, 0.06)),
+    "three sizes": Sweep((1e7, 3e7, 1e8), 3e8, 4, NUMBERS[:10], NUMBERS[:12], (0.2, 0.15, 0.1)),
+    "one size": Sweep((1e8,), 1e8, 5, NUMBERS[1:12], NUMBERS[1:], (0.1, 0.06)),
 }
 
 
@@ -108,25 +112,28 @@ class World:
         )
 
 
-def look(world, log):
-    """Return the fit, the question, and (tokens, FLOPs, width, holds, error) of its answer."""
-    fit = cp.fit(log, "dcpt", bootstrap=100)
-    question = {
-        "model_params": world.sweep.target,
-        "train_tokens": FULL,
-        "max_general_rise": RISE,
-        "base_loss": world.limit - RISE,
-    }
-    found = cp.next_probes(fit, budget="1tokens", **question)  # nothing affordable: the answer now
-    low, high = found.domain_ratio_low, found.domain_ratio_high
-    runs = log.groupby("run_id")[["train_tokens", "model_params"]].max()
-    flops = 6 * (runs["train_tokens"] * runs["model_params"]).sum()
-    error = abs(np.nan_to_num(found.domain_ratio) - world.ratio)
-    return (
-        fit,
-        question,
-        (runs["train_tokens"].sum(), flops, high - low, low <= world.ratio <= high, error),
+def look(world, log, budget="1tokens"):
+    """Return the next probes, and (tokens, FLOPs, width, holds, error) of the answer now."""
+    found = cp.next_probes(
+        cp.fit(log, "dcpt", bootstrap=100),
+        budget=budget,
+        least_narrowing=0,
+        resolution=0,
+        model_params=world.sweep.target,
+        train_tokens=FULL,
+        max_general_rise=RISE,
+        base_loss=world.limit - RISE,
     )
+    tokens, flops = spent(log)
+    holds = found.domain_ratio_low <= world.ratio <= found.domain_ratio_high
+    error = abs(np.nan_to_num(found.domain_ratio) - world.ratio)
+    return found, (tokens, flops, found.width, holds, error)
+
+
+def spent(log):
+    """Return the tokens and FLOPs of all runs."""
+    runs = log.groupby("run_id")[["train_tokens", "model_params"]].max()
+    return runs["train_tokens"].sum(), 6 * (runs["train_tokens"] * runs["model_params"]).sum()
 
 
 def is_done(world, steps):
@@ -138,17 +145,10 @@ def by_next(world, rng):
     most = len(world.sweep.sizes) * world.sweep.uniform[-1] * FULL
     steps, expected = [], []
     for batch in count():
-        fit, question, seen = look(world, log)
+        found, seen = look(world, log, f"{spent(log)[0] / 3:.0f}tokens")
         steps.append(seen)
         if is_done(world, steps) or seen[0] > most:
             return steps, expected
-        found = cp.next_probes(
-            fit,
-            budget=f"{seen[0] / 3:.0f}tokens",
-            least_narrowing=0,
-            resolution=0,
-            **question,
-        )
         runs = [
             world.run(
                 rng, f"{batch}-{k}", probe.model_params, probe.domain_ratio, probe.train_tokens
@@ -159,16 +159,16 @@ def by_next(world, rng):
         log = pd.concat([log, *runs])
 
 
-def by_grid(world, rng):
+def by_grid(world, rng, numbers, tokens):
     steps = []
-    for number in world.sweep.uniform:
-        steps.append(look(world, world.grid(rng, np.linspace(0, 1, number), FULL))[2])
+    for number in numbers:
+        steps.append(look(world, world.grid(rng, np.linspace(0, 1, number), tokens))[1])
         if is_done(world, steps):
             break
     return steps
 
 
-def one_world(number, sweep):
+def one_world(number, sweep, with_short):
     world = World(number, sweep)
     rng = [np.random.default_rng([number, way]) for way in range(len(WAYS))]
     steps, expected = by_next(world, rng[0])
@@ -176,7 +176,10 @@ def one_world(number, sweep):
         (share, after[2] / before[2])
         for share, before, after in zip(expected, steps, steps[1:], strict=False)
     ]
-    return [steps, by_grid(world, rng[1])], shrunk
+    found = [steps, by_grid(world, rng[1], sweep.uniform, FULL)]
+    if with_short:
+        found.append(by_grid(world, rng[2], sweep.short, SHORT))
+    return found, shrunk
 
 
 def reached(steps, width):
@@ -197,12 +200,13 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sweep", choices=list(SWEEPS), default="three sizes")
+    parser.add_argument("--short", action="store_true", help="short uniform grids too")
     asked = parser.parse_args()
     sweep = SWEEPS[asked.sweep]
     clear = (number for number in count() if World(number, sweep).is_clear())
     numbers = [next(clear) for _ in range(asked.worlds)]
     with ProcessPoolExecutor(asked.workers) as pool:
-        results = list(pool.map(partial(one_world, sweep=sweep), numbers))
+        results = list(pool.map(partial(one_world, sweep=sweep, with_short=asked.short), numbers))
     report(results, sweep)
 
 
@@ -210,18 +214,22 @@ def report(results, sweep) -> None:
     print(
         f"until the 90 % interval of the ratio is as narrow as asked and right, {len(results)} worlds;"
     )
-    print("median (quartiles); tokens in runs of the full budget\n")
+    print("median (quartiles); tokens in runs of the full budget; in all: summed over the worlds\n")
     print(
-        "| width | way | tokens | of uniform's tokens | of uniform's FLOPs | mean error | not reached | wrong first |"
+        "| width | way | tokens | of uniform's tokens | in all | of uniform's FLOPs | mean error | not reached | "
+        "wrong first |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for width in sweep.widths:
         ends = [[reached(steps, width) for steps in found] for found, _ in results]
         cost = np.array([[end[0][:2] for end in world] for world in ends])  # (world, way, unit)
-        for way, name in enumerate(WAYS):
+        for way, name in enumerate(WAYS[: cost.shape[1]]):
+            share = cost[:, way] / cost[:, 1]
             cells = [
                 quartiles(cost[:, way, 0] / FULL, 1),
-                *(quartiles(cost[:, way, unit] / cost[:, 1, unit], 2) for unit in (0, 1)),
+                quartiles(share[:, 0], 2),
+                f"{cost[:, way, 0].sum() / cost[:, 1, 0].sum():.2f}",
+                quartiles(share[:, 1], 2),
                 f"{np.mean([world[way][0][4] for world in ends]):.3f}",
                 f"{sum(not world[way][1] for world in ends)}",
                 f"{sum(is_wrong(found[way], width) for found, _ in results)}",

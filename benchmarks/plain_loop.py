@@ -136,7 +136,7 @@ def get_batch(config, part, domain_ratio):
         start = torch.randint(len(tokens) - config.block_size - 1, ()).item()
         rows.append(tokens[start : start + config.block_size + 1].astype(np.int64))
     batch = torch.from_numpy(np.stack(rows)).to(config.device)
-    return batch[:, :-1], batch[:, 1:]
+    return batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
 
 
 @torch.no_grad()

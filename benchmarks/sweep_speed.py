@@ -191,7 +191,6 @@ def call(*arguments: str, threads: int | None = None) -> None:
         env=environment,
         check=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
 
 

@@ -1,26 +1,20 @@
-"""What a sweep would take, before anything starts: runs, tokens, FLOPs, time and disk."""
+"""What a sweep would take, before anything starts: runs, tokens, FLOPs, time, money and disk."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
 from cmrplan.errors import InputError
-from probes.jobs import Job, disk_bytes, makespan
+from probes.calibration import Calibration, Pace, calibrate, evaluation_tokens
+from probes.grouping import Choice, free_memory, group_runs
+from probes.jobs import EVALUATION_COST, Job, makespan, peak_disk_bytes
 from probes.models.checks import check_checkpoints, spec_vocab_size
 from probes.models.source import count_params
-from probes.runner import make_trainee
 from probes.settings import DataIdentity, RunSettings, sweep_settings
 from probes.spec.sweep import SweepSpec
 from probes.sweep import default_device, default_workers
-
-CALIBRATION_STEPS = 3
-"""Timed steps per size, after one that is not timed; the fastest counts."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +33,10 @@ class SizeDesign:
         Training tokens of the base, and of all probes together.
     flops : float
         FLOPs of base and probes, evaluations included.
-    tokens_per_second : float
-        Training speed of one worker.
+    runs_together : int
+        Probes that one worker trains in lockstep, at most.
+    tokens_per_second, evaluation_tokens_per_second : float
+        Speed of one worker, of all runs that it trains together.
     """
 
     name: str
@@ -50,7 +46,9 @@ class SizeDesign:
     base_tokens: int
     probe_tokens: int
     flops: float
+    runs_together: int
     tokens_per_second: float
+    evaluation_tokens_per_second: float
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,14 @@ class SweepDesign:
     flops : float
         FLOPs of training and evaluating.
     seconds : float
-        Estimated wall time of training and evaluating, preparing the corpora not included.
+        Estimated wall time from the start of the workers, preparing the corpora not included.
+    gpu_hours : float
+        Hours times GPUs that are held for that time; 0 on a CPU.
+    price : float or None
+        What that costs, where the price of an hour was given.
     disk_bytes : int
-        Estimated size of checkpoints and losses, packed corpora not included.
+        Largest size of the folder: bases, losses, and the checkpoints of runs in work, which finished
+        probes delete; packed corpora not included.
     sizes : tuple of SizeDesign
         The same by model size.
     """
@@ -94,6 +97,8 @@ class SweepDesign:
     evaluation_train_tokens: tuple[int, ...]
     flops: float
     seconds: float
+    gpu_hours: float
+    price: float | None
     disk_bytes: int
     sizes: tuple[SizeDesign, ...]
 
@@ -108,6 +113,8 @@ def design_sweep(
     tokens_per_second: Mapping[str, float] | None = None,
     workers: int | None = None,
     device: str | None = None,
+    lockstep: Choice = "auto",
+    price_per_hour: float | None = None,
 ) -> SweepDesign:
     """Work out what a sweep would take, without starting it.
 
@@ -116,9 +123,13 @@ def design_sweep(
     spec : SweepSpec
         The sweep.
     tokens_per_second : mapping of str to float, optional
-        Training speed of one worker by size; measured in a few steps when left out.
-    workers, device : optional
+        Training speed of one worker by size, evaluation taken as three times as fast. When left
+        out, both are measured together with starting and saving, in a short real run on ``device``; see
+        :func:`probes.calibration.calibrate`.
+    workers, device, lockstep : optional
         As in :func:`probes.sweep.run_sweep`.
+    price_per_hour : float, optional
+        Price of an hour of one GPU, or of the machine on a CPU, in any currency.
 
     Returns
     -------
@@ -127,7 +138,8 @@ def design_sweep(
     Raises
     ------
     InputError
-        If the evaluations do not fit in the steps, or a size has no given speed.
+        If the evaluations do not fit in the steps, a size has no given speed, or there is no GPU to
+        measure on.
     """
     device = device or default_device()
     workers = workers or default_workers(device)
@@ -135,58 +147,74 @@ def design_sweep(
     data = DataIdentity("", spec.tokenizer.kind, spec_vocab_size(spec))
     bases, probes = sweep_settings(spec, data, device=device)
     runs = [*bases.values(), *probes]
-    jobs = [Job((run,)) for run in runs]
-    if tokens_per_second is None:
-        tokens_per_second = {name: measure_speed(base) for name, base in bases.items()}
-    if missing := bases.keys() - tokens_per_second.keys():
-        raise InputError(f"tokens_per_second has no size '{min(missing)}'")
-    speed = dict(tokens_per_second)
-    evaluated = 2 * spec.evaluation_sequences * spec.sequence_length
+    slots = min(workers, len(runs))
+    jobs = _jobs(runs, device, slots, lockstep)
+    if tokens_per_second is not None:
+        calibration = _given(bases, jobs, tokens_per_second)
+    elif device == "cuda" and default_device() != "cuda":
+        raise InputError("device cuda: there is no GPU here to measure on; give tokens_per_second")
+    else:
+        calibration = calibrate(jobs, workers=slots)
+    seconds = calibration.start_seconds + makespan(jobs, slots, calibration.seconds)
+    gpus = _gpus(runs, slots) if device == "cuda" else 0
     return SweepDesign(
         name=spec.name,
         device=device,
-        workers=workers,
+        workers=slots,
         num_bases=len(bases),
         num_probes=len(probes),
         base_tokens=sum(base.trained_tokens for base in bases.values()),
         probe_tokens=sum(probe.trained_tokens for probe in probes),
-        evaluation_tokens=sum(len(run.evaluation_steps) for run in runs) * evaluated,
+        evaluation_tokens=sum(map(evaluation_tokens, runs)),
         evaluation_train_tokens=tuple(
             step * spec.step_tokens for step in probes[0].evaluation_steps
         ),
         flops=sum(job.flops for job in jobs),
-        seconds=makespan(jobs, workers, lambda job: job.work_tokens / speed[job.size]),
-        disk_bytes=sum(map(disk_bytes, runs)),
-        sizes=tuple(_size_design(name, jobs, speed[name]) for name in bases),
+        seconds=seconds,
+        gpu_hours=gpus * seconds / 3600,
+        price=None if price_per_hour is None else max(gpus, 1) * seconds / 3600 * price_per_hour,
+        disk_bytes=peak_disk_bytes(runs, slots),
+        sizes=tuple(_size_design(name, jobs, calibration) for name in bases),
     )
 
 
-def measure_speed(settings: RunSettings) -> float:
-    """Return the training tokens per second of one worker, from a few steps on random tokens."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        trainee = make_trainee([settings])
-        shape = (settings.batch_size, settings.sequence_length + 1)
-        tokens = np.random.default_rng(0).integers(settings.model.vocab_size, size=shape)
-        seconds = []
-        for _ in range(1 + CALIBRATION_STEPS):
-            began = time.perf_counter()
-            trainee.update([tokens], learning_rate=1e-3)
-            trainee.trouble()
-            seconds.append(time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(threads)
-    return settings.step_tokens / min(seconds[1:])
+def _jobs(
+    runs: Sequence[RunSettings], device: str, slots: int, lockstep: Choice
+) -> tuple[Job, ...]:
+    """Return the runs as jobs, grouped as the local executor would."""
+    sharing = max(1, slots // default_workers(device)) if device == "cuda" else slots
+    free_bytes = free_memory(device) / sharing
+    grouping = group_runs(runs, choice=lockstep, free_bytes=free_bytes, slots=slots)
+    return tuple(map(Job, grouping.groups))
 
 
-def _size_design(name: str, jobs: list[Job], speed: float) -> SizeDesign:
+def _given(
+    bases: Mapping[str, RunSettings], jobs: Sequence[Job], tokens_per_second: Mapping[str, float]
+) -> Calibration:
+    """Return what follows from given training speeds."""
+    if missing := bases.keys() - tokens_per_second.keys():
+        raise InputError(f"tokens_per_second has no size '{min(missing)}'")
+    paces = {
+        name: Pace(speed, speed / EVALUATION_COST) for name, speed in tokens_per_second.items()
+    }
+    return Calibration(0.0, {(job.size, len(job.runs)): paces[job.size] for job in jobs})
+
+
+def _gpus(runs: Sequence[RunSettings], slots: int) -> int:
+    """Return how many GPUs are held: those of this machine that have work, or of its largest run."""
+    wanted = max(run.numerics.processes for run in runs)
+    return max(wanted, min(slots, default_workers("cuda")))
+
+
+def _size_design(name: str, jobs: Sequence[Job], calibration: Calibration) -> SizeDesign:
     mine = [job for job in jobs if job.size == name]
     runs = [run for job in mine for run in job.runs]
     params = count_params(runs[0].model)
     tokens = {"base": 0, "probe": 0}
     for run in runs:
         tokens[run.stage] += run.trained_tokens
+    together = max(len(job.runs) for job in mine)
+    pace = calibration.paces[name, together]
     return SizeDesign(
         name=name,
         params_non_embedding=params.non_embedding,
@@ -195,5 +223,7 @@ def _size_design(name: str, jobs: list[Job], speed: float) -> SizeDesign:
         base_tokens=tokens["base"],
         probe_tokens=tokens["probe"],
         flops=sum(job.flops for job in mine),
-        tokens_per_second=speed,
+        runs_together=together,
+        tokens_per_second=pace.train_tokens_per_second,
+        evaluation_tokens_per_second=pace.evaluation_tokens_per_second,
     )

@@ -104,6 +104,7 @@ def group_bytes(run: RunSettings) -> float:
     loss 4 a logit. Within 20 % of what was measured with K = 3 and 9 at 0.3M to 3M parameters.
     """
     shape = run.model
+    assert isinstance(shape, ModelShape)
     number_bytes = 8 if run.numerics.precision == "fp64" else 4
     block_values = 16 * shape.width + 5 * shape.feedforward
     values = shape.layers * block_values + 4 * shape.vocab_size

@@ -81,11 +81,29 @@ def run_flops(run: RunSettings) -> float:
 
 
 def disk_bytes(run: RunSettings) -> int:
-    """Return the bytes a run needs on the disk: its checkpoint and the losses of its evaluations."""
+    """Return the bytes a finished run leaves on the disk: its losses, and a base its checkpoint."""
     evaluations = len(run.evaluation_steps) + (run.stage == "probe")
     losses = evaluations * NUM_CORPORA * run.evaluation_sequences * 4
+    return losses + (_checkpoint_bytes(run) if run.stage == "base" else 0)
+
+
+def working_bytes(run: RunSettings) -> int:
+    """Return the bytes of the checkpoints of a run in work.
+
+    The newest two, with branches two more of the trunk, and the one that is being written.
+    """
+    return (5 if any(leg.is_branch for leg in run.legs) else 3) * _checkpoint_bytes(run)
+
+
+def peak_disk_bytes(runs: Sequence[RunSettings], workers: int) -> int:
+    """Return the bytes on the disk at most: what runs leave, and the largest in work at a time."""
+    in_work = sorted(map(working_bytes, runs), reverse=True)[:workers]
+    return sum(map(disk_bytes, runs)) + sum(in_work)
+
+
+def _checkpoint_bytes(run: RunSettings) -> int:
     is_only_evaluated = run.trained_tokens == 0
-    return losses + (0 if is_only_evaluated else BYTES_PER_PARAM * count_params(run.model).total)
+    return 0 if is_only_evaluated else BYTES_PER_PARAM * count_params(run.model).total
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from probes.jobs import Job, makespan, run_flops
 from probes.runs import RunState, SweepFolder
@@ -138,7 +138,7 @@ class TerminalProgress(SweepProgress):
             transient=True,
         )
         self._overall = self._display.add_task("sweep", total=1.0, note="")
-        self._bars: dict[str, int] = {}
+        self._bars: dict[str, TaskID] = {}
 
     def __enter__(self) -> TerminalProgress:
         self._display.start()

@@ -110,7 +110,11 @@ def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
     histories = read_histories(sweep.ledger)
     folders = {run.path.name: run for run in sweep.all_runs()}
     statuses = tuple(
-        _run_status(row, folders[row["run_id"]], histories.get(row["run_id"], History()))
+        _run_status(
+            {str(key): value for key, value in row.items()},
+            folders[row["run_id"]],
+            histories.get(row["run_id"], History()),
+        )
         for row in table.to_dict("records")
     )
     counts = {str(state): int(count) for state, count in table["state"].value_counts().items()}
@@ -154,7 +158,7 @@ def _work(
 ) -> tuple[float, float | None]:
     """Return the share of the work that is done, and the seconds the rest will take."""
     settings = {run_id: run.read_settings() for run_id, run in folders.items()}
-    part = {status.run_id: status.train_tokens / status.planned_tokens for status in statuses}
+    part = {status.run_id: _part(status) for status in statuses}
     flops = {run_id: run_flops(run) for run_id, run in settings.items()}
     done = sum(flops[run_id] * part[run_id] for run_id in flops)
     seconds = sum(status.seconds for status in statuses)
@@ -169,3 +173,10 @@ def _work(
         lambda job: sum(flops[i] * (1 - part[i]) for i in job.run_ids) * seconds / done,
     )
     return done / sum(flops.values()), left
+
+
+def _part(status: RunStatus) -> float:
+    """Return the part of a run that is done, 0 to 1; the base of a checkpoint has nothing to train."""
+    if not status.planned_tokens:
+        return float(status.state == RunState.FINISHED)
+    return status.train_tokens / status.planned_tokens

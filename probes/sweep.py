@@ -28,7 +28,7 @@ from probes.executors.local import LocalExecutor, usable_cores
 from probes.executors.scheduling import Limits, Scheduler
 from probes.executors.slurm_options import asks_for_gpus
 from probes.grouping import Choice, free_memory, group_runs
-from probes.jobs import Job, disk_bytes
+from probes.jobs import Job, disk_bytes, working_bytes
 from probes.ledger import Event, Ledger
 from probes.locks import only_sweep
 from probes.mirrors import open_mirrors
@@ -215,6 +215,8 @@ def _open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> l
 def _refuse_too_little_space(sweep: SweepFolder, runs: list[RunSettings]) -> None:
     """Refuse to go on with runs for whose checkpoints and losses there is no space."""
     needed = sum(max(0, disk_bytes(run) - _folder_bytes(sweep.run(run).path)) for run in runs)
+    open_runs = [run for run in runs if sweep.run(run).read_outcome() is None]
+    needed += max(map(working_bytes, open_runs), default=0)  # of one at a time at least
     free = shutil.disk_usage(sweep.path).free
     if needed > free:
         raise InputError(

@@ -67,14 +67,36 @@ def probe() -> None:
 @probe.command()
 @click.argument("spec", type=click.Path())
 @workers
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where to measure.  [default: a GPU if any]",
+)
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(min=0),
+    help="Price of an hour of a GPU, or of the machine on a CPU.",
+)
 @as_json
-def design(spec: str, workers: int | None, as_json: bool) -> None:
-    """Print the runs, tokens, FLOPs, time and disk a sweep would take. Starts nothing."""
+def design(
+    spec: str,
+    workers: int | None,
+    device: str | None,
+    price_per_hour: float | None,
+    as_json: bool,
+) -> None:
+    """Print the runs, tokens, FLOPs, time, money and disk a sweep would take.
+
+    Starts no run: it measures steps, evaluations and checkpoints for some seconds a size, with as many
+    processes at a time as the sweep would have.
+    """
     require_probes()
     from probes.design import design_sweep
     from probes.spec.file import read_spec
 
-    made = design_sweep(read_spec(spec), workers=workers)
+    made = design_sweep(
+        read_spec(spec), workers=workers, device=device, price_per_hour=price_per_hour
+    )
     if as_json:
         print_json(made.as_dict())
     else:
@@ -85,21 +107,25 @@ def _design_text(made: SweepDesign) -> str:
     lines = [
         f"sweep {made.name} on {made.device}, {made.workers} at a time",
         f"{'size':<12}{'N':>9}{'N total':>9}{'base tok':>10}{'probes':>8}{'probe tok':>11}"
-        f"{'FLOPs':>10}{'tok/s':>8}",
+        f"{'FLOPs':>10}{'tok/s':>8}{'eval tok/s':>12}",
     ]
     lines += [
         f"{size.name:<12}{compact(size.params_non_embedding):>9}{compact(size.params_total):>9}"
         f"{compact(size.base_tokens):>10}{size.num_probes:>8}{compact(size.probe_tokens):>11}"
         f"{size.flops:>10.2e}{compact(size.tokens_per_second):>8}"
+        f"{compact(size.evaluation_tokens_per_second):>12}"
+        + (f"  {size.runs_together} in lockstep" if size.runs_together > 1 else "")
         for size in made.sizes
     ]
+    hours = f", {made.gpu_hours:.2g} GPU-hours" if made.gpu_hours else ""
     lines += [
         f"runs     {made.num_bases} base(s) and {made.num_probes} probes, controls at ratio 0 and 1 included",
         f"tokens   {compact(made.base_tokens + made.probe_tokens)} to train on, "
         f"{compact(made.evaluation_tokens)} to evaluate on",
         f"FLOPs    {made.flops:.3g}",
-        f"time     about {_duration(made.seconds)}",
-        f"disk     {made.disk_bytes / 1e6:.0f} MB",
+        f"time     about {_duration(made.seconds)}{hours}",
+        *([f"price    {made.price:.2f}"] if made.price is not None else []),
+        f"disk     {made.disk_bytes / 1e6:.0f} MB at most",
         "evaluated at 0, "
         + ", ".join(compact(t) for t in made.evaluation_train_tokens)
         + " tokens",

@@ -134,9 +134,11 @@ class LocalExecutor:
 
     def _kill_overdue(self) -> list[End]:
         """Kill workers that do not end their run, though its time limit told them to."""
-        ends = []
+        ends: list[End] = []
         limit = self._options.run_seconds
-        for worker in [*self._pool] if limit else []:
+        if limit is None:
+            return ends
+        for worker in [*self._pool]:
             if worker.task and time.monotonic() - worker.given_at > limit + STOP_SECONDS:
                 worker.kill()
                 self._pool.remove(worker)
@@ -199,6 +201,7 @@ class _Worker:
 
     @property
     def answers(self) -> IO[str]:
+        assert self._process.stdout is not None
         return self._process.stdout
 
     def give(self, task: Task) -> None:
@@ -245,6 +248,7 @@ class _Worker:
         self._close()
 
     def _close_input(self) -> None:
+        assert self._process.stdin is not None
         try:
             self._process.stdin.close()
         except BrokenPipeError:
@@ -252,4 +256,4 @@ class _Worker:
 
     def _close(self) -> None:
         self._close_input()
-        self._process.stdout.close()
+        self.answers.close()

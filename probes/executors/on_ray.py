@@ -179,7 +179,7 @@ def _refuse_silence(address: str) -> None:
 
 
 def _check_shared(folder: Path) -> None:
-    """Have every node read a new file in a folder.
+    """Have every node that can do runs read a new file in a folder.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def _check_shared(folder: Path) -> None:
     probe = folder / f"shared-{nonce}"
     probe.write_text(nonce)
     look = ray.remote(num_cpus=0, max_retries=0)(_reads)
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     looks = [
         look.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)

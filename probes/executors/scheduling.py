@@ -264,8 +264,11 @@ class Scheduler:
         if outcome and outcome["state"] == RunState.FINISHED:
             self._queue.finished(base)
             return
-        for job in self._queue.drop_probes(base):
-            for run in job.runs if outcome else ():
+        dropped = self._queue.drop_probes(base)
+        if not outcome:
+            return
+        for job in dropped:
+            for run in job.runs:
                 reason = f"its base {base} failed: {outcome['reason']}"
                 self._write_failure(run, reason, retry=outcome["retry"])
                 self._ledger.write(Event.FAILED, run.run_id, reason=reason)

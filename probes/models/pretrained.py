@@ -94,15 +94,13 @@ def read_pretrained(checkpoint: str, revision: str | None = None) -> Pretrained:
         If it is not there, or no causal language model that can be trained.
     """
     folder = checkpoint_folder(checkpoint, revision)
-    config = read_config(folder)
-    with transformers_quietly() as transformers, torch.device("meta"):
-        skeleton = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    text = config.get_text_config()
+    skeleton = _skeleton(folder)
+    text = skeleton.config.get_text_config()
     return Pretrained(
         checkpoint=checkpoint,
         revision="" if Path(checkpoint).is_absolute() else folder.name,
         fingerprint=checkpoint_fingerprint(folder),
-        model_type=config.model_type,
+        model_type=skeleton.config.model_type,
         params=count_lm_params(skeleton),
         vocab_size=skeleton.get_input_embeddings().weight.shape[0],
         width=text.hidden_size,
@@ -138,7 +136,7 @@ def load_pretrained(source: Pretrained, *, gradient_checkpointing: bool = False)
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # of the package, of safetensors, of the disk
             raise InputError(f"{folder} cannot be loaded: {_first_line(error)}") from None
     if missing := sorted(report["missing_keys"]):
         raise InputError(
@@ -149,7 +147,7 @@ def load_pretrained(source: Pretrained, *, gradient_checkpointing: bool = False)
         if isinstance(part, nn.Dropout):
             part.p = 0.0
     if gradient_checkpointing:
-        # the second name is that of versions before 5.20
+        # the second name is the older one
         enable = getattr(lm, "activation_checkpointing_enable", None)
         enable = enable or lm.gradient_checkpointing_enable
         enable({"use_reentrant": False, "preserve_rng_state": False})
@@ -210,6 +208,25 @@ def count_lm_params(lm: nn.Module) -> ParamCount:
         total=sum(sizes.values()),
         non_embedding=sum(size for key, size in sizes.items() if key not in left_out),
     )
+
+
+def _skeleton(folder: Path) -> Any:
+    """Return the model of a checkpoint without weights."""
+    config = read_config(folder)
+    with transformers_quietly() as transformers, torch.device("meta"):
+        try:
+            skeleton = transformers.AutoModelForCausalLM.from_config(
+                config, trust_remote_code=False
+            )
+            skeleton.tie_weights()  # the first versions of 5 leave it out
+        except Exception as error:  # settings that do not go together, a package that is missing
+            raise InputError(f"{folder} cannot be built: {_first_line(error)}") from None
+    if skeleton.get_output_embeddings() is None:
+        raise InputError(
+            f"{folder}: {type(skeleton).__name__} does not say which part is its output head, so its parameters "
+            "cannot be counted; give another architecture"
+        )
+    return skeleton
 
 
 @contextmanager

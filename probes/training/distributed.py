@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from probes.settings import RunSettings
-from probes.training.trainee import Single
+from probes.training.trainee import Single, compiled_if_asked
 
 
 class TorchRanks:
@@ -71,9 +71,8 @@ class Distributed(Single):
         super().__init__(model, settings)
         self._replica = None
         if settings.numerics.sharding == "replicate":
-            self._call = self._replica = DistributedDataParallel(self.model)
-            if settings.numerics.compile:
-                self._call = torch.compile(self._replica)
+            self._replica = DistributedDataParallel(self.model)
+            self._call = compiled_if_asked(self._replica, settings)
 
     def trouble(self) -> list[str]:
         """Say which number was not finite; every process must ask."""

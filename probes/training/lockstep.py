@@ -24,6 +24,7 @@ from probes.training.trainee import (
     COUNT,
     MOMENTS,
     autocast,
+    compiled_if_asked,
     evaluation_batch,
     first_trouble,
     make_optimizer,
@@ -50,12 +51,12 @@ class Lockstep:
         self.model = stack(models)
         self._settings = settings
         self._device = torch.device(settings.device)
-        self._call = torch.compile(self.model) if settings.numerics.compile else self.model
+        self._call = compiled_if_asked(self.model, settings)
         self._is_captured = self._device.type == "cuda" and settings.numerics.cuda_graphs
         self.optimizer = self._make_optimizer()
         self._restored: dict[int, float] = {}  # update counts of members restored since an update
         self._seen: list[Tensor] = []
-        self._run = None if self._is_captured else self._step
+        self._run: Callable[[Tensor], Tensor] | None = None if self._is_captured else self._step
 
     def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
         """Do one step of every member; on a CPU one that is not finite leaves its member as it was."""
@@ -64,9 +65,9 @@ class Lockstep:
         self._restored.clear()
         self._set_rate(learning_rate)
         tokens_KBT = on_device(tokens, self._device)
-        if self._run is None:
-            self._run = self._captured_step(tokens_KBT)
-        self._seen.append(self._run(tokens_KBT))
+        run = self._run or self._captured_step(tokens_KBT)
+        self._run = run
+        self._seen.append(run(tokens_KBT))
 
     def trouble(self) -> list[str]:
         """Say which numbers were not finite; see :class:`~probes.training.trainee.Trainee`."""

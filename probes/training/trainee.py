@@ -6,7 +6,9 @@ and batches, that do their steps together. :mod:`probes.training.loop` never ask
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cmrplan.errors import InputError
 from probes.models.decoder import ModelShape, next_token_losses
 from probes.settings import RunSettings
 
@@ -21,10 +24,10 @@ BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
 EVALUATION_BATCH = 32
-"""Sequences evaluated at once on a CPU."""
+"""Sequences of a built-in decoder evaluated at once on a CPU."""
 
 EVALUATION_BYTES = 2 * 2**30
-"""Memory that an evaluation may take on a GPU beside the weights."""
+"""Memory that an evaluation may take otherwise, beside the weights."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -96,7 +99,7 @@ class Single:
         self.optimizer = make_optimizer(model, settings)
         self._settings = settings
         self._device = torch.device(settings.device)
-        self._call = torch.compile(model) if settings.numerics.compile else model
+        self._call = compiled_if_asked(model, settings)
         self._seen: list[Tensor] = []
 
     def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
@@ -194,14 +197,40 @@ def first_trouble(seen: Tensor) -> str:
 def evaluation_batch(settings: RunSettings, members: int = 1) -> int:
     """Return how many sequences each member evaluates at once.
 
-    On a GPU as many as keep logits and activations within a fixed size: of free memory it would
-    change from start to start, and the last digits with it.
+    On a GPU, and of a checkpoint, which may be large, as many as keep logits and activations within
+    a fixed size: of free memory it would change from start to start, and the last digits with it.
     """
     shape = settings.model
-    if settings.device == "cpu" or not isinstance(shape, ModelShape):
+    is_built_in = isinstance(shape, ModelShape)
+    if settings.device == "cpu" and is_built_in:
         return EVALUATION_BATCH
-    token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * shape.feedforward)
+    feedforward = shape.feedforward if is_built_in else 4 * shape.width
+    token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * feedforward)
     return max(1, EVALUATION_BYTES // (token_bytes * settings.sequence_length * members))
+
+
+def compiled_if_asked(model: nn.Module, settings: RunSettings) -> Callable[..., Tensor]:
+    """Return the model, through ``torch.compile`` where the settings say so.
+
+    What was compiled before is forgotten and every shape gets a graph of its own, so that the numbers
+    depend on the settings alone and not on what the process did before; PyTorch's cache on the disk
+    makes compiling again short.
+
+    Raises
+    ------
+    InputError
+        If there is no C++ compiler.
+    """
+    if not settings.numerics.compile:
+        return model
+    if not (os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")):
+        raise InputError(
+            "numerics.compile needs a C++ compiler and none is on the PATH; install one (g++ or "
+            "clang) or set compile to false"
+        )
+    torch.compiler.reset()
+    compiled: Callable[..., Tensor] = torch.compile(model, dynamic=False)
+    return compiled
 
 
 def make_optimizer(

@@ -49,6 +49,10 @@ class TestWholeSweep:
         assert cli.run([*arguments, "--out", str(tmp_path / "fit.json")]) == 0
         assert (tmp_path / "fit.json").exists()
 
+    def test_status(self, runs, capsys):
+        assert cli.run(["probe", "status", str(runs)]) == 0
+        assert capsys.readouterr().out.endswith("8 finished; 100% of the work\n")
+
     def test_bases_leave_no_weights(self, runs):
         assert not list(runs.glob("bases/*/checkpoints/*"))
 
@@ -104,7 +108,8 @@ class TestSpec:
     def test_shape_of_a_checkpoint(self, checkpoint_values):
         checkpoint_values["sizes"][0]["width"] = 16
         assert self.mistake(checkpoint_values) == (
-            "s.yaml: unknown key 'sizes[0].width'; valid keys: name, checkpoint, revision"
+            "s.yaml: unknown key 'sizes[0].width'; valid keys: name, micro_batch_size, processes, "
+            "sharding, checkpoint, revision"
         )
 
     def test_base_without_need(self, checkpoint_values):
@@ -254,6 +259,17 @@ class TestMistakes:
         with pytest.raises(
             InputError, match="lacks 1 weights of a LlamaForCausalLM, first lm_head"
         ):
+            load_pretrained(read_pretrained(str(llama)))
+
+    def test_settings_that_do_not_go_together(self, llama):
+        self.edit(llama, hidden_act="none")
+        with pytest.raises(InputError, match="cannot be built"):
+            read_pretrained(str(llama))
+
+    def test_torn_weights(self, llama):
+        path = llama / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(InputError, match="cannot be loaded"):
             load_pretrained(read_pretrained(str(llama)))
 
     def test_weights_of_another_shape(self, llama):

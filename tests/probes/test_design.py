@@ -1,11 +1,15 @@
 """What a sweep would take, against numbers worked out by hand."""
 
 import pytest
+import torch
 
-from cmrplan.errors import InputError
+from cmrplan.errors import CmrplanError, InputError
+from probes.calibration import Pace
 from probes.design import design_sweep
+from probes.jobs import Job
 from probes.models.decoder import ModelShape, count_params
 from probes.models.source import flops_per_token
+from probes.settings import DataIdentity, sweep_settings
 
 
 def test_design_by_hand(spec):
@@ -21,9 +25,11 @@ def test_design_by_hand(spec):
     # the base alone, then three equal probes on two workers
     base, probe = 3840 + 768 / 3, 3072 + 4 * 768 / 3
     assert found.seconds == pytest.approx((base + 2 * probe) / 1000)
-    # weights and two moments in fp32; five evaluations a probe (with token 0), one of the base
+    # weights and two moments in fp32; the base keeps one, two runs in work have up to three each;
+    # five evaluations a probe (with token 0), one of the base
     checkpoint = 12 * count_params(shape).total
-    assert found.disk_bytes == 4 * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
+    assert found.disk_bytes == (1 + 2 * 3) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
+    assert (found.gpu_hours, found.price) == (0.0, None)
 
 
 def test_table_of_sizes_adds_up(make_spec, values):
@@ -37,10 +43,63 @@ def test_table_of_sizes_adds_up(make_spec, values):
         assert abs(size.base_tokens - 2 * size.params_non_embedding) <= 32
 
 
+def test_branches_keep_checkpoints_of_trunk_and_branch(make_spec, values):
+    values["probes"] |= {"schedule": "branches", "warmup_steps": 2}
+    found = design_sweep(make_spec(values), tokens_per_second={"nano": 1e3}, workers=1)
+    checkpoint = 12 * count_params(ModelShape(16, 1, 2, 24, True, 257)).total
+    # two of the newest, two of the trunk, one being written
+    assert found.disk_bytes == (1 + 5) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
+
+
+def test_price_is_that_of_the_hours(spec):
+    found = design_sweep(spec, tokens_per_second={"nano": 1.0}, device="cpu", price_per_hour=2.5)
+    assert found.price == pytest.approx(found.seconds / 3600 * 2.5)
+
+
+def test_gpu_hours_and_price_of_a_gpu(spec):
+    speed = {"nano": 10.0}
+    found = design_sweep(
+        spec, tokens_per_second=speed, device="cuda", workers=1, price_per_hour=3.0
+    )
+    # one worker, hence one GPU; all the work of test_design_by_hand at 10 tokens/s
+    work = (3840 + 768 / 3) + 3 * (3072 + 4 * 768 / 3)
+    assert found.gpu_hours == pytest.approx(work / 10 / 3600)
+    assert found.price == pytest.approx(3 * found.gpu_hours)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
+def test_no_gpu_to_measure_on(spec):
+    with pytest.raises(InputError, match="there is no GPU here"):
+        design_sweep(spec, device="cuda")
+
+
+def test_pace_by_hand(spec):
+    base, probes = sweep_settings(spec, DataIdentity("", "bytes", 257), device="cpu")
+    pace = Pace(100.0, 400.0, setup_seconds=5.0, checkpoint_seconds=0.6)
+    # 3072 tokens, 4 evaluations of 768 tokens, a checkpoint every 30 s of training
+    assert pace.seconds(Job((probes[0],))) == pytest.approx(
+        5 + 3072 / 100 + 4 * 768 / 400 + 3072 / 100 / 30 * 0.6
+    )
+    (run,) = base.values()
+    # and one at the end of a base
+    assert pace.seconds(Job((run,))) == pytest.approx(
+        5 + 3840 / 100 + 768 / 400 + (3840 / 100 / 30 + 1) * 0.6
+    )
+
+
 def test_speed_is_measured_when_not_given(spec):
-    found = design_sweep(spec, device="cpu")
-    assert found.sizes[0].tokens_per_second > 0
-    assert found.as_dict()["sizes"][0]["name"] == "nano"
+    found = design_sweep(spec, device="cpu", workers=2)
+    (size,) = found.sizes
+    assert 0 < size.tokens_per_second < size.evaluation_tokens_per_second
+    # what starting takes is in it
+    work = found.base_tokens + found.probe_tokens
+    assert found.seconds > work / size.tokens_per_second / 2 + 1
+
+
+def test_measuring_that_fails_says_why(spec, monkeypatch):
+    monkeypatch.setattr("probes.calibration.ENVIRONMENT", {"PYTHONHOME": "/nowhere"})
+    with pytest.raises(CmrplanError, match="the speed could not be measured: "):
+        design_sweep(spec, device="cpu", workers=1)
 
 
 def test_nothing_is_written(spec, tmp_path, monkeypatch):

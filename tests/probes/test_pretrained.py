@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_checkpoints import ROWS, write_checkpoint
 
 from cmrplan.errors import InputError
@@ -22,6 +22,7 @@ from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import read_spec
 from probes.training.metrics import read_rows
 from probes.training.schedule import Schedule
+from probes.training.trainee import evaluation_batch
 
 KINDS = ("llama", "neox")
 
@@ -112,6 +113,18 @@ class TestDescription:
         block = 24 * 72 + 72 + 24 * 24 + 24 + 2 * 24 * 48 + 48 + 24 + 2 * 48
         assert count_params(sources["neox"]).non_embedding == 2 * block + 2 * 24
         assert count_params(sources["neox"]).total == 2 * block + 2 * 24 + 2 * ROWS * 24
+
+    def test_positions_count_as_embeddings(self, tmp_path):
+        gpt2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": ROWS}
+        gpt2 |= {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
+        (tmp_path / "config.json").write_text(json.dumps(gpt2))
+        save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+        # qkv, out and two layers of 4 * 32, all with biases; two norms with gain and bias
+        block = 32 * 96 + 96 + 32 * 32 + 32 + 2 * 32 * 128 + 128 + 32 + 4 * 32
+        found = read_pretrained(str(tmp_path))
+        assert count_params(found).non_embedding == 2 * block + 2 * 32
+        assert count_params(found).total == 2 * block + 2 * 32 + (ROWS + 64) * 32  # tied
+        assert (found.width, found.layers) == (32, 2)
 
     def test_label_names_folder_and_content(self, sources):
         assert sources["llama"].label == f"llama@{sources['llama'].fingerprint}"
@@ -275,6 +288,13 @@ class TestRuns:
         for state in states[1:]:
             for name, tensor in state.items():
                 assert torch.allclose(tensor, states[0][name], rtol=0, atol=1e-12)
+
+    def test_evaluation_of_a_large_vocabulary_takes_few_sequences_at_once(self, planned):
+        _, probes = planned
+        large = replace(probes["llama"].model, vocab_size=128_000, width=2048)
+        # two GiB over 512 tokens of 12 bytes a logit and 4 bytes for each of 26 * 2048 activations
+        assert 2**31 / (512 * (12 * 128_000 + 4 * 26 * 2048)) == pytest.approx(2.398, abs=1e-3)
+        assert evaluation_batch(replace(probes["llama"], model=large, sequence_length=512)) == 2
 
     def test_tied_head_is_stored_once(self, planned):
         _, probes = planned
