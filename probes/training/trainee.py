@@ -201,10 +201,9 @@ def evaluation_batch(settings: RunSettings, members: int = 1) -> int:
     a fixed size: of free memory it would change from start to start, and the last digits with it.
     """
     shape = settings.model
-    is_built_in = isinstance(shape, ModelShape)
-    if settings.device == "cpu" and is_built_in:
+    if settings.device == "cpu" and isinstance(shape, ModelShape):
         return EVALUATION_BATCH
-    feedforward = shape.feedforward if is_built_in else 4 * shape.width
+    feedforward = shape.feedforward if isinstance(shape, ModelShape) else 4 * shape.width
     token_bytes = 12 * shape.vocab_size + 4 * (10 * shape.width + 4 * feedforward)
     return max(1, EVALUATION_BYTES // (token_bytes * settings.sequence_length * members))
 
