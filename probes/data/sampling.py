@@ -101,7 +101,7 @@ def evaluation_indices(num_sequences: int, count: int, *, corpus: str) -> np.nda
     return np.sort(permutation(num_sequences, "evaluation", corpus)[:count])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _run_order(
     num_sequences: int, batch_size: int, domain_ratio: float, *, corpus: str, stage: str, seed: int
 ) -> RunOrder:

@@ -28,7 +28,7 @@ def draws(count: int, *key: object) -> np.ndarray:
     return philox.random_raw(count)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def thresholds(step: int, batch_size: int, *, seed: int) -> np.ndarray:
     """Return ``u[t, b]`` of one step, in [0, 1), shape ``(batch_size,)``, read-only.
 
