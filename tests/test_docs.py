@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+
+from probes.spec import corpora, sizes, sweep, training
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -63,3 +66,16 @@ def test_every_code_is_in_the_table_and_no_other():
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     documented = {code for cell in rows for code in re.findall(r"`([a-z_]+)`", cell)}
     assert documented == codes_in_the_source()
+
+
+def test_every_key_of_a_sweep_is_in_the_table():
+    parts = [
+        part
+        for module in (corpora, sizes, sweep, training)
+        for part in vars(module).values()
+        if isinstance(part, type) and issubclass(part, BaseModel)
+    ]
+    keys = {key for part in parts for key in part.model_fields}
+    assert len(keys) > 40
+    page = (ROOT / "docs" / "sweep-spec.md").read_text()
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
