@@ -33,7 +33,7 @@ LEAST_CHARACTERS = 500
 ENTRIES_A_DOCUMENT = 40
 """Dictionary entries are short; so many together are a document."""
 
-TOY = {"general": "debian-reference-en", "code": "networkx", "dictionary": "dict-wn"}
+TOY = {"general": "postgresql-doc-15", "code": "networkx", "dictionary": "dict-wn"}
 TOY_DOCUMENTS = 300
 
 
@@ -109,7 +109,8 @@ def write_corpus(path: Path, entries: list[dict[str, Any]], limit: int | None) -
 def download(source: dict[str, Any], folder: Path) -> Path:
     """Download a package, unpack it into ``folder / "files"`` and return the archive."""
     if "apt" in source:
-        subprocess.run(["apt-get", "download", "-q", source["apt"]], cwd=folder, check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+        fetch = ["apt-get", "download", "-q", source["apt"]]
+        subprocess.run(fetch, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         (archive,) = folder.glob("*.deb")
         subprocess.run(["dpkg-deb", "-x", archive, folder / "files"], check=True)
     else:
@@ -127,7 +128,8 @@ def documents(source: dict[str, Any], files: Path) -> Iterator[str]:
         if path.is_symlink() or not path.is_file():
             continue
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix in (".gz", ".dz") else raw).decode(errors="replace")  # fmt: skip
+        raw = gzip.decompress(raw) if path.suffix == ".dz" else raw
+        text = raw.decode(errors="replace")
         if source.get("entries"):
             yield from entries_together(text)
             continue
