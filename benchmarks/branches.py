@@ -114,7 +114,8 @@ def report_losses(logs: dict[str, pd.DataFrame], budgets: list[int]) -> None:
     """Print the mean difference from the cosine runs over ratios and seeds, and the noise of seeds."""
     keys = ["eval_corpus", "step", "domain_ratio", "seed"]
     losses = {
-        name: log[log["step"].isin(budgets)].set_index(keys)["loss"] for name, log in logs.items()
+        name: log[log["step"].isin(budgets)].set_index(keys)["loss"].sort_index()
+        for name, log in logs.items()
     }
     cosine = losses.pop("cosine")
     for name, branch in losses.items():

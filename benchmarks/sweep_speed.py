@@ -4,7 +4,8 @@ Nine ratios from one base, once by ``cmrplan probe run`` with two workers and on
 ``plain_loop.py``, called once a ratio. Both start from the same trained base and prepared corpora, train
 equally many tokens and evaluate equally many; process starts, evaluations and checkpoints are in
 the time. Both ways alternate, each is repeated, and ``--one-thread`` adds the plain loop with one
-thread. Processor time stands beside the wall time: it hardly depends on what else the machine does.
+thread. Processor time stands beside the wall time, since other work on the machine moves it less. The
+plain runs are alike, so ``--plain-ratios 3`` times three of them and counts them three times.
 
     python benchmarks/sweep_speed.py --sizes 0.3M 1M 3M --tokens 2e5 --repetitions 3
 """
@@ -66,6 +67,9 @@ def main() -> None:
     parser.add_argument(
         "--one-thread", action="store_true", help="add the plain loop with 1 thread"
     )
+    parser.add_argument(
+        "--plain-ratios", type=int, default=len(RATIOS), help="time so many and scale up to nine"
+    )
     parser.add_argument("--out", type=Path, help="file to append every time to, as JSON lines")
     options = parser.parse_args()
     ways = WAYS if options.one_thread else WAYS[:2]
@@ -92,7 +96,8 @@ def measure(
     took: dict[str, list[Took]] = {way: [] for way in ways}
     for repetition in range(options.repetitions):
         for way in ways if repetition % 2 == 0 else ways[::-1]:
-            one = timed(run[way])
+            part = options.plain_ratios / len(RATIOS) if way != "sweep" else 1.0
+            one = timed(run[way], part)
             took[way].append(one)
             line = {"size": size, "way": way, "tokens": options.tokens} | asdict(one)
             print(json.dumps(line), file=sys.stderr, flush=True)
@@ -173,7 +178,7 @@ def prepare_plain(
     }
 
     def run() -> None:
-        for ratio in RATIOS:
+        for ratio in RATIOS[: options.plain_ratios]:
             call(str(script), json.dumps(values | {"domain_ratio": ratio}), threads=threads)
         shutil.rmtree(folder / "plain-out")
 
@@ -194,15 +199,15 @@ def call(*arguments: str, threads: int | None = None) -> None:
     )
 
 
-def timed(run: Callable[[], None]) -> Took:
-    """Run something and return its wall time and the processor time of all its processes."""
+def timed(run: Callable[[], None], part: float) -> Took:
+    """Run a part of something and return wall time and processor time of all its processes, of the whole."""
     load = os.getloadavg()[0]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     run()
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Took(round(wall, 1), round(cpu, 1), round(load, 1))
+    return Took(round(wall / part, 1), round(cpu / part, 1), round(load, 1))
 
 
 def report(took: dict[str, list[Took]], size: str, options: argparse.Namespace) -> None:
