@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from settings_by_hand import BASE
 
 from cmrplan.errors import InputError
 from probes.grouping import group_bytes, group_runs, step_seconds
 from probes.models.decoder import ModelShape
 from probes.runs import RunFolder, RunState
-from probes.settings import Numerics, RunSettings
+from probes.settings import Numerics
 from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
-from probes.training.schedule import Schedule
 
 RATIOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
 GIB = 2**30
@@ -20,29 +20,19 @@ GIB = 2**30
 def a_run(width, layers, *, batch_size=8, ratio=0.0, device="cuda", **changes):
     """Return a probe at 512 tokens a sequence, of the sizes that the estimates were made for."""
     shape = ModelShape(width, layers, width // 32, 8 * width // 3, True, 257)
-    return replace(
-        RunSettings(
-            stage="probe",
-            size="small",
-            model=shape,
-            domain_ratio=ratio,
-            seed=0,
-            evaluation_steps=(10,),
-            schedule=Schedule("constant", 1e-3, 1),
-            inherits_optimizer=False,
-            weight_decay=0.1,
-            gradient_clip=1.0,
-            batch_size=batch_size,
-            sequence_length=512,
-            evaluation_sequences=8,
-            data_fingerprint="",
-            tokenizer="bytes",
-            base="base",
-            device=device,
-            numerics=Numerics("bf16", micro_batch_size=batch_size),
-        ),
-        **changes,
-    )
+    values = {
+        "stage": "probe",
+        "size": "small",
+        "model": shape,
+        "domain_ratio": ratio,
+        "batch_size": batch_size,
+        "sequence_length": 512,
+        "evaluation_sequences": 8,
+        "base": "base",
+        "device": device,
+        "numerics": Numerics("bf16", micro_batch_size=batch_size),
+    }
+    return replace(BASE, **(values | changes))
 
 
 def group(run, *, choice="auto", free=70 * GIB, slots=1):

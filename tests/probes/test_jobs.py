@@ -3,32 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from settings_by_hand import BASE
 
 from probes.jobs import Job, JobQueue, makespan
-from probes.models.decoder import ModelShape
-from probes.settings import Numerics, RunSettings
-from probes.training.schedule import Schedule
 
-BASE = RunSettings(
-    stage="base",
-    size="a",
-    model=ModelShape(16, 1, 1, 16, True, 257),
-    domain_ratio=0.0,
-    seed=0,
-    evaluation_steps=(10,),
-    schedule=Schedule("constant", 1e-3, warmup_steps=1),
-    inherits_optimizer=False,
-    weight_decay=0.1,
-    gradient_clip=1.0,
-    batch_size=2,
-    sequence_length=8,
-    evaluation_sequences=6,
-    data_fingerprint="d",
-    tokenizer="bytes",
-    base="",
-    device="cpu",
-    numerics=Numerics("fp32", micro_batch_size=2),
-)
 OTHER_BASE = replace(BASE, size="b", evaluation_steps=(30,))
 
 

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import replace
 
 import pytest
-from probes.training.train import Outcome
+from settings_by_hand import BASE
 
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
@@ -14,34 +14,12 @@ from probes.executors.base import Answer, End, Trouble
 from probes.executors.scheduling import LOST_ATTEMPTS, Limits, Scheduler
 from probes.jobs import Job
 from probes.ledger import Ledger
-from probes.models.decoder import ModelShape
 from probes.progress import SweepProgress
 from probes.runner import write_outcome
 from probes.runs import RunState, SweepFolder
-from probes.settings import RunSettings
+from probes.training.loop import Outcome
 from probes.training.metrics import read_rows
 
-BASE = RunSettings(
-    stage="base",
-    size="a",
-    shape=ModelShape(16, 1, 1, 16, True, 257),
-    domain_ratio=0.0,
-    seed=0,
-    steps=10,
-    evaluation_steps=(10,),
-    learning_rate=1e-3,
-    warmup_steps=1,
-    cooldown_share=0.0,
-    weight_decay=0.1,
-    gradient_clip=1.0,
-    batch_size=2,
-    sequence_length=8,
-    evaluation_sequences=6,
-    data_fingerprint="d",
-    tokenizer="bytes",
-    base="",
-    device="cpu",
-)
 PROBES = [
     replace(BASE, stage="probe", domain_ratio=ratio, base=BASE.run_id)
     for ratio in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
