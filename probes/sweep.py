@@ -22,6 +22,7 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_text
 from probes.collect import read_ledger
 from probes.data.budget import check_epochs
+from probes.data.build import open_sources
 from probes.data.prepared import prepare_corpora
 from probes.executors.base import Executor, ExecutorOptions, make_executor
 from probes.executors.local import LocalExecutor, usable_cores
@@ -117,6 +118,8 @@ def run_sweep(
     sweep = SweepFolder(Path(out))
     _refuse_another_sweep(sweep, spec, device)
     check_checkpoints(spec)
+    if not (sweep.corpora / "manifest.json").exists():
+        open_sources(spec)  # refused here, a spec leaves no folder behind
     mirrors = open_mirrors(sweep, tensorboard=tensorboard, wandb=wandb)
     processes = max(size.processes for size in spec.sizes)
     options = ExecutorOptions(
@@ -178,12 +181,7 @@ def _prepare(
     """Prepare the corpora, write the spec and return the settings of all runs, bases first."""
     if progress and not (sweep.corpora / "manifest.json").exists():
         print("corpora: reading, splitting and packing", file=sys.stderr, flush=True)
-    try:
-        corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename} is gone; put it back, or delete {sweep.corpora} to have the corpora prepared again"
-        ) from None
+    corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
     check_prepared(spec, corpora.identity.tokenizer)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
     check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=_notice)

@@ -226,7 +226,7 @@ probes:
         ("sequence_length: 32", "sequence_length: -32", ["sequence_length", "-32"]),
         ("name: small", "name: ../up", ["name", "../up"]),
         ("sizes:", "sizes: [", ["spec.yaml", "line"]),
-        ("{general}", "nowhere", ["nowhere"]),
+        ("{general}", "nowhere", ["corpora.general.source", "nowhere"]),
     ],
 )
 def test_broken_spec(old, new, words, call, tmp_path):
@@ -249,7 +249,9 @@ def test_broken_spec(old, new, words, call, tmp_path):
 def test_corpus_too_small(call, tmp_path):
     for name in ("general", "domain"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "one.txt").write_text(f"a short {name} text")
+        for number in range(40 if name == "general" else 1):
+            text = f"the {name} text of number {number} "
+            (tmp_path / name / f"{number}.txt").write_text(text * 40)
     text = SPEC.format(general=tmp_path / "general", domain=tmp_path / "domain")
     (tmp_path / "spec.yaml").write_text(text)
     answer = call("probe", "run", tmp_path / "spec.yaml", "--out", tmp_path / "runs")

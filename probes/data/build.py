@@ -70,6 +70,23 @@ def corpora_of(spec: SweepSpec) -> dict[str, CorpusSpec]:
     return {name: getattr(spec.corpora, name) for name in CORPORA}
 
 
+def open_sources(spec: SweepSpec) -> dict[str, list[Part]]:
+    """Return the parts of every corpus by its name; no document is read yet.
+
+    Raises
+    ------
+    InputError
+        If a source is not there; names the corpus.
+    """
+    sources = {}
+    for name, corpus in corpora_of(spec).items():
+        try:
+            sources[name] = open_source(corpus)
+        except InputError as error:
+            raise InputError(f"corpora.{name}.source: {error}") from None
+    return sources
+
+
 def make_tokenizer(spec: SweepSpec) -> Tokenizer:
     """Return the tokenizer of a spec; a byte-pair encoding is trained on its training documents."""
     if spec.tokenizer.kind == "bpe" and spec.tokenizer.vocab_size:
@@ -111,7 +128,7 @@ def build_corpora(
     OSError
         If ``folder`` cannot be written to.
     """
-    sources = {name: open_source(corpus) for name, corpus in corpora_of(spec).items()}
+    sources = open_sources(spec)
     for name in CORPORA:
         _limits(spec, name)  # refused before hours of reading
     seen = DocumentSet()

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from redone import has_results_of, reopen
 
 from cmrplan.errors import CmrplanError, InputError
 from probes.collect import read_ledger
-from probes.executors.base import EXECUTOR_NAMES, Answer, ExecutorOptions, Trouble, make_executor
+from probes.executors.base import EXECUTOR_NAMES, ExecutorOptions, Trouble, make_executor
 from probes.executors.scheduling import Limits
 from probes.executors.work import disk_is_full, do_task
 from probes.locks import only_sweep
@@ -35,11 +36,7 @@ def reopened(finished_sweep, tmp_path):
     """Return a copy of a finished sweep in which the probe at ratio 1 is to be done again."""
     out = tmp_path / "runs"
     shutil.copytree(finished_sweep, out)
-    probe = RunFolder(next(out.glob("probes/*-r1-*")))
-    for path in (probe.outcome, probe.checkpoint, probe.progress, probe.attempt, probe.metrics):
-        path.unlink()
-    (out / "ledger.jsonl").unlink()
-    return out, probe
+    return out, reopen(out, "1")[0]
 
 
 @pytest.mark.slow
@@ -65,12 +62,10 @@ class TestFullDisk:
     ):
         out, probe = reopened
         other = RunFolder(finished_sweep / probe.path.relative_to(out))
-        limit = other.checkpoint.stat().st_size - 1  # every file but the checkpoint fits
-        start = faults.START.replace(
-            "import json, sys", f"import json, resource, sys\nlimit = ({limit},) * 2"
-        ).replace(
-            "options = json", "resource.setrlimit(resource.RLIMIT_FSIZE, limit)\noptions = json"
-        )
+        (checkpoint,) = out.glob("bases/*/checkpoints/*")
+        limit = checkpoint.stat().st_size - 1  # every file but a checkpoint fits
+        start = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)\n"
+        start += faults.START.replace("checkpoint_seconds=0.5", "checkpoint_seconds=0")
         command = [sys.executable, "-c", start, corpora_folder / "unbroken.yaml", out, "{}"]
         process = subprocess.run(command, capture_output=True, text=True)
         assert (
@@ -81,7 +76,7 @@ class TestFullDisk:
         before = read_rows(probe.metrics)
         assert before == read_rows(other.metrics)[: len(before)]
         assert set(run(spec, out)["state"]) == {"finished"}
-        assert probe.metrics.read_bytes() == other.metrics.read_bytes()
+        assert has_results_of(probe, other)
 
     def test_too_little_space_is_refused_before_anything_starts(self, spec, tmp_path, monkeypatch):
         usage = shutil._ntuple_diskusage(10**9, 10**9, 10_000)
@@ -110,12 +105,13 @@ class TestFullDisk:
 
 def test_a_prepared_corpus_that_vanishes_before_the_start(spec, reopened):
     out, _ = reopened
-    corpus = out / "corpora" / "domain-train.npy"
-    corpus.unlink()
+    shard = out / "corpora" / "shards" / "domain-train-00000.npy"
+    shard.unlink()
     with pytest.raises(InputError) as caught:
         run(spec, out)
     assert str(caught.value) == (
-        f"{corpus} is gone; put it back, or delete {out / 'corpora'} to have the corpora prepared again"
+        f"{out / 'corpora'} is damaged ([Errno 2] No such file or directory: '{shard}'); remove that folder to "
+        "prepare the corpora again"
     )
     shutil.rmtree(out / "corpora")
     assert set(run(spec, out)["state"]) == {"finished"}
@@ -123,9 +119,9 @@ def test_a_prepared_corpus_that_vanishes_before_the_start(spec, reopened):
 
 def test_a_prepared_corpus_that_vanishes_in_the_middle(reopened):
     out, probe = reopened
-    corpus = out / "corpora" / "domain-train.npy"
-    corpus.unlink()
-    answers = do_task(
+    shard = out / "corpora" / "shards" / "domain-train-00000.npy"
+    shard.unlink()
+    (answer,) = do_task(
         SweepFolder(out),
         [probe.path],
         token="t",
@@ -133,9 +129,8 @@ def test_a_prepared_corpus_that_vanishes_in_the_middle(reopened):
         checkpoint_seconds=1.0,
         run_seconds=None,
     )
-    assert answers == [
-        Answer(RunState.FAILED, f"{corpus}: No such file or directory", Trouble.FILE)
-    ]
+    assert (answer.state, answer.trouble) == (RunState.STOPPED, Trouble.REFUSED)
+    assert f"No such file or directory: '{shard}'" in answer.reason
 
 
 def test_a_source_that_vanishes_is_one_line_and_keeps_the_runs(
@@ -159,10 +154,9 @@ def test_a_run_over_its_time_keeps_its_checkpoint_and_goes_on_when_allowed(
     ledger = run(spec, out, limits=Limits(run_seconds=1e-6)).set_index("run_id")
     assert ledger.loc[probe.path.name, "state"] == "failed"
     assert "over the limit of" in ledger.loc[probe.path.name, "reason"]
-    assert probe.checkpoint.exists()
+    assert list(probe.checkpoints.iterdir())
     assert set(run(spec, out)["state"]) == {"finished"}
-    other = RunFolder(finished_sweep / probe.path.relative_to(out))
-    assert probe.metrics.read_bytes() == other.metrics.read_bytes()
+    assert has_results_of(probe, RunFolder(finished_sweep / probe.path.relative_to(out)))
 
 
 class TestRefused:

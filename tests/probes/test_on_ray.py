@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from redone import has_results_of, reopen
 
 from probes.runs import RunFolder
 from probes.spec.file import read_spec
@@ -57,11 +58,7 @@ def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
     made, nodes = cluster
     out = tmp_path / "runs"
     shutil.copytree(finished_sweep, out)
-    (out / "ledger.jsonl").unlink()
-    probes = [RunFolder(next(out.glob(f"probes/*-{ratio}-*"))) for ratio in ("r0.3", "r1")]
-    for probe in probes:
-        for path in (probe.outcome, probe.checkpoint, probe.progress, probe.attempt, probe.metrics):
-            path.unlink()
+    probes = reopen(out, "0.3", "1")
     taken = []
 
     def take_away():
@@ -80,9 +77,7 @@ def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
     assert taken
     assert set(table["state"]) == {"finished"}
     for probe in probes:
-        other = RunFolder(finished_sweep / probe.path.relative_to(out))
-        assert probe.metrics.read_bytes() == other.metrics.read_bytes()
-        assert probe.checkpoint.read_bytes() == other.checkpoint.read_bytes()
+        assert has_results_of(probe, RunFolder(finished_sweep / probe.path.relative_to(out)))
     rows = [row for row in read_rows(out / "ledger.jsonl") if row["run_id"] == probes[0].path.name]
     assert [row["event"] for row in rows] == [
         *("planned", "started", "died", "retried", "started", "finished"),

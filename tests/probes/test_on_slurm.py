@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from redone import has_results_of, reopen
 
 from probes.runs import RunFolder
 from probes.spec.file import read_spec
@@ -26,11 +27,7 @@ def reopened(finished_sweep, tmp_path):
     """Return a copy of a finished sweep in which the probe at ratio 1 is to be done again."""
     out = tmp_path / "runs"
     shutil.copytree(finished_sweep, out)
-    probe = RunFolder(next(out.glob("probes/*-r1-*")))
-    for path in (probe.outcome, probe.checkpoint, probe.progress, probe.attempt, probe.metrics):
-        path.unlink()
-    (out / "ledger.jsonl").unlink()
-    return out, probe
+    return out, reopen(out, "1")[0]
 
 
 def run(spec, out, cluster):
@@ -39,11 +36,7 @@ def run(spec, out, cluster):
 
 
 def same(probe, out, finished_sweep):
-    other = RunFolder(finished_sweep / probe.path.relative_to(out))
-    return all(
-        getattr(probe, name).read_bytes() == getattr(other, name).read_bytes()
-        for name in ("metrics", "checkpoint")
-    )
+    return has_results_of(probe, RunFolder(finished_sweep / probe.path.relative_to(out)))
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO")  # submitit's own log files
