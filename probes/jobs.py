@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from probes.models.source import count_params, flops_per_token
 from probes.settings import RunSettings
+from probes.training.threads import speedup
 
 EVALUATION_COST = 1 / 3
 """Cost of an evaluated token in trained tokens: a forward pass without a backward pass."""
@@ -62,6 +62,10 @@ class Job:
     def work_tokens(self) -> float:
         """Tokens trained, and evaluated tokens at a third."""
         return sum(map(work_tokens, self.runs))
+
+    def speedup(self, threads: int) -> float:
+        """Return how many times as fast the job is with so many threads as with one."""
+        return speedup(self.runs[0], threads) if threads > 1 and len(self.runs) == 1 else 1.0
 
     @property
     def flops(self) -> float:
@@ -161,18 +165,33 @@ class JobQueue:
 def makespan(jobs: Sequence[Job], workers: int, seconds: Callable[[Job], float]) -> float:
     """Return the wall time of all jobs on so many workers, in seconds.
 
-    Each worker takes the next job in order whose base is done, as the scheduler does.
+    Each worker takes the next job in order whose base is done, as the scheduler does, and jobs on a CPU
+    share the threads of idle workers, as with the local executor.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        What is to be done.
+    workers : int
+        Jobs at a time.
+    seconds : callable
+        Returns the time of a job with one thread.
     """
-    free = [0.0] * workers
-    done_at: dict[str, float] = {}
-    waiting = in_order(jobs)
-    while waiting:
-        now = heapq.heappop(free)
-        ready = next((job for job in waiting if done_at.get(job.base, 0.0) <= now), None)
-        if ready is None:  # idle until the next base is done
-            heapq.heappush(free, min(at for at in done_at.values() if at > now))
-            continue
-        waiting.remove(ready)
-        done_at.update(dict.fromkeys(ready.run_ids, now + seconds(ready)))
-        heapq.heappush(free, now + seconds(ready))
-    return max(done_at.values(), default=0.0)
+    queue = JobQueue(jobs)
+    in_work: list[tuple[Job, float]] = []  # with the seconds left for one thread
+    now = 0.0
+    while in_work or queue:
+        while len(in_work) < workers and (job := queue.take()):
+            in_work.append((job, seconds(job)))
+        threads = workers // len(in_work)
+        speeds = [job.speedup(threads) for job, _ in in_work]
+        ends = [left / speed for (_, left), speed in zip(in_work, speeds, strict=True)]
+        first = ends.index(min(ends))
+        now += ends[first]
+        in_work = [
+            (job, left - ends[first] * speed)
+            for (job, left), speed in zip(in_work, speeds, strict=True)
+        ]
+        for run_id in in_work.pop(first)[0].run_ids:
+            queue.finished(run_id)
+    return now

@@ -43,7 +43,7 @@ class SweepProgress:
         self._parts = {run_id: self._part(run) for run_id, (_, run) in self._open.items()}
         self._total = sum(job.flops for job in todo)
         self._at_start = self._work_done()
-        self._busy_seconds = 0.0  # summed over the workers
+        self._busy_seconds = 0.0  # of one thread, summed over the workers
         self._last_tick = time.monotonic()
 
     def __enter__(self) -> SweepProgress:
@@ -60,7 +60,9 @@ class SweepProgress:
     def tick(self, active: Sequence[Job]) -> None:
         """Take note of how far the jobs in work are."""
         now = time.monotonic()
-        self._busy_seconds += len(active) * (now - self._last_tick)
+        threads = self._workers // max(1, len(active))
+        speed = sum(job.speedup(threads) for job in active)
+        self._busy_seconds += speed * (now - self._last_tick)
         self._last_tick = now
         for job in active:
             self._parts.update({run.run_id: self._part(run) for run in job.runs})

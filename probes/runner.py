@@ -23,6 +23,7 @@ from probes.training.checkpoint import Checkpoints
 from probes.training.lockstep import Lockstep
 from probes.training.loop import ALONE, CHECKPOINT_SECONDS, Member, Outcome, train
 from probes.training.ranks import Ranks
+from probes.training.threads import Threads
 from probes.training.trainee import Single, Trainee
 
 
@@ -34,6 +35,7 @@ def execute_runs(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     keep_checkpoints: bool = False,
     ranks: Ranks = ALONE,
+    threads: Threads = lambda: 1,
 ) -> list[Outcome]:
     """Train the runs in ``paths`` side by side to their end and write their outcomes.
 
@@ -54,6 +56,8 @@ def execute_runs(
         Whether finished probes keep their last checkpoint; bases that were trained always do.
     ranks : Ranks
         This process among those that train the runs together; the main one writes.
+    threads : callable
+        Says how many threads of this process a single run may have; asked at every step.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def execute_runs(
         if todo:
             members = [_member(sweep, run, keep_checkpoints) for run in todo]
             outcomes = train(
-                make_trainee([member.settings for member in members], ranks),
+                make_trainee([member.settings for member in members], ranks, threads),
                 members,
                 load_corpora(sweep.corpora),
                 should_stop=should_stop,
@@ -93,7 +97,9 @@ def execute_runs(
         return [stopped.get(run.path) or _stored_outcome(run) for run in runs]
 
 
-def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Trainee:
+def make_trainee(
+    settings: Sequence[RunSettings], ranks: Ranks = ALONE, threads: Threads = lambda: 1
+) -> Trainee:
     """Return what trains the models of a group, each with the weights its base starts from."""
     lead = settings[0]
     models = [
@@ -117,7 +123,7 @@ def make_trainee(settings: Sequence[RunSettings], ranks: Ranks = ALONE) -> Train
         if not isinstance(ranks, TorchRanks):
             raise CmrplanError(f"{lead.run_id} is trained by torchrun, on several processes")
         return Distributed(model, lead, ranks)
-    return Single(model, lead)
+    return Single(model, lead, threads)
 
 
 def write_outcome(run: RunFolder, outcome: Outcome, *, retry: bool = False) -> None:

@@ -142,6 +142,12 @@ class RunSettings:
         return self.batch_size * self.sequence_length
 
     @property
+    def passes(self) -> int:
+        """Forward and backward passes of a step, in each process."""
+        share = self.batch_size // self.numerics.processes
+        return -(-share // self.numerics.micro_batch_size)
+
+    @property
     def train_tokens(self) -> int:
         """Tokens of the largest budget."""
         return self.steps * self.step_tokens
@@ -362,7 +368,9 @@ def _common(spec: SweepSpec, size: AnySize, data: DataIdentity, device: str) -> 
 def _numerics(spec: SweepSpec, size: AnySize, device: str) -> Numerics:
     asked = spec.numerics
     share = spec.batch_size // size.processes
-    micro_batch_size = size.micro_batch_size or asked.micro_batch_size or share
+    # two passes, which two cores can do side by side
+    default = -(-share // 2) if device == "cpu" and isinstance(size, SizeSpec) else share
+    micro_batch_size = size.micro_batch_size or asked.micro_batch_size or default
     return Numerics(
         precision=asked.precision or ("bf16" if device == "cuda" else "fp32"),
         micro_batch_size=min(micro_batch_size, share),

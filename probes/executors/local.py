@@ -1,8 +1,8 @@
-"""Do tasks on this machine: a pool of single-threaded worker processes, one a slot.
+"""Do tasks on this machine: a pool of worker processes, one a slot.
 
-One process per core beats one process with several threads on small models, and keeps its speed
-when others use the machine. On GPUs each slot has its GPU. A worker that dies, for example for want of
-memory, costs its runs one attempt and nothing else.
+On a CPU a slot is a core. A worker has one thread, and those of slots that have nothing to do (see
+:mod:`probes.training.threads`). On GPUs each slot has its GPU. A worker that dies, for example for want
+of memory, costs its runs one attempt and nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 
 import probes
 from cmrplan.errors import InputError
+from cmrplan.files import write_text
 from probes.executors.base import (
     STOP_SECONDS,
     Answer,
@@ -97,6 +98,8 @@ class LocalExecutor:
         default = len(self._gpus) * options.per_gpu if self._gpus else cores
         self._slots = options.workers or default
         self._pool: list[_Worker] = []
+        self._threads_file = sweep.workers.absolute() / "threads"
+        self._threads = 0
         self._numbers = itertools.count()
 
     def slots(self) -> int:
@@ -105,10 +108,12 @@ class LocalExecutor:
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Give each task to an idle worker, or to a new one."""
+        self._share_cores(sum(worker.task is not None for worker in self._pool) + len(tasks))
         for task in tasks:
             worker = next((worker for worker in self._pool if worker.task is None), None)
             if worker is None:
-                worker = _Worker(self._sweep, next(self._numbers), self._options, self._free_gpu())
+                number, gpu = next(self._numbers), self._free_gpu()
+                worker = _Worker(self._sweep, number, self._options, gpu, self._threads_file)
                 self._pool.append(worker)
             worker.give(task)
 
@@ -130,7 +135,16 @@ class LocalExecutor:
             elif task is not None:
                 worker.task = None
                 ends.append(End(task, answers))
+        self._share_cores(sum(worker.task is not None for worker in self._pool))
         return ends + self._kill_overdue()
+
+    def _share_cores(self, busy: int) -> None:
+        """Tell the workers how many threads each may have when so many have a task."""
+        cores = min(self._slots, usable_cores()) if self._options.device == "cpu" else 1
+        threads = max(1, cores // max(1, busy))
+        if threads != self._threads:
+            write_text(self._threads_file, f"{threads}\n")
+            self._threads = threads
 
     def _kill_overdue(self) -> list[End]:
         """Kill workers that do not end their run, though its time limit told them to."""
@@ -170,7 +184,12 @@ class _Worker:
     """One worker process and the task it is doing."""
 
     def __init__(
-        self, sweep: SweepFolder, number: int, options: ExecutorOptions, gpu: str | None
+        self,
+        sweep: SweepFolder,
+        number: int,
+        options: ExecutorOptions,
+        gpu: str | None,
+        threads_file: Path,
     ) -> None:
         self.task: Task | None = None
         self.given_at = 0.0
@@ -187,6 +206,7 @@ class _Worker:
             "parent": os.getpid(),
             "checkpoint_seconds": options.checkpoint_seconds,
             "run_seconds": options.run_seconds,
+            "threads_file": str(threads_file),
         }
         with open(self._log, "w") as errors:
             self._process = subprocess.Popen(

@@ -105,6 +105,7 @@ class RayExecutor:
                 str(self._stop_file),
                 self._options.checkpoint_seconds,
                 self._options.run_seconds,
+                self._options.cpus_per_run,
             )
             self._tasks[reference] = task
 
@@ -227,6 +228,7 @@ def _do_remotely(
     stop_file: str,
     checkpoint_seconds: float,
     run_seconds: float | None,
+    threads: int,
 ) -> str:
     """Do a task on a Ray worker; return its answers as JSON."""
     prepare_process()
@@ -237,6 +239,7 @@ def _do_remotely(
         asked_to_stop=stop_file_says(Path(stop_file)),
         checkpoint_seconds=checkpoint_seconds,
         run_seconds=run_seconds,
+        threads=lambda: threads,
     )
     return answers_text(answers)
 

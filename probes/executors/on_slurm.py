@@ -76,6 +76,7 @@ class SlurmExecutor:
                 "executor slurm: no sbatch on this machine; start the sweep where Slurm is"
             )
         given.setdefault("cpus", str(options.cpus_per_run))
+        self._threads = options.cpus_per_run
         if options.device == "cuda" and not asks_for_gpus(given):
             given["gpus"] = str(options.processes_per_run)
         parameters = slurm_parameters(given, _get_default_parameters())
@@ -106,6 +107,7 @@ class SlurmExecutor:
                         str(self._stop_file()),
                         self._options.checkpoint_seconds,
                         self._options.run_seconds,
+                        self._threads,
                     )
                 )
                 for task in tasks
@@ -190,6 +192,8 @@ class SlurmTask(Checkpointable):
         Where the answers go, and what says to stop once it is there.
     checkpoint_seconds, run_seconds : float, optional
         As in :func:`probes.executors.work.do_task`.
+    threads : int
+        Threads that a run on a CPU may have.
     """
 
     def __init__(
@@ -201,6 +205,7 @@ class SlurmTask(Checkpointable):
         stop_file: str,
         checkpoint_seconds: float,
         run_seconds: float | None,
+        threads: int,
     ) -> None:
         self.sweep = sweep
         self.paths = paths
@@ -209,6 +214,7 @@ class SlurmTask(Checkpointable):
         self.stop_file = stop_file
         self.checkpoint_seconds = checkpoint_seconds
         self.run_seconds = run_seconds
+        self.threads = threads
 
     def __call__(self) -> None:
         """Do the task and write its answers; a warning of Slurm first saves the run, then requeues."""
@@ -225,6 +231,7 @@ class SlurmTask(Checkpointable):
                 asked_to_stop=lambda: warning.reason or stop_file(),
                 checkpoint_seconds=self.checkpoint_seconds,
                 run_seconds=self.run_seconds,
+                threads=lambda: self.threads,
             )
         if warning.reason and any(answer.reason == warning.reason for answer in answers):
             warning.requeue()

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from probes.executors.torchrun import execute_distributed
 from probes.ledger import now
 from probes.runner import execute_runs
 from probes.runs import RunFolder, RunState, SweepFolder
+from probes.training.threads import Threads
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -29,6 +31,9 @@ ENVIRONMENT = {
 
 STOP_FILE_SECONDS = 1.0
 """Time between two looks for a stop file, which may lie on a slow shared disk."""
+
+THREADS_FILE_SECONDS = 0.5
+"""Time between two looks at how many threads a run may have."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -48,6 +53,7 @@ def do_task(
     asked_to_stop: Callable[[], str],
     checkpoint_seconds: float,
     run_seconds: float | None,
+    threads: Threads = lambda: 1,
 ) -> list[Answer]:
     """Train the runs in ``paths`` to their end and return an answer for each.
 
@@ -65,6 +71,8 @@ def do_task(
         Longest time between two checkpoints.
     run_seconds : float, optional
         Longest time of a run, over all its attempts.
+    threads : callable
+        Says how many threads a run on a CPU may have; asked at every step.
     """
     if not sweep.spec.exists():
         return _all(paths, RunState.STOPPED, not_shared(sweep), Trouble.REFUSED)
@@ -82,7 +90,7 @@ def do_task(
             if not RunFolder(path).outcome.exists():
                 write_json(RunFolder(path).attempt, attempt)
         processes = RunFolder(paths[0]).read_settings().numerics.processes
-        execute = execute_runs if processes == 1 else execute_distributed
+        execute = partial(execute_runs, threads=threads) if processes == 1 else execute_distributed
         outcomes = execute(
             sweep, paths, should_stop=should_stop, checkpoint_seconds=checkpoint_seconds
         )
@@ -127,6 +135,20 @@ def stop_file_says(path: Path) -> Callable[[], str]:
         return answer
 
     return asked_to_stop
+
+
+def file_says_threads(path: Path) -> Threads:
+    """Return a function that says how many threads a file grants; it looks once a second."""
+    looked, answer = 0.0, 1
+
+    def threads() -> int:
+        nonlocal looked, answer
+        if time.monotonic() - looked > THREADS_FILE_SECONDS:
+            looked = time.monotonic()
+            answer = int(path.read_text())
+        return answer
+
+    return threads
 
 
 def not_shared(sweep: SweepFolder) -> str:

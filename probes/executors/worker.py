@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from probes.executors.work import answers_text, do_task, prepare_process
+from probes.executors.work import answers_text, do_task, file_says_threads, prepare_process
 from probes.runs import SweepFolder
 
 
@@ -28,6 +28,7 @@ def main() -> None:
     stops: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
     prepare_process()
+    threads = file_says_threads(Path(settings["threads_file"]))
 
     def should_stop() -> str:
         if stops:
@@ -43,6 +44,7 @@ def main() -> None:
             asked_to_stop=should_stop,
             checkpoint_seconds=settings["checkpoint_seconds"],
             run_seconds=settings["run_seconds"],
+            threads=threads,
         )
         if should_stop():
             return

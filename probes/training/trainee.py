@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cmrplan.errors import InputError
 from probes.models.decoder import ModelShape, next_token_losses
 from probes.settings import RunSettings
+from probes.training.threads import Threads, most_threads, side_by_side
 
 BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
@@ -90,17 +91,22 @@ class Single:
         Gives logits of shape ``(B, T, V)`` for tokens of shape ``(B, T)``; on its device.
     settings : RunSettings
         Optimizer and numerics.
+    threads : callable
+        Says how many threads it may have; the numbers do not depend on it.
     """
 
     num_members = 1
 
-    def __init__(self, model: nn.Module, settings: RunSettings) -> None:
+    def __init__(
+        self, model: nn.Module, settings: RunSettings, threads: Threads = lambda: 1
+    ) -> None:
         self.model = model
         self.optimizer = make_optimizer(model, settings)
         self._settings = settings
         self._device = torch.device(settings.device)
         self._call = compiled_if_asked(model, settings)
         self._seen: list[Tensor] = []
+        self._threads = threads
 
     def update(self, tokens: Sequence[np.ndarray], *, learning_rate: float) -> None:
         """Do one step; a step whose loss or gradient is not finite leaves the weights as they are."""
@@ -123,14 +129,11 @@ class Single:
     def sequence_losses(self, sequences: np.ndarray) -> np.ndarray:
         """Return the loss of every sequence, shape ``(1, S)``."""
         self.model.eval()
-        losses = []
         size = evaluation_batch(self._settings)
-        with torch.no_grad():
-            for start in range(0, len(sequences), size):
-                (part,) = on_device([sequences[start : start + size]], self._device)
-                losses.append(self._losses(part))
+        slices = np.split(sequences, range(size, len(sequences), size))
+        losses = torch.cat(list(side_by_side(self._evaluated, slices, self._usable_threads())))
         self.model.train()
-        return torch.cat(losses).float().cpu().numpy()[None]
+        return losses.float().cpu().numpy()[None]
 
     def state(self, member: int = 0) -> dict[str, Tensor]:
         """Return weights, moments and update count."""
@@ -159,13 +162,34 @@ class Single:
 
     def _backward(self, batch: Tensor) -> Tensor:
         """Add the gradient of a batch, pass by pass, and return its mean loss."""
-        size = self._settings.numerics.micro_batch_size
+        passes = batch.split(self._settings.numerics.micro_batch_size)
         total = torch.zeros((), device=self._device)
-        for start in range(0, len(batch), size):
-            loss = self._losses(batch[start : start + size]).sum() / len(batch)
+        if (threads := self._usable_threads()) > 1:
+            for loss, gradients in side_by_side(self._pass, passes, threads):
+                add_gradients(self._weights(), gradients)
+                total = total + loss
+            return total
+        for part in passes:
+            loss = self._losses(part).sum() / len(batch)
             loss.backward()
             total = total + loss.detach()
         return total
+
+    def _usable_threads(self) -> int:
+        return min(self._threads(), most_threads(self._settings))
+
+    def _weights(self) -> list[nn.Parameter]:
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
+
+    def _pass(self, part: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the loss of a part of a batch and its gradients; touches nothing that others use."""
+        loss = self._losses(part).sum() / self._settings.batch_size
+        return loss.detach(), torch.autograd.grad(loss, self._weights())
+
+    def _evaluated(self, sequences: np.ndarray) -> Tensor:
+        (part,) = on_device([sequences], self._device)
+        with torch.no_grad():  # of this thread
+            return self._losses(part)
 
     def _clip(self) -> Tensor:
         """Limit the norm of the gradient and return what it was."""
@@ -175,6 +199,12 @@ class Single:
         with autocast(self._settings):
             logits_BTV = self._call(tokens_BT[:, :-1])
         return next_token_losses(logits_BTV, tokens_BT[:, 1:])
+
+
+def add_gradients(weights: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
+    """Add gradients to those that the weights have."""
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
 
 
 def on_device(tokens: Sequence[np.ndarray], device: torch.device) -> Tensor:

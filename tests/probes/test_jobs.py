@@ -80,5 +80,11 @@ class TestMakespan:
         # worker 1: base b to 30, its probe to 34; worker 2: base a to 10, its probe to 18
         assert makespan(jobs, 2, self.seconds) == 34
 
+    def test_the_last_job_gets_the_threads_of_idle_workers(self):
+        halves = replace(BASE, batch_size=2, numerics=replace(BASE.numerics, micro_batch_size=1))
+        jobs = [Job((replace(halves, seed=seed),)) for seed in range(3)]
+        # two side by side to 10, then the third with two threads, 2 * 0.93 times as fast
+        assert makespan(jobs, 2, self.seconds) == pytest.approx(10 + 10 / 1.86)
+
     def test_nothing_to_do_takes_no_time(self):
         assert makespan([], 2, self.seconds) == 0
