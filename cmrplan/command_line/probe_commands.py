@@ -180,7 +180,7 @@ def _duration(seconds: float) -> str:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Cores that Ray or Slurm sets aside for a run.",
+    help="Cores that Ray or Slurm sets aside for a run; on a CPU it uses that many threads.",
 )
 @click.option(
     "--ray-address",

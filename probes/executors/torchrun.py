@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from cmrplan.errors import CmrplanError
 from probes.runner import execute_runs
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.training.distributed import process_group
 from probes.training.loop import Outcome
+from probes.training.repeatable import make_repeatable
 
 TICK_SECONDS = 0.2
 STOP_SECONDS = 60.0
@@ -97,8 +96,7 @@ def main() -> None:
             return "stopped by the user"
         return "" if Path(f"/proc/{starter}").exists() else "the worker process ended"
 
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    make_repeatable()
     with process_group(RunFolder(path).read_settings().device) as ranks:
         execute_runs(
             sweep,

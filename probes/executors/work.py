@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.executors.base import Answer, Trouble
@@ -20,6 +18,7 @@ from probes.executors.torchrun import execute_distributed
 from probes.ledger import now
 from probes.runner import execute_runs
 from probes.runs import RunFolder, RunState, SweepFolder
+from probes.training.repeatable import make_repeatable
 from probes.training.threads import Threads
 
 ENVIRONMENT = {
@@ -41,8 +40,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def prepare_process() -> None:
     """Make this process a single-threaded worker whose results can be repeated."""
     os.environ.update(ENVIRONMENT)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    make_repeatable()
 
 
 def do_task(

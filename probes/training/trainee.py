@@ -24,8 +24,8 @@ from probes.training.threads import Threads, most_threads, side_by_side
 BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
-EVALUATION_BATCH = 32
-"""Sequences of a built-in decoder evaluated at once on a CPU."""
+EVALUATION_BATCH = 8
+"""Sequences of a built-in decoder evaluated at once on a CPU; at 1M and 3M parameters 1.1 times as fast as 32."""
 
 EVALUATION_BYTES = 2 * 2**30
 """Memory that an evaluation may take otherwise, beside the weights."""
