@@ -10,4 +10,4 @@ def make_repeatable() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     # on by default beside it: fills what is about to be written over, 1 to 2 % of a step
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -22,9 +22,9 @@ def test_design_by_hand(spec):
     shape = ModelShape(16, 1, 2, 24, True, 257)
     work = found.base_tokens + found.probe_tokens + found.evaluation_tokens / 3
     assert found.flops == pytest.approx(work * flops_per_token(shape, 16))
-    # the base alone, then three equal probes on two workers
+    # the base with both cores, two of three equal probes side by side, and the third with both cores again
     base, probe = 3840 + 768 / 3, 3072 + 4 * 768 / 3
-    assert found.seconds == pytest.approx((base + 2 * probe) / 1000)
+    assert found.seconds == pytest.approx((base / 1.86 + probe + probe / 1.86) / 1000)
     # weights and two moments in fp32; the base keeps one, two runs in work have up to three each;
     # five evaluations a probe (with token 0), one of the base
     checkpoint = 12 * count_params(shape).total

@@ -203,12 +203,13 @@ def test_no_space_stops_the_sweep_and_nothing_is_failed(play, sweep):
 
 
 def test_sigterm_stops_as_ctrl_c_does(play, sweep):
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         play({PROBES[0]: [KeyboardInterrupt]})
     in_work = [run for run in PROBES if "started" in events(sweep, run)]
     assert events(sweep, PROBES[0])[-1] == "stopped"
     assert {events(sweep, run)[-1] for run in in_work} <= {"stopped", "finished"}
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_runs_of_one_job_start_and_end_together(play, sweep):
