@@ -1,6 +1,6 @@
 """By how much common random numbers cut the noise of a difference between two ratios.
 
-    python benchmarks/common_random_numbers.py RUNS
+    python benchmarks/common_random_numbers.py RUNS [--ratios 0.2 0.3 0.4 0.5] [--schedule cosine]
 
 Trains one base of 0.36M parameters and, from it, probes of a few ratios with 8 data seeds each on the embedded
 corpora, in two ways:
@@ -47,7 +47,7 @@ WAYS = ("common", "interleaved")
 RESAMPLES = 10_000
 
 
-def sweep(ratios: list[float], seeds: int, steps: int) -> dict[str, object]:
+def sweep(ratios: list[float], seeds: int, steps: int, schedule: str) -> dict[str, object]:
     """Return the values of the spec that the runs' settings come from."""
     return {
         "name": "common-random-numbers",
@@ -65,6 +65,7 @@ def sweep(ratios: list[float], seeds: int, steps: int) -> dict[str, object]:
             "evaluations": 1,
             "first_evaluation_tokens": steps * 2048,
             "learning_rate": 1e-3,
+            "schedule": schedule,
             "grid": {"domain_ratio": ratios, "seed": list(range(seeds))},
         },
     }
@@ -119,10 +120,10 @@ def trained(settings: RunSettings, corpora: PreparedCorpora, way: str, start=Non
 
 
 def train_missing(
-    folder: Path, ratios: list[float], seeds: int, steps: int, workers: int
+    folder: Path, ratios: list[float], *, seeds: int, steps: int, schedule: str, workers: int
 ) -> list[dict]:
     """Train what ``losses.jsonl`` lacks and return its rows."""
-    spec = parse_spec(sweep(ratios, seeds, steps))
+    spec = parse_spec(sweep(ratios, seeds, steps, schedule))
     corpora = prepare_corpora(spec, folder / "corpora")
     bases, probes = sweep_settings(spec, corpora.identity)
     if not (folder / "base.safetensors").exists():
@@ -188,15 +189,25 @@ def table_row(losses: dict[str, np.ndarray], pairs: list[tuple[int, int]]) -> st
 def main() -> None:
     """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, help="folder for corpora, base and losses")
+    parser.add_argument(
+        "runs", type=Path, help="folder of one schedule for corpora, base and losses"
+    )
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.25, 0.5, 0.75])
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--workers", type=int, default=usable_cores())
     parser.add_argument("--steps", type=int, default=120, help="of a probe, 2048 tokens each")
+    parser.add_argument("--schedule", choices=["constant", "cosine"], default="constant")
     options = parser.parse_args()
     torch.set_num_threads(1)
     ratios = sorted(options.ratios)
-    rows = train_missing(options.runs, ratios, options.seeds, options.steps, options.workers)
+    rows = train_missing(
+        options.runs,
+        ratios,
+        seeds=options.seeds,
+        steps=options.steps,
+        schedule=options.schedule,
+        workers=options.workers,
+    )
     print(
         "| loss | ratios | std interleaved | std unpaired | std paired | cut of interleaved | cut of unpaired |\n"
         "| --- | --- | --- | --- | --- | --- | --- |"
