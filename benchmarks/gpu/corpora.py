@@ -33,7 +33,7 @@ LEAST_CHARACTERS = 500
 ENTRIES_A_DOCUMENT = 40
 """Dictionary entries are short; so many together are a document."""
 
-TOY = {"general": "debian-reference-en", "code": "networkx", "dictionary": "dict-wn"}
+TOY = {"general": "git-doc", "code": "networkx", "dictionary": "dict-wn"}
 TOY_DOCUMENTS = 300
 
 

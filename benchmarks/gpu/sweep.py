@@ -108,7 +108,9 @@ def plan(folder: Path, *, toy: bool) -> None:
 
 
 def cli(*arguments: object) -> None:
-    subprocess.run([*CLI, *map(str, arguments)], check=True)
+    """Call cmrplan and end where it does not succeed; it has said why."""
+    if code := subprocess.run([*CLI, *map(str, arguments)]).returncode:
+        sys.exit(code)
 
 
 if __name__ == "__main__":
