@@ -25,9 +25,9 @@ SEQUENCES = np.random.default_rng(0).integers(257, size=(70, 9), dtype=np.uint16
 CHECKPOINT = Pretrained("folder", "", "print", "llama", ParamCount(10, 8), 257, 8, 1)
 
 
-def trained(threads, steps=6):
+def trained(settings, threads, steps=6):
     """Return weights, moments and evaluation losses after some steps."""
-    trainee = make_trainee([SETTINGS], threads=threads)
+    trainee = make_trainee([settings], threads=threads)
     generator = np.random.default_rng(1)
     for _ in range(steps):
         tokens = generator.integers(257, size=(8, 9), dtype=np.uint16)
@@ -36,11 +36,14 @@ def trained(threads, steps=6):
     return state | {"losses": torch.from_numpy(trainee.sequence_losses(SEQUENCES))}
 
 
-def test_numbers_do_not_depend_on_threads():
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_numbers_do_not_depend_on_threads(checkpointing):
+    numerics = replace(SETTINGS.numerics, gradient_checkpointing=checkpointing)
+    settings = replace(SETTINGS, numerics=numerics)
     granted = iter([1, 3, 2, 2, 1, 3, 2])
-    alone = trained(lambda: 1)
+    alone = trained(settings, lambda: 1)
     for threads in (lambda: 2, lambda: 3, lambda: 16, lambda: next(granted)):
-        found = trained(threads)
+        found = trained(settings, threads)
         assert alone.keys() == found.keys()
         assert all(torch.equal(alone[name], found[name]) for name in alone)
 
