@@ -14,7 +14,7 @@ For two ratios a and b, *paired* is the variance over seeds of ``loss(a, seed) -
 stands beside ``var(loss(a)) + var(loss(b))``, the variance of that difference between independent runs, of the
 interleaved runs and of common runs with different seeds (which keep the exact shares, and lose the pairing).
 The cut is the latter sum over pairs over the former. Intervals: seeds drawn again with replacement, 5th to 95th
-percentile. *All neighbors* sums the variances over pairs of neighboring ratios. Killed, it goes on.
+percentile. *All pairs* and *all neighbors* sum the variances over pairs. Killed, it goes on.
 Prints a Markdown table.
 """
 
@@ -220,7 +220,9 @@ def main() -> None:
         }
         neighbors = list(pairwise(range(len(ratios))))
         print(f"| {corpus} | all neighbors | {table_row(losses, neighbors)} |")
-        for pair in combinations(range(len(ratios)), 2):
+        pairs = list(combinations(range(len(ratios)), 2))
+        print(f"| {corpus} | all pairs | {table_row(losses, pairs)} |")
+        for pair in pairs:
             names = " and ".join(f"{ratios[place]:g}" for place in pair)
             print(f"| {corpus} | {names} | {table_row(losses, [pair])} |")
 
