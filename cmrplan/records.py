@@ -16,7 +16,7 @@ column                    type     meaning and unit
 ``step``                  Int64    optimizer steps of the continual phase; optional
 ``loss_stderr``           float64  standard error of ``loss``, nats per token; optional
 ``schedule``              str      learning-rate schedule; optional
-``learning_rate``         float64  peak learning rate; optional
+``learning_rate``         float64  learning rate of the last step before it; optional
 ``unique_domain_tokens``  float64  tokens the domain corpus holds before it repeats; optional
 ``base_model``            str      optional
 ``tokenizer``             str      optional
