@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from cmrplan.errors import InputError
-from cmrplan.files import read_text, write_text
+from cmrplan.files import read_json, read_text, write_text
 from probes.collect import read_ledger
 from probes.data.budget import check_epochs
 from probes.data.build import open_sources
@@ -184,6 +184,7 @@ def _prepare(
     corpora = prepare_corpora(spec, sweep.corpora, progress=progress)
     check_prepared(spec, corpora.identity.tokenizer)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
+    _refuse_other_bases(sweep, bases)
     check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=_notice)
     write_text(sweep.spec, spec_text(spec))
     return [*bases.values(), *probes]
@@ -252,6 +253,22 @@ def _refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> N
             raise InputError(
                 f"{sweep.path} holds a sweep with {key} {before[key]}, now it is {now[key]}; "
                 "choose another output folder"
+            )
+
+
+def _refuse_other_bases(sweep: SweepFolder, bases: Mapping[str, RunSettings]) -> None:
+    """Refuse a folder in which a size has a base that this version would make otherwise.
+
+    Its probes would stand beside new ones of the same ratio and seed, and count twice.
+    """
+    for run in sweep.all_runs():
+        if run.path.parent.name != "bases":
+            continue
+        now = bases.get(read_json(run.settings).get("size"))
+        if now and now.run_id != run.path.name:
+            raise InputError(
+                f"{sweep.path} was begun by another version of cmrplan: its base {run.path.name} would now be "
+                f"{now.run_id}; finish it with that version or choose another output folder"
             )
 
 

@@ -226,3 +226,18 @@ class TestOrphans:
             time.sleep(0.05)
         assert base.state() is RunState.STOPPED
         assert any(base.checkpoints.iterdir())
+
+
+def test_a_folder_of_another_version_is_refused(spec, finished_sweep, tmp_path):
+    out = tmp_path / "runs"
+    shutil.copytree(finished_sweep, out)
+    (base,) = out.glob("bases/*")
+    base.rename(base.with_name("nano-base-s0-00000000"))  # as if made from other settings
+    before = sorted(path.name for path in out.glob("probes/*"))
+    with pytest.raises(InputError) as caught:
+        run(spec, out)
+    assert str(caught.value) == (
+        f"{out} was begun by another version of cmrplan: its base nano-base-s0-00000000 would now be {base.name}; "
+        "finish it with that version or choose another output folder"
+    )
+    assert sorted(path.name for path in out.glob("probes/*")) == before
