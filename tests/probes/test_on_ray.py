@@ -1,6 +1,8 @@
 """The Ray executor on a cluster of two nodes on this machine, one of which is taken away in the middle."""
 
+import os
 import shutil
+import signal
 import threading
 import time
 
@@ -64,9 +66,12 @@ def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
     def take_away():
         """Kill the node that works on the first probe, after its first evaluation."""
         while len(read_rows(probes[0].metrics)) < 2:
-            time.sleep(0.005)
-        node = node_of(probes[0].read_attempt()["pid"], nodes)
+            time.sleep(0.001)
+        pid = probes[0].read_attempt()["pid"]
+        os.kill(pid, signal.SIGSTOP)  # taking a node away takes longer than the rest of the run
+        node = node_of(pid, nodes)
         made.remove_node(node, allow_graceful=False)
+        os.kill(pid, signal.SIGKILL)  # stopped, it would not see that its node is gone
         taken.append(node)
 
     thread = threading.Thread(target=take_away, daemon=True)
