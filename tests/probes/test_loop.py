@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from killing import Killed, kill_at
 from safetensors.torch import load_file
 
 from cmrplan.errors import CmrplanError, InputError
@@ -30,22 +31,6 @@ SCHEDULES = {
     "cosine": Schedule("cosine", 1e-3, warmup_steps=10),
 }
 BUDGETS = (6, 12, 24, 48)
-
-
-class Killed(BaseException):
-    """Stands for a process that ends without saving anything."""
-
-
-def kill_at(step):
-    """Return a should_stop that kills when it is asked before training step number ``step``."""
-    asked = iter(range(10**9))
-
-    def should_stop():
-        if next(asked) == step:
-            raise Killed
-        return ""
-
-    return should_stop
 
 
 @pytest.fixture(scope="session")

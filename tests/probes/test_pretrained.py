@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from killing import Killed, kill_at
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import ROWS, write_checkpoint
 
@@ -177,21 +178,6 @@ SCHEDULES = {
     "branches": (Schedule("branches", 1e-3, warmup_steps=3, decay_share=0.25), (3, 6, 12)),
     "cosine": (Schedule("cosine", 1e-3, warmup_steps=4), (12,)),
 }
-
-
-class Killed(BaseException):
-    """Stands for a process that ends without saving anything."""
-
-
-def kill_at(step):
-    asked = iter(range(10**9))
-
-    def should_stop():
-        if next(asked) == step:
-            raise Killed
-        return ""
-
-    return should_stop
 
 
 @pytest.fixture(scope="module")
