@@ -165,7 +165,8 @@ def main(config):
     raw = Model(config).to(config.device)
     base = Path(config.data) / "base.pt"
     if base.exists():
-        raw.load_state_dict(torch.load(base, map_location=config.device)["model"])
+        state = torch.load(base, map_location=config.device, weights_only=True)
+        raw.load_state_dict(state["model"])
     matrices = [weight for weight in raw.parameters() if weight.dim() >= 2]
     others = [weight for weight in raw.parameters() if weight.dim() < 2]
     optimizer = torch.optim.AdamW(

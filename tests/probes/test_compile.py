@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from killing import Killed
 
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
@@ -13,10 +14,6 @@ from probes.runner import final_losses, final_state, make_trainee
 from probes.runs import RunFolder, SweepFolder
 from probes.training import trainee
 from probes.training.loop import Member, train
-
-
-class Killed(BaseException):
-    """Stands for a process that ends without saving anything."""
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from killing import Killed
 from safetensors.torch import load_file
 
 from cmrplan.files import write_json
@@ -31,10 +32,6 @@ SCHEDULES = {
 }
 """At 1e-3 this model, sent to another language, enlarges a change of a last digit 1e4 times in 60 steps."""
 FP64 = Numerics("fp64", micro_batch_size=4)
-
-
-class Killed(BaseException):
-    """Stands for a process that ends without saving anything."""
 
 
 @pytest.fixture(scope="module")
