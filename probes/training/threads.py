@@ -2,7 +2,7 @@
 
 A step sums the gradients of its passes in their order, whoever computes them, so the numbers do not
 depend on how many threads there are, and that may change from step to step. Each thread does whole
-passes with one core: two are 1.9 times as fast as one, where PyTorch's own two threads, which share every
+passes with one core: two are 1.8 times as fast as one, where PyTorch's own two threads, which share every
 operation, are 1.5 to 1.7 times as fast.
 """
 
@@ -19,8 +19,8 @@ import torch
 from probes.models.decoder import ModelShape
 from probes.settings import RunSettings
 
-EFFICIENCY = 0.93
-"""Speed of several threads beside as many times the speed of one; 0.92 to 0.94 at 0.3M to 3M parameters."""
+EFFICIENCY = 0.9
+"""Speed of several threads beside as many times the speed of one; benchmarks/cpu_step.py."""
 
 Threads = Callable[[], int]
 """How many threads a run may have now; asked at every step."""
@@ -49,7 +49,7 @@ def speedup(run: RunSettings, threads: int) -> float:
 
     >>> rounds = math.ceil(3 / 2)
     >>> round(3 / rounds * EFFICIENCY, 2)
-    1.4
+    1.35
     """
     threads = min(threads, most_threads(run))
     return EFFICIENCY * run.passes / math.ceil(run.passes / threads) if threads > 1 else 1.0

@@ -25,7 +25,7 @@ BETAS = (0.9, 0.95)
 """AdamW's decay rates, as is usual for language models (arXiv:2005.14165, appendix B)."""
 
 EVALUATION_BATCH = 8
-"""Sequences of a built-in decoder evaluated at once on a CPU; at 1M and 3M parameters 1.1 times as fast as 32."""
+"""Sequences of a built-in decoder evaluated at once on a CPU; as fast as more or faster (benchmarks/cpu_step.py)."""
 
 EVALUATION_BYTES = 2 * 2**30
 """Memory that an evaluation may take otherwise, beside the weights."""

@@ -49,8 +49,8 @@ def test_time_left_counts_workers_and_leaves_out_earlier_work(sweep, jobs, clock
     progress.tick(jobs[:2])
     # a quarter of a run took a worker ten seconds: 10, 30 and 40 seconds of work on two workers,
     # the costliest first in the order of the jobs: 10 beside 30, then 40
-    # beside it for 20, and its other 20 with both cores, 2 * 0.93 times as fast
-    assert progress._seconds_left() == pytest.approx(10 + 20 + 20 / 1.86)
+    # beside it for 20, and its other 20 with both cores, 2 * 0.9 times as fast
+    assert progress._seconds_left() == pytest.approx(10 + 20 + 20 / 1.8)
     assert progress._work_done() == pytest.approx(1 / 3)
 
 
