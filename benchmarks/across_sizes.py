@@ -20,10 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import cmrplan as cp
-from cmrplan.fits import fitted_rows
-from cmrplan.planning.across_sizes import general_at
-from cmrplan.planning.limits import Limits
-from cmrplan.records import base_losses
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.log.files import base_losses
+from cmrplan.plan.other_sizes import general_at
+from cmrplan.plan.request import Limits
 
 CONFIDENCE = 0.9
 

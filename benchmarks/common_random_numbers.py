@@ -38,7 +38,7 @@ from probes.data.prepared import PreparedCorpora, load_corpora, prepare_corpora
 from probes.data.sampling import batch
 from probes.executors.local import usable_cores
 from probes.models.source import build_model
-from probes.settings import RunSettings, sweep_settings
+from probes.run_settings import RunSettings, sweep_settings
 from probes.spec.file import parse_spec
 from probes.training.metrics import append_row, read_rows
 from probes.training.trainee import Single

@@ -22,9 +22,9 @@ import pandas as pd
 from lbfgs import multi_start
 
 import cmrplan as cp
-from cmrplan.fits import fitted_rows
-from cmrplan.fitting.surface import fit_surface, resampled, row_inputs
-from cmrplan.uncertainty import resample_runs
+from cmrplan.fit.bootstrap import resample_runs
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.law_model import fit_surface, resampled, row_inputs
 
 
 def timed(call):

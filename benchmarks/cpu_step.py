@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import probes.training.trainee as trainee_module
 from probes.models.source import build_model
-from probes.settings import Numerics, RunSettings
+from probes.run_settings import Numerics, RunSettings
 from probes.training.repeatable import make_repeatable
 from probes.training.trainee import Single
 

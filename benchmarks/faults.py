@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from cmrplan.records import write_log
+from cmrplan.log.files import write_log
 from probes.collect import collect
 from probes.training.metrics import read_rows
 
@@ -32,7 +32,7 @@ WORDS = {
 
 START = """
 import json, sys
-from probes.executors.scheduling import Limits
+from probes.executors.scheduler import Limits
 from probes.spec.file import read_spec
 from probes.sweep import run_sweep
 options = json.loads(sys.argv[3])

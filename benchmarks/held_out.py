@@ -24,14 +24,14 @@ import pandas as pd
 from held_out_mixtures import mixture_tables
 
 import cmrplan as cp
-from cmrplan.baselines import BASELINES
-from cmrplan.fits import fitted_rows
-from cmrplan.fitting.lawfit import PAPER_DELTA, fit_law
-from cmrplan.fitting.surface import SURFACE_LAWS, fit_surface, row_inputs
-from cmrplan.importers import import_log
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.law_model import SURFACE_LAWS, fit_surface, row_inputs
 from cmrplan.laws.chinchilla import chinchilla_law
-from cmrplan.predictors import Predictor, predictors
-from cmrplan.records import CORPORA
+from cmrplan.log.files import CORPORA
+from cmrplan.log.importers import import_log
+from cmrplan.solve.law_fit import PAPER_DELTA, fit_law
+from cmrplan.validate.baselines import BASELINES
+from cmrplan.validate.predictors import Predictor, predictors
 
 SEEDS = 5
 RANDOM_SHARE = 0.2

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from cmrplan.checks import share_columns
 from cmrplan.errors import CmrplanError
-from cmrplan.fitting.lawfit import fit_law
 from cmrplan.laws.mixtures import autoscale_law, data_mixing_law, optimal_mixture_law
-from cmrplan.numerals import compact
+from cmrplan.log.validate import share_columns
+from cmrplan.numbers import compact
+from cmrplan.solve.law_fit import fit_law
 
 FOLDS = 5
 SHOWN_ALONE = "pile_cc"

@@ -26,11 +26,11 @@ import pandas as pd
 from held_out import logs_in
 
 import cmrplan as cp
-from cmrplan.backtesting import FEWEST_BUDGETS, Truth
-from cmrplan.fits import fitted_rows
-from cmrplan.planning.choice import best_ratio
-from cmrplan.planning.tolerance import parse_tolerance
-from cmrplan.records import CORPORA, base_losses
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.log.files import CORPORA, base_losses
+from cmrplan.solve.feasible import best_ratio
+from cmrplan.tolerance import parse_tolerance
+from cmrplan.validate.backtest import FEWEST_BUDGETS, Truth
 
 LAWS = ("auto", "dcpt", "dcpt_exp", "cmr")
 RULES = (0.05, 0.1, 0.3, 0.5)

@@ -22,8 +22,8 @@ import torch
 
 from probes.models.decoder import ModelShape
 from probes.models.source import count_params
+from probes.run_settings import Numerics, RunSettings
 from probes.runner import make_trainee
-from probes.settings import Numerics, RunSettings
 from probes.training.schedule import Schedule
 from probes.training.trainee import Trainee
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from lockstep import SHAPES, make_run
 
+from probes.run_settings import RunSettings
 from probes.runner import make_trainee
-from probes.settings import RunSettings
 
 WORDS = "the cat sat on a mat and saw one more bird near old green hill".split()
 UNSEEN = 10**6

@@ -28,14 +28,14 @@ from held_out_mixtures import folds
 from lbfgs import best_of_starts
 
 import cmrplan as cp
-from cmrplan.checks import share_columns
-from cmrplan.fits import fitted_rows
-from cmrplan.fitting.lawfit import LawFit, fit_law
-from cmrplan.fitting.surface import SURFACE_LAWS, fit_surface, row_inputs
-from cmrplan.holdout import holdouts
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.hold_outs import holdouts
+from cmrplan.fit.law_model import SURFACE_LAWS, fit_surface, row_inputs
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.law import Inputs
 from cmrplan.laws.mixtures import data_mixing_law
+from cmrplan.log.validate import share_columns
+from cmrplan.solve.law_fit import LawFit, fit_law
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ import yaml
 from plain_loop import Config, Model
 
 from probes.data.prepared import load_corpora, prepare_corpora
+from probes.run_settings import sweep_settings
 from probes.runner import execute_runs
 from probes.runs import SweepFolder
-from probes.settings import sweep_settings
 from probes.spec.file import parse_spec
 
 RATIOS = [0, 0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1]

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.interpolate import PchipInterpolator
 
 import cmrplan as cp
-from cmrplan.numerals import compact
+from cmrplan.numbers import compact
 
 
 def by_ratio(log: pd.DataFrame, corpus: str, tokens: float) -> pd.DataFrame:

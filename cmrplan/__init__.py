@@ -18,14 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from cmrplan._version import __version__
 
+# Loading a folder of this package puts it under its name here, over the function of the same name. So both are loaded
+# now, empty as they are, and taken out again.
+for _folder in ("fit", "plan"):
+    importlib.import_module(f"cmrplan.{_folder}")
+    del globals()[_folder]
+
 if TYPE_CHECKING:
     from cmrplan import plots
-    from cmrplan.backtesting import backtest
-    from cmrplan.comparison import compare
+    from cmrplan.design.next_probes import NextProbes, next_probes
     from cmrplan.errors import CmrplanError, Finding, InputError
-    from cmrplan.fitfile import fit_report, read_fit, write_fit
-    from cmrplan.fits import Fit, Prediction, fit
-    from cmrplan.mixtures import (
+    from cmrplan.fit.file import fit_report, read_fit, write_fit
+    from cmrplan.fit.fit import Fit, Prediction, fit
+    from cmrplan.log.files import check_log, read_log, validate_log, write_log
+    from cmrplan.mixture import (
         fit_domains,
         fit_mixture,
         plan_mixture,
@@ -33,53 +39,53 @@ if TYPE_CHECKING:
         read_mixture_fit,
         write_mixture_fit,
     )
-    from cmrplan.planning.budget import best_budget
-    from cmrplan.planning.critical import critical_over_sizes, critical_over_tokens
-    from cmrplan.planning.frontier import frontier
-    from cmrplan.planning.next_probes import NextProbes, next_probes
-    from cmrplan.planning.panel import law_panel
-    from cmrplan.planning.plan import Plan, plan
-    from cmrplan.planning.sensitivity import sensitivity
-    from cmrplan.planning.spend import by_epochs, spend_domain_tokens
-    from cmrplan.planning.targets import fewest_tokens, smallest_model
-    from cmrplan.records import check_log, read_log, validate_log, write_log
+    from cmrplan.plan.plan import Plan, plan
+    from cmrplan.plan.questions.compute_budget import best_budget
+    from cmrplan.plan.questions.critical_curve import critical_over_sizes, critical_over_tokens
+    from cmrplan.plan.questions.domain_tokens import by_epochs, spend_domain_tokens
+    from cmrplan.plan.questions.frontier import frontier
+    from cmrplan.plan.questions.law_panel import law_panel
+    from cmrplan.plan.questions.sensitivity import sensitivity
+    from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
+    from cmrplan.validate.backtest import backtest
+    from cmrplan.validate.compare import compare
 
 _HOMES = {
     "CmrplanError": "cmrplan.errors",
     "Finding": "cmrplan.errors",
     "InputError": "cmrplan.errors",
-    "fit_report": "cmrplan.fitfile",
-    "read_fit": "cmrplan.fitfile",
-    "write_fit": "cmrplan.fitfile",
-    "Fit": "cmrplan.fits",
-    "Prediction": "cmrplan.fits",
-    "fit": "cmrplan.fits",
-    "Plan": "cmrplan.planning.plan",
-    "plan": "cmrplan.planning.plan",
-    "fit_domains": "cmrplan.mixtures",
-    "fit_mixture": "cmrplan.mixtures",
-    "plan_mixture": "cmrplan.mixtures",
-    "predict_new_domain": "cmrplan.mixtures",
-    "read_mixture_fit": "cmrplan.mixtures",
-    "write_mixture_fit": "cmrplan.mixtures",
-    "backtest": "cmrplan.backtesting",
-    "frontier": "cmrplan.planning.frontier",
-    "critical_over_tokens": "cmrplan.planning.critical",
-    "critical_over_sizes": "cmrplan.planning.critical",
-    "fewest_tokens": "cmrplan.planning.targets",
-    "smallest_model": "cmrplan.planning.targets",
-    "best_budget": "cmrplan.planning.budget",
-    "spend_domain_tokens": "cmrplan.planning.spend",
-    "by_epochs": "cmrplan.planning.spend",
-    "law_panel": "cmrplan.planning.panel",
-    "NextProbes": "cmrplan.planning.next_probes",
-    "next_probes": "cmrplan.planning.next_probes",
-    "sensitivity": "cmrplan.planning.sensitivity",
-    "check_log": "cmrplan.records",
-    "compare": "cmrplan.comparison",
-    "read_log": "cmrplan.records",
-    "validate_log": "cmrplan.records",
-    "write_log": "cmrplan.records",
+    "fit_report": "cmrplan.fit.file",
+    "read_fit": "cmrplan.fit.file",
+    "write_fit": "cmrplan.fit.file",
+    "Fit": "cmrplan.fit.fit",
+    "Prediction": "cmrplan.fit.fit",
+    "fit": "cmrplan.fit.fit",
+    "Plan": "cmrplan.plan.plan",
+    "plan": "cmrplan.plan.plan",
+    "fit_domains": "cmrplan.mixture",
+    "fit_mixture": "cmrplan.mixture",
+    "plan_mixture": "cmrplan.mixture",
+    "predict_new_domain": "cmrplan.mixture",
+    "read_mixture_fit": "cmrplan.mixture",
+    "write_mixture_fit": "cmrplan.mixture",
+    "backtest": "cmrplan.validate.backtest",
+    "frontier": "cmrplan.plan.questions.frontier",
+    "critical_over_tokens": "cmrplan.plan.questions.critical_curve",
+    "critical_over_sizes": "cmrplan.plan.questions.critical_curve",
+    "fewest_tokens": "cmrplan.plan.questions.target_loss",
+    "smallest_model": "cmrplan.plan.questions.target_loss",
+    "best_budget": "cmrplan.plan.questions.compute_budget",
+    "spend_domain_tokens": "cmrplan.plan.questions.domain_tokens",
+    "by_epochs": "cmrplan.plan.questions.domain_tokens",
+    "law_panel": "cmrplan.plan.questions.law_panel",
+    "NextProbes": "cmrplan.design.next_probes",
+    "next_probes": "cmrplan.design.next_probes",
+    "sensitivity": "cmrplan.plan.questions.sensitivity",
+    "check_log": "cmrplan.log.files",
+    "compare": "cmrplan.validate.compare",
+    "read_log": "cmrplan.log.files",
+    "validate_log": "cmrplan.log.files",
+    "write_log": "cmrplan.log.files",
 }
 
 __all__ = [

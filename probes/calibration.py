@@ -25,10 +25,10 @@ import torch
 import probes
 from cmrplan.errors import CmrplanError
 from probes.data.sampling import batch
-from probes.executors.work import ENVIRONMENT, prepare_process
+from probes.executors.task import ENVIRONMENT, prepare_process
 from probes.jobs import NUM_CORPORA, Job
+from probes.run_settings import RunSettings
 from probes.runner import make_trainee
-from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints, Place
 from probes.training.loop import CHECKPOINT_SECONDS
 

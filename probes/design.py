@@ -12,7 +12,7 @@ from probes.grouping import Choice, free_memory, group_runs
 from probes.jobs import EVALUATION_COST, Job, makespan, peak_disk_bytes
 from probes.models.checks import check_checkpoints, spec_vocab_size
 from probes.models.source import count_params
-from probes.settings import DataIdentity, RunSettings, sweep_settings
+from probes.run_settings import DataIdentity, RunSettings, sweep_settings
 from probes.spec.sweep import SweepSpec
 from probes.sweep import default_device, default_workers
 

@@ -17,7 +17,7 @@ import torch
 from cmrplan.errors import InputError
 from probes.models.decoder import ModelShape
 from probes.models.source import count_params, flops_per_token
-from probes.settings import RunSettings
+from probes.run_settings import RunSettings
 
 Choice = Literal["auto", "always", "never"]
 

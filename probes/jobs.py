@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probes.models.source import count_params, flops_per_token
-from probes.settings import RunSettings
+from probes.run_settings import RunSettings
 from probes.training.threads import speedup
 
 EVALUATION_COST = 1 / 3

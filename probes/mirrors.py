@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from cmrplan.errors import InputError
-from probes.executors.scheduling import Watcher
+from probes.executors.scheduler import Watcher
 from probes.jobs import Job
+from probes.run_settings import RunSettings
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.settings import RunSettings
 from probes.training.metrics import read_rows
 
 

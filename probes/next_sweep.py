@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cmrplan.design.next_probes import NextProbe
 from cmrplan.errors import InputError
-from cmrplan.planning.next_probes import NextProbe
 from probes.models.checks import spec_vocab_size
 from probes.models.source import count_params
-from probes.settings import model_source
+from probes.run_settings import model_source
 from probes.spec.sweep import ProbeSpec, SweepSpec
 
 SAME_SIZE = 0.01  # relative difference below which two parameter counts are the same

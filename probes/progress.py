@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from probes.jobs import Job, makespan, run_flops
+from probes.run_settings import RunSettings
 from probes.runs import RunState, SweepFolder
-from probes.settings import RunSettings
 
 
 class SweepProgress:

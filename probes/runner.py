@@ -17,10 +17,10 @@ from probes.data.prepared import load_corpora
 from probes.locks import locked
 from probes.models.decoder import ModelShape
 from probes.models.source import build_model
+from probes.run_settings import RunSettings
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.settings import RunSettings
+from probes.training.batched import Lockstep
 from probes.training.checkpoint import Checkpoints
-from probes.training.lockstep import Lockstep
 from probes.training.loop import ALONE, CHECKPOINT_SECONDS, Member, Outcome, train
 from probes.training.ranks import Ranks
 from probes.training.threads import Threads

@@ -29,7 +29,7 @@ from typing import Any
 
 from cmrplan.files import read_json, write_json
 from probes.locks import is_locked
-from probes.settings import RunSettings
+from probes.run_settings import RunSettings
 
 
 class RunState(StrEnum):

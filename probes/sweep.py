@@ -21,12 +21,12 @@ import yaml
 from cmrplan.errors import InputError
 from cmrplan.files import read_json, read_text, write_text
 from probes.collect import read_ledger
-from probes.data.budget import check_epochs
-from probes.data.build import open_sources
+from probes.data.epoch_check import check_epochs
+from probes.data.prepare import open_sources
 from probes.data.prepared import prepare_corpora
 from probes.executors.base import Executor, ExecutorOptions, make_executor
 from probes.executors.local import LocalExecutor, usable_cores
-from probes.executors.scheduling import Limits, Scheduler
+from probes.executors.scheduler import Limits, Scheduler
 from probes.executors.slurm_options import asks_for_gpus
 from probes.grouping import Choice, free_memory, group_runs
 from probes.jobs import Job, disk_bytes, working_bytes
@@ -35,8 +35,8 @@ from probes.locks import only_sweep
 from probes.mirrors import open_mirrors
 from probes.models.checks import check_checkpoints, check_prepared
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
+from probes.run_settings import RunSettings, sweep_settings
 from probes.runs import SweepFolder
-from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import parse_spec, spec_text
 from probes.spec.sweep import SweepSpec
 from probes.training.loop import CHECKPOINT_SECONDS
@@ -80,7 +80,7 @@ def run_sweep(
     checkpoint_seconds : float
         Longest time between two checkpoints of a run.
     limits : Limits, optional
-        Attempts, time limit and failure rate; see :class:`probes.executors.scheduling.Limits`.
+        Attempts, time limit and failure rate; see :class:`probes.executors.scheduler.Limits`.
     lockstep : {"auto", "always", "never"}
         Whether runs that differ in ratio and seed only are trained as one; see :mod:`probes.grouping`.
     per_gpu : int

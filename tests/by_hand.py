@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from cmrplan.fits import Fit, Settings
-from cmrplan.planning.plan import plan
+from cmrplan.fit.fit import Fit, Settings
+from cmrplan.plan.plan import plan
 
 N, D, BASE = 1e8, 2e9, 2.5
 

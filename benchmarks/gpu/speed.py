@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from plain_loop import Config, Model
 
 from probes.calibration import calibrate
-from probes.executors.work import ENVIRONMENT
+from probes.executors.task import ENVIRONMENT
 from probes.jobs import Job
 from probes.models.source import count_params, flops_per_token
+from probes.run_settings import DataIdentity, RunSettings, sweep_settings
 from probes.runner import make_trainee
-from probes.settings import DataIdentity, RunSettings, sweep_settings
 from probes.spec.file import parse_spec
 
 RATIOS = [0, 0.05, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1]

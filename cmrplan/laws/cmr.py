@@ -25,8 +25,9 @@ import warnings
 import numpy as np
 from scipy.optimize import brentq
 
+from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.laws.law import Array, Exponent, Law, Power, Term
+from cmrplan.laws.law import Exponent, Law, Power, Term
 
 _REFERENCE = "Gu et al. 2024, arXiv:2407.17467"
 

@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 
-Array = NDArray[np.float64]
 Inputs = Mapping[str, Array]
 Link = Literal["log", "identity"]
 

@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_banded
 
+from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.laws.law import (
-    Array,
     Exponent,
     Exponential,
     Factor,

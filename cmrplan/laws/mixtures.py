@@ -21,18 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.laws.chinchilla import IRREDUCIBLE, size_pieces, token_pieces
-from cmrplan.laws.law import (
-    Array,
-    Exponent,
-    Inputs,
-    Law,
-    Piece,
-    Power,
-    Term,
-    assemble,
-)
+from cmrplan.laws.law import Exponent, Inputs, Law, Piece, Power, Term, assemble
 
 
 @dataclass(frozen=True)

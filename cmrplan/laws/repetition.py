@@ -21,8 +21,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.laws.law import Array, Exponent, Factor, Inputs, Law, Power
+from cmrplan.laws.law import Exponent, Factor, Inputs, Law, Power
 
 REPEAT_SCALE = 15.387756  # R_D*
 EXCESS_SCALE = 5.309743  # R_N*

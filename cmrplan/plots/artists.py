@@ -17,8 +17,8 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from cmrplan.laws.law import Array
-from cmrplan.planning.plan import Plan
+from cmrplan.arrays import Array
+from cmrplan.plan.plan import Plan
 from cmrplan.plots.wording import percent, recommendation
 
 # Okabe & Ito's palette, told apart in every common kind of color blindness

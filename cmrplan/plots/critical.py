@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from cmrplan.fits import Fit
-from cmrplan.laws.law import Array
-from cmrplan.numerals import compact
-from cmrplan.planning.critical import (
+from cmrplan.arrays import Array
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.critical_curve import (
     Axis,
     CriticalCurve,
     curve_along,
     default_places,
     measured_critical,
 )
-from cmrplan.planning.plan import Plan
 from cmrplan.plots.artists import (
     CHOICE,
     DATA,

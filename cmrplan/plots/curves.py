@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from matplotlib.axes import Axes
 
-from cmrplan.fits import Fit
-from cmrplan.fitting.curves import Curves
-from cmrplan.laws.law import Array
-from cmrplan.numerals import compact
-from cmrplan.planning.plan import Plan
+from cmrplan.arrays import Array
+from cmrplan.fit.cmr_model import Curves
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
+from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
     CHOICE,
     FORBIDDEN,

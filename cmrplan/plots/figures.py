@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write
-from cmrplan.fits import Fit
-from cmrplan.planning.critical import Axis
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.fit import Fit
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.critical_curve import Axis
 from cmrplan.plots.critical import critical_data, draw_critical
 from cmrplan.plots.curves import curves_data, draw_curves
 from cmrplan.plots.frontier import SHOWN, draw_frontier, frontier_data

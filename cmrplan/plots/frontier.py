@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cmrplan.errors import InputError
-from cmrplan.fits import Fit
-from cmrplan.planning.frontier import Frontier, frontier_of
-from cmrplan.planning.landscape import survey
-from cmrplan.planning.limits import Limits
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.fit import Fit
+from cmrplan.plan.loss_curves import survey
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.frontier import Frontier, frontier_of
+from cmrplan.plan.request import Limits
 from cmrplan.plots.artists import (
     CHOICE,
     DATA,

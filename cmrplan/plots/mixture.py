@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cmrplan.laws.law import Array
-from cmrplan.mixtures.plan import MixturePlan
-from cmrplan.numerals import compact
+from cmrplan.arrays import Array
+from cmrplan.mixture.plan import MixturePlan
+from cmrplan.numbers import compact
 from cmrplan.plots.artists import CHOICE, DATA, FORBIDDEN, LIMIT, axes_or_new, percent_ticks
 from cmrplan.plots.figures import STYLE
 from cmrplan.plots.wording import percent, plain

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from cmrplan.fits import Fit
-from cmrplan.laws.law import Array
-from cmrplan.numerals import compact
-from cmrplan.planning.candidates import candidates_of
-from cmrplan.planning.outlook import Outlook
-from cmrplan.planning.plan import Plan
+from cmrplan.arrays import Array
+from cmrplan.design.candidates import candidates_of
+from cmrplan.design.forecast import Outlook
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
+from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import axes_or_new, draw_choice, ratio_axis, shades
 from cmrplan.plots.view import require_plan, view_of
 

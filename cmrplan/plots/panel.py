@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fits import Fit
-from cmrplan.planning.panel import Answer, Panel, law_panel
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.fit import Fit
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.law_panel import Answer, Panel, law_panel
 from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis
 from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import percent

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from cmrplan.fits import Fit
-from cmrplan.laws.law import Array
-from cmrplan.planning.plan import Plan
+from cmrplan.arrays import Array
+from cmrplan.fit.fit import Fit
+from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
     CHOICE,
     DATA,

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fits import Fit
-from cmrplan.fitting.curves import Curves
-from cmrplan.laws.law import Array
+from cmrplan.fit.cmr_model import Curves
+from cmrplan.fit.fit import Fit
 from cmrplan.plots.artists import (
     LIMIT,
     TOKENS_LABEL,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.fits import Fit
-from cmrplan.laws.law import Array
-from cmrplan.planning.frontier import frontier_of
-from cmrplan.planning.landscape import survey
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.fit import Fit
+from cmrplan.plan.loss_curves import survey
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.frontier import frontier_of
 from cmrplan.plots.artists import (
     CHOICE,
     DATA,

@@ -11,12 +11,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patheffects import withStroke
 
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.fits import Fit, require_positive
-from cmrplan.laws.law import Array
-from cmrplan.planning.across_sizes import general_at
-from cmrplan.planning.limits import Limits
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.fit import Fit, require_positive
+from cmrplan.plan.other_sizes import general_at
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.request import Limits
 from cmrplan.plots.artists import (
     CHOICE,
     COLORMAP,

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fits import Fit, Prediction, require_positive
-from cmrplan.fitting.curves import Curves
-from cmrplan.laws.law import Array
-from cmrplan.numerals import compact
-from cmrplan.planning.across_sizes import general_at
-from cmrplan.planning.extrapolation import ratio_range
-from cmrplan.planning.limits import Limits
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.cmr_model import Curves
+from cmrplan.fit.fit import Fit, Prediction, require_positive
+from cmrplan.log.files import CORPORA
+from cmrplan.numbers import compact
+from cmrplan.plan.extrapolation import ratio_range
+from cmrplan.plan.other_sizes import general_at
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.request import Limits
 from cmrplan.plots.wording import law_title
-from cmrplan.records import CORPORA
 
 SAME = 0.01  # relative difference below which two sizes or budgets are the same, as in the planner
 NUM_RATIOS = 301

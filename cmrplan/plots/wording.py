@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cmrplan.planning.plan import Plan
-from cmrplan.planning.tolerance import Unit
+from cmrplan.plan.plan import Plan
+from cmrplan.tolerance import Unit
 
 LAW_NAMES = {
     "dcpt": "D-CPT law",

@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cmrplan.fits import Fit
-from cmrplan.numerals import compact
-from cmrplan.planning.constraints import constraint_text
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
+from cmrplan.plan.constraints import constraint_text
+from cmrplan.plan.plan import Plan
 from cmrplan.report.text import binding_text
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cmrplan.numerals import compact
-from cmrplan.planning.next_probes import NextProbes
+from cmrplan.design.next_probes import NextProbes
+from cmrplan.numbers import compact
 
 
 def next_text(made: NextProbes) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmrplan.numerals import compact
+from cmrplan.numbers import compact
 
 LONGEST = 60  # characters of a reason
 COUNTS = ("train_tokens", "model_params")

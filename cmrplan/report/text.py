@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cmrplan.fits import Fit
-from cmrplan.numerals import compact
-from cmrplan.planning.constraints import constraint_text
-from cmrplan.planning.plan import Plan
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
+from cmrplan.plan.constraints import constraint_text
+from cmrplan.plan.plan import Plan
 
 
 def fit_text(fit: Fit) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
-from cmrplan.checks import PARAMS_KINDS, SHARE_PREFIX, SHARE_TOLERANCE
 from cmrplan.errors import InputError
-from cmrplan.rawlog import shown
+from cmrplan.log.cells import shown
+from cmrplan.log.validate import PARAMS_KINDS, SHARE_PREFIX, SHARE_TOLERANCE
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}")  # it becomes a file name
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from cmrplan.checks import listed
 from cmrplan.errors import InputError
-from cmrplan.rawlog import shown
+from cmrplan.log.cells import shown
+from cmrplan.log.validate import listed
 from probes.callbacks.description import ProbeRun
 from probes.callbacks.params import with_counted_params
 from probes.callbacks.rows import ProbeLogWriter

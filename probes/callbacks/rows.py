@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cmrplan._version import __version__
-from cmrplan.checks import SHARE_PREFIX
 from cmrplan.errors import InputError
 from cmrplan.files import read_json, write_json
-from cmrplan.rawlog import shown
+from cmrplan.log.cells import shown
+from cmrplan.log.validate import SHARE_PREFIX
 from probes.callbacks.description import ProbeRun
 from probes.training.metrics import append_row, cut_back, read_rows
 

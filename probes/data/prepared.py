@@ -26,14 +26,14 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import read_json, write_json, write_text
-from probes.data.build import CORPORA, build_corpora, corpora_of, make_tokenizer
 from probes.data.display import PreparationDisplay
+from probes.data.prepare import CORPORA, build_corpora, corpora_of, make_tokenizer
 from probes.data.shards import Sequences, read_shards
+from probes.data.source_check import check_source
 from probes.data.tokens import BpeTokenizer, Tokenizer
-from probes.data.unchanged import check_source
 from probes.locks import locked
 from probes.models.checkpoint_tokenizer import CheckpointTokenizer
-from probes.settings import DataIdentity
+from probes.run_settings import DataIdentity
 from probes.spec.sweep import SweepSpec
 
 __all__ = ["CORPORA", "PreparedCorpora", "load_corpora", "prepare_corpora"]

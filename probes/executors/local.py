@@ -31,7 +31,7 @@ from probes.executors.base import (
     Task,
     Trouble,
 )
-from probes.executors.work import ENVIRONMENT, read_answers
+from probes.executors.task import ENVIRONMENT, read_answers
 from probes.runs import RunState, SweepFolder
 
 
@@ -210,7 +210,7 @@ class _Worker:
         }
         with open(self._log, "w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "probes.executors.worker", json.dumps(settings)],
+                [sys.executable, "-P", "-m", "probes.executors.local_worker", json.dumps(settings)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

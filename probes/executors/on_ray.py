@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cmrplan.errors import InputError
 from probes.executors.base import STOP_SECONDS, End, ExecutorOptions, Task, Trouble
 from probes.executors.local import usable_cores
-from probes.executors.work import (
+from probes.executors.task import (
     answers_text,
     do_task,
     prepare_process,

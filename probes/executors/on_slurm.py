@@ -25,7 +25,7 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_text
 from probes.executors.base import STOP_SECONDS, End, ExecutorOptions, Task, Trouble
 from probes.executors.slurm_options import CLUSTERS, asks_for_gpus, slurm_parameters
-from probes.executors.work import (
+from probes.executors.task import (
     answers_text,
     do_task,
     not_shared,
@@ -191,7 +191,7 @@ class SlurmTask(Checkpointable):
     answers_file, stop_file : str
         Where the answers go, and what says to stop once it is there.
     checkpoint_seconds, run_seconds : float, optional
-        As in :func:`probes.executors.work.do_task`.
+        As in :func:`probes.executors.task.do_task`.
     threads : int
         Threads that a run on a CPU may have.
     """

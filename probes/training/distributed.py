@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from probes.settings import RunSettings
+from probes.run_settings import RunSettings
 from probes.training.trainee import Single, compiled_if_asked
 
 

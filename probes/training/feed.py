@@ -9,7 +9,7 @@ import numpy as np
 
 from probes.data.prepared import PreparedCorpora
 from probes.data.sampling import batch
-from probes.settings import RunSettings
+from probes.run_settings import RunSettings
 
 
 class Feed:

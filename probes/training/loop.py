@@ -22,8 +22,8 @@ from cmrplan.errors import CmrplanError
 from cmrplan.files import atomic_write, write_json
 from probes.data.prepared import PreparedCorpora
 from probes.data.sampling import domain_sequences
+from probes.run_settings import RunSettings
 from probes.runs import RunFolder, RunState
-from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints, Place
 from probes.training.feed import Feed
 from probes.training.metrics import append_row, cut_torn

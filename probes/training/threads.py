@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 
 from probes.models.decoder import ModelShape
-from probes.settings import RunSettings
+from probes.run_settings import RunSettings
 
 EFFICIENCY = 0.9
 """Speed of several threads beside as many times the speed of one; benchmarks/cpu_step.py."""

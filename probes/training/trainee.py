@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cmrplan.errors import InputError
 from probes.models.decoder import ModelShape, next_token_losses
-from probes.settings import RunSettings
+from probes.run_settings import RunSettings
 from probes.training.threads import Threads, most_threads, side_by_side
 
 BETAS = (0.9, 0.95)

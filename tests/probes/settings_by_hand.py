@@ -1,7 +1,7 @@
 """Settings of a run small enough to work out by hand."""
 
 from probes.models.decoder import ModelShape
-from probes.settings import Numerics, RunSettings
+from probes.run_settings import Numerics, RunSettings
 from probes.training.schedule import Schedule
 
 BASE = RunSettings(

@@ -323,7 +323,7 @@ class TestHub:
 
 def test_sweeps_without_checkpoints_do_not_import_transformers():
     code = (
-        "import sys, probes.sweep, probes.design, probes.next_sweep, probes.executors.worker;"
+        "import sys, probes.sweep, probes.design, probes.next_sweep, probes.executors.local_worker;"
         "print([m for m in ('transformers', 'tokenizers', 'huggingface_hub') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

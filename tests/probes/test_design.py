@@ -9,7 +9,7 @@ from probes.design import design_sweep
 from probes.jobs import Job
 from probes.models.decoder import ModelShape, count_params
 from probes.models.source import flops_per_token
-from probes.settings import DataIdentity, sweep_settings
+from probes.run_settings import DataIdentity, sweep_settings
 
 
 def test_design_by_hand(spec):

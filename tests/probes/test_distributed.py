@@ -15,9 +15,9 @@ from cmrplan.files import write_json
 from probes.collect import collect
 from probes.executors.local import gpu_groups
 from probes.executors.torchrun import execute_distributed
+from probes.run_settings import Numerics
 from probes.runner import execute_runs
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.settings import Numerics
 from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
 from probes.training.schedule import Schedule

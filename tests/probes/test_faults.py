@@ -12,8 +12,8 @@ from redone import has_results_of, reopen
 from cmrplan.errors import CmrplanError, InputError
 from probes.collect import read_ledger
 from probes.executors.base import EXECUTOR_NAMES, ExecutorOptions, Trouble, make_executor
-from probes.executors.scheduling import Limits
-from probes.executors.work import disk_is_full, do_task
+from probes.executors.scheduler import Limits
+from probes.executors.task import disk_is_full, do_task
 from probes.locks import only_sweep
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.sweep import run_sweep

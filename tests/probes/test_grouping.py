@@ -8,8 +8,8 @@ from settings_by_hand import BASE
 from cmrplan.errors import InputError
 from probes.grouping import group_bytes, group_runs, step_seconds
 from probes.models.decoder import ModelShape
+from probes.run_settings import Numerics
 from probes.runs import RunFolder, RunState
-from probes.settings import Numerics
 from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
 

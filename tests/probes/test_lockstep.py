@@ -14,12 +14,12 @@ from cmrplan.files import write_json
 from probes.data.prepared import load_corpora
 from probes.models.decoder import Decoder, ModelShape
 from probes.models.stacked import stack
+from probes.run_settings import Numerics
 from probes.runner import execute_runs, final_losses, final_state, make_trainee
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.settings import Numerics
+from probes.training.batched import Lockstep
 from probes.training.checkpoint import Checkpoints
 from probes.training.feed import Feed
-from probes.training.lockstep import Lockstep
 from probes.training.loop import Member, train
 from probes.training.metrics import read_rows
 from probes.training.schedule import Schedule
@@ -380,7 +380,7 @@ class TestReplayed:
         group = group_of(settings)
         plain, replayed = make_trainee(group), make_trainee(group)
         replayed._run = None  # what cuda_graphs does on a GPU
-        monkeypatch.setattr("probes.training.lockstep._CapturedStep", refuse)
+        monkeypatch.setattr("probes.training.batched._CapturedStep", refuse)
         tokens = np.random.default_rng(5).integers(257, size=(3, 4, 17))
         with pytest.warns(UserWarning, match="not replayed as a CUDA graph: no graph"):
             replayed.update(list(tokens), learning_rate=1e-3)

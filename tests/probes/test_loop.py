@@ -16,9 +16,9 @@ from cmrplan.files import write_json
 from probes.data.prepared import load_corpora
 from probes.data.sampling import batch
 from probes.locks import locked
+from probes.run_settings import RunSettings
 from probes.runner import execute_runs, final_losses, final_state, make_trainee
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.settings import RunSettings
 from probes.training.checkpoint import Checkpoints, Place
 from probes.training.loop import Member, check_finite, train
 from probes.training.metrics import append_row, cut_torn, read_rows

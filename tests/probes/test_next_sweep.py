@@ -3,11 +3,11 @@
 import pytest
 import yaml
 
+from cmrplan.design.next_probes import NextProbe
 from cmrplan.errors import InputError
-from cmrplan.planning.next_probes import NextProbe
 from probes.models.decoder import count_params
 from probes.next_sweep import sweep_of
-from probes.settings import DataIdentity, model_source, sweep_settings
+from probes.run_settings import DataIdentity, model_source, sweep_settings
 from probes.spec.file import parse_spec, spec_text
 
 

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from cmrplan.errors import CmrplanError, InputError
-from probes.data import build, prepared, shards
-from probes.data.budget import check_epochs
+from probes.data import prepare, prepared, shards
+from probes.data.epoch_check import check_epochs
 from probes.data.prepared import load_corpora, prepare_corpora
 from probes.data.shards import Sequences, pack, read_shards, write_shards
-from probes.settings import DataIdentity, sweep_settings
+from probes.run_settings import DataIdentity, sweep_settings
 from probes.spec.file import parse_spec, read_spec
 
 T = 16
@@ -177,7 +177,7 @@ class TestContents:
 
 class TestLimits:
     def test_max_tokens_stops_reading(self, make, sources, tmp_path, monkeypatch):
-        monkeypatch.setattr(build, "BATCH_DOCUMENTS", 4)
+        monkeypatch.setattr(prepare, "BATCH_DOCUMENTS", 4)
         (sources / "general" / "2.jsonl").write_text("never read, or it would be refused")
         found = prepare_corpora(
             make(general={"max_tokens": 1000}, evaluation_sequences=4), tmp_path / "corpora"
@@ -350,8 +350,8 @@ class TestTrouble:
     def test_source_that_vanishes_or_changes_in_the_middle(
         self, make, sources, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(build, "BATCH_DOCUMENTS", 10)
-        take_in = build._take_in
+        monkeypatch.setattr(prepare, "BATCH_DOCUMENTS", 10)
+        take_in = prepare._take_in
         folder = tmp_path / "corpora"
 
         def meddle(change):
@@ -359,7 +359,7 @@ class TestTrouble:
                 change()
                 take_in(*args)
 
-            monkeypatch.setattr(build, "_take_in", taking)
+            monkeypatch.setattr(prepare, "_take_in", taking)
 
         meddle(lambda: (sources / "general" / "1.jsonl").unlink(missing_ok=True))
         with pytest.raises(InputError, match=r"1\.jsonl: no such file$"):

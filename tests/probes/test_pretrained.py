@@ -17,9 +17,9 @@ from probes.data.prepared import load_corpora, prepare_corpora
 from probes.models.decoder import ModelShape
 from probes.models.pretrained import load_pretrained, read_pretrained, transformers_quietly
 from probes.models.source import build_model, count_params, flops_per_token, source_from_dict
+from probes.run_settings import RunSettings, sweep_settings
 from probes.runner import execute_runs, final_losses, make_trainee
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.settings import RunSettings, sweep_settings
 from probes.spec.file import read_spec
 from probes.training.metrics import read_rows
 from probes.training.schedule import Schedule

@@ -7,8 +7,8 @@ import pytest
 from cmrplan.files import write_json
 from probes.jobs import Job
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
+from probes.run_settings import RunSettings
 from probes.runs import RunState, SweepFolder
-from probes.settings import RunSettings
 
 
 @pytest.fixture

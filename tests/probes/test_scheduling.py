@@ -11,7 +11,7 @@ from settings_by_hand import BASE
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.executors.base import Answer, End, Trouble
-from probes.executors.scheduling import LOST_ATTEMPTS, Limits, Scheduler
+from probes.executors.scheduler import LOST_ATTEMPTS, Limits, Scheduler
 from probes.jobs import Job
 from probes.ledger import Ledger
 from probes.progress import SweepProgress

@@ -16,7 +16,7 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
 from probes.collect import collect, read_ledger
 from probes.data.prepared import prepare_corpora
-from probes.executors.scheduling import Limits
+from probes.executors.scheduler import Limits
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.sweep import run_sweep
 from probes.training.checkpoint import Checkpoints, Place

@@ -7,11 +7,11 @@ import pytest
 import torch
 from settings_by_hand import BASE
 
-from probes.executors.work import file_says_threads
+from probes.executors.task import file_says_threads
 from probes.models.decoder import ParamCount
 from probes.models.pretrained import Pretrained
+from probes.run_settings import Numerics
 from probes.runner import make_trainee
-from probes.settings import Numerics
 from probes.sweep import run_sweep
 from probes.training.threads import EFFICIENCY, most_threads, side_by_side, speedup
 

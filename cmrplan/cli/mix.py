@@ -1,0 +1,279 @@
+"""Commands for several training corpora: mix fit, mix predict, mix plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cmrplan.cli.parameters import (
+    ASSIGNMENT,
+    COUNT,
+    FRACTION,
+    as_json,
+    confidence,
+    out_option,
+    print_findings,
+    print_json,
+    working,
+)
+from cmrplan.errors import InputError
+from cmrplan.files import write_json
+from cmrplan.log.files import read_log
+from cmrplan.mixture import (
+    fit_mixture,
+    mixture_report,
+    plan_mixture,
+    read_mixture_fit,
+    write_mixture_fit,
+)
+from cmrplan.mixture.fit import LAWS
+from cmrplan.report.mixture import mixture_fit_text, mixture_plan_text
+
+
+def _per_corpus(name: str, metavar: str, help_text: str, destination: str) -> Callable[[Any], Any]:
+    """Return an option that may be given once for each corpus."""
+    return click.option(
+        name, destination, type=ASSIGNMENT, metavar=metavar, multiple=True, help=help_text
+    )
+
+
+@click.group()
+def mix() -> None:
+    """Several training corpora: fit their losses, find the best mixture.
+
+    For probe logs with a column share_<corpus> for each training corpus. A log of a domain and a general
+    corpus goes to `fit` and `plan`, which know more about two.
+    """
+
+
+@mix.command("fit")
+@click.argument("log", type=click.Path())
+@out_option("the fit (JSON)")
+@click.option("--law", type=click.Choice(LAWS), default="auto", show_default=True)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Resamples of whole runs; 0 for no intervals.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--model-params", type=COUNT, help="Fit only the runs of this size.")
+@click.option("--min-train-tokens", type=COUNT, help="Leave out evaluations before this many.")
+@confidence
+@as_json
+def fit_command(
+    log: str,
+    out: str | None,
+    law: str,
+    bootstrap: int,
+    seed: int,
+    model_params: float | None,
+    min_train_tokens: float | None,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    """Fit the loss on each validation corpus as a law of the mixture.
+
+    auto averages the data mixing law and the additive optimal mixture law by their errors on hidden
+    mixtures, corpus by corpus.
+    """
+    with working() as say:
+        say("fitting")
+        made = fit_mixture(
+            read_log(log),
+            law,
+            bootstrap=bootstrap,
+            seed=seed,
+            model_params=model_params,
+            min_train_tokens=min_train_tokens or 0.0,
+            confidence=confidence,
+        )
+    if out:
+        write_mixture_fit(made, out)
+    if as_json:
+        print_json(mixture_report(made))
+        return
+    click.echo(mixture_fit_text(made))
+    print_findings(made.warnings)
+    if out:
+        click.echo(f"fit -> {out}")
+
+
+@mix.command("predict")
+@click.argument("fit", type=click.Path())
+@_per_corpus("--share", "CORPUS=SHARE", "Share of a corpus; absent ones have none.", "shares")
+@click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest fitted]")
+@click.option("--train-tokens", type=COUNT, help="Tokens D.  [default: the largest fitted]")
+@confidence
+@as_json
+def predict_command(
+    fit: str,
+    shares: tuple[tuple[str, str], ...],
+    model_params: float | None,
+    train_tokens: float | None,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    """Predict the loss on every validation corpus at one mixture."""
+    import numpy as np
+
+    fitted = read_mixture_fit(fit)
+    at = {
+        "model_params": model_params or float(fitted.log["model_params"].max()),
+        "train_tokens": train_tokens or float(fitted.log["train_tokens"].max()),
+    }
+    tail = (1 - confidence) / 2
+    found: dict[str, dict[str, float | None]] = {}
+    for corpus, losses in sorted(
+        fitted.predict(_numbers("--share", shares, FRACTION), **at).items()
+    ):
+        low, high = None, None
+        if len(losses.draws):
+            low, high = (float(q) for q in np.quantile(losses.draws[:, 0], [tail, 1 - tail]))
+        found[corpus] = {"loss": float(losses.loss[0]), "loss_low": low, "loss_high": high}
+    if as_json:
+        print_json({"losses": found, **at})
+        return
+    for corpus, value in found.items():
+        band = (
+            ""
+            if value["loss_low"] is None
+            else f"  ({value['loss_low']:.4f} to {value['loss_high']:.4f})"
+        )
+        click.echo(f"{corpus:<24}{value['loss']:>8.4f}{band}")
+
+
+@mix.command("plan")
+@click.argument("fit", type=click.Path())
+@click.option("--train-tokens", type=COUNT, required=True, help="Budget in tokens: 10B.")
+@click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest fitted]")
+@_per_corpus(
+    "--weight",
+    "CORPUS=WEIGHT",
+    "Weight of a validation corpus in the sum of losses that is minimized.  [default: 1 for each that is not "
+    "protected]",
+    "objective",
+)
+@_per_corpus(
+    "--protect",
+    "CORPUS=RISE",
+    "How far the loss on a validation corpus may rise: general=3%, 0.05 (nats per token) or 5%ppl.",
+    "protected",
+)
+@_per_corpus(
+    "--available", "CORPUS=TOKENS", "Unique tokens of a training corpus: code=5B.", "available"
+)
+@click.option(
+    "--max-epochs",
+    "epochs",
+    multiple=True,
+    metavar="[CORPUS=]PASSES",
+    help="Passes allowed over them.  [default: 1]",
+)
+@_per_corpus("--floor", "CORPUS=SHARE", "Least share of a training corpus.", "floors")
+@_per_corpus("--ceiling", "CORPUS=SHARE", "Largest share of a training corpus.", "ceilings")
+@_per_corpus("--base-loss", "CORPUS=LOSS", "Loss of the base.  [default: the log's]", "base_loss")
+@_per_corpus(
+    "--reference",
+    "CORPUS=SHARE",
+    "Count rises from the predicted losses at this mixture instead of the base; once for each corpus.",
+    "reference",
+)
+@confidence
+@out_option("the plan (JSON)")
+@click.option(
+    "--plot", "picture", type=click.Path(), help="Draw the shares here (.png, .svg, .pdf)."
+)
+@as_json
+def plan_command(
+    fit: str,
+    train_tokens: float,
+    model_params: float | None,
+    objective: tuple[tuple[str, str], ...],
+    protected: tuple[tuple[str, str], ...],
+    available: tuple[tuple[str, str], ...],
+    epochs: tuple[str, ...],
+    floors: tuple[tuple[str, str], ...],
+    ceilings: tuple[tuple[str, str], ...],
+    base_loss: tuple[tuple[str, str], ...],
+    reference: tuple[tuple[str, str], ...],
+    confidence: float,
+    out: str | None,
+    picture: str | None,
+    as_json: bool,
+) -> None:
+    """Recommend the mixture of a full-scale run.
+
+    The mixture has the lowest weighted sum of losses among those that keep every protected corpus
+    within its tolerance, all together with the asked confidence, repeat no corpus too often, and stay within the
+    probed share of each.
+    """
+    made = plan_mixture(
+        read_mixture_fit(fit),
+        train_tokens=train_tokens,
+        model_params=model_params,
+        objective=_numbers("--weight", objective, _NUMBER) or None,
+        protected=_once("--protect", protected),
+        available=_numbers("--available", available, COUNT),
+        max_epochs=_epochs(epochs),
+        floors=_numbers("--floor", floors, FRACTION),
+        ceilings=_numbers("--ceiling", ceilings, FRACTION),
+        base_loss=_numbers("--base-loss", base_loss, COUNT),
+        reference=_numbers("--reference", reference, FRACTION) or None,
+        confidence=confidence,
+    )
+    if out:
+        write_json(out, made.as_dict())
+    if picture:
+        from cmrplan.plots import mixture_figure, write_figure
+
+        write_figure(mixture_figure(made), picture)
+    if as_json:
+        print_json(made.as_dict())
+        return
+    click.echo(mixture_plan_text(made))
+    print_findings(made.warnings)
+    for path, what in ((out, "plan"), (picture, "picture")):
+        if path:
+            click.echo(f"{what} -> {path}")
+
+
+_NUMBER = click.FloatRange(min=0)
+
+
+def _once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for corpus, text in pairs:
+        if corpus in found:
+            raise InputError(f"{option} {corpus} was given twice: {found[corpus]!r} and {text!r}")
+        found[corpus] = text
+    return found
+
+
+def _numbers(
+    option: str, pairs: tuple[tuple[str, str], ...], kind: click.ParamType[float]
+) -> dict[str, float]:
+    """Return pairs of a corpus and a number, read as an option of that kind."""
+    found = {}
+    for corpus, text in _once(option, pairs).items():
+        try:
+            found[corpus] = float(kind.convert(text, None, None))
+        except click.BadParameter as error:
+            raise InputError(f"{option} {corpus}: {error.message}") from None
+    return found
+
+
+def _epochs(given: tuple[str, ...]) -> float | dict[str, float]:
+    """Return the passes allowed over every corpus, or over each."""
+    named = tuple(ASSIGNMENT.convert(g, None, None) for g in given if "=" in g)
+    plain = [g for g in given if "=" not in g]
+    if len(plain) > 1 or (plain and named):
+        raise InputError(
+            "--max-epochs takes one number for all corpora, or CORPUS=PASSES for each, not both"
+        )
+    if plain:
+        return _numbers("--max-epochs", (("of every corpus", plain[0]),), COUNT)["of every corpus"]
+    return _numbers("--max-epochs", named, COUNT) or 1.0

@@ -1,0 +1,93 @@
+"""The command that names the next probes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cmrplan.cli.parameters import (
+    COUNT,
+    as_json,
+    model_params,
+    out_option,
+    print_findings,
+    print_json,
+)
+from cmrplan.cli.plan_commands import limit_options
+from cmrplan.design.budget import GPU_FLOPS
+from cmrplan.design.next_probes import NextProbes, next_probes
+from cmrplan.errors import InputError
+from cmrplan.files import write_text
+from cmrplan.fit.file import read_fit
+from cmrplan.report.probes import next_text, runs_text
+
+
+@click.command("next")
+@click.argument("fit", type=click.Path())
+@click.option(
+    "--budget", required=True, help="What they may cost: 20gpu-hours, 5Btokens or 1e18flops."
+)
+@click.option(
+    "--gpu-flops",
+    type=COUNT,
+    help="FLOP/s that one GPU really does in the probes, for a budget in GPU-hours.  "
+    f"[default: {GPU_FLOPS:.0e}, an H100 in bf16 at 40 %]",
+)
+@model_params
+@click.option("--train-tokens", type=COUNT, required=True, help="Budget D of the full run: 10B.")
+@limit_options
+@click.option(
+    "--resolution",
+    type=click.FloatRange(0),
+    default=0.01,
+    show_default=True,
+    help="Width of the ratio's interval below which more probes do not matter.",
+)
+@click.option(
+    "--most-probes",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="After so many, fit again before going on.",
+)
+@click.option(
+    "--sweep",
+    type=click.Path(),
+    help="The sweep file that the log came from; --out is then a whole one.",
+)
+@out_option("the runs as a sweep file (YAML)")
+@as_json
+def next_command(fit: str, sweep: str | None, out: str | None, as_json: bool, **asked: Any) -> None:
+    """Name the probes that would narrow the recommended ratio most for their cost.
+
+    Each has a ratio, size, token budget and seed, and the interval expected after it. Stops when more does
+    not pay.
+    """
+    if out and Path(out).suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out must be a .yaml file, got {out}")
+    if sweep and not out:
+        raise InputError("--sweep needs --out, the file to write the new sweep to")
+    made = next_probes(read_fit(fit), **asked)
+    if out and made.probes:
+        write_text(out, _sweep_text(made, sweep))
+    if as_json:
+        print_json(made.as_dict())
+        return
+    click.echo(next_text(made))
+    print_findings(made.warnings)
+    if out:
+        click.echo(f"runs -> {out}" if made.probes else f"no runs, {out} is not written")
+
+
+def _sweep_text(made: NextProbes, sweep: str | None) -> str:
+    if sweep is None:
+        return runs_text(made)
+    from cmrplan.cli.probe import require_probes
+
+    require_probes()
+    from probes.next_sweep import sweep_of
+    from probes.spec.file import read_spec, spec_text
+
+    return spec_text(sweep_of(read_spec(sweep), made.probes))

@@ -1,0 +1,309 @@
+"""Commands that train: quickstart and probe. The training packages are imported only here."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cmrplan.cli.parameters import as_json, print_json
+from cmrplan.errors import InputError
+from cmrplan.numbers import compact
+
+if TYPE_CHECKING:
+    from probes.design import SweepDesign
+    from probes.status import SweepStatus
+
+
+def require_probes() -> None:
+    """Refuse to go on where the packages for training are not installed."""
+    missing = [
+        name for name in ("torch", "safetensors", "yaml") if not importlib.util.find_spec(name)
+    ]
+    if missing:
+        raise InputError(
+            f"this command trains models and needs {', '.join(missing)}: pip install 'cmrplan[probes]'"
+        )
+
+
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Training processes at a time.  [default: one a core, one a GPU]",
+)
+
+
+@click.command()
+@click.option(
+    "--out", type=click.Path(), default="quickstart", show_default=True, help="Report folder."
+)
+@workers
+@as_json
+def quickstart(out: str, workers: int | None, as_json: bool) -> None:
+    """Run the whole flow on two corpora that Python ships, on a CPU, in minutes.
+
+    English reference prose is the general corpus, Python source the domain. Trains a small base, continues it
+    over mixture ratios, fits both losses and recommends a ratio. Started again, it goes on where it
+    stopped.
+    """
+    require_probes()
+    from cmrplan.cli.quickstart_flow import run_quickstart
+
+    report = run_quickstart(out, workers=workers)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        click.echo(report.text)
+
+
+@click.group()
+def probe() -> None:
+    """Design, run and watch a sweep of small training runs."""
+
+
+@probe.command()
+@click.argument("spec", type=click.Path())
+@workers
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where to measure.  [default: a GPU if any]",
+)
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(min=0),
+    help="Price of an hour of a GPU, or of the machine on a CPU.",
+)
+@as_json
+def design(
+    spec: str,
+    workers: int | None,
+    device: str | None,
+    price_per_hour: float | None,
+    as_json: bool,
+) -> None:
+    """Print the runs, tokens, FLOPs, time, money and disk a sweep would take.
+
+    Starts no run: it measures steps, evaluations and checkpoints for some seconds a size, with as many
+    processes at a time as the sweep would have.
+    """
+    require_probes()
+    from probes.design import design_sweep
+    from probes.spec.file import read_spec
+
+    made = design_sweep(
+        read_spec(spec), workers=workers, device=device, price_per_hour=price_per_hour
+    )
+    if as_json:
+        print_json(made.as_dict())
+    else:
+        click.echo(_design_text(made))
+
+
+def _design_text(made: SweepDesign) -> str:
+    lines = [
+        f"sweep {made.name} on {made.device}, {made.workers} at a time",
+        f"{'size':<12}{'N':>9}{'N total':>9}{'base tok':>10}{'probes':>8}{'probe tok':>11}"
+        f"{'FLOPs':>10}{'tok/s':>8}{'eval tok/s':>12}",
+    ]
+    lines += [
+        f"{size.name:<12}{compact(size.params_non_embedding):>9}{compact(size.params_total):>9}"
+        f"{compact(size.base_tokens):>10}{size.num_probes:>8}{compact(size.probe_tokens):>11}"
+        f"{size.flops:>10.2e}{compact(size.tokens_per_second):>8}"
+        f"{compact(size.evaluation_tokens_per_second):>12}"
+        + (f"  {size.runs_together} in lockstep" if size.runs_together > 1 else "")
+        for size in made.sizes
+    ]
+    hours = f", {made.gpu_hours:.2g} GPU-hours" if made.gpu_hours else ""
+    lines += [
+        f"runs     {made.num_bases} base(s) and {made.num_probes} probes, controls at ratio 0 and 1 included",
+        f"tokens   {compact(made.base_tokens + made.probe_tokens)} to train on, "
+        f"{compact(made.evaluation_tokens)} to evaluate on",
+        f"FLOPs    {made.flops:.3g}",
+        f"time     about {_duration(made.seconds)}{hours}",
+        *([f"price    {made.price:.2f}"] if made.price is not None else []),
+        f"disk     {made.disk_bytes / 1e6:.0f} MB at most",
+        "evaluated at 0, "
+        + ", ".join(compact(t) for t in made.evaluation_train_tokens)
+        + " tokens",
+    ]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+@probe.command()
+@click.argument("spec", type=click.Path())
+@click.option("--out", type=click.Path(), required=True, help="Folder for the runs.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Where the runs go: processes on this machine, Ray, or Slurm jobs.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Runs at a time.  [default: one a core, --per-gpu a GPU; on Ray and Slurm what there is room for]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where to train.  [default: a GPU if there is one; on Slurm if --slurm gpus asks for one]",
+)
+@click.option(
+    "--lockstep",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Train runs that differ in ratio and seed only as one: where it pays, wherever it can be, or nowhere.",
+)
+@click.option(
+    "--per-gpu",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Runs that share a GPU.",
+)
+@click.option(
+    "--cpus-per-run",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cores that Ray or Slurm sets aside for a run; on a CPU it uses that many threads.",
+)
+@click.option(
+    "--ray-address",
+    default="",
+    help="A running Ray cluster, such as auto or HOST:6379.  [default: Ray on this machine]",
+)
+@click.option(
+    "--slurm",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the Slurm jobs: partition, account, qos, time (minutes), gpus, mem, ...; repeatable.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How often a run is tried when its worker dies. Machines that go away do not count.",
+)
+@click.option(
+    "--max-run-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Longest time of a run; over it, it is stopped with its checkpoint and counts as failed.",
+)
+@click.option(
+    "--max-failures",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of the ended runs that may fail, from five on; above it the sweep stops.",
+)
+@click.option("--tensorboard", type=click.Path(), help="Folder to show the evaluations in.")
+@click.option("--wandb", metavar="PROJECT", help="Weights & Biases project to show them in.")
+@as_json
+def run(
+    spec: str,
+    out: str,
+    executor: str,
+    slurm: tuple[str, ...],
+    attempts: int,
+    max_run_minutes: float | None,
+    max_failures: float,
+    as_json: bool,
+    **where: Any,
+) -> int:
+    """Train every run of a sweep that is not finished; stopped or killed, it goes on.
+
+    Exit code 1 says that runs failed; probe status has the reasons. docs/running.md says what is tried again.
+    """
+    require_probes()
+    from probes.executors.scheduler import Limits
+    from probes.spec.file import read_spec
+    from probes.sweep import run_sweep
+
+    seconds = max_run_minutes * 60 if max_run_minutes else None
+    ledger = run_sweep(
+        read_spec(spec),
+        out,
+        executor=executor,
+        limits=Limits(attempts=attempts, failures=max_failures, run_seconds=seconds),
+        slurm=_key_values("--slurm", slurm),
+        **where,
+    )
+    counts = {str(k): int(v) for k, v in ledger["state"].value_counts().items()}
+    if as_json:
+        print_json({"runs": out, "states": counts})
+    else:
+        click.echo(", ".join(f"{count} {state}" for state, count in counts.items()) + f" -> {out}")
+    return 1 if counts.get("failed") else 0
+
+
+def _key_values(option: str, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for key, equals, value in pairs:
+        if not (key and equals and value):
+            raise InputError(f"{option} takes KEY=VALUE, got '{key}{equals}{value}'")
+    return {key: value for key, _, value in pairs}
+
+
+WATCH_SECONDS = 2.0
+
+
+@probe.command()
+@click.argument("runs", type=click.Path())
+@click.option(
+    "--watch", is_flag=True, help="Show it anew every two seconds until all runs have ended."
+)
+@as_json
+def status(runs: str, watch: bool, as_json: bool) -> None:
+    """Show how each run stands: state, tokens, newest losses, speed, time left, attempts, reason."""
+    require_probes()
+    from probes.status import read_status
+
+    if watch and as_json:
+        raise InputError("--watch is for people; leave it out with --json")
+    while True:
+        found = read_status(runs)
+        if as_json:
+            print_json(found.as_dict())
+            return
+        if watch and sys.stdout.isatty():
+            click.clear()
+        click.echo(_status_text(found))
+        if not watch or not found.counts.keys() - {"finished", "failed"}:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _status_text(found: SweepStatus) -> str:
+    width = max([len(run.run_id) for run in found.runs], default=6) + 2
+    lines = [
+        f"{'state':<9}{'run':<{width}}{'tokens':>8} {'of':<8}{'general':>8}{'domain':>8}{'tok/s':>8}{'left':>8}"
+        f"{'tries':>6}"
+    ]
+    for run in found.runs:
+        losses = [f"{loss:.4f}" if loss else "-" for loss in (run.general_loss, run.domain_loss)]
+        left = _duration(run.seconds_left) if run.seconds_left else "-"
+        speed = compact(run.tokens_per_second) if run.tokens_per_second else "-"
+        lines.append(
+            f"{run.state:<9}{run.run_id:<{width}}{compact(run.train_tokens):>8} {compact(run.planned_tokens):<8}"
+            f"{losses[0]:>8}{losses[1]:>8}{speed:>8}{left:>8}{run.attempts:>6}  {run.reason}".rstrip()
+        )
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
+    left = f", about {_duration(found.seconds_left)} left" if found.seconds_left else ""
+    lines.append(f"{counts}; {found.work_done:.0%} of the work{left}")
+    return "\n".join(lines)

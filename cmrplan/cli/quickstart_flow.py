@@ -1,0 +1,150 @@
+"""The main job, end to end: corpora, probes, log, fit, plan, pictures and a page, on a CPU.
+
+The sweep is probes/quickstart.yaml; everything lands in one folder. Each step writes whole files, and the sweep
+goes on where it stopped, so starting again after a kill ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from cmrplan import plots
+from cmrplan.errors import CmrplanError
+from cmrplan.files import atomic_write, write_json, write_text
+from cmrplan.fit.file import write_fit
+from cmrplan.fit.fit import Fit, fit
+from cmrplan.log.files import read_log, write_log
+from cmrplan.numbers import compact
+from cmrplan.plan.plan import Plan, plan
+from cmrplan.report.markdown import summary_page
+from cmrplan.report.text import plan_text
+from probes.collect import collect
+from probes.run_settings import planned_probes
+from probes.spec.file import read_spec
+from probes.sweep import run_sweep
+
+TOLERANCE = "3%"
+PICTURES = {
+    "tradeoff": "What a nat of domain loss costs in general loss, by domain ratio",
+    "ratio": "Loss against domain ratio, with the limit and the recommended ratio",
+    "curves": "Loss against tokens for the probed ratios",
+}
+
+
+@dataclass(frozen=True)
+class QuickstartReport:
+    """Where the report is and what it says.
+
+    Parameters
+    ----------
+    folder : str
+    plan : Plan
+    text : str
+        The answer in a few lines.
+    """
+
+    folder: str
+    plan: Plan
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the folder and the plan as plain values."""
+        return {"folder": self.folder, "plan": self.plan.as_dict()}
+
+
+def run_quickstart(
+    out: str | os.PathLike[str],
+    *,
+    spec: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> QuickstartReport:
+    """Run the sweep, fit it, plan from it and write the report folder.
+
+    Parameters
+    ----------
+    out : path
+        The folder; what it already holds of the sweep is used.
+    spec : path, optional
+        Another sweep than the packaged one.
+    workers : int, optional
+        Training processes at a time; one a core by default.
+    say : callable, optional
+        Takes a line of progress; standard error by default.
+
+    Raises
+    ------
+    CmrplanError
+        If probes failed, or no ratio is feasible.
+    """
+    say = say or (lambda line: click.echo(line, err=True))
+    folder = Path(out)
+    with as_file(files("probes") / "quickstart.yaml") as packaged:
+        sweep = read_spec(spec or packaged)
+    say(f"1/4 probes: a base and {len(planned_probes(sweep))} probes -> {folder / 'runs'}")
+    ledger = run_sweep(sweep, folder / "runs", workers=workers)
+    failed = ledger[ledger["state"] == "failed"]
+    if len(failed):
+        raise CmrplanError(
+            f"{len(failed)} run(s) failed, first {failed['run_id'].iloc[0]}: {failed['reason'].iloc[0]}"
+        )
+    log, ledger = collect(folder / "runs")
+    write_log(log, folder / "log.csv")
+    with atomic_write(folder / "log.runs.csv") as temporary:
+        ledger.to_csv(temporary, index=False)
+
+    say("2/4 fit: D-CPT law of the general and the domain loss")
+    fitted = fit(read_log(folder / "log.csv"))
+    write_fit(fitted, folder / "fit.json")
+
+    say(f"3/4 plan: the general loss may rise by {TOLERANCE}")
+    made = plan(
+        fitted,
+        model_params=float(log["model_params"].max()),
+        train_tokens=float(log["train_tokens"].max()),
+        max_general_rise=TOLERANCE,
+    )
+    write_json(folder / "plan.json", made.as_dict())
+
+    say("4/4 pictures and summary")
+    for kind in PICTURES:
+        plots.write_figure(plots.figure(kind, fitted, plan=made), folder / f"{kind}.png")
+    write_text(folder / "summary.md", _page(fitted, made, log))
+    text = f"{plan_text(made)}\nreport -> {folder / 'summary.md'}"
+    return QuickstartReport(str(folder), made, text)
+
+
+def _page(fitted: Fit, made: Plan, log: pd.DataFrame) -> str:
+    probes = log["run_id"].nunique()
+    ratios = ", ".join(f"{ratio:g}" for ratio in sorted(log["domain_ratio"].unique()))
+    ran = (
+        f"One base of {compact(made.model_params)} parameters was trained on English reference prose, then continued "
+        f"{probes} times for {compact(made.train_tokens)} tokens with a share of Python source of {ratios}. Both "
+        "validation losses were measured on one fixed set of sequences."
+    )
+    onward = (
+        "Plan for other limits from the same fit: `cmrplan plan fit.json --model-params N --train-tokens D "
+        "--max-general-rise 0.05`. A model this small shows the method, not your ratio: run the probes on your own "
+        "corpora and sizes with `cmrplan probe run`, or fit a log of your own trainer with `cmrplan fit`."
+    )
+    return summary_page(
+        fitted,
+        made,
+        title="English prose continued on Python source",
+        notes=[ran, onward],
+        pictures=[(f"{kind}.png", caption) for kind, caption in PICTURES.items()],
+        files={
+            "log.csv": "the probe log",
+            "log.runs.csv": "every run with its state, time and speed",
+            "fit.json": "the fitted laws",
+            "plan.json": "the plan, numbers unrounded",
+        },
+    )

@@ -1,0 +1,1 @@
+"""Which probes to run next."""

@@ -1,0 +1,86 @@
+"""What probes may cost: tokens, FLOPs or GPU-hours."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cmrplan.arrays import Array
+from cmrplan.errors import InputError
+from cmrplan.fit.fit import require_positive
+from cmrplan.plan.compute import FLOPS_PER_PARAM_AND_TOKEN, SECONDS_PER_HOUR
+
+# An H100 in bf16 at 40 % of its 989e12 FLOP/s, what a well-filled GPU reaches; small probes reach far less.
+GPU_FLOPS = 4e14
+
+Unit = Literal["GPU-hours", "tokens", "FLOPs"]
+_UNITS: dict[str, Unit] = {"gpu": "GPU-hours", "tok": "tokens", "flo": "FLOPs"}
+_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+@dataclass(frozen=True)
+class ProbeBudget:
+    """An amount, and what a probe takes of it.
+
+    Parameters
+    ----------
+    amount : float
+        In ``unit``.
+    unit : {"GPU-hours", "tokens", "FLOPs"}
+    gpu_flops : float or None
+        FLOP/s of one GPU, for GPU-hours.
+    """
+
+    amount: float
+    unit: Unit
+    gpu_flops: float | None = None
+
+    def cost(self, model_params: Array, train_tokens: Array) -> Array:
+        """Return what runs cost, at 6 FLOPs a parameter and token."""
+        if self.unit == "tokens":
+            return np.asarray(train_tokens, dtype=float)
+        flops = FLOPS_PER_PARAM_AND_TOKEN * model_params * train_tokens
+        if self.gpu_flops is None:
+            return np.asarray(flops)
+        return np.asarray(flops / self.gpu_flops / SECONDS_PER_HOUR)
+
+    def __str__(self) -> str:
+        return f"{self.amount:.4g} {self.unit}"
+
+
+def parse_probe_budget(given: str, gpu_flops: float | None = None) -> ProbeBudget:
+    """Return a budget from text such as ``20gpu-hours``, ``5Btokens`` or ``1e18flops``.
+
+    Parameters
+    ----------
+    given : str
+    gpu_flops : float, optional
+        FLOP/s that one GPU really does in the probes; :data:`GPU_FLOPS` by default.
+
+    Raises
+    ------
+    InputError
+        If the amount or the unit is wrong.
+
+    Examples
+    --------
+    >>> parse_probe_budget("5Btokens").amount, parse_probe_budget("0.5 gpu-hours").unit
+    (5000000000.0, 'GPU-hours')
+    """
+    pattern = r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbt]?)\s*(gpu-?h(?:our)?|token|flop)s?"
+    match = re.fullmatch(pattern, str(given).strip().replace("_", "").lower())
+    amount = float(match[1]) * _SUFFIXES[match[2]] if match else 0.0
+    if match is None or not 0 < amount < float("inf"):
+        raise InputError(
+            f"budget must be an amount above 0 with its unit, such as 20gpu-hours, 5Btokens or 1e18flops; got "
+            f"{str(given)!r}"
+        )
+    unit = match[3][:3]
+    if unit != "gpu":
+        return ProbeBudget(amount, _UNITS[unit])
+    rate = GPU_FLOPS if gpu_flops is None else gpu_flops
+    require_positive("gpu_flops", rate)
+    return ProbeBudget(amount, "GPU-hours", float(rate))

@@ -1,0 +1,197 @@
+"""The recommended ratio as it stands, and as it is expected to stand after probes that were not run yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from cmrplan.arrays import Array
+from cmrplan.design.candidates import Candidates
+from cmrplan.design.information import (
+    LossOutlook,
+    information_of,
+    noise_beside,
+    run_covariance,
+)
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.averaged_model import leading_surface
+from cmrplan.fit.fit import Fit, Prediction
+from cmrplan.fit.law_model import Surface, law_inputs, residuals
+from cmrplan.fit.noise import Noise
+from cmrplan.plan.constraints import Window, window_of
+from cmrplan.plan.loss_curves import Landscape, survey
+from cmrplan.plan.request import Limits
+from cmrplan.solve.law_fit import residual_jacobian
+
+FEWEST_DRAWS = 50
+AROUND = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the answers at which the losses are looked at
+
+
+class Outlook:
+    """The resamples of a fit: what each recommends, and how they would close up after new runs.
+
+    :meth:`add` takes a candidate as run; everything asked after it is what is expected then.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of both losses, by laws of ratio and tokens, with resamples. Of averaged laws the heaviest one says how
+        a new run would move them.
+    limits : Limits
+    model_params, train_tokens : float
+        The full-scale run.
+    candidates : Candidates
+
+    Raises
+    ------
+    CmrplanError
+        If the fit cannot say what a run would show.
+    """
+
+    def __init__(
+        self,
+        fit: Fit,
+        limits: Limits,
+        *,
+        model_params: float,
+        train_tokens: float,
+        candidates: Candidates,
+    ) -> None:
+        self.candidates = candidates
+        self.limits = limits
+        surfaces = {corpus: _surface(fit, corpus) for corpus in ("general", "domain")}
+        if fit.settings.bootstrap < FEWEST_DRAWS:
+            raise CmrplanError(
+                f"the fit has {fit.settings.bootstrap} resamples; the next probes need {FEWEST_DRAWS} or more: fit "
+                "with --bootstrap 200"
+            )
+        self.noise: Noise = fit.noise
+        self.window: Window = window_of(
+            fit, limits, model_params=model_params, train_tokens=train_tokens
+        )
+        if self.window.low > min(self.window.high, self.window.probed[1]):
+            raise CmrplanError(
+                f"the limits leave no ratio: at least {self.window.low:.4g}, at most {self.window.high:.4g}; plan says "
+                "what the smallest change is that would"
+            )
+        self.land: Landscape = survey(
+            fit,
+            limits,
+            model_params=model_params,
+            train_tokens=train_tokens,
+            marks=self.window.marks,
+        )
+        self._covariance = run_covariance(self.noise, candidates.evaluated.shape[1])
+        is_log = fit.settings.link == "log"
+        self._to_units: Callable[[Array], Array] = np.log if is_log else np.asarray
+        self._to_loss: Callable[[Array], Array] = np.exp if is_log else np.asarray
+        self._middle: dict[str, Array] = {}
+        self._losses = {c: self._loss_outlook(fit, surface) for c, surface in surfaces.items()}
+        self._num_added = 0
+
+    def answers(self) -> Array:
+        """Return the best ratio of each resample, ``(B,)``."""
+        return self.land.drawn_ratios(self.window.low, self.window.high)
+
+    def interval(self) -> tuple[float, float]:
+        """Return the ends of the interval of the best ratio."""
+        tail = (1 - self.limits.confidence) / 2
+        low, high = np.quantile(self.answers(), [tail, 1 - tail])
+        return float(low), float(high)
+
+    def narrowing(self) -> Array:
+        """Return the share by which the best use of each candidate would narrow the interval, ``(c,)``.
+
+        The losses are fitted apart, so what they tell adds up.
+        """
+        answers = np.clip(self.answers(), *self.interval())  # what lies beyond widens nothing
+        variance = float(np.var(answers, ddof=1))
+        if variance == 0:
+            return np.zeros(len(self.candidates.train_tokens))
+        told = sum(
+            np.maximum(loss.told(answers, self._covariance), 0.0) for loss in self._losses.values()
+        )
+        return np.asarray(1 - np.sqrt(1 - np.minimum(told / variance, 1.0)))
+
+    def add(self, row: int) -> None:
+        """Take a candidate as run."""
+        places = np.quantile(self.answers(), AROUND)
+        around = np.unique(np.searchsorted(self.land.domain_ratio, places))
+        for number, (corpus, loss) in enumerate(self._losses.items()):
+            seed = 2 * self._num_added + number
+            noise = noise_beside(loss.off[:, around], self._covariance, seed)
+            self._losses[corpus] = loss.after(row, noise)
+        self._num_added += 1
+        land = self.land
+        self.land = land.with_losses(
+            self.limits,
+            self._moved("general", land.general, slice(len(land.domain_ratio))),
+            self._moved("domain", land.domain, slice(len(land.domain_ratio))),
+            None
+            if land.replay is None
+            else self._moved("general", land.replay, slice(len(land.domain_ratio), None)),
+        )
+
+    def _moved(self, corpus: str, known: Prediction, where: slice) -> Prediction:
+        units = self._middle[corpus][where] + self._losses[corpus].off[:, where]
+        return replace(known, draws=self._to_loss(units))
+
+    def _loss_outlook(self, fit: Fit, surface: Surface) -> LossOutlook:
+        corpus, land, runs = surface.corpus, self.land, self.candidates
+        curves = [land.general if corpus == "general" else land.domain]
+        tokens = [land.train_tokens]
+        if corpus == "general" and land.replay is not None:
+            curves.append(land.replay)
+            tokens.append(land.train_tokens[:1])
+        draws = self._to_units(np.hstack([curve.draws for curve in curves]))
+        ratio = np.concatenate([curve.domain_ratio for curve in curves])
+        places = law_inputs(
+            corpus, np.full(ratio.shape, land.model_params), np.concatenate(tokens), ratio
+        )
+        shape = runs.evaluated.shape
+        rows = law_inputs(
+            corpus,
+            np.repeat(runs.model_params, shape[1]),
+            runs.evaluated.ravel(),
+            np.repeat(runs.domain_ratio, shape[1]),
+        )
+        shown = self._to_units(self._shown(fit, corpus))
+        self._middle[corpus] = draws.mean(axis=0)
+        return LossOutlook(
+            off=draws - draws.mean(axis=0),
+            off_runs=shown - shown.mean(axis=0),
+            at_places=residual_jacobian(surface.fit, places),
+            at_runs=residual_jacobian(surface.fit, rows).reshape(*shape, -1),
+            information=information_of(residuals(surface, fit.rows(corpus)).jacobian),
+        )
+
+    def _shown(self, fit: Fit, corpus: str) -> Array:
+        """Return what each candidate would show in each resample, ``(B, c, m)``."""
+        evaluated, sizes = self.candidates.evaluated, self.candidates.model_params
+        shown = np.empty((len(self.land.general.draws), *evaluated.shape))
+        for size in np.unique(sizes):
+            mine = sizes == size
+            draws = fit.predict(
+                corpus,
+                model_params=float(size),
+                train_tokens=evaluated[mine].ravel(),
+                domain_ratio=np.repeat(self.candidates.domain_ratio[mine], evaluated.shape[1]),
+            ).draws
+            shown[:, mine] = draws.reshape(len(draws), -1, evaluated.shape[1])
+        return shown
+
+
+def _surface(fit: Fit, corpus: str) -> Surface:
+    if corpus not in fit.models:
+        raise CmrplanError(
+            f"the {corpus} loss was not fitted, and the next probes need both; add rows with eval_corpus = {corpus}"
+        )
+    surface = leading_surface(fit.models[corpus])
+    if surface is None:
+        raise CmrplanError(
+            f"the {corpus} loss was fitted by the CMR laws, one per run and budget; the next probes need a law "
+            "over ratio and tokens: fit with --law dcpt"
+        )
+    return surface

@@ -1,0 +1,1 @@
+"""From a probe log to fitted laws of both losses, with what is not known of them."""

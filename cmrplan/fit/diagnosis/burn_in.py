@@ -1,0 +1,119 @@
+"""Early evaluations outside the laws: found by what they do to the prediction of late ones.
+
+Warm-up and the stability gap bend the first part of a continual run, and no law here has a term for
+them. For each candidate cut, the law is fitted to the rows from the cut on, without the largest budgets, and
+predicts those. A cut is taken only where it lowers that error clearly; the smallest such cut wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array
+from cmrplan.errors import Finding
+from cmrplan.fit.law_model import Surface, row_inputs
+from cmrplan.solve.law_fit import NUMERICAL_NOISE, predict_draws, refit
+
+LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
+FEWEST_LEVELS = 3  # token counts that must stay between the cut and the largest budgets
+CLEARLY = 0.8  # a cut has to bring the error below this share of what it is without one
+MOST_CUTS = 12  # beyond this many candidate cuts, so many are tried, evenly spread
+NEAR_BEST = 1.1  # the smallest cut within this factor of the best one is taken
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Where the law begins to hold.
+
+    Parameters
+    ----------
+    cuts : array (K,)
+        Candidate smallest token counts; the first keeps every row.
+    error : array (K,)
+        Mean absolute error at the largest budgets, nats per token, fitted from each cut on.
+    chosen : float
+        The cut taken; 0 where none helps clearly.
+    """
+
+    cuts: Array
+    error: Array
+    chosen: float
+
+
+def find_settling(surfaces: Mapping[str, Surface], rows: Mapping[str, pd.DataFrame]) -> Settling:
+    """Return from which token count on the law predicts the largest budgets well.
+
+    Parameters
+    ----------
+    surfaces : mapping of str to Surface
+        Fitted to all rows, by corpus.
+    rows : mapping of str to DataFrame
+        Those rows.
+    """
+    tokens = np.unique(
+        np.concatenate(
+            [
+                frame["train_tokens"].to_numpy(dtype=float)
+                for frame in map(rows.__getitem__, surfaces)
+            ]
+        )
+    )
+    early = tokens[tokens <= tokens[-1] / LATE_SHARE]
+    cuts = early[: max(len(early) - FEWEST_LEVELS + 1, 0)]
+    if len(cuts) > MOST_CUTS:
+        cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).astype(int)]
+    if len(cuts) < 2:
+        return Settling(np.zeros(1), np.full(1, np.nan), 0.0)
+    error = np.mean([_late_error(surfaces[c], rows[c], cuts) for c in surfaces], axis=0)
+    best = int(np.argmin(error))
+    rounding = NUMERICAL_NOISE * max(float(frame["loss"].max()) for frame in rows.values())
+    if error[best] > CLEARLY * error[0] or error[0] <= rounding:
+        return Settling(cuts, error, 0.0)
+    first = int(np.flatnonzero(error <= NEAR_BEST * error[best])[0])
+    return Settling(cuts, error, float(cuts[first]))
+
+
+def settling_findings(settling: Settling) -> list[Finding]:
+    """Return a finding where early evaluations should be left out, with what that changes."""
+    if not settling.chosen:
+        return []
+    after = settling.error[settling.cuts == settling.chosen][0]
+    return [
+        Finding(
+            "early_evaluations",
+            f"evaluations before {settling.chosen:.4g} tokens lie outside the law: without them it predicts "
+            f"the largest budgets to {after:.4f} instead of {settling.error[0]:.4f} nats; fit with "
+            f"--min-train-tokens {settling.chosen:.0f} (or auto) and compare the plans",
+        )
+    ]
+
+
+def left_out_findings(cut: float, rows: Mapping[str, pd.DataFrame]) -> list[Finding]:
+    """Return a finding on the rows before ``cut`` that a fit left out by itself; none where it is 0."""
+    if not cut:
+        return []
+    early = pd.concat([frame[frame["train_tokens"] < cut] for frame in rows.values()])
+    return [
+        Finding(
+            "left_out_early",
+            f"{len(early)} evaluations of {early['run_id'].nunique()} runs before {cut:.4g} tokens were left out: the "
+            "law predicts the largest budgets clearly better without them; --min-train-tokens 1 keeps them",
+        )
+    ]
+
+
+def _late_error(surface: Surface, rows: pd.DataFrame, cuts: Array) -> Array:
+    """Return the error at the largest budgets of fits from each cut on, ``(K,)``."""
+    inputs = row_inputs(surface.corpus, rows)
+    loss = rows["loss"].to_numpy(dtype=float)
+    tokens = inputs["train_tokens"]
+    late = tokens > tokens.max() / LATE_SHARE
+    weights = np.stack([(tokens >= cut) & ~late for cut in cuts]).astype(float)
+    search, coefficients = refit(surface.fit, inputs, loss[None, :], weights)
+    inputs = {name: values[late] for name, values in inputs.items()}
+    predicted = predict_draws(surface.fit.law, surface.fit.scales, inputs, search, coefficients)
+    return np.asarray(np.mean(np.abs(predicted - loss[late]), axis=1))

@@ -1,0 +1,139 @@
+"""Whether a log has the levels that the terms of its laws need.
+
+A term needs three levels of its variable before its exponent means anything, and the ratio term more shares than it
+has parameters before anything is left to check it. Terms with too few levels are dropped or tied by the laws
+(:mod:`cmrplan.laws.chinchilla`); the findings here say which, what was found and what to probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array
+from cmrplan.errors import Finding
+from cmrplan.fit.cmr_model import FEWEST_TOKENS
+from cmrplan.laws.chinchilla import HELD_EXPONENT
+from cmrplan.laws.law import Law
+
+FEWEST_LEVELS = 3
+CMR_PARAMETERS = 3  # alpha, s and beta of the ratio law
+_NOTHING_SAID = "so nothing is said about it; a plan needs both"
+_MISSING = {
+    "general": Finding("no_general_loss", f"the log has no general loss, {_NOTHING_SAID}"),
+    "domain": Finding("no_domain_loss", f"the log has no domain loss, {_NOTHING_SAID}"),
+}
+
+
+def level_findings(
+    log: pd.DataFrame, rows: Mapping[str, pd.DataFrame], laws: Mapping[str, Law | None]
+) -> list[Finding]:
+    """Return remarks on what a log can support.
+
+    Parameters
+    ----------
+    log : DataFrame
+        All rows, base rows included.
+    rows : mapping of str to DataFrame
+        The rows that were fitted, by corpus.
+    laws : mapping of str to Law or None
+        Their laws; None for the CMR laws, which are one per run and budget.
+    """
+    findings = [finding for corpus, finding in _MISSING.items() if corpus not in rows]
+    fitted = pd.concat(list(rows.values()))
+    if any(law is not None for law in laws.values()):
+        findings += _sizes(np.unique(fitted["model_params"].to_numpy(dtype=float)))
+        findings += _token_counts(np.unique(fitted["train_tokens"].to_numpy(dtype=float)))
+    for corpus, law in laws.items():
+        if law is None:
+            findings += _cmr_token_counts(corpus, rows[corpus])
+        findings += _ratios(corpus, rows[corpus], law)
+    if not (log["train_tokens"] == 0).any():
+        findings.append(
+            Finding(
+                "no_base_row",
+                "the log has no base row (train_tokens = 0), so the base loss is not known; a plan needs it",
+            )
+        )
+    return findings
+
+
+def _sizes(found: Array) -> list[Finding]:
+    if len(found) >= FEWEST_LEVELS:
+        return []
+    fate = (
+        "the term A/N^alpha is left out"
+        if len(found) == 1
+        else f"alpha of the term A/N^alpha is held at {HELD_EXPONENT}"
+    )
+    return [
+        Finding(
+            "few_sizes",
+            f"the log has {_counted(found, 'model size')}: {fate}, so the law says nothing of its own about other "
+            "sizes; probe three, a factor of 3 or more apart",
+        )
+    ]
+
+
+def _token_counts(found: Array) -> list[Finding]:
+    if len(found) >= FEWEST_LEVELS:
+        return []
+    fate = (
+        "the term B/D^beta is left out"
+        if len(found) == 1
+        else f"beta of the term B/D^beta is held at {HELD_EXPONENT}"
+    )
+    return [
+        Finding(
+            "few_token_counts",
+            f"the log has {_counted(found, 'token count')} after the base: {fate}, so predictions at other budgets "
+            "have no ground; evaluate each run at three or more",
+        )
+    ]
+
+
+def _cmr_token_counts(corpus: str, rows: pd.DataFrame) -> list[Finding]:
+    needed = FEWEST_TOKENS[corpus]
+    most = int(rows.groupby("run_id")["train_tokens"].nunique().max())
+    if most >= needed:
+        return []
+    return [
+        Finding(
+            "few_token_counts",
+            f"no run has the {needed} token counts that the CMR token law of the {corpus} loss needs (found {most} at "
+            f"most), so its loss is known at measured budgets only; evaluate each run at {needed} or more",
+        )
+    ]
+
+
+def _ratios(corpus: str, rows: pd.DataFrame, law: Law | None) -> list[Finding]:
+    found = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
+    number = CMR_PARAMETERS if law is None else ratio_parameters(law) + 1
+    if len(found) > number:
+        return []
+    return [
+        Finding(
+            "few_ratios",
+            f"the {corpus} loss was fitted at {_counted(found, 'domain ratio')} and its law has {number} parameters "
+            f"for them: nothing is left to check it between them; probe {number + 1} or more",
+        )
+    ]
+
+
+def ratio_parameters(law: Law) -> int:
+    """Return how many free parameters stand in terms that read nothing but the share."""
+    held = dict(law.fixed)
+    number = 0
+    for term in law.terms:
+        variables = {name for factor in term.factors for name in factor.variables}
+        if variables == {"share"}:
+            names = [name for factor in term.factors for name in factor.exponents]
+            number += 1 + sum(name not in held for name in names)
+    return number
+
+
+def _counted(found: Array, noun: str) -> str:
+    values = ", ".join(f"{value:.4g}" for value in found)
+    return f"{len(found)} {noun}{'' if len(found) == 1 else 's'} ({values})"

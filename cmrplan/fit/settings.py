@@ -1,0 +1,110 @@
+"""What a fit can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cmrplan.errors import InputError
+from cmrplan.fit.bootstrap import Method
+from cmrplan.fit.law_model import SURFACE_LAWS
+from cmrplan.fit.row_weights import WEIGHTS, Weights
+from cmrplan.laws.law import Link
+
+AUTO_LAWS = ("dcpt", "dcpt_exp", "dcpt_product_exp")
+LAWS = ("auto", *SURFACE_LAWS, "cmr")
+
+Objective = Literal["huber", "least_squares"]
+OBJECTIVES: tuple[Objective, ...] = ("huber", "least_squares")
+ResidualKind = Literal["log", "raw"]
+RESIDUAL_KINDS: tuple[ResidualKind, ...] = ("log", "raw")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit was asked for.
+
+    Parameters
+    ----------
+    law : str
+        One of :data:`LAWS`, as it was asked for.
+    bootstrap : int
+        Number of resamples of whole runs; 0 for none.
+    seed : int
+    method : {"runs", "wild"} or None
+        How runs are resampled; None chooses by their number.
+    delta : float or None
+        Knee of the Huber loss on log losses; None takes it from the noise.
+    min_train_tokens : float
+        Rows with fewer tokens are left out of the fit.
+    confidence : float
+        Level of the reported parameter intervals.
+    model_params : float or None
+        The only size that was fitted; None for all.
+    objective : {"huber", "least_squares"}
+    residuals : {"log", "raw"}
+    weights : {"equal", "stderr", "seeds"}
+    """
+
+    law: str
+    bootstrap: int = 200
+    seed: int = 0
+    method: Method | None = None
+    delta: float | None = None
+    min_train_tokens: float = 0.0
+    confidence: float = 0.9
+    model_params: float | None = None
+    objective: Objective = "huber"
+    residuals: ResidualKind = "log"
+    weights: Weights = "equal"
+
+    def __post_init__(self) -> None:
+        """Refuse what no fit can use.
+
+        Raises
+        ------
+        InputError
+            Naming the setting, the value and what is allowed.
+        """
+        if self.law not in LAWS:
+            raise InputError(f"law must be one of {', '.join(LAWS)}, got {self.law!r}")
+        if self.bootstrap < 0:
+            raise InputError(f"bootstrap must be 0 or more resamples, got {self.bootstrap}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, got {self.seed}")
+        if self.delta is not None and not self.delta > 0:
+            raise InputError(f"delta must be above 0, got {self.delta:g}")
+        if isinstance(self.min_train_tokens, str) or not self.min_train_tokens >= 0:
+            raise InputError(
+                f"min_train_tokens must be a number, 0 or more, or 'auto', got {self.min_train_tokens!r}"
+            )
+        if not 0 < self.confidence < 1:
+            raise InputError(f"confidence must be between 0 and 1, got {self.confidence:g}")
+        for name, value, allowed in (
+            ("objective", self.objective, OBJECTIVES),
+            ("residuals", self.residuals, RESIDUAL_KINDS),
+            ("weights", self.weights, WEIGHTS),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if self.objective == "least_squares" and self.delta is not None:
+            raise InputError(
+                "delta is the knee of the Huber loss; least_squares has none, leave it out"
+            )
+        if self.law == "cmr" and (self.residuals != "log" or self.weights != "equal"):
+            raise InputError(
+                "the CMR laws are fitted to log losses with equal weights; leave out residuals and weights, or "
+                "take the law dcpt"
+            )
+
+    @property
+    def knee(self) -> float | None:
+        """Knee of the Huber loss: infinite for least squares, None to take it from the noise."""
+        return np.inf if self.objective == "least_squares" else self.delta
+
+    @property
+    def link(self) -> Link:
+        """What the law's residuals are differences of."""
+        return "log" if self.residuals == "log" else "identity"

@@ -1,0 +1,200 @@
+"""What a caller says about a table that is not a probe log yet, and the way from one to the other.
+
+In this order: columns get their new names, columns that the table lacks are set to one value, numbers are
+multiplied by their unit, tokens follow from FLOPs where only those are known, and a table with one loss column
+for each corpus becomes one row for each. What comes out is checked as every log is; a message names the file, row and
+column of the source and the option that would help.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import InputError
+from cmrplan.log.cells import LogFinding, RawLog, raw_frame, shown
+from cmrplan.log.files import validate_log
+from cmrplan.log.validate import Column, convert, listed, parse_column, parse_numbers
+
+LOSS_PREFIX = "loss_"
+FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
+_SAME = 1e-12  # relative; what multiplying by a unit may leave beside a whole number
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What to change in a table, or to know beside it.
+
+    Parameters
+    ----------
+    names : mapping of str to str
+        New name by old: of columns; for formats that have labels instead, of those.
+    scales : mapping of str to float
+        What to multiply a column by, under its new name: 1e9 where tokens are in billions.
+    constants : mapping of str to str
+        Value of each column that is not there.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+    def with_defaults(self, names: Mapping[str, str], constants: Mapping[str, str]) -> Changes:
+        """Return the changes with a format's own names and values where the caller gave none."""
+        return replace(
+            self, names={**names, **self.names}, constants={**constants, **self.constants}
+        )
+
+
+def corpus_name(text: str) -> str:
+    """Return a name that a column can end in: lower case, with an underscore for anything odd.
+
+    Examples
+    --------
+    >>> corpus_name("Pile-CC")
+    'pile_cc'
+    """
+    return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "corpus"
+
+
+def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
+    """Return a table as a probe log.
+
+    Parameters
+    ----------
+    raw : RawLog
+        The cells as they were found.
+    changes : Changes
+
+    Raises
+    ------
+    InputError
+        If a change does not fit the table, or the outcome breaks a rule of the probe log.
+    """
+    raw = replace(raw, table=_renamed(raw, changes.names))
+    raw = replace(raw, table=_filled(raw, changes.constants))
+    raw = replace(raw, table=_multiplied(raw, changes.scales))
+    raw = replace(raw, table=_tokens_from_flops(raw))
+    frames = []
+    for part in _one_loss_each(raw):
+        frame, errors = convert(part)
+        if errors:
+            raise InputError(errors[0].message + _option(errors[0]))
+        frames.append(frame)
+    if not frames:
+        raise InputError(
+            f"{raw.source}: every {LOSS_PREFIX}<corpus> cell is empty; map other columns"
+        )
+    return validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
+
+
+def numbers_of(raw: RawLog, column: Column) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a column as float64; raise InputError for its first bad cell."""
+    numbers, errors = parse_column(raw, column)
+    if errors:
+        raise InputError(errors[0].message)
+    return np.asarray(numbers, dtype=np.float64)
+
+
+def as_number(text: str, what: str) -> float:
+    """Return a positive number that the caller gave for ``what``."""
+    numbers, _, bad = parse_numbers(pd.Series([text], dtype=object))
+    if bad[0] or not 0 < numbers[0] < np.inf:
+        raise InputError(f"{what} must be a number above 0 such as 1.8e9, got {shown(text)}")
+    return float(numbers[0])
+
+
+def _option(finding: LogFinding) -> str:
+    """Return the option of ``logs import`` that would put an error right, if there is one."""
+    if finding.code == "not_a_fraction" and "Percent?" in finding.message:
+        return f" Here: --scale {finding.column}=0.01"
+    if finding.code == "not_whole" and "Billions?" in finding.message:
+        return f" Here: --scale {finding.column}=1e9"
+    if finding.code == "missing_column":
+        return f"; here: --map OLD={finding.column}, or --set {finding.column}=VALUE for one value"
+    return ""
+
+
+def _renamed(raw: RawLog, names: Mapping[str, str]) -> pd.DataFrame:
+    present = list(raw.table.columns)
+    for old in names:
+        if old not in present:
+            raise InputError(
+                f"{raw.source} has no column {shown(old)} to rename; it has {listed(present)}"
+            )
+    return raw_frame(raw.table.rename(columns=dict(names)), raw.source).table
+
+
+def _filled(raw: RawLog, constants: Mapping[str, str]) -> pd.DataFrame:
+    table = raw.table.copy(deep=False)
+    for name, value in constants.items():
+        if name in table:
+            raise InputError(
+                f"{raw.source} has a column {shown(name)} already; leave out --set {name}"
+            )
+        table[name] = pd.Series([value] * len(table), dtype=object)
+    return table
+
+
+def _multiplied(raw: RawLog, scales: Mapping[str, float]) -> pd.DataFrame:
+    table = raw.table.copy(deep=False)
+    for name, factor in scales.items():
+        if name not in table:
+            raise InputError(
+                f"{raw.source} has no column {shown(name)} to scale; it has {listed(list(table))}"
+            )
+        numbers, missing, bad = parse_numbers(table[name])
+        scaled = numbers * factor
+        whole = np.round(scaled)
+        scaled = np.where(np.abs(scaled - whole) <= _SAME * np.abs(scaled), whole, scaled)
+        cells = table[name].astype(object).to_numpy(copy=True)
+        good = ~missing & ~bad
+        cells[good] = scaled[good]  # what is no number stays as it is, for the check to name
+        table[name] = pd.Series(cells, dtype=object)
+    return table
+
+
+def _tokens_from_flops(raw: RawLog) -> pd.DataFrame:
+    """Return the table with ``train_tokens`` in place of ``training_flops``: ``FLOPs / 6 N``."""
+    if "training_flops" not in raw.table or "train_tokens" in raw.table:
+        return raw.table
+    if "model_params" not in raw.table:
+        raise InputError(f"{raw.source}: training_flops needs model_params; {_params_hint()}")
+    flops = numbers_of(raw, Column("training_flops", "number", "positive", required=True))
+    size = numbers_of(raw, Column("model_params", "count", "positive", required=True))
+    table = raw.table.drop(columns="training_flops")
+    table["train_tokens"] = np.round(flops / (FLOPS_PER_TOKEN * size))
+    return table
+
+
+def _params_hint() -> str:
+    return "add --map OLD=model_params or --set model_params=1.2e8"
+
+
+def _one_loss_each(raw: RawLog) -> Iterator[RawLog]:
+    """Yield the table itself, or one table for each column ``loss_<corpus>`` where no ``eval_corpus`` is.
+
+    An empty cell there means that the corpus was not evaluated then, and gives no row. A plain ``loss`` beside such
+    columns is the trainer's own, on training data, and is left out.
+    """
+    table = raw.table
+    columns = [
+        name
+        for name in table.columns
+        if name.startswith(LOSS_PREFIX) and name not in (LOSS_PREFIX, "loss_stderr")
+    ]
+    if not columns or "eval_corpus" in table:
+        yield raw
+        return
+    rest = table.drop(columns=columns)
+    for name in columns:
+        corpus = name.removeprefix(LOSS_PREFIX)
+        _, missing, _ = parse_numbers(table[name])
+        part = replace(raw, table=rest.assign(eval_corpus=corpus, loss=table[name]))
+        if not missing.all():
+            yield part.kept(~missing)

@@ -1,0 +1,114 @@
+"""Tables of mixtures beside tables of losses, as in github.com/sail-sg/regmix (Liu et al., arXiv:2407.01492).
+
+Two CSV files go together, ``<split>_mixture_<size>.csv`` and ``<split>_pile_loss_<size>.csv``, a row for each run,
+known by ``index`` in both. Mixtures have a column ``train_<corpus>`` for each training corpus, losses a column
+``metric/<corpus>_val_loss`` for each validation corpus, in nats per token. What comes out has a column
+``share_<corpus>`` for each training corpus, without ``the_pile_``. Shares are rounded to three decimals in the
+authors' files, so they are divided by their sum, which must lie within one percent of 1. What the files do not say:
+
+- the parameters of a size: what its name says, ``60m`` is 6e7; ``names`` gives others, ``{"1m": "1.2e6"}``;
+- the tokens of a run: 1e9 as in the paper; the constant ``train_tokens`` gives another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import InputError
+from cmrplan.log.cells import RawLog, named, read_raw, shown
+from cmrplan.log.files import validate_log
+from cmrplan.log.importers.changes import Changes, as_number, corpus_name, numbers_of, to_log
+from cmrplan.log.validate import Column
+
+TRAIN_TOKENS = "1e9"
+ROUNDING = 0.01  # of the sum of seventeen shares with three decimals
+_MIXTURE = re.compile(r"(?P<split>.+)_mixture_(?P<size>[^_]+)\.csv")
+_SHARE = re.compile(r"train_(?:the_pile_)?(.+)")
+_LOSS = re.compile(r"metric/(?:the_pile_)?(.+)_val_loss")
+_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
+
+
+def import_regmix(source: Path, changes: Changes) -> pd.DataFrame:
+    """Return a mixture table with its losses, or all of a folder's, as one probe log."""
+    if not source.exists():
+        raise InputError(f"{named(source)}: no such file or folder")
+    paths = sorted(source.glob("*_mixture_*.csv")) if source.is_dir() else [source]
+    if not paths:
+        raise InputError(f"{named(source)}: no SPLIT_mixture_SIZE.csv in this folder")
+    frames = [_import_pair(path, changes) for path in paths]
+    return validate_log(pd.concat(frames, ignore_index=True), source=named(source))
+
+
+def _import_pair(path: Path, changes: Changes) -> pd.DataFrame:
+    name = _MIXTURE.fullmatch(path.name)
+    if name is None:
+        raise InputError(f"{named(path)}: a mixture table is called SPLIT_mixture_SIZE.csv")
+    shares = _shares(read_raw(path))
+    raw = read_raw(path.with_name(f"{name['split']}_pile_loss_{name['size']}.csv"))
+    index = _index(raw)
+    unknown = np.flatnonzero(~index.isin(shares.index))
+    if len(unknown):
+        first = unknown[0]
+        raise InputError(
+            f"{raw.source} row {first + 1} has index {shown(index[first])}, which {named(path)} lacks"
+        )
+    evaluated = _corpora(raw, _LOSS, "metric/the_pile_arxiv_val_loss")
+    losses = {f"loss_{corpus}": raw.table[old] for old, corpus in evaluated.items()}
+    table = pd.DataFrame(losses).assign(
+        run_id=[f"{name['split']}_{name['size']}_{which}" for which in index],
+        model_params=_size(name["size"], changes.names),
+        **{str(column): values.loc[index].to_numpy() for column, values in shares.items()},
+    )
+    changes = Changes(
+        scales=changes.scales, constants={"train_tokens": TRAIN_TOKENS, **changes.constants}
+    )
+    return to_log(RawLog(table, raw.source, raw.lines), changes)
+
+
+def _shares(raw: RawLog) -> pd.DataFrame:
+    """Return the shares of each run, by index, as columns ``share_<corpus>`` that sum to 1."""
+    columns = {
+        f"share_{corpus}": numbers_of(raw, Column(old, "number", "fraction", required=True))
+        for old, corpus in _corpora(raw, _SHARE, "train_the_pile_arxiv").items()
+    }
+    shares = pd.DataFrame(columns, index=_index(raw))
+    total = shares.sum(axis=1).to_numpy()
+    rows = np.flatnonzero(np.abs(total - 1) > ROUNDING)
+    if len(rows):
+        problem = f"the shares must sum to 1, got {total[rows[0]]:g}"
+        raise InputError(
+            raw.finding("share_sum", problem, "Write fractions of the tokens.", rows=rows).message
+        )
+    return shares.div(total, axis=0)
+
+
+def _index(raw: RawLog) -> pd.Index[str]:
+    if "index" not in raw.table:
+        raise InputError(f"{raw.source} has no column index, which names the run of a row")
+    index = pd.Index(raw.table["index"].astype("str"))
+    twice = np.flatnonzero(index.duplicated())
+    if len(twice):
+        raise InputError(f"{raw.source} row {twice[0] + 1} repeats index {shown(index[twice[0]])}")
+    return index
+
+
+def _corpora(raw: RawLog, pattern: re.Pattern[str], example: str) -> dict[str, str]:
+    """Return the corpus of each column that a pattern finds, by column."""
+    found = {str(old): match[1] for old in raw.table if (match := pattern.fullmatch(str(old)))}
+    if not found:
+        raise InputError(f"{raw.source} has no column such as {example}")
+    return {old: corpus_name(corpus) for old, corpus in found.items()}
+
+
+def _size(label: str, names: Mapping[str, str]) -> float:
+    if label in names:
+        return as_number(names[label], f"--map {label}")
+    match = re.fullmatch(r"([0-9.]+)([kmb])", label.lower())
+    if match is None:
+        raise InputError(f"the parameters of size {label!r} are not known; --map {label}=1.2e8")
+    return as_number(match[1], f"size {label}") * _UNITS[match[2]]

@@ -1,0 +1,19 @@
+"""Several training corpora: one law per validation corpus, and the best mixture on the simplex."""
+
+from cmrplan.mixture.file import mixture_report, read_mixture_fit, write_mixture_fit
+from cmrplan.mixture.fit import MixtureFit, fit_mixture
+from cmrplan.mixture.plan import MixturePlan, plan_mixture
+from cmrplan.mixture.transfer import NewDomain, fit_domains, predict_new_domain
+
+__all__ = [
+    "MixtureFit",
+    "MixturePlan",
+    "NewDomain",
+    "fit_domains",
+    "fit_mixture",
+    "mixture_report",
+    "plan_mixture",
+    "predict_new_domain",
+    "read_mixture_fit",
+    "write_mixture_fit",
+]

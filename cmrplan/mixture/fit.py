@@ -1,0 +1,396 @@
+"""Fit the losses of several validation corpora as laws of the mixture they were trained on.
+
+Nothing depends on what the corpora are called: they stand in an order that the shares and losses give, so that other
+names give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from cmrplan._version import __version__
+from cmrplan.arrays import Array
+from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, resample_runs
+from cmrplan.fit.fit import require_positive, rows_of_size
+from cmrplan.fit.model_averaging import Score, averaging_weights
+from cmrplan.fit.noise import run_noise
+from cmrplan.laws import build_law
+from cmrplan.laws.law import Law
+from cmrplan.log.files import base_losses, log_fingerprint, training_rows, validate_log
+from cmrplan.log.validate import SHARE_PREFIX, share_columns
+from cmrplan.mixture.fit_findings import fit_findings
+from cmrplan.mixture.model import (
+    Member,
+    MixtureModel,
+    inputs_at,
+    inputs_of,
+    resampled,
+    residuals,
+)
+from cmrplan.solve.law_fit import fit_law, predict_draws, refit
+from cmrplan.solve.varpro import Stopping
+
+MIXTURE_LAWS = ("data_mixing", "optimal_mixture")
+LAWS = ("auto", *MIXTURE_LAWS)
+FOLDS = 5
+RUNS_PER_PARAMETER = 4  # from here on resamples of runs still hold more mixtures than parameters
+SAME_SUM = 1e-6
+
+Mixture = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """What a fit was asked for; see :func:`fit_mixture`."""
+
+    law: str = "auto"
+    bootstrap: int = 200
+    seed: int = 0
+    method: Method | None = None
+    confidence: float = 0.9
+    model_params: float | None = None
+    min_train_tokens: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.law not in LAWS:
+            raise InputError(f"law must be one of {', '.join(LAWS)}, got {self.law!r}")
+        for name in ("bootstrap", "seed", "min_train_tokens"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if not 0 < self.confidence < 1:
+            raise InputError(f"confidence must be between 0 and 1, got {self.confidence:g}")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of one corpus at ``G`` mixtures, nats per token.
+
+    Parameters
+    ----------
+    loss : array (G,)
+    draws : array (B, G)
+    """
+
+    loss: Array
+    draws: Array
+
+
+@dataclass(frozen=True)
+class MixtureFit:
+    """Fitted laws of several validation corpora.
+
+    Parameters
+    ----------
+    settings : MixtureSettings
+    corpora : tuple of m str
+        The training corpora, in the order of the columns of a mixture.
+    log : DataFrame
+        The rows, base rows included, in the columns the fit needs.
+    models : mapping of str to MixtureModel
+        By validation corpus.
+    base_loss : dict of str to dict of float to float
+        By corpus and ``model_params``.
+    warnings : tuple of Finding
+    provenance : dict
+    """
+
+    settings: MixtureSettings
+    corpora: tuple[str, ...]
+    log: pd.DataFrame
+    models: Mapping[str, MixtureModel]
+    base_loss: dict[str, dict[float, float]]
+    warnings: tuple[Finding, ...]
+    provenance: dict[str, Any]
+
+    @property
+    def law(self) -> str:
+        """Name of the fitted law; several where corpora got different ones."""
+        return "+".join(sorted({model.law for model in self.models.values()}))
+
+    @property
+    def num_draws(self) -> int:
+        """Number of resamples B."""
+        return self.settings.bootstrap
+
+    def rows(self, corpus: str) -> pd.DataFrame:
+        """Return the rows of a corpus that were fitted."""
+        rows = training_rows(self.log, corpus)
+        kept = rows["train_tokens"] >= self.settings.min_train_tokens
+        return rows[kept].reset_index(drop=True)
+
+    def mixtures(self) -> Array:
+        """Return the mixtures that were fitted, one row a run, ``(R, m)``."""
+        return _run_shares(_fitted(self.log, self.settings), self.corpora)
+
+    def shares_of(self, mixture: Mixture) -> Array:
+        """Return a mixture as shares in the order of the fit, ``(m,)``; absent corpora have none.
+
+        Raises
+        ------
+        InputError
+            If a corpus is unknown, or the shares are no fractions that sum to 1.
+        """
+        unknown = [name for name in mixture if name not in self.corpora]
+        if unknown:
+            known = ", ".join(sorted(self.corpora))
+            raise InputError(f"the log has no training corpus {unknown[0]!r}; it has {known}")
+        shares = np.array([float(mixture.get(name, 0.0)) for name in self.corpora])
+        if not (np.all(shares >= 0) and abs(shares.sum() - 1) <= SAME_SUM):
+            raise InputError(
+                f"the shares of a mixture must be 0 or more and sum to 1, got {shares.sum():g}"
+            )
+        return shares
+
+    def predict(
+        self, mixture: Mixture | Array, *, model_params: float, train_tokens: float
+    ) -> dict[str, Losses]:
+        """Return the losses of every validation corpus.
+
+        Parameters
+        ----------
+        mixture : mapping of str to float, or array (G, m)
+            Shares by corpus, or rows of shares in the order of :attr:`corpora`.
+        model_params, train_tokens : float
+            Read where the log had more than one.
+        """
+        require_positive("model_params", model_params)
+        require_positive("train_tokens", train_tokens)
+        shares = self.shares_of(mixture)[None, :] if isinstance(mixture, Mapping) else mixture
+        inputs = inputs_at(self.corpora, shares, model_params, train_tokens)
+        return {
+            corpus: Losses(model.estimate(inputs), model.draws(inputs))
+            for corpus, model in self.models.items()
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of every corpus, as plain values."""
+        return {
+            corpus: model.summary(self.settings.confidence) for corpus, model in self.models.items()
+        }
+
+
+def fit_mixture(
+    log: pd.DataFrame,
+    law: str = "auto",
+    *,
+    bootstrap: int = 200,
+    seed: int = 0,
+    method: Literal["runs", "wild"] | None = None,
+    confidence: float = 0.9,
+    model_params: float | None = None,
+    min_train_tokens: float = 0.0,
+) -> MixtureFit:
+    """Fit one law of the mixture to the loss on each validation corpus.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A probe log with ``share_<corpus>`` columns.
+    law : {"auto", "data_mixing", "optimal_mixture"}
+        ``auto``: for each corpus the average of those that the log supports, with weights inverse to their mean
+        squared errors on hidden mixtures, a fifth at a time.
+    bootstrap : int
+        Resamples of whole runs, the same for every corpus; 0 for none.
+    seed : int
+    method : {"runs", "wild"}, optional
+        See :mod:`cmrplan.fit.bootstrap`. By default runs are drawn where there are 20, and 4 for each parameter.
+    confidence : float
+        Level of the reported parameter intervals.
+    model_params : float, optional
+        Fit only the runs of this size.
+    min_train_tokens : float
+        Leave out evaluations before this many tokens.
+
+    Raises
+    ------
+    InputError
+        If an argument or the log is wrong.
+    CmrplanError
+        If the log cannot support a fit; the message says what would.
+    """
+    settings = MixtureSettings(
+        law, bootstrap, seed, method, confidence, model_params, float(min_train_tokens)
+    )
+    log = validate_log(log)
+    if model_params is not None:
+        log = rows_of_size(log, model_params)
+    if len(share_columns(log)) < 2:
+        raise CmrplanError(
+            "the log has no share_<corpus> columns, two or more; a log with domain_ratio is fitted by cmrplan fit"
+        )
+    fitted = _fitted(log, settings)
+    if fitted.empty:
+        raise CmrplanError(
+            f"the log has no rows at {max(settings.min_train_tokens, 1):g} or more train_tokens"
+        )
+    corpora = _ordered_corpora(fitted)
+    varied = _varied(fitted, corpora)
+    rows_of = {
+        corpus: fitted[fitted["eval_corpus"] == corpus].reset_index(drop=True)
+        for corpus in _ordered_targets(fitted)
+    }
+    models = {
+        corpus: _fit_corpus(corpus, rows, varied, settings) for corpus, rows in rows_of.items()
+    }
+    if bootstrap:
+        models = _resampled(models, rows_of, corpora, settings)
+    kept = ["run_id", "model_params", "train_tokens", *share_columns(log), "eval_corpus", "loss"]
+    return MixtureFit(
+        settings=settings,
+        corpora=corpora,
+        log=log[kept].copy(),
+        models=models,
+        base_loss={corpus: base_losses(log, corpus) for corpus in models},
+        warnings=tuple(fit_findings(models, fitted, corpora, varied)),
+        provenance={"log_fingerprint": log_fingerprint(log), "code_version": __version__},
+    )
+
+
+def _fitted(log: pd.DataFrame, settings: MixtureSettings) -> pd.DataFrame:
+    first = max(settings.min_train_tokens, np.nextafter(0, 1))
+    kept: pd.DataFrame = log[log["train_tokens"] >= first].reset_index(drop=True)
+    return kept
+
+
+def _run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:
+    """Return the shares of each run, runs in the order of their names, ``(R, m)``."""
+    runs = rows.drop_duplicates("run_id").sort_values("run_id")
+    return runs[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
+
+
+def _ordered_corpora(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return the training corpora, the largest mean share first."""
+    names = [column.removeprefix(SHARE_PREFIX) for column in share_columns(rows)]
+    shares = dict(zip(names, _run_shares(rows, names).T, strict=True))
+    return tuple(sorted(names, key=lambda n: (-shares[n].mean(), shares[n].tolist())))
+
+
+def _ordered_targets(rows: pd.DataFrame) -> list[str]:
+    """Return the validation corpora, the lowest loss first."""
+    ordered = rows.sort_values(["run_id", "train_tokens"], kind="stable")
+    losses = {str(c): group["loss"].tolist() for c, group in ordered.groupby("eval_corpus")}
+    return sorted(losses, key=lambda corpus: losses[corpus])
+
+
+def _varied(rows: pd.DataFrame, corpora: Sequence[str]) -> tuple[str, ...]:
+    """Return the corpora whose share differs between runs: laws read these, the rest is a constant.
+
+    Raises
+    ------
+    CmrplanError
+        If there are fewer than two.
+    """
+    shares = _run_shares(rows, corpora)
+    found = tuple(name for name, column in zip(corpora, shares.T, strict=True) if np.ptp(column))
+    if len(found) < 2:
+        raise CmrplanError(
+            "every run has the same mixture, which shows nothing of mixing; add runs with other shares"
+        )
+    return found
+
+
+def _fit_corpus(
+    corpus: str, rows: pd.DataFrame, varied: Sequence[str], settings: MixtureSettings
+) -> MixtureModel:
+    """Fit the law that was asked for, or the average of those that the rows support."""
+    names = MIXTURE_LAWS if settings.law == "auto" else (settings.law,)
+    members: list[Member] = []
+    refusal: CmrplanError | None = None
+    inputs, loss = inputs_of(rows, varied), rows["loss"].to_numpy(dtype=float)
+    for name in names:
+        law = _declare(name, corpus, rows, varied)
+        try:
+            _require_mixtures(law, corpus, rows, varied)
+            fit = fit_law(law, inputs, loss)
+        except CmrplanError as error:
+            refusal = refusal or error
+            continue
+        members.append(Member(fit, np.zeros((0, len(fit.search))), np.zeros((0, len(law.terms)))))
+    if not members:
+        assert refusal is not None
+        raise refusal
+    weights = np.ones(1)
+    if len(members) > 1:
+        weights = averaging_weights([_held_out(m, rows, varied) for m in members])
+    order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
+    kept = tuple(members[k] for k in order)
+    return MixtureModel(corpus, kept, weights[order], len(rows), rows["run_id"].nunique())
+
+
+def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> Law:
+    """Return a law with the terms that the levels of the rows support, the corpus that matters most first."""
+    first = corpus
+    if corpus not in varied:
+        loss = rows["loss"].rank().to_numpy(dtype=float)
+        pull = [np.corrcoef(rows[SHARE_PREFIX + name], loss)[0, 1] for name in varied]
+        first = varied[int(np.argmin(pull))]
+    options = {
+        "corpora": [first, *(name for name in varied if name != first)],
+        "size_levels": int(rows["model_params"].nunique()),
+        "token_levels": int(rows["train_tokens"].nunique()),
+    }
+    return build_law(name, options)
+
+
+def _require_mixtures(law: Law, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> None:
+    """Refuse rows with fewer mixtures than the law has parameters for them."""
+    found = len(np.unique(_run_shares(rows, varied), axis=0))
+    beyond = sum(e.name in ("alpha", "beta") for e in law.exponents)
+    needed = len(law.exponents) - beyond + 2
+    if found < needed:
+        raise CmrplanError(
+            f"the loss on {corpus} was measured at {found} mixtures; the law {law.name} of {len(varied)} corpora needs "
+            f"at least {needed}: add runs with other shares, or merge corpora"
+        )
+
+
+def _held_out(member: Member, rows: pd.DataFrame, varied: Sequence[str]) -> Score:
+    """Return how a law predicts hidden mixtures, a fifth of them at a time."""
+    shares = rows[[SHARE_PREFIX + name for name in varied]].to_numpy(dtype=float)
+    _, first, mixture = np.unique(shares, axis=0, return_index=True, return_inverse=True)
+    runs = rows["run_id"].to_numpy()
+    rank = np.argsort(np.argsort(runs[first], kind="stable"), kind="stable")
+    place = np.random.Generator(np.random.Philox(0)).permutation(len(first))
+    fold = (place[rank] % FOLDS)[mixture.ravel()]
+    hidden = [fold == which for which in range(FOLDS) if np.any(fold == which)]
+    inputs, loss = inputs_of(rows, varied), rows["loss"].to_numpy(dtype=float)
+    weights = np.stack([~h for h in hidden]).astype(float)
+    ends = refit(member.fit, inputs, loss[None, :], weights, stopping=Stopping())
+    miss = predict_draws(member.fit.law, member.fit.scales, inputs, *ends) - loss
+    return Score(
+        member.name,
+        ("mixture",) * len(hidden),
+        np.array([np.mean(np.abs(m[h])) for m, h in zip(miss, hidden, strict=True)]),
+        np.array([np.mean(m[h] ** 2) for m, h in zip(miss, hidden, strict=True)]),
+    )
+
+
+def _resampled(
+    models: dict[str, MixtureModel],
+    rows_of: dict[str, pd.DataFrame],
+    corpora: Sequence[str],
+    settings: MixtureSettings,
+) -> dict[str, MixtureModel]:
+    runs = sorted({str(run) for rows in rows_of.values() for run in rows["run_id"]})
+    most = max(m.fit.law.num_free for model in models.values() for m in model.members)
+    enough = len(runs) >= max(FEWEST_RUNS_TO_DRAW, RUNS_PER_PARAMETER * most)
+    resamples = resample_runs(
+        runs,
+        count=settings.bootstrap,
+        seed=settings.seed,
+        method=settings.method or ("runs" if enough else "wild"),
+        corpora=tuple(models),
+    )
+    noise = run_noise(
+        [residuals(model.members[0].fit, rows_of[c], corpora) for c, model in models.items()]
+    )
+    return {
+        corpus: resampled(model, rows_of[corpus], corpora, resamples, noise)
+        for corpus, model in models.items()
+    }

@@ -1,0 +1,64 @@
+"""What a fit of a mixture has to say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import Finding
+from cmrplan.log.validate import SHARE_PREFIX, listed
+from cmrplan.mixture.model import MixtureModel
+from cmrplan.solve.law_fit import Status
+
+FEWEST_PER_PARAMETER = 2
+
+
+def fit_findings(
+    models: Mapping[str, MixtureModel],
+    rows: pd.DataFrame,
+    corpora: Sequence[str],
+    varied: Sequence[str],
+) -> list[Finding]:
+    """Return remarks on the mixtures of a log and on the fitted laws."""
+    found = []
+    shares = rows[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
+    count = len(np.unique(shares, axis=0))
+    most = max(len(m.fit.law.exponents) + 2 for model in models.values() for m in model.members)
+    if count < FEWEST_PER_PARAMETER * most:
+        found.append(
+            Finding(
+                "few_mixtures",
+                f"{count} mixtures for laws with up to {most} parameters: little checks them between the mixtures; "
+                f"probe {FEWEST_PER_PARAMETER * most} or more",
+            )
+        )
+    found += [
+        Finding(
+            "unvaried_corpus",
+            f"the share of {name} is {rows[SHARE_PREFIX + name].iloc[0]:g} in every run, so what more or less of it "
+            "does is not known; a plan keeps it there",
+        )
+        for name in sorted(set(corpora) - set(varied))
+    ]
+    for corpus, model in sorted(models.items()):
+        fit = model.members[0].fit
+        blurred = [n for n in corpora if {f"t_{n}", f"gamma_{n}", f"w_{n}"} & set(fit.unidentified)]
+        if blurred:
+            found.append(
+                Finding(
+                    "unidentified",
+                    f"{corpus} loss: the log does not tell what the share of {listed(sorted(blurred))} does to it; "
+                    f"rest on "
+                    "predictions near probed mixtures",
+                )
+            )
+        if fit.status is Status.STALLED:
+            found.append(
+                Finding(
+                    "stalled",
+                    f"{corpus} loss: the search stopped before the optimality test was met; compare the other law",
+                )
+            )
+    return found

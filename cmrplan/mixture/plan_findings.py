@@ -1,0 +1,117 @@
+"""What a planned mixture has to say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linprog
+
+from cmrplan.arrays import SAME_SIZE, Array
+from cmrplan.errors import Finding
+from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
+from cmrplan.log.validate import listed
+from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.request import MixtureLimits
+
+if TYPE_CHECKING:
+    from cmrplan.mixture.plan import Binding
+
+FAR = 0.05  # share of the tokens that would have to move to reach a blend of probed mixtures
+MOST_EPOCHS = 1.0 + 1e-6
+
+
+def plan_findings(
+    fit: MixtureFit,
+    asked: MixtureLimits,
+    shares: Array,
+    binding: Sequence[Binding],
+    model_params: float,
+    train_tokens: float,
+) -> list[Finding]:
+    """Return remarks on how far a mixture lies from what was probed, and on repeated data."""
+    found = _levels(fit, model_params, train_tokens)
+    far = distance_to_probed(fit.mixtures(), shares)
+    if far > FAR:
+        found.append(
+            Finding(
+                "extrapolates_mixture",
+                f"{100 * far:.0f} % of the tokens would have to move to make the mixture a blend of probed ones; "
+                f"probe near "
+                "it before you rely on its losses",
+            )
+        )
+    edges = sorted(b.corpus for b in binding if b.kind.startswith("probed"))
+    if edges:
+        found.append(
+            Finding(
+                "share_at_edge",
+                f"the share of {listed(edges)} ends where probing did; probe beyond to see whether more, or less, is "
+                f"better",
+            )
+        )
+    for name, share in sorted(zip(fit.corpora, shares, strict=True)):
+        if name not in asked.available:
+            continue
+        drawn, unique = share * train_tokens, asked.available[name]
+        if drawn > MOST_EPOCHS * unique:
+            worth = float(effective_tokens(np.array([drawn]), unique, REPEAT_SCALE)[0]) / drawn
+            found.append(
+                Finding(
+                    "repetition_not_counted",
+                    f"{name} is passed over {drawn / unique:.3g} times and the laws count its repeats as fresh; after "
+                    f"Muennighoff et al. its tokens are worth {worth:.2f} of fresh ones: probe with as many passes",
+                )
+            )
+    return found
+
+
+def _levels(fit: MixtureFit, model_params: float, train_tokens: float) -> list[Finding]:
+    rows = fit.log[fit.log["train_tokens"] > 0]
+    found = []
+    if beyond := _beyond(rows["model_params"], model_params, "parameters"):
+        found.append(Finding("extrapolates_size", beyond))
+    if beyond := _beyond(rows["train_tokens"], train_tokens, "training tokens"):
+        found.append(Finding("extrapolates_tokens", beyond))
+    return found
+
+
+def _beyond(fitted: pd.Series[float], value: float, what: str) -> str:
+    """Return how far a size or a budget lies outside the fitted ones; empty where it does not."""
+    levels = np.unique(fitted.to_numpy(dtype=float))
+    if levels[0] * (1 - SAME_SIZE) <= value <= levels[-1] * (1 + SAME_SIZE):
+        return ""
+    edge, side = (levels[-1], "largest") if value > levels[-1] else (levels[0], "smallest")
+    alone = ""
+    if len(levels) == 1:
+        alone = (
+            "; the laws have no term for it, so the losses are those of that one and only the order of mixtures can be "
+            "carried over"
+        )
+    return f"{value:.4g} {what} is {value / edge:.3g} times the {side} fitted, {edge:.4g}{alone}"
+
+
+def distance_to_probed(probed: Array, shares: Array) -> float:
+    """Return the part of the tokens that differ from the nearest blend of probed mixtures.
+
+    Parameters
+    ----------
+    probed : array (R, m)
+    shares : array (m,)
+
+    Examples
+    --------
+    >>> round(distance_to_probed(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0.2, 0.8])), 6)
+    0.3
+    """
+    count, num = probed.shape
+    # blend weights, then the parts above and below the shares
+    cost = np.concatenate([np.zeros(count), np.full(2 * num, 0.5)])
+    equal = np.hstack([probed.T, np.eye(num), -np.eye(num)])
+    total = np.concatenate([np.ones(count), np.zeros(2 * num)])
+    found = linprog(
+        cost, A_eq=np.vstack([equal, total]), b_eq=np.append(shares, 1.0), method="highs"
+    )
+    return float(found.fun or 0.0)

@@ -1,0 +1,277 @@
+"""Both losses over the domain ratio at one size and budget: what a decision is taken on.
+
+The rise of the general loss is held in the unit of the tolerance, resample by resample, so that every later step
+compares it with one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cmrplan.arrays import Array
+from cmrplan.errors import CmrplanError, Finding
+from cmrplan.fit.fit import Fit, Prediction
+from cmrplan.plan.extrapolation import ratio_range
+from cmrplan.plan.other_sizes import general_at
+from cmrplan.plan.repetition import domain_prediction
+from cmrplan.plan.request import Limits
+from cmrplan.solve.feasible import best_ratio
+from cmrplan.tolerance import Tolerance
+
+NUM_GRID = 1001
+FARTHEST_REPLAY = 0.1  # smallest fitted ratio from which the general loss is carried to 0
+NATS = Tolerance(np.inf, "nats")  # what stands for a tolerance where there is none
+
+Tokens = float | Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Losses in nats per token over ``G`` ratios; ``B`` resamples, which may be none.
+
+    Parameters
+    ----------
+    model_params : float
+    train_tokens : array (G,)
+        The same everywhere, unless the budget follows from the ratio.
+    general, domain : Prediction
+    base_loss : float
+    replay : Prediction or None
+        The general loss on general data alone, at the same tokens; None where it cannot be known.
+    tolerance : Tolerance
+        Infinite where none was asked.
+    rise : array (G,)
+        Of the general loss over the reference, in the tolerance's unit.
+    rise_safe : array (G,)
+        Its upper quantile at the asked confidence; at that confidence or above one half never below the estimate.
+    rise_draws : array (B, G)
+    objective, objective_draws : array (G,), (B, G)
+        What is sought to be low.
+    findings : tuple of Finding
+    """
+
+    model_params: float
+    train_tokens: Array
+    general: Prediction
+    domain: Prediction
+    base_loss: float
+    replay: Prediction | None
+    tolerance: Tolerance
+    rise: Array
+    rise_safe: Array
+    rise_draws: Array
+    objective: Array
+    objective_draws: Array
+    findings: tuple[Finding, ...]
+
+    @property
+    def domain_ratio(self) -> Array:
+        """The ratios, ascending, ``(G,)``."""
+        return self.general.domain_ratio
+
+    def with_losses(
+        self, limits: Limits, general: Prediction, domain: Prediction, replay: Prediction | None
+    ) -> Landscape:
+        """Return the landscape with other losses at the same ratios."""
+        return replace(
+            self, **_decided_on(limits, self.tolerance, self.base_loss, general, domain, replay)
+        )
+
+    def between(self, low: float, high: float) -> slice:
+        """Return the positions of the ratios from ``low`` to ``high``."""
+        first, last = np.searchsorted(self.domain_ratio, [low, high], side="left")
+        return slice(int(first), min(int(last), len(self.domain_ratio) - 1) + 1)
+
+    def safe_ratio(self, low: float, high: float, allowed: float | None = None) -> float:
+        """Return the best ratio from ``low`` to ``high`` that holds with confidence; NaN where none does."""
+        allowed = self.tolerance.largest_rise if allowed is None else allowed
+        k = self.between(low, high)
+        ratio, rise, objective = self.domain_ratio[k], self.rise_safe[k], self.objective[k]
+        return float(best_ratio(ratio, rise[None, :], objective[None, :], allowed)[0])
+
+    def point_ratio(self, low: float, high: float) -> float:
+        """Return the best ratio from ``low`` to ``high`` by the estimates; NaN where none is feasible."""
+        k = self.between(low, high)
+        ratio, rise, objective = self.domain_ratio[k], self.rise[k], self.objective[k]
+        return float(
+            best_ratio(ratio, rise[None, :], objective[None, :], self.tolerance.largest_rise)[0]
+        )
+
+    def drawn_ratios(self, low: float, high: float) -> Array:
+        """Return the best ratio of each resample, ``(B,)``; ``low`` where none is feasible."""
+        if not len(self.rise_draws):
+            return np.zeros(0)
+        k = self.between(low, high)
+        rises, objectives = self.rise_draws[:, k], self.objective_draws[:, k]
+        found = best_ratio(self.domain_ratio[k], rises, objectives, self.tolerance.largest_rise)
+        return np.where(np.isnan(found), low, found)
+
+    def needed(self, ratio: float) -> float:
+        """Return the smallest tolerance that reaches a ratio with confidence, in the tolerance's unit.
+
+        Every ratio between the one with the lowest rise and this one must be allowed too.
+        """
+        lowest = self.domain_ratio[int(np.argmin(self.rise_safe))]
+        low, high = min(lowest, ratio), max(lowest, ratio)
+        on_the_way = (self.domain_ratio >= low) & (self.domain_ratio <= high)
+        at_end = np.interp(ratio, self.domain_ratio, self.rise_safe)
+        return float(np.max(self.rise_safe[on_the_way], initial=at_end))
+
+    def violation(self) -> Array | None:
+        """Return the share of resamples that break the tolerance at each ratio, ``(G,)``."""
+        if not len(self.rise_draws):
+            return None
+        # a resample that is not a number there keeps nothing
+        return np.asarray(np.mean(~(self.rise_draws <= self.tolerance.largest_rise), axis=0))
+
+
+def survey(
+    fit: Fit,
+    limits: Limits,
+    *,
+    model_params: float,
+    train_tokens: Tokens,
+    ratios: tuple[float, float] | None = None,
+    marks: Iterable[float] = (),
+    num_grid: int = NUM_GRID,
+) -> Landscape:
+    """Return both losses over the fitted ratios.
+
+    Parameters
+    ----------
+    fit : Fit
+    limits : Limits
+    model_params : float
+    train_tokens : float or callable
+        A callable takes ratios ``(G,)`` and returns the tokens that go with each.
+    ratios : (float, float), optional
+        The range; all fitted ratios by default.
+    marks : iterable of float
+        Ratios to hit exactly, such as those where a constraint ends; those outside are left out.
+    num_grid : int
+
+    Raises
+    ------
+    CmrplanError
+        If a loss or the base loss is not known there.
+    """
+    low, high = ratios or ratio_range(fit)
+    inside = [mark for mark in marks if low <= mark <= high]
+    return _survey_at(
+        fit,
+        limits,
+        model_params=model_params,
+        train_tokens=train_tokens,
+        ratio=np.union1d(np.linspace(low, high, num_grid), inside),
+    )
+
+
+def survey_at(
+    fit: Fit, limits: Limits, *, model_params: float, train_tokens: float, domain_ratio: float
+) -> Landscape:
+    """Return both losses at a single ratio."""
+    return _survey_at(
+        fit,
+        limits,
+        model_params=model_params,
+        train_tokens=train_tokens,
+        ratio=np.array([domain_ratio]),
+    )
+
+
+def _survey_at(
+    fit: Fit, limits: Limits, *, model_params: float, train_tokens: Tokens, ratio: Array
+) -> Landscape:
+    tokens = train_tokens(ratio) if callable(train_tokens) else train_tokens
+    general, base, remarks = general_at(
+        fit, limits, model_params=model_params, train_tokens=tokens, ratio=ratio
+    )
+    domain, findings = domain_prediction(
+        fit, limits, model_params=model_params, train_tokens=tokens, ratio=ratio
+    )
+    findings += remarks
+    replay, remark = replay_loss(fit, limits, model_params, tokens)
+    tolerance = limits.tolerance or NATS
+    if limits.rise_over == "replay":
+        if replay is None:
+            raise CmrplanError(
+                "the rise over pure replay is not known: the fit has no ratio near 0 "
+                f"(its smallest is {ratio_range(fit)[0]:g}); add a probe with domain_ratio = 0, or measure the rise "
+                "over the base"
+            )
+        findings += remark
+    return Landscape(
+        model_params=float(model_params),
+        train_tokens=np.broadcast_to(np.asarray(tokens, dtype=float), ratio.shape),
+        base_loss=base,
+        tolerance=tolerance,
+        findings=tuple(findings),
+        **_decided_on(limits, tolerance, base, general, domain, replay),
+    )
+
+
+def _decided_on(
+    limits: Limits,
+    tolerance: Tolerance,
+    base_loss: float,
+    general: Prediction,
+    domain: Prediction,
+    replay: Prediction | None,
+) -> dict[str, Any]:
+    """Return the fields of a landscape that follow from the losses."""
+    reference: Array | float = base_loss
+    reference_draws: Array | float = base_loss
+    if limits.rise_over == "replay" and replay is not None:
+        reference, reference_draws = replay.loss, replay.draws
+    rise = tolerance.rise(general.loss, reference)
+    draws = tolerance.rise(general.draws, reference_draws)
+    return {
+        "general": general,
+        "domain": domain,
+        "replay": replay,
+        "rise": rise,
+        "rise_safe": _upper(rise, draws, limits.confidence),
+        "rise_draws": draws,
+        "objective": domain.loss + limits.general_weight * general.loss,
+        "objective_draws": domain.draws + limits.general_weight * general.draws,
+    }
+
+
+def replay_loss(
+    fit: Fit, limits: Limits, model_params: float, train_tokens: float | Array
+) -> tuple[Prediction | None, list[Finding]]:
+    """Return the general loss of a run on general data alone, and whether that is extrapolated.
+
+    None where the smallest fitted ratio is too far from 0, or the law is not finite there.
+    """
+    lowest, _ = ratio_range(fit)
+    if lowest > FARTHEST_REPLAY:
+        return None, []
+    zeros = np.zeros(np.shape(train_tokens) or 1)
+    try:
+        found, _, _ = general_at(
+            fit, limits, model_params=model_params, train_tokens=train_tokens, ratio=zeros
+        )
+    except CmrplanError:
+        return None, []
+    if not (np.isfinite(found.loss).all() and np.isfinite(found.draws).all()):
+        return None, []
+    if lowest == 0:
+        return found, []
+    remark = Finding(
+        "replay_extrapolated",
+        f"the loss of pure replay is carried from the smallest fitted ratio {lowest:g} to 0; probe a domain_ratio of 0",
+    )
+    return found, [remark]
+
+
+def _upper(rise: Array, draws: Array, confidence: float) -> Array:
+    if not len(draws):
+        return rise
+    upper = np.quantile(draws, confidence, axis=0)
+    # resamples scatter around the estimate; confidence never buys a larger ratio than it
+    return np.maximum(upper, rise) if confidence >= 0.5 else upper

@@ -1,0 +1,217 @@
+"""The general loss at a size that was not probed: what is carried there, and how far that may be off.
+
+The level of the loss is carried badly: with one or two probed sizes the exponent of size is unknown, and a base
+checkpoint that was trained more or less than the others lies off any law. What transfers is the rise over the base.
+So the loss at another size is its base loss, as measured, plus the rise at the probed sizes, which is joined in ln N
+between two of them and kept beyond the outermost. Where the base loss is not known there, it is carried along the
+law, so that law and base move together and their difference stays.
+
+The rise itself does depend on size, in a way that no law here knows. It is taken to wander: a random walk in ln N whose
+steps are those seen between neighboring probed sizes, and one more of a fixed size, which stands alone where only one
+size was probed. Each resample walks by itself. The walk moves the loss at all ratios by one amount and more at large
+ratios by another, so the rise over pure replay wanders too, and less.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array, is_among
+from cmrplan.errors import CmrplanError, Finding
+from cmrplan.fit.fit import Fit, Prediction
+from cmrplan.plan.request import Limits
+from cmrplan.tolerance import base_loss_at
+
+# Standard deviation of a step, nats per square root of ln N: the root mean square over four steps seen between sizes.
+# 0.10 and 0.01 at a ratio of one half in data/probes, whose smallest base was far from converged; at most 0.015 in the
+# CMR paper (the rise stays below 0.02 from 460M to 3.1B); 0.003 in the log of github.com/yegcjs/mixinglaws.
+STEP = 0.05
+OTHER_SIZE = ("rise_carried", "level_by_law")  # findings on how the loss got there
+_STREAM = 3  # of random numbers; 1 and 2 are in fits and size_prior
+
+
+def general_at(
+    fit: Fit,
+    limits: Limits,
+    *,
+    model_params: float,
+    train_tokens: float | Array,
+    ratio: Array,
+) -> tuple[Prediction, float, list[Finding]]:
+    """Return the general loss at ``G`` ratios, and the base loss that its rise is counted from.
+
+    Parameters
+    ----------
+    fit : Fit
+    limits : Limits
+        Of which ``base_loss`` and ``rise_over`` matter here.
+    model_params : float
+    train_tokens : float or array (G,)
+    ratio : array (G,)
+
+    Raises
+    ------
+    CmrplanError
+        If a loss or the base loss is not known there.
+    """
+    measured = fit.base_loss.get("general", {})
+    sizes, with_base = fit.sizes_of("general"), np.array(sorted(measured))
+    anchors = np.array([size for size in sizes if is_among(with_base, size)])
+    has_base = limits.base_loss is not None or is_among(with_base, model_params)
+    is_probed = not len(sizes) or is_among(sizes, model_params)
+    own = _predicted(fit, model_params, train_tokens, ratio)
+    if is_probed and (has_base or limits.rise_over == "replay" or not len(anchors)):
+        return own, *_base(limits, measured, model_params)
+    if not len(anchors):
+        base, found = _base(limits, measured, model_params)
+        if len(sizes) == 1 and limits.rise_over == "base":
+            raise CmrplanError(
+                f"the log has one model size, {sizes[0]:.4g}, and no base loss of it, so what a run does to the "
+                f"loss of {model_params:.4g} parameters is not known; add a row with train_tokens = 0 at "
+                f"{sizes[0]:.4g}, or probe a second size"
+            )
+        found.append(_level_by_law(model_params, sizes))
+        return _wandered(fit, own, model_params, train_tokens, sizes), base, found
+    weights = _weights(anchors, model_params)
+    there = [_predicted(fit, size, train_tokens, ratio) for size in anchors]
+    loss = weights @ np.stack([one.loss for one in there])
+    draws = np.einsum("a,abg->bg", weights, np.stack([one.draws for one in there]))
+    base_there = float(weights @ [base_loss_at(measured, size)[0] for size in anchors])
+    if has_base:
+        base, found = _base(limits, measured, model_params)
+    else:  # the laws add the term of size to the others, so the ratio does not matter here
+        base = base_there + float((own.loss - loss)[0])
+        found = [_carried_base(base, model_params, anchors[weights > 0], len(sizes))]
+    level = base - base_there
+    found.append(_carried(model_params, anchors[weights > 0], len(sizes)))
+    carried = Prediction(own.domain_ratio, loss + level, draws + level)
+    return _wandered(fit, carried, model_params, train_tokens, anchors), base, found
+
+
+def _predicted(fit: Fit, size: float, train_tokens: float | Array, ratio: Array) -> Prediction:
+    return fit.predict(
+        "general", model_params=float(size), train_tokens=train_tokens, domain_ratio=ratio
+    )
+
+
+def _base(
+    limits: Limits, measured: dict[float, float], model_params: float
+) -> tuple[float, list[Finding]]:
+    if limits.base_loss is not None:
+        return float(limits.base_loss), []
+    if not measured and limits.rise_over == "replay":
+        raise CmrplanError(
+            "the base loss is not known: the log has no row with train_tokens = 0 for the general corpus; add one, or "
+            "give --base-loss, which is shown beside the rise over pure replay and moves no ratio"
+        )
+    return base_loss_at(measured, model_params)
+
+
+def _carried_base(base: float, model_params: float, sizes: Array, num_sizes: int) -> Finding:
+    how = "that of" if num_sizes == 1 else "carried along the fitted law from"
+    return Finding(
+        "base_loss_carried",
+        f"the base loss {base:.4f} at {model_params:.4g} parameters is {how} {_listed(sizes)}, and the loss of the run "
+        "goes with it; evaluate that checkpoint and give --base-loss, or a row with train_tokens = 0",
+    )
+
+
+def _carried(model_params: float, sizes: Array, num_sizes: int) -> Finding:
+    ground = (
+        "nothing in the log shows how it changes with size"
+        if num_sizes == 1
+        else "as far as the rises of the probed sizes differ"
+    )
+    return Finding(
+        "rise_carried",
+        f"the rise of the general loss at {model_params:.4g} parameters is that of {_listed(sizes)}, and the interval "
+        f"has room for a change with size ({ground}); probe a size nearer to narrow it",
+    )
+
+
+def _level_by_law(model_params: float, sizes: Array) -> Finding:
+    return Finding(
+        "level_by_law",
+        f"the level of the general loss at {model_params:.4g} parameters is the law's, and few sizes do not settle it; "
+        f"no probed size has a base loss to count its rise from; add rows with train_tokens = 0 at {_listed(sizes)}",
+    )
+
+
+def _listed(sizes: Array) -> str:
+    return " and ".join(f"{size:.4g}" for size in sizes)
+
+
+def _weights(anchors: Array, model_params: float) -> Array:
+    """Return how much each probed size counts, ``(A,)``: joined in ln N, the outermost alone beyond."""
+    place = np.interp(np.log(model_params), np.log(anchors), np.arange(len(anchors)))
+    return np.asarray(np.maximum(1 - np.abs(np.arange(len(anchors)) - place), 0.0))
+
+
+def _wandered(
+    fit: Fit, general: Prediction, model_params: float, train_tokens: float | Array, sizes: Array
+) -> Prediction:
+    """Return the loss with the walk since the nearest sizes added to its resamples."""
+    if not len(general.draws):
+        return general
+    ratio = general.domain_ratio
+    tokens = float(np.exp(np.mean(np.log(train_tokens))))
+    steps = [np.full(ratio.shape, STEP), STEP * ratio, *_seen_steps(fit, ratio, tokens, sizes)]
+    generator = np.random.Generator(np.random.Philox([fit.settings.seed, _STREAM]))
+    normal = generator.standard_normal((len(general.draws), len(steps)))
+    num_terms = len(steps) - 1  # the first two are one step, in two parts
+    walk = math.sqrt(_distance(sizes, model_params) / num_terms) * normal @ np.stack(steps)
+    return replace(general, draws=general.draws + walk)
+
+
+def _distance(sizes: Array, model_params: float) -> float:
+    """Return ln N to the outermost size, or between two sizes what a walk that is held at both leaves open."""
+    away = np.sort(np.abs(np.log(sizes / model_params)))
+    if not sizes[0] < model_params < sizes[-1]:
+        return float(away[0])
+    below = math.log(model_params / sizes[sizes < model_params][-1])
+    above = math.log(sizes[sizes > model_params][0] / model_params)
+    return below * above / (below + above)
+
+
+def _seen_steps(fit: Fit, ratio: Array, tokens: float, sizes: Array) -> list[Array]:
+    """Return by how much the measured rise changes from each size to the next, per root of ln N, each ``(G,)``.
+
+    Between the token counts that both sizes have it is joined in ln D, and kept beyond them; pairs without one are left
+    out.
+    """
+    rows = fit.rows("general")
+    steps = []
+    for low, high in pairwise(sizes):
+        pair = [rows[rows["model_params"] == size] for size in (low, high)]
+        common = np.intersect1d(*(part["train_tokens"] for part in pair))
+        if not len(common):
+            continue
+        place = np.interp(np.log(tokens), np.log(common), np.arange(len(common)))
+        near = [int(np.floor(place)), int(np.ceil(place))]
+        change = [
+            _measured_rise(fit, pair[1], common[k], ratio)
+            - _measured_rise(fit, pair[0], common[k], ratio)
+            for k in near
+        ]
+        step = change[0] + (place - near[0]) * (change[1] - change[0])
+        steps.append(step / math.sqrt(math.log(high / low)))
+    return steps
+
+
+def _measured_rise(fit: Fit, rows: pd.DataFrame, budget: float, ratio: Array) -> Array:
+    """Return the measured rise of one size over its base, or over the law where no base was measured, ``(G,)``."""
+    size = float(rows["model_params"].iloc[0])
+    mean = rows[rows["train_tokens"] == budget].groupby("domain_ratio")["loss"].mean()
+    probed = mean.index.to_numpy(dtype=float)
+    base = fit.base_loss.get("general", {}).get(size)
+    reference: Array | float | None = base
+    if reference is None:
+        reference = fit.predict(
+            "general", model_params=size, train_tokens=budget, domain_ratio=probed
+        ).loss
+    return np.interp(ratio, probed, mean.to_numpy(dtype=float) - reference)

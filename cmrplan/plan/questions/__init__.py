@@ -1,0 +1,1 @@
+"""Questions that one plan does not answer, one a file."""

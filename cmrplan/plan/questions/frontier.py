@@ -1,0 +1,168 @@
+"""The whole trade-off: what each ratio costs the general loss, and what it gains the domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cmrplan.arrays import Array
+from cmrplan.errors import InputError
+from cmrplan.fit.fit import Fit, Prediction
+from cmrplan.plan.loss_curves import Landscape, survey
+from cmrplan.plan.request import Limits
+from cmrplan.tolerance import Unit
+
+NUM_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Losses over ``P`` ratios at one size and budget, nats per token; bounds are NaN without resamples.
+
+    Parameters
+    ----------
+    model_params, train_tokens, confidence : float
+    unit : str
+        Of the rises: that of the tolerance asked for.
+    base_loss : float
+    domain_ratio : array (P,)
+    general_loss, general_loss_low, general_loss_high : array (P,)
+    domain_loss, domain_loss_low, domain_loss_high : array (P,)
+    rise, rise_low, rise_high : array (P,)
+        Of the general loss over the reference, in ``unit``.
+    needed_rise : array (P,)
+        The smallest tolerance that reaches a ratio with confidence, in ``unit``.
+    violation_probability : array (P,)
+        Share of resamples that break the tolerance asked for; NaN without resamples.
+    is_efficient : array (P,) of bool
+        Whether no other ratio has both losses lower.
+    """
+
+    model_params: float
+    train_tokens: float
+    confidence: float
+    unit: Unit
+    base_loss: float
+    domain_ratio: Array
+    general_loss: Array
+    general_loss_low: Array
+    general_loss_high: Array
+    domain_loss: Array
+    domain_loss_low: Array
+    domain_loss_high: Array
+    rise: Array
+    rise_low: Array
+    rise_high: Array
+    needed_rise: Array
+    violation_probability: Array
+    is_efficient: NDArray[np.bool_]
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a ratio."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return pd.DataFrame({k: v for k, v in values.items() if isinstance(v, np.ndarray)})
+
+    def safe_ratio(self, confidence: float) -> float:
+        """Return the largest ratio up to which the tolerance holds with a confidence; NaN where none does."""
+        chance = self.violation_probability
+        allowed = chance <= 1 - confidence + 1e-12
+        if not allowed.any():
+            return float("nan")
+        first = int(np.argmax(allowed))
+        broken = np.flatnonzero(~allowed[first:])
+        last = len(allowed) - 1 if not len(broken) else first + int(broken[0]) - 1
+        return float(self.domain_ratio[last])
+
+
+def frontier(
+    fit: Fit,
+    *,
+    model_params: float,
+    train_tokens: float,
+    max_general_rise: float | str = 0.0,
+    num_points: int = NUM_POINTS,
+    **limits: Any,
+) -> Frontier:
+    """Return the trade-off over all fitted ratios.
+
+    Parameters
+    ----------
+    fit : Fit
+    model_params, train_tokens : float
+    max_general_rise : float or str
+        Sets the unit of the rises, and what a violation is.
+    num_points : int
+        Number of ratios.
+    **limits
+        Fields of :class:`~cmrplan.plan.request.Limits`; those that bound the ratio change nothing here.
+
+    Raises
+    ------
+    InputError
+        If an argument is wrong.
+    CmrplanError
+        If a loss or the base loss is not known.
+    """
+    if num_points < 2:
+        raise InputError(f"num_points must be 2 or more, got {num_points}")
+    asked = Limits(max_general_rise=max_general_rise, **limits)
+    land = survey(
+        fit, asked, model_params=model_params, train_tokens=train_tokens, num_grid=num_points
+    )
+    return frontier_of(land, asked.confidence)
+
+
+def frontier_of(land: Landscape, confidence: float) -> Frontier:
+    """Return the frontier of losses that were computed before."""
+    rises = Prediction(land.domain_ratio, land.rise, land.rise_draws)
+    general_low, general_high = land.general.interval(confidence)
+    domain_low, domain_high = land.domain.interval(confidence)
+    rise_low, rise_high = rises.interval(confidence)
+    violation = land.violation()
+    return Frontier(
+        model_params=land.model_params,
+        train_tokens=float(land.train_tokens[0]),
+        confidence=confidence,
+        unit=land.tolerance.unit,
+        base_loss=land.base_loss,
+        domain_ratio=land.domain_ratio,
+        general_loss=land.general.loss,
+        general_loss_low=general_low,
+        general_loss_high=general_high,
+        domain_loss=land.domain.loss,
+        domain_loss_low=domain_low,
+        domain_loss_high=domain_high,
+        rise=land.rise,
+        rise_low=rise_low,
+        rise_high=rise_high,
+        needed_rise=_needed(land.rise_safe),
+        violation_probability=np.full(land.rise.shape, np.nan) if violation is None else violation,
+        is_efficient=efficient(land.general.loss, land.domain.loss),
+    )
+
+
+def efficient(general: Array, domain: Array) -> NDArray[np.bool_]:
+    """Return which points have no other with both losses lower, ``(P,)``.
+
+    Examples
+    --------
+    >>> efficient(np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.0, 2.0])).tolist()
+    [True, True, False]
+    """
+    order = np.lexsort((domain, general))
+    lowest_before = np.minimum.accumulate(np.concatenate([[np.inf], domain[order][:-1]]))
+    found = np.empty(len(order), dtype=bool)
+    found[order] = domain[order] < lowest_before
+    return found
+
+
+def _needed(rise: Array) -> Array:
+    """Return the largest rise on the way from the ratio with the lowest one, ``(P,)``."""
+    lowest = int(np.argmin(rise))
+    below = np.maximum.accumulate(rise[: lowest + 1][::-1])[::-1]
+    above = np.maximum.accumulate(rise[lowest:])
+    return np.concatenate([below, above[1:]])

@@ -1,0 +1,227 @@
+"""Every applicable law answers the same question; where they disagree, the probe that would settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fit import fit as fit_laws
+from cmrplan.fit.law_model import Surface
+from cmrplan.fit.model_averaging import held_out_score
+from cmrplan.fit.settings import LAWS
+from cmrplan.plan.compute import training_flops
+from cmrplan.plan.extrapolation import ratio_range
+from cmrplan.plan.plan import Plan, plan_within
+
+# Laws that predict hidden rows worse than the best by this factor are shown but do not count as a disagreement.
+CONTENDER = 1.5
+NUM_RATIOS = 21
+LONGER = (1.0, 2.0, 4.0)  # times the largest probed tokens, where a settling probe may end
+SAME_RATIO = 0.01  # a probe this near to one that was run is not another
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one law answers. Losses in nats per token.
+
+    Parameters
+    ----------
+    law : str
+    domain_ratio, domain_ratio_low, domain_ratio_high, point_domain_ratio : float
+        As in a plan; NaN where there is none.
+    general_loss, domain_loss : float
+        At its ratio.
+    held_out_error : float
+        Mean absolute error of the general loss on hidden ratios, budgets and sizes; NaN where it was not taken.
+    is_contender : bool
+        Whether that error is near the best law's, or not known.
+    agrees : bool or None
+        Whether its interval meets the plan's; None without intervals.
+    reason : str
+        Why there is no answer; empty where there is one.
+    """
+
+    law: str
+    domain_ratio: float = np.nan
+    domain_ratio_low: float = np.nan
+    domain_ratio_high: float = np.nan
+    point_domain_ratio: float = np.nan
+    general_loss: float = np.nan
+    domain_loss: float = np.nan
+    held_out_error: float = np.nan
+    is_contender: bool = False
+    agrees: bool | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The answers of all laws to a plan's question.
+
+    Parameters
+    ----------
+    plan : Plan
+    answers : tuple of Answer
+    warnings : tuple of Finding
+        Says where laws disagree beyond their intervals, and which probe would settle it.
+    """
+
+    plan: Plan
+    answers: tuple[Answer, ...]
+    warnings: tuple[Finding, ...]
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a law."""
+        return pd.DataFrame([asdict(answer) for answer in self.answers])
+
+
+def refit(fit: Fit, **changes: Any) -> Fit:
+    """Fit the rows of a fit again with other settings."""
+    return fit_laws(fit.log, **(asdict(fit.settings) | changes))
+
+
+def law_panel(
+    fit: Fit,
+    plan: Plan,
+    *,
+    laws: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Panel:
+    """Fit every law to the rows of a fit and ask each the question of a plan.
+
+    Parameters
+    ----------
+    fit : Fit
+    plan : Plan
+        Made from the fit.
+    laws : sequence of str, optional
+        Names from :data:`cmrplan.fit.fit.LAWS`; all by default.
+    progress : callable, optional
+        Takes a word on what is being done.
+
+    Raises
+    ------
+    InputError
+        If a law is not known.
+    """
+    names = [law for law in LAWS if law != "auto"] if laws is None else list(laws)
+    for name in names:
+        if name not in LAWS:
+            raise InputError(f"law must be one of {', '.join(LAWS)}, got {name!r}")
+    say = progress or (lambda line: None)
+    fits: dict[str, Fit] = {}
+    answers = []
+    for name in names:
+        say(f"law {name}")
+        try:
+            fits[name] = refit(fit, law=name)
+            answers.append(_answer(name, fits[name], plan))
+        except CmrplanError as error:
+            answers.append(Answer(name, reason=str(error)))
+    best = min([a.held_out_error for a in answers if a.held_out_error > 0], default=np.inf)
+    judged = [_judged(answer, plan, best) for answer in answers]
+    return Panel(plan, tuple(judged), tuple(_warnings(fit, plan, judged, fits)))
+
+
+def _answer(name: str, fit: Fit, plan: Plan) -> Answer:
+    made = plan_within(
+        fit, plan.asked, model_params=plan.model_params, train_tokens=plan.train_tokens
+    )
+    model = fit.models["general"]
+    error = np.nan
+    if isinstance(model, Surface):
+        error = held_out_score(model, fit.rows("general")).error
+    return Answer(
+        law=name,
+        domain_ratio=made.domain_ratio,
+        domain_ratio_low=np.nan if made.domain_ratio_low is None else made.domain_ratio_low,
+        domain_ratio_high=np.nan if made.domain_ratio_high is None else made.domain_ratio_high,
+        point_domain_ratio=made.point_domain_ratio,
+        general_loss=made.general_loss,
+        domain_loss=made.domain_loss,
+        held_out_error=error,
+    )
+
+
+def _judged(answer: Answer, plan: Plan, best: float) -> Answer:
+    if answer.reason:
+        return answer
+    agrees = None
+    low, high = plan.domain_ratio_low, plan.domain_ratio_high
+    if low is not None and high is not None and np.isfinite(answer.domain_ratio_low):
+        agrees = answer.domain_ratio_low <= high and answer.domain_ratio_high >= low
+    is_contender = not answer.held_out_error > CONTENDER * best
+    return Answer(**(asdict(answer) | {"agrees": agrees, "is_contender": is_contender}))
+
+
+def _warnings(
+    fit: Fit, plan: Plan, answers: Sequence[Answer], fits: dict[str, Fit]
+) -> list[Finding]:
+    """Return a finding on the contender that is farthest from the plan, if one disagrees."""
+    against = [a for a in answers if a.agrees is False and a.is_contender]
+    if not against:
+        return []
+    far = max(against, key=lambda a: abs(a.domain_ratio - plan.domain_ratio))
+    others = f" ({len(against)} laws disagree)" if len(against) > 1 else ""
+    text = (
+        f"the law {far.law} answers {far.domain_ratio:.3f} ({far.domain_ratio_low:.3f} to {far.domain_ratio_high:.3f}) "
+        f"where the fit answers {plan.domain_ratio:.3f} ({plan.domain_ratio_low:.3f} to {plan.domain_ratio_high:.3f})"
+        f"{others}"
+    )
+    probe = _settling_probe(fit, fits[far.law], plan.confidence)
+    if probe is not None:
+        size, tokens, ratio, here, there = probe
+        text += (
+            f"; a probe of {size:.4g} parameters for {tokens:.4g} tokens at domain_ratio {ratio:.2f} would settle it: "
+            f"they predict a general loss of {there:.3f} and {here:.3f} there"
+        )
+    return [Finding("laws_disagree", text)]
+
+
+def _settling_probe(
+    fit: Fit, other: Fit, confidence: float
+) -> tuple[float, float, float, float, float] | None:
+    """Return size, tokens and ratio of the probe that tells two fits apart, and what each predicts.
+
+    The cheapest at which their intervals of the general loss do not meet, or where they are farthest apart for their
+    intervals. Only probed sizes, up to four times the probed tokens.
+    """
+    rows = fit.rows("general")
+    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
+    longest = float(rows["train_tokens"].max())
+    low, high = (max(a, b) for a, b in zip(ratio_range(fit), ratio_range(other), strict=True))
+    ratio = np.linspace(low, min(high, ratio_range(fit)[1], ratio_range(other)[1]), NUM_RATIOS)
+    probed = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
+    is_new = np.min(np.abs(ratio[:, None] - probed[None, :]), axis=1) > SAME_RATIO
+    found = []
+    for size, factor in product(sizes, LONGER):
+        tokens = factor * longest
+        try:
+            one, two = (
+                made.predict(
+                    "general", model_params=float(size), train_tokens=tokens, domain_ratio=ratio
+                )
+                for made in (fit, other)
+            )
+        except CmrplanError:
+            continue
+        width = sum(np.diff(p.interval(confidence), axis=0)[0] / 2 for p in (one, two))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.abs(one.loss - two.loss) / width
+        score = np.where(np.isfinite(score) & (is_new | (factor > 1)), score, 0.0)
+        k = int(np.argmax(score))
+        cost = training_flops(float(size), tokens)
+        place = (float(size), tokens, float(ratio[k]), float(one.loss[k]), float(two.loss[k]))
+        found.append((float(score[k]), cost, place))
+    if not found:
+        return None
+    telling = [one for one in found if one[0] > 1]
+    chosen = min(telling, key=lambda one: one[1]) if telling else max(found, key=lambda one: one[0])
+    return chosen[2]

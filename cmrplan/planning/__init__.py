@@ -1,1 +1,0 @@
-"""From fitted laws to a decision: tolerance, feasibility, the recommended ratio."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: variable projection, least squares with signs, many starts, profiles."""

@@ -1,0 +1,1 @@
+"""How laws and baselines predict what they have not seen."""

@@ -1,0 +1,236 @@
+"""What a plan from a part of the log would have cost, now that the rest is known.
+
+A window shows the smaller budgets, or the smaller models, and hides the rest. The target is always the largest
+model at its largest budget, where the truth is the measured losses, joined by a shape-preserving cubic in the
+ratio. For each window and predictor: the error of the predicted losses at the target, the error of the ratio
+that follows from them, and what following that ratio would have cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.interpolate import PchipInterpolator
+
+from cmrplan.arrays import Array
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.log.files import CORPORA, base_losses, validate_log
+from cmrplan.solve.feasible import best_ratio
+from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
+from cmrplan.validate.baselines import BASELINES
+from cmrplan.validate.predictors import Predictor, predictors
+
+NUM_GRID = 1001
+FEWEST_BUDGETS = 3
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rows that a predictor may see.
+
+    Parameters
+    ----------
+    kind : {"tokens", "size"}
+        What grows from window to window.
+    name : str
+    largest_size, largest_tokens : float
+        Rows above either are hidden.
+    """
+
+    kind: str
+    name: str
+    largest_size: float
+    largest_tokens: float
+
+    def seen(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows inside the window."""
+        inside = (rows["model_params"] <= self.largest_size) & (
+            rows["train_tokens"] <= self.largest_tokens
+        )
+        return rows[inside].reset_index(drop=True)
+
+
+def windows(rows: pd.DataFrame) -> list[Window]:
+    """Return windows that grow over budgets, then over sizes."""
+    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
+    budgets = np.unique(rows["train_tokens"].to_numpy(dtype=float))
+    found = [
+        Window("tokens", f"D <= {budget:.3g}", float(sizes[-1]), float(budget))
+        for budget in budgets[FEWEST_BUDGETS - 1 : -1]
+    ]
+    found += [
+        Window("size", f"N <= {size:.3g}", float(size), float(budgets[-1])) for size in sizes[:-1]
+    ]
+    return found
+
+
+def backtest(
+    log: pd.DataFrame,
+    *,
+    max_general_rise: float | str | Tolerance,
+    base_loss: float | None = None,
+    min_train_tokens: float = 0.0,
+    progress: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """Replay the log: plan from a part of it and compare with the rest.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A probe log with both losses.
+    max_general_rise : float or str
+        The tolerance that the ratios are planned for.
+    base_loss : float, optional
+        General loss of the largest model's base; from the log by default.
+    min_train_tokens : float
+        Leave out rows with fewer tokens.
+    progress : callable, optional
+        Takes a word on what is being done.
+
+    Returns
+    -------
+    DataFrame
+        One row for each window and predictor: ``kind``, ``window``, ``predictor``, ``is_law``, ``general_mae`` and
+        ``domain_mae`` at the target in nats per token, ``domain_ratio`` that was recommended (NaN where the predictor
+        saw no feasible one), ``best_domain_ratio``, ``ratio_error``, ``regret`` (domain loss above that of
+        the best feasible ratio) and ``excess`` (general loss above its limit), both in nats per token.
+
+    Raises
+    ------
+    CmrplanError
+        If the log lacks a corpus, a base loss, or budgets and sizes to hide.
+    """
+    log = validate_log(log)
+    say = progress or (lambda line: None)
+    rows = {corpus: fitted_rows(log, corpus, min_train_tokens) for corpus in CORPORA}
+    for corpus in CORPORA:
+        if not len(rows[corpus]):
+            raise CmrplanError(f"a backtest needs both losses; the log has no {corpus} loss")
+    size = float(rows["general"]["model_params"].max())
+    tokens = float(rows["general"]["train_tokens"].max())
+    if base_loss is None:
+        base_loss, _ = base_loss_at(base_losses(log, "general"), size)
+    limit = parse_tolerance(max_general_rise).limit(base_loss)
+    parts = windows(rows["general"])
+    if not parts:
+        raise CmrplanError(
+            "nothing can be hidden: a backtest needs four token counts, or two model sizes"
+        )
+    truth = Truth.of(rows, size, tokens)
+    best = float(best_ratio(truth.grid, truth.general[None, :], truth.domain[None, :], limit)[0])
+    table = []
+    for window in parts:
+        for name, predictor in predictors().items():
+            say(f"{window.name} {name}")
+            try:
+                general, domain = _predict(predictor, window, rows, truth)
+            except CmrplanError:
+                continue
+            chosen = float(best_ratio(truth.grid, general[None, :], domain[None, :], limit)[0])
+            table.append(
+                {
+                    "kind": window.kind,
+                    "window": window.name,
+                    "predictor": name,
+                    "is_law": name not in BASELINES,
+                    "general_mae": truth.error("general", general),
+                    "domain_mae": truth.error("domain", domain),
+                    "domain_ratio": chosen,
+                    "best_domain_ratio": best,
+                    "ratio_error": chosen - best,
+                    "regret": truth.domain_at(chosen) - truth.domain_at(best),
+                    "excess": max(truth.general_at(chosen) - limit, 0.0),
+                }
+            )
+    return pd.DataFrame(table)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Measured losses at a target, in nats per token: at the probed ratios, and between them on a grid.
+
+    Parameters
+    ----------
+    model_params, train_tokens : float
+        The target.
+    ratio : array (M,)
+        Probed ratios, ascending, where both losses were measured.
+    measured : dict of str to array (M,)
+        By corpus: mean over the runs at each ratio.
+    grid : array (G,)
+        From the smallest to the largest of them.
+    """
+
+    model_params: float
+    train_tokens: float
+    ratio: Array
+    measured: dict[str, Array]
+    grid: Array
+
+    @classmethod
+    def of(cls, rows: dict[str, pd.DataFrame], size: float, tokens: float) -> Truth:
+        """Return what the rows of each corpus measured at a size and budget.
+
+        Raises
+        ------
+        CmrplanError
+            If both losses were measured at fewer than three ratios there.
+        """
+        means = {}
+        for corpus, frame in rows.items():
+            there = frame[(frame["model_params"] == size) & (frame["train_tokens"] == tokens)]
+            means[corpus] = there.groupby("domain_ratio")["loss"].mean()
+        shared = means["general"].index.intersection(means["domain"].index)
+        if len(shared) < 3:
+            raise CmrplanError(
+                "the largest model at its largest budget was measured at fewer than three ratios, so there is "
+                "no truth to compare with"
+            )
+        ratio = shared.to_numpy(dtype=float)
+        measured = {c: means[c].loc[shared].to_numpy(dtype=float) for c in CORPORA}
+        return cls(size, tokens, ratio, measured, np.linspace(ratio[0], ratio[-1], NUM_GRID))
+
+    @property
+    def general(self) -> Array:
+        """General loss on the grid."""
+        return np.asarray(PchipInterpolator(self.ratio, self.measured["general"])(self.grid))
+
+    @property
+    def domain(self) -> Array:
+        """Domain loss on the grid."""
+        return np.asarray(PchipInterpolator(self.ratio, self.measured["domain"])(self.grid))
+
+    def general_at(self, ratio: float) -> float:
+        """Return the general loss at a ratio; NaN for NaN."""
+        return float(np.interp(ratio, self.grid, self.general)) if np.isfinite(ratio) else np.nan
+
+    def domain_at(self, ratio: float) -> float:
+        """Return the domain loss at a ratio; NaN for NaN."""
+        return float(np.interp(ratio, self.grid, self.domain)) if np.isfinite(ratio) else np.nan
+
+    def error(self, corpus: str, curve: Array) -> float:
+        """Return the mean absolute error of a curve on the grid at the measured ratios."""
+        at = np.interp(self.ratio, self.grid, curve)
+        return float(np.mean(np.abs(at - self.measured[corpus])))
+
+
+def _predict(
+    predictor: Predictor, window: Window, rows: dict[str, pd.DataFrame], truth: Truth
+) -> tuple[Array, Array]:
+    def curves() -> Iterator[Array]:
+        wanted = pd.DataFrame(
+            {
+                "model_params": truth.model_params,
+                "train_tokens": truth.train_tokens,
+                "domain_ratio": truth.grid,
+            }
+        )
+        for corpus in CORPORA:
+            yield predictor(window.seen(rows[corpus]), wanted, corpus)
+
+    general, domain = curves()
+    return general, domain

@@ -1,0 +1,176 @@
+"""Every applicable law on the same log, ranked by how it predicts what it has not seen.
+
+Each holdout of the log is hidden from every predictor in turn; simple baselines stand in the same
+table, so that a law which loses to them is seen to lose. The winner's margin comes with its standard error, taken
+over hidden runs, since the evaluations of one run share its noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.hold_outs import Holdout, holdouts
+from cmrplan.log.files import CORPORA, validate_log
+from cmrplan.validate.baselines import BASELINES
+from cmrplan.validate.predictors import Predictor, predictors
+
+CLEAR = 2.0  # standard errors by which a winner must lead to be called clear
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the predictors did.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        One row for each corpus, predictor and holdout: ``corpus``, ``predictor``, ``is_law``, ``kind``, ``holdout``,
+        ``mae`` in nats per token, ``num_rows``.
+    ranking : DataFrame
+        One row for each corpus and predictor that could answer every holdout, best first: ``corpus``,
+        ``predictor``, ``is_law``, ``mae`` (mean over the kinds of holdout), and one column a kind.
+    verdicts : dict of str to Verdict
+        By corpus.
+    skipped : dict of str to str
+        Why a predictor is missing, by ``corpus/predictor``.
+    """
+
+    errors: pd.DataFrame
+    ranking: pd.DataFrame
+    verdicts: dict[str, Verdict]
+    skipped: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Who predicts best, and how sure that is.
+
+    Parameters
+    ----------
+    winner, runner_up : str
+    margin : float
+        Difference of their mean absolute errors over all hidden rows, nats per token.
+    margin_stderr : float
+        Its standard error over hidden runs.
+    best_law : str
+        The best among the laws.
+    """
+
+    winner: str
+    runner_up: str
+    margin: float
+    margin_stderr: float
+    best_law: str
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the margin is more than two standard errors."""
+        return self.margin > CLEAR * self.margin_stderr
+
+
+def compare(
+    log: pd.DataFrame,
+    *,
+    min_train_tokens: float = 0.0,
+    progress: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Rank laws and baselines by out-of-sample error.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A probe log.
+    min_train_tokens : float
+        Leave out rows with fewer tokens.
+    progress : callable, optional
+        Takes a word on what is being done.
+
+    Raises
+    ------
+    CmrplanError
+        If nothing can be held out.
+    """
+    log = validate_log(log)
+    say = progress or (lambda line: None)
+    found: list[pd.DataFrame] = []
+    skipped: dict[str, str] = {}
+    for corpus in CORPORA:
+        rows = fitted_rows(log, corpus, min_train_tokens)
+        questions = holdouts(rows) if len(rows) else []
+        for name, predictor in predictors().items():
+            say(f"{corpus} {name}")
+            try:
+                found += [_answer(rows, corpus, name, predictor, h) for h in questions]
+            except CmrplanError as error:
+                skipped[f"{corpus}/{name}"] = str(error)
+                found = [f for f in found if not _is(f, corpus, name)]
+    if not found:
+        raise CmrplanError(
+            "nothing can be held out of this log: it needs four ratios, or budgets that span a factor of four; add "
+            "probes"
+        )
+    misses = pd.concat(found, ignore_index=True)
+    keys = ["corpus", "predictor", "is_law", "kind", "holdout"]
+    errors = misses.groupby(keys, sort=False)["miss"].agg(mae="mean", num_rows="size").reset_index()
+    ranking = _ranking(errors)
+    return Comparison(errors, ranking, _verdicts(misses, ranking), skipped)
+
+
+def _is(frame: pd.DataFrame, corpus: str, name: str) -> bool:
+    return bool(frame["corpus"].iloc[0] == corpus and frame["predictor"].iloc[0] == name)
+
+
+def _answer(
+    rows: pd.DataFrame, corpus: str, name: str, predictor: Predictor, holdout: Holdout
+) -> pd.DataFrame:
+    seen = rows[~holdout.hidden].reset_index(drop=True)
+    wanted = rows[holdout.hidden].reset_index(drop=True)
+    predicted = predictor(seen, wanted, corpus)
+    return pd.DataFrame(
+        {
+            "corpus": corpus,
+            "predictor": name,
+            "is_law": name not in BASELINES,
+            "kind": holdout.kind,
+            "holdout": holdout.name,
+            "run_id": wanted["run_id"],
+            "miss": np.abs(predicted - wanted["loss"].to_numpy(dtype=float)),
+        }
+    )
+
+
+def _ranking(errors: pd.DataFrame) -> pd.DataFrame:
+    keys = ["corpus", "predictor", "is_law"]
+    kinds = errors.groupby([*keys, "kind"], sort=False)["mae"].mean().unstack("kind")
+    table = kinds.assign(mae=kinds.mean(axis=1)).reset_index()
+    order = {corpus: k for k, corpus in enumerate(CORPORA)}
+    table = table.sort_values(
+        ["corpus", "mae"], key=lambda c: c.map(order) if c.name == "corpus" else c
+    )
+    return table[[*keys, "mae", *kinds.columns]].reset_index(drop=True)
+
+
+def _verdicts(misses: pd.DataFrame, ranking: pd.DataFrame) -> dict[str, Verdict]:
+    verdicts = {}
+    for corpus, table in ranking.groupby("corpus", sort=False):
+        names = table["predictor"].tolist()
+        if len(names) < 2:
+            continue
+        own = misses[misses["corpus"] == corpus]
+        by_run = own.groupby(["predictor", "run_id"])["miss"].mean().unstack("predictor")
+        lead = by_run[names[1]] - by_run[names[0]]
+        laws = table.loc[table["is_law"], "predictor"].tolist()
+        verdicts[str(corpus)] = Verdict(
+            winner=names[0],
+            runner_up=names[1],
+            margin=float(lead.mean()),
+            margin_stderr=float(lead.std(ddof=1) / np.sqrt(len(lead))),
+            best_law=laws[0] if laws else "",
+        )
+    return verdicts

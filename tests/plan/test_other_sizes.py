@@ -1,0 +1,199 @@
+"""Plans for a size that was not probed: what is carried there, and how wide the interval gets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from by_hand import BASE, D, N, ask, make_fit
+from simulated import simulated_log
+
+import cmrplan as cp
+from cmrplan.fit.size_prior import FACTOR, drawn_at
+from cmrplan.plan.other_sizes import STEP, general_at
+from cmrplan.plan.request import Limits
+
+SIZES = (3e5, 1e6)
+LIMITS = Limits(max_general_rise=0.05)
+NEAR = {"model_params": N, "train_tokens": D, "ratio": np.array([0.0, 0.5, 1.0])}
+
+
+@pytest.fixture(scope="module")
+def two_sizes():
+    return cp.fit(simulated_log(seeds=(0,)), "dcpt", bootstrap=100)
+
+
+def codes(found):
+    return {finding.code for finding in found.warnings}
+
+
+def many(size=4000):
+    """Resamples without a spread of their own."""
+    return np.zeros(size)
+
+
+class TestCarriedLevel:
+    def test_the_rise_is_the_probed_one_whatever_the_law_says_of_the_level(self):
+        # the law falls by 0.3 nats a decade of N and the base is 0.7 lower: 2.5 + 0.2 r^2 - 2.5 = 0.05 at r = 0.5
+        fit = make_fit(per_size=(0.3, 0.0))
+        made = ask(fit, model_params=10 * N, base_loss=BASE - 0.7)
+        assert made.domain_ratio == pytest.approx(0.5, abs=1e-3)  # of the grid
+        assert made.general_loss == pytest.approx(BASE - 0.7 + 0.05, abs=1e-3)
+
+    def test_without_a_base_loss_base_and_run_go_along_the_law(self):
+        made = ask(make_fit(per_size=(0.3, 0.0)), model_params=10 * N)
+        assert made.base_loss == pytest.approx(BASE - 0.3)
+        assert made.domain_ratio == pytest.approx(0.5, abs=1e-3)
+        assert {"base_loss_carried", "rise_carried"} <= codes(made)
+
+    def test_a_probed_size_is_left_alone(self):
+        made = ask(make_fit(spread=many(50)))
+        assert made.domain_ratio_low == made.domain_ratio_high == pytest.approx(0.5, abs=1e-3)
+        assert not {"base_loss_carried", "rise_carried"} & codes(made)
+
+    def test_between_two_sizes_the_rises_are_joined(self):
+        log = simulated_log(noise=0, seeds=(0,))
+        is_base = (log["train_tokens"] == 0) & (log["eval_corpus"] == "general")
+        log.loc[is_base & (log["model_params"] == SIZES[1]), "loss"] += 0.1  # its rise is 0.1 lower
+        fit = cp.fit(log, "dcpt", bootstrap=0)
+        rises = []
+        for size in (SIZES[0], np.sqrt(SIZES[0] * SIZES[1]), SIZES[1]):
+            loss, base, _ = general_at(
+                fit, LIMITS, **(NEAR | {"model_params": size, "train_tokens": 1e6})
+            )
+            rises.append(loss.loss - base)
+        assert rises[0] - rises[2] == pytest.approx(0.1, abs=1e-6)
+        assert rises[1] == pytest.approx((rises[0] + rises[2]) / 2)
+
+
+class TestWalk:
+    def spread(self, times, rise_over="base"):
+        limits = Limits(max_general_rise=0.05, rise_over=rise_over)
+        fit = make_fit(spread=many())
+        loss, _, _ = general_at(fit, limits, **(NEAR | {"model_params": times * N}))
+        if rise_over == "replay":
+            return (loss.draws - loss.draws[:, :1]).std(axis=0)
+        return loss.draws.std(axis=0)
+
+    # standard errors of a standard deviation from 4000 draws are 1.1 %
+    def test_grows_with_the_root_of_the_distance(self):
+        assert self.spread(np.e)[0] == pytest.approx(STEP, rel=0.05)
+        assert self.spread(np.e**4) / self.spread(np.e) == pytest.approx(2)
+        assert self.spread(np.e**-4) == pytest.approx(self.spread(np.e**4))
+
+    def test_over_replay_it_is_none_without_domain_data(self):
+        spread = self.spread(np.e, "replay")
+        assert spread[0] == 0
+        assert spread[1:] == pytest.approx([STEP / 2, STEP], rel=0.05)
+
+    def test_a_step_seen_counts(self):
+        # the measured rise at ten times the size is 0.3 higher; one prior step of STEP * (1, r) and this one
+        one = make_fit(spread=many())
+        larger = one.log.assign(model_params=10 * N, loss=one.log["loss"] + 0.3)
+        bases = {"general": {N: BASE, 10 * N: BASE}}
+        two = replace(one, log=pd.concat([one.log, larger], ignore_index=True), base_loss=bases)
+        loss, _, _ = general_at(two, LIMITS, **(NEAR | {"model_params": 100 * N}))
+        expected = np.sqrt(np.log(10) / 2 * (STEP**2 + 0.3**2 / np.log(10)))
+        assert loss.draws[:, 0].std() == pytest.approx(expected, rel=0.05)
+        with_ratio = np.sqrt(np.log(10) / 2 * (2 * STEP**2 + 0.3**2 / np.log(10)))
+        assert loss.draws[:, 2].std() == pytest.approx(with_ratio, rel=0.05)
+
+    def test_farther_off_never_means_a_larger_ratio(self):
+        fit = make_fit(spread=many(500))
+        found = [
+            ask(fit, model_params=times * N, max_general_rise=0.15).domain_ratio
+            for times in (1, 1.2, 2, 3)
+        ]
+        assert found == sorted(found, reverse=True)
+        assert found[-1] < found[0]
+
+    def test_too_far_is_refused_with_the_way_out(self):
+        with pytest.raises(
+            cp.CmrplanError, match=r"smallest feasible tolerance.*probe a size nearer"
+        ):
+            ask(make_fit(spread=many(500)), model_params=1e4 * N)
+
+
+class TestUnknownLevel:
+    def test_two_sizes_draw_exponents_around_the_held_one(self):
+        sizes, level = np.array(SIZES), lambda size: np.full((4000, 1), 1 + 100 * size**-0.3526596)
+        drawn = drawn_at(1e7, sizes, level, 0)
+        # the same two losses carried on with the exponents at the ends of the middle 90 %
+        ends = []
+        for exponent in (0.3526596 / FACTOR, 0.3526596 * FACTOR):
+            near, far = sizes[0] ** -exponent, sizes[1] ** -exponent
+            slope = (level(sizes[0])[0, 0] - level(sizes[1])[0, 0]) / (near - far)
+            ends.append(level(sizes[1])[0, 0] + slope * (1e7**-exponent - far))
+        assert np.quantile(drawn, [0.05, 0.95]) == pytest.approx(ends, rel=0.01)
+
+    def test_resamples_stay_at_probed_sizes(self, two_sizes):
+        fit = two_sizes
+        where = {"train_tokens": 1e6, "domain_ratio": [0.25, 0.5]}
+        widths = []
+        for size in (*SIZES, 1e7):
+            low, high = fit.predict("domain", model_params=size, **where).interval(0.9)
+            widths.append(high - low)
+            inside = fit.models["domain"].predict(size, 1e6, np.array([0.25, 0.5]))[1]
+            if size in SIZES:
+                np.testing.assert_array_equal(
+                    fit.predict("domain", model_params=size, **where).draws, inside
+                )
+        assert np.all(widths[2] > 3 * widths[1])
+
+    def test_the_interval_holds_the_law_that_made_the_log(self, two_sizes):
+        # its exponent is 0.2, the held one 0.35
+        truth = 1.2 + 3 / 1e8**0.2 + 2.0 * 0.5**0.3 / 1e6**0.25 + 0.12 / 0.55**0.5
+        found = two_sizes.predict("domain", model_params=1e8, train_tokens=1e6, domain_ratio=0.5)
+        low, high = found.interval(0.9)
+        assert low < truth < high
+
+    def test_one_size_says_nothing_of_lower_losses(self):
+        fit = cp.fit(simulated_log(sizes=(3e5,)), "dcpt", bootstrap=60)
+        found = fit.predict("domain", model_params=3e7, train_tokens=1e6, domain_ratio=0.5)
+        low, high = found.interval(0.9)
+        # a hundred times the size: the part that shrinks does so by 0.8, and up to half may shrink
+        assert 0.6 * found.loss < low < 0.75 * found.loss < found.loss < high
+
+
+class TestOneSize:
+    log = simulated_log(sizes=(3e5,), seeds=(0,))
+
+    def test_sizes_are_not_compared(self):
+        fit = cp.fit(self.log, "dcpt", bootstrap=0)
+        asked = {"sizes": [3e5, 3e6], "max_general_rise": 0.3}
+        with pytest.raises(cp.CmrplanError, match="one model size, 3e\\+05"):
+            cp.smallest_model(fit, target_domain_loss=1.5, train_tokens=1e6, **asked)
+        with pytest.raises(cp.CmrplanError, match="probe a second one"):
+            cp.best_budget(fit, compute=1e13, **asked)
+
+    def test_a_base_loss_alone_is_not_enough(self):
+        fit = cp.fit(
+            self.log[self.log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=0
+        )
+        with pytest.raises(cp.CmrplanError, match="add a row with train_tokens = 0 at 3e\\+05"):
+            cp.plan(fit, model_params=3e6, train_tokens=1e6, base_loss=1.5, max_general_rise=0.3)
+
+
+def test_without_any_base_row_the_law_has_the_level_and_says_so():
+    log = simulated_log()
+    fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=60)
+    where = {"model_params": 1e7, "train_tokens": 1e6}
+    made = cp.plan(fit, **where, base_loss=1.7, max_general_rise=1.0)
+    found = fit.predict("general", **where, domain_ratio=made.domain_ratio)
+    assert made.general_loss == pytest.approx(float(found.loss[0]))
+    assert "level_by_law" in codes(made)
+    with pytest.raises(
+        cp.CmrplanError, match="add rows with train_tokens = 0 at 3e\\+05 and 1e\\+06"
+    ):
+        cp.plan(fit, **where, base_loss=0.5, max_general_rise=0.01)
+
+
+def test_over_replay_a_given_base_loss_moves_no_ratio():
+    log = simulated_log(sizes=(3e5,))
+    fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=0)
+    asked = {"train_tokens": 1e6, "max_general_rise": "3%", "rise_over": "replay"}
+    with pytest.raises(cp.CmrplanError, match="moves no ratio"):
+        cp.plan(fit, model_params=3e5, **asked)
+    for size in (3e5, 3e6):
+        low, high = (cp.plan(fit, model_params=size, base_loss=loss, **asked) for loss in (1, 2))
+        assert low.domain_ratio == high.domain_ratio

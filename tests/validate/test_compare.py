@@ -1,0 +1,219 @@
+"""Comparison and backtest: what is hidden, what simple answers say, who wins on a log of known law."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import simulated_log
+
+import cmrplan as cp
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.averaged_model import Average
+from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.hold_outs import holdouts
+from cmrplan.fit.law_model import declare, fit_surface, row_inputs
+from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
+from cmrplan.validate.backtest import backtest, windows
+from cmrplan.validate.baselines import carry_forward, gradient_boosting, interpolation, linear
+from cmrplan.validate.compare import compare
+
+PROBES = Path(__file__).parents[2] / "data" / "probes" / "log.csv"
+
+
+def table(ratios=(0, 0.5, 1), tokens=(1e6, 2e6, 4e6), sizes=(1e6,), loss=lambda n, d, r: 2 + r):
+    return pd.DataFrame(
+        [
+            {
+                "run_id": f"{n:g}-{r:g}",
+                "model_params": n,
+                "train_tokens": d,
+                "domain_ratio": r,
+                "loss": loss(n, d, r),
+            }
+            for n in sizes
+            for r in ratios
+            for d in tokens
+        ]
+    )
+
+
+class TestHoldouts:
+    def test_inner_ratios_late_budgets_and_the_largest_model(self):
+        rows = table((0, 0.3, 0.6, 1), (1e5, 2e5, 4e5, 8e5, 1e6), (1e6, 2e6, 4e6))
+        found = {(h.kind, h.name): h.hidden for h in holdouts(rows)}
+        assert set(found) == {
+            ("ratio", "0.3"), ("ratio", "0.6"), ("tokens", "> 5e+05"), ("size", "4e+06"),
+        }  # fmt: skip
+        assert (rows.loc[found["tokens", "> 5e+05"], "train_tokens"] >= 8e5).all()
+        assert found["tokens", "> 5e+05"].sum() == 3 * 4 * 2
+        assert found["size", "4e+06"].sum() == 4 * 5
+
+    def test_nothing_is_hidden_where_too_little_would_stay(self):
+        assert holdouts(table((0, 0.5, 1), (1e6,))) == []
+
+
+class TestBaselines:
+    """Answers by hand."""
+
+    def test_carry_forward_takes_the_last_loss_and_lines_between_ratios(self):
+        seen = table(loss=lambda n, d, r: 2 + r - d / 1e7)
+        wanted = table((0, 0.25), (8e6,))
+        # at 4e6 tokens: 1.6 at ratio 0, 2.1 at 0.5, so 1.85 at 0.25
+        assert carry_forward(seen, wanted) == pytest.approx([1.6, 1.85])
+
+    def test_interpolation_goes_on_along_the_last_line(self):
+        seen = table(loss=lambda n, d, r: 3 + r - 0.1 * np.log2(d / 1e6))
+        wanted = table((0.5,), (1.4142135623730951e6, 8e6))
+        assert interpolation(seen, wanted) == pytest.approx([3.45, 3.2])
+
+    def test_linear_recovers_a_log_linear_loss(self):
+        def loss(n, d, r):
+            return np.exp(1 - 0.05 * np.log(d) - 0.02 * np.log(n) + 0.3 * r)
+
+        seen = table(sizes=(1e6, 3e6), loss=loss)
+        wanted = table((0.7,), (8e6,), (2e6,), loss=loss)
+        assert linear(seen, wanted) == pytest.approx(wanted["loss"].to_numpy())
+
+    def test_gradient_boosting_answers_inside_the_seen_losses(self):
+        seen = table(np.linspace(0, 1, 9))
+        found = gradient_boosting(seen, table((0.2, 0.9)))
+        assert found.min() >= seen["loss"].min()
+        assert found.max() <= seen["loss"].max()
+
+
+@pytest.fixture(scope="module")
+def known():
+    return simulated_log(sizes=(3e5,), noise=0.001)
+
+
+@pytest.mark.slow
+class TestOnAKnownLaw:
+    """A log made from D-CPT laws: the law should win, and its plans should be right."""
+
+    def test_a_law_of_the_right_form_beats_the_simple_answers(self, known):
+        found = compare(known)
+        for corpus in ("general", "domain"):
+            ranking = found.ranking[found.ranking["corpus"] == corpus]
+            assert ranking["is_law"].iloc[0]
+            assert ranking["mae"].is_monotonic_increasing
+            best_simple = ranking.loc[~ranking["is_law"], "mae"].min()
+            dcpt = ranking.loc[ranking["predictor"] == "dcpt", "mae"].iloc[0]
+            # the noise of a run is 0.001 and that of an evaluation a third of it
+            assert dcpt < 0.003
+            assert dcpt < 0.5 * best_simple
+
+    def test_backtest_finds_the_ratio_from_part_of_the_budgets(self, known):
+        # 6 % of the base loss lies inside the range of general losses at the end
+        found = backtest(known, max_general_rise=0.0, base_loss=1.75)
+        last = found[(found["kind"] == "tokens") & (found["predictor"] == "dcpt")].iloc[-1]
+        assert 0.05 < last["best_domain_ratio"] < 0.95
+        assert abs(last["ratio_error"]) < 0.05
+        assert last["general_mae"] < 0.003
+
+
+class TestAveraging:
+    @pytest.fixture
+    def measured(self):
+        """Real losses of one size, which no law here follows exactly."""
+        log = cp.read_log(PROBES)
+        return log[log["model_params"] == log["model_params"].min()]
+
+    def test_a_score_per_kind_of_holdout(self):
+        log = simulated_log(sizes=(3e5,), noise=0.001)
+        rows = fitted_rows(log, "general", 0.0)
+        score = held_out_score(fit_surface(rows, "general", None, law_name="dcpt"), rows)
+        assert set(score.by_kind) == {"ratio", "tokens"}
+        assert score.error == pytest.approx(np.mean(list(score.by_kind.values())))
+
+    def test_a_score_is_the_error_of_a_fit_from_scratch_without_the_hidden_rows(self):
+        log = simulated_log(sizes=(3e5,), ratios=(0.1, 0.3, 0.5, 0.7))
+        rows = fitted_rows(log, "domain", 0.0)
+        surface = fit_surface(rows, "domain", None, law_name="dcpt")
+        score = held_out_score(surface, rows)
+        hidden = (rows["domain_ratio"] == 0.5).to_numpy()
+        seen = rows[~hidden].reset_index(drop=True)
+        fresh = fit_surface(seen, "domain", None, law_name="dcpt", delta=surface.fit.delta)
+        predicted = fresh.fit.predict(row_inputs("domain", rows[hidden]))
+        miss = predicted - rows.loc[hidden, "loss"].to_numpy()
+        # the optimum lies in a flat valley; between the seen ratios it still says the same to 1e-5
+        assert score.absolute[2] == pytest.approx(np.mean(np.abs(miss)), abs=1e-5)
+
+    def test_a_law_is_declared_anew_for_the_rows_that_stay(self):
+        rows = fitted_rows(simulated_log(sizes=(3e5,), ratios=(0.1, 0.3, 0.5, 0.7)), "domain", 0.0)
+        seen = rows[rows["domain_ratio"] > 0.1]
+        bound = {e.name: e.lower for e in declare("dcpt", "domain", seen).exponents}
+        assert bound["ratio_offset"] == pytest.approx(0.3)
+
+    def test_weights_are_inverse_to_the_squared_errors(self):
+        def score(law, squared):
+            return Score(law, ("ratio",), np.sqrt([squared]), np.array([squared]))
+
+        assert averaging_weights([score("a", 1.0), score("b", 3.0)]) == pytest.approx([0.75, 0.25])
+        # the third would get 1/41 of the weight, less than a twentieth
+        found = averaging_weights([score("a", 1.0), score("b", 1.0), score("c", 20.0)])
+        assert found == pytest.approx([0.5, 0.5, 0.0])
+
+    def test_without_a_holdout_the_first_law_stands(self):
+        nothing = Score("a", (), np.zeros(0), np.zeros(0))
+        assert averaging_weights([nothing, nothing]) == pytest.approx([1, 0])
+
+    def test_the_law_that_made_the_log_drives_the_others_out(self):
+        fit = cp.fit(simulated_log(noise=0), bootstrap=4)
+        assert fit.law == "dcpt"
+
+    def test_an_average_lies_between_its_laws_and_its_draws_belong_to_them(self, measured):
+        fit = cp.fit(measured, bootstrap=40)
+        model = fit.models["general"]
+        assert isinstance(model, Average)
+        assert model.weights.sum() == pytest.approx(1)
+        where = (1e6, 1e6, np.array([0.2, 0.6]))
+        estimate, draws = model.predict(*where)
+        singles = [member.predict(*where) for member in model.members]
+        assert (estimate <= np.max([loss for loss, _ in singles], axis=0)).all()
+        assert (estimate >= np.min([loss for loss, _ in singles], axis=0)).all()
+        assert len(draws) == 40
+        assert sorted(draws[:, 0]) == sorted(np.concatenate([d[:, 0] for _, d in singles]))
+        # as many draws to each law as its weight asks for, to within one or two
+        shares = [len(d) for _, d in singles]
+        assert shares == pytest.approx(40 * model.weights, abs=2)
+
+    def test_an_average_reads_back_from_its_file(self, measured, tmp_path):
+        fit = cp.fit(measured, bootstrap=10)
+        cp.write_fit(fit, tmp_path / "fit.json")
+        again = cp.read_fit(tmp_path / "fit.json")
+        where = {"model_params": 1e6, "train_tokens": 1e6, "domain_ratio": 0.5}
+        for corpus in ("general", "domain"):
+            one, two = fit.predict(corpus, **where), again.predict(corpus, **where)
+            assert (one.loss == two.loss).all()
+            assert (one.draws == two.draws).all()
+        assert again.summary()["general"]["members"] == fit.summary()["general"]["members"]
+
+
+class TestWords:
+    def test_nothing_to_hide_is_said(self):
+        log = simulated_log(sizes=(3e5,), ratios=(0, 0.5, 1), seeds=(0,))
+        log = log[log["train_tokens"].isin([0, log["train_tokens"].max()])]
+        with pytest.raises(CmrplanError, match="four ratios"):
+            compare(log)
+
+    def test_windows_grow(self):
+        rows = table(tokens=(1e6, 2e6, 4e6, 8e6, 1.6e7), sizes=(1e6, 2e6))
+        assert [(w.kind, w.name) for w in windows(rows)] == [
+            ("tokens", "D <= 4e+06"), ("tokens", "D <= 8e+06"), ("size", "N <= 1e+06"),
+        ]  # fmt: skip
+
+    @pytest.mark.slow
+    def test_commands_print_whole_json(self, call, tmp_path):
+        path = tmp_path / "log.csv"
+        simulated_log(sizes=(3e5,), seeds=(0,), ratios=(0, 0.25, 0.5, 1)).to_csv(path, index=False)
+        ranking = call("compare", path, "--min-train-tokens", "5e4", "--json").json()["ranking"]
+        assert {row["corpus"] for row in ranking} == {"general", "domain"}
+        assert {"dcpt", "interpolation"} <= {row["predictor"] for row in ranking}
+        rows = call("backtest", path, "--max-general-rise", "10%", "--json").json()["rows"]
+        assert {"window", "predictor", "ratio_error", "regret", "excess"} <= set(rows[0])
+
+    def test_commands(self, call, log_file):
+        answer = call("backtest", log_file, "--max-general-rise", "abc")
+        assert answer.code == 2
+        assert "max_general_rise" in answer.err
