@@ -20,10 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import cmrplan as cp
-from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.log.files import base_losses
-from cmrplan.plan.other_sizes import general_at
-from cmrplan.plan.request import Limits
 
 CONFIDENCE = 0.9
 
@@ -35,8 +34,7 @@ def outcomes(fit, rows, size, base):
         measured = group.groupby("domain_ratio")["loss"].mean()
         ratio, loss = measured.index.to_numpy(), measured.to_numpy()
         place = {"model_params": size, "train_tokens": float(tokens)}
-        asked = Limits(max_general_rise=0.0, base_loss=base)
-        carried, _, _ = general_at(fit, asked, **place, ratio=ratio)
+        carried = general_loss_at(fit, **place, domain_ratio=ratio, base_loss=base).prediction
         law = fit.predict("general", **place, domain_ratio=ratio).loss
         held = within(carried.draws, loss)
         over_replay = within(carried.draws - carried.draws[:, :1], loss - loss[0])

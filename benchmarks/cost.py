@@ -23,8 +23,9 @@ from lbfgs import multi_start
 
 import cmrplan as cp
 from cmrplan.fit.bootstrap import resample_runs
-from cmrplan.fit.fit import fitted_rows
-from cmrplan.fit.law_model import fit_surface, resampled, row_inputs
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import fit_law_model
 
 
 def timed(call):
@@ -60,10 +61,10 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for corpus in ("general", "domain"):
         rows = fitted_rows(log, corpus, 0.0)
-        surface, once = timed(lambda: fit_surface(rows, corpus, None))  # noqa: B023
+        model, once = timed(lambda: fit_law_model(rows, corpus))  # noqa: B023
         resamples = resample_runs(rows["run_id"].tolist(), count=1000, seed=0)
-        _, more = timed(lambda: resampled(surface, rows, resamples))  # noqa: B023
-        fit = surface.fit
+        _, more = timed(lambda: model.resampled(rows, resamples))  # noqa: B023
+        fit = model.fit
         loss = rows["loss"].to_numpy(dtype=float)
         scaled = {k: v / fit.scales.get(k, 1.0) for k, v in row_inputs(corpus, rows).items()}
         ends, theirs = timed(
@@ -81,17 +82,17 @@ def main() -> None:
         if count > asked.most_rows:
             break
         many = copied(fitted_rows(log, "general", 0.0), int(count))
-        _, once = timed(lambda: fit_surface(many, "general", None))  # noqa: B023
+        _, once = timed(lambda: fit_law_model(many, "general"))  # noqa: B023
         many = copied(log[log["train_tokens"] > 0], int(count))
         _, whole = timed(lambda: cp.fit(many, "dcpt", bootstrap=20))  # noqa: B023
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"| {int(count)} | {once:.1f} s | {whole:.1f} s | {peak:.2f} GB |", flush=True)
     rows = fitted_rows(log, "general", 0.0)
     print("\n| resamples | time |\n| --- | --- |")
-    surface = fit_surface(rows, "general", None)
+    model = fit_law_model(rows, "general")
     for count in (100, 1000, 10000):
         resamples = resample_runs(rows["run_id"].tolist(), count=count, seed=0)
-        _, seconds = timed(lambda: resampled(surface, rows, resamples))  # noqa: B023
+        _, seconds = timed(lambda: model.resampled(rows, resamples))  # noqa: B023
         print(f"| {count} | {seconds:.2f} s |", flush=True)
 
 

@@ -24,8 +24,9 @@ import pandas as pd
 from held_out_mixtures import mixture_tables
 
 import cmrplan as cp
-from cmrplan.fit.fit import fitted_rows
-from cmrplan.fit.law_model import SURFACE_LAWS, fit_surface, row_inputs
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import RATIO_LAWS, fit_law_model
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.log.files import CORPORA
 from cmrplan.log.importers import import_log
@@ -95,9 +96,9 @@ def choose_and_predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) ->
     return predicted
 
 
-def surface_at_knee(name: str, seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> np.ndarray:
-    surface = fit_surface(seen, corpus, None, law_name=name, delta=PAPER_DELTA)
-    return surface.fit.predict(row_inputs(corpus, wanted))
+def law_at_delta(name: str, seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> np.ndarray:
+    model = fit_law_model(seen, corpus, law_name=name, delta=PAPER_DELTA)
+    return model.fit.predict(row_inputs(corpus, wanted))
 
 
 def chinchilla(
@@ -111,14 +112,14 @@ def chinchilla(
 def mixture_predictors() -> dict[str, Predictor]:
     both = predictors()
     laws = {name: call for name, call in both.items() if name not in BASELINES}
-    papers = {f"{name}, knee 1e-3": partial(surface_at_knee, name) for name in ("dcpt", "dcpt_exp")}
+    papers = {f"{name}, delta 1e-3": partial(law_at_delta, name) for name in ("dcpt", "dcpt_exp")}
     return laws | papers | {"auto": choose_and_predict} | {name: both[name] for name in BASELINES}
 
 
 def size_predictors() -> dict[str, Predictor]:
     laws: dict[str, Predictor] = {
         "chinchilla": partial(chinchilla, None),
-        "chinchilla, knee 1e-3": partial(chinchilla, PAPER_DELTA),
+        "chinchilla, delta 1e-3": partial(chinchilla, PAPER_DELTA),
     }
     return laws | {name: predictors()[name] for name in BASELINES}
 
@@ -179,17 +180,17 @@ def tables(title: str, kind: str, log: pd.DataFrame, pool: ProcessPoolExecutor) 
 
 def verdicts(mae: pd.DataFrame, laws: list[str]) -> None:
     """Print the best law beside the best baseline, and the law that ``fit`` chooses beside the best ones."""
-    surfaces = [name for name in SURFACE_LAWS if name in mae.index]
+    ratio_laws = [name for name in RATIO_LAWS if name in mae.index]
     names = ["hidden", "best law", "best baseline", "law / baseline"]
-    if surfaces:
+    if ratio_laws:
         names += ["best D-CPT form", "auto / best D-CPT form", "auto / best law"]
     print("\n| " + " | ".join(names) + " |")
     print("| " + " | ".join(["---"] * len(names)) + " |")
     for column, errors in mae.items():
         law, simple = errors[laws].idxmin(), errors[list(BASELINES)].idxmin()
         cells = [column, law, simple, f"{errors[law] / errors[simple]:.2f}"]
-        if surfaces:
-            form = errors[surfaces].idxmin()
+        if ratio_laws:
+            form = errors[ratio_laws].idxmin()
             cells += [form, *(f"{errors['auto'] / errors[name]:.3f}" for name in (form, law))]
         print("| " + " | ".join(cells) + " |")
 

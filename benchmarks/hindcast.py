@@ -26,7 +26,7 @@ import pandas as pd
 from held_out import logs_in
 
 import cmrplan as cp
-from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.log.files import CORPORA, base_losses
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import parse_tolerance

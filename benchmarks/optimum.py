@@ -28,9 +28,10 @@ from held_out_mixtures import folds
 from lbfgs import best_of_starts
 
 import cmrplan as cp
-from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import holdouts
-from cmrplan.fit.law_model import SURFACE_LAWS, fit_surface, row_inputs
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import RATIO_LAWS, fit_law_model
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.law import Inputs
 from cmrplan.laws.mixtures import data_mixing_law
@@ -99,7 +100,7 @@ def fitted(task: Task) -> tuple[LawFit, Inputs]:
     inputs = row_inputs(task.corpus, rows)
     if task.law == "chinchilla":
         return fit_law(chinchilla_law(), inputs, loss), inputs
-    return fit_surface(rows, task.corpus, None, law_name=task.law).fit, inputs
+    return fit_law_model(rows, task.corpus, None, law_name=task.law).fit, inputs
 
 
 def measure(task: Task) -> str:
@@ -124,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="+", type=Path)
     parser.add_argument("--starts", type=int, default=2000)
-    parser.add_argument("--laws", nargs="+", default=SURFACE_LAWS, help="of logs over ratios")
+    parser.add_argument("--laws", nargs="+", default=RATIO_LAWS, help="of logs over ratios")
     parser.add_argument("--corpora", nargs="+", default=["pile_cc"], help="of logs of many corpora")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()

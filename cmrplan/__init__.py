@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from cmrplan.design.next_probes import NextProbes, next_probes
     from cmrplan.errors import CmrplanError, Finding, InputError
     from cmrplan.fit.file import fit_report, read_fit, write_fit
-    from cmrplan.fit.fit import Fit, Prediction, fit
+    from cmrplan.fit.fit import Fit
+    from cmrplan.fit.fit_log import fit
+    from cmrplan.fit.prediction import Prediction
     from cmrplan.log.files import check_log, read_log, validate_log, write_log
     from cmrplan.mixture import (
         fit_domains,
@@ -58,8 +60,8 @@ _HOMES = {
     "read_fit": "cmrplan.fit.file",
     "write_fit": "cmrplan.fit.file",
     "Fit": "cmrplan.fit.fit",
-    "Prediction": "cmrplan.fit.fit",
-    "fit": "cmrplan.fit.fit",
+    "Prediction": "cmrplan.fit.prediction",
+    "fit": "cmrplan.fit.fit_log",
     "Plan": "cmrplan.plan.plan",
     "plan": "cmrplan.plan.plan",
     "fit_domains": "cmrplan.mixture",

@@ -15,6 +15,7 @@ from cmrplan.errors import CmrplanError, Finding, InputError
 SHOWN_DIGITS = 3
 ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
 
+Reference = Literal["base", "replay"]  # what a rise is counted from
 Unit = Literal["nats", "fraction", "perplexity_fraction", "perplexity"]
 _UNITS: dict[tuple[str, str], Unit] = {
     ("", ""): "nats",

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from cmrplan.fit.fit import Fit, Settings
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.settings import FitSettings
 from cmrplan.plan.plan import plan
 
 N, D, BASE = 1e8, 2e9, 2.5
 
 
 @dataclass(frozen=True)
-class ByHand:
+class ByHand(CorpusModel):
     """A model of one corpus: level + slope * r**power, resamples shifted by ``spread``."""
 
     corpus: str
@@ -28,11 +31,11 @@ class ByHand:
     per_size: float = 0.0
     law: str = "dcpt"
 
-    def predict(self, model_params, train_tokens, domain_ratio):
-        loss = self.level + self.slope * np.asarray(domain_ratio) ** self.power
-        loss = loss - self.per_decade * np.log10(np.asarray(train_tokens) / D)
-        loss = loss - self.per_size * np.log10(model_params / N)
-        return loss, loss[None, :] + self.spread[:, None]
+    def predict(self, columns):
+        loss = self.level + self.slope * columns["domain_ratio"] ** self.power
+        loss = loss - self.per_decade * np.log10(columns["train_tokens"] / D)
+        loss = loss - self.per_size * np.log10(columns["model_params"] / N)
+        return Prediction(columns, loss, loss[None, :] + self.spread[:, None])
 
     def summary(self, confidence):
         return {}
@@ -63,7 +66,8 @@ def make_fit(
     ]
     spread = np.asarray(spread, dtype=float)
     return Fit(
-        settings=Settings("dcpt"),
+        settings=FitSettings("dcpt"),
+        corpora=("general", "domain"),
         log=pd.DataFrame(rows),
         models={
             "general": ByHand("general", *general, spread, per_decade[0], per_size[0]),

@@ -23,8 +23,8 @@ from cmrplan.cli.parameters import (
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import atomic_write
 from cmrplan.fit.file import fit_report, read_fit, write_fit
-from cmrplan.fit.fit import Prediction
-from cmrplan.fit.fit import fit as fit_laws
+from cmrplan.fit.fit_log import fit as fit_laws
+from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.row_weights import WEIGHTS, Weights
 from cmrplan.fit.settings import LAWS, OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
 from cmrplan.log.files import check_log, read_log, write_log

@@ -28,7 +28,7 @@ from cmrplan.mixture import (
     read_mixture_fit,
     write_mixture_fit,
 )
-from cmrplan.mixture.fit import LAWS
+from cmrplan.mixture.fit import LAWS_OF_MIXTURES
 from cmrplan.report.mixture import mixture_fit_text, mixture_plan_text
 
 
@@ -51,7 +51,7 @@ def mix() -> None:
 @mix.command("fit")
 @click.argument("log", type=click.Path())
 @out_option("the fit (JSON)")
-@click.option("--law", type=click.Choice(LAWS), default="auto", show_default=True)
+@click.option("--law", type=click.Choice(LAWS_OF_MIXTURES), default="auto", show_default=True)
 @click.option(
     "--bootstrap",
     type=click.IntRange(min=0),

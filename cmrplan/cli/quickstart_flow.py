@@ -20,7 +20,8 @@ from cmrplan import plots
 from cmrplan.errors import CmrplanError
 from cmrplan.files import atomic_write, write_json, write_text
 from cmrplan.fit.file import write_fit
-from cmrplan.fit.fit import Fit, fit
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fit_log import fit
 from cmrplan.log.files import read_log, write_log
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan

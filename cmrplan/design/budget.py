@@ -10,7 +10,7 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.fit.fit import require_positive
+from cmrplan.fit.fitted_log import require_positive
 from cmrplan.plan.compute import FLOPS_PER_PARAM_AND_TOKEN, SECONDS_PER_HOUR
 
 # An H100 in bf16 at 40 % of its 989e12 FLOP/s, what a well-filled GPU reaches; small probes reach far less.

@@ -16,10 +16,11 @@ from cmrplan.design.information import (
     run_covariance,
 )
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.averaged_model import leading_surface
-from cmrplan.fit.fit import Fit, Prediction
-from cmrplan.fit.law_model import Surface, law_inputs, residuals
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.law_inputs import law_inputs
+from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
+from cmrplan.fit.prediction import Prediction
 from cmrplan.plan.constraints import Window, window_of
 from cmrplan.plan.loss_curves import Landscape, survey
 from cmrplan.plan.request import Limits
@@ -61,7 +62,7 @@ class Outlook:
     ) -> None:
         self.candidates = candidates
         self.limits = limits
-        surfaces = {corpus: _surface(fit, corpus) for corpus in ("general", "domain")}
+        laws = {corpus: _top_law(fit, corpus) for corpus in ("general", "domain")}
         if fit.settings.bootstrap < FEWEST_DRAWS:
             raise CmrplanError(
                 f"the fit has {fit.settings.bootstrap} resamples; the next probes need {FEWEST_DRAWS} or more: fit "
@@ -88,7 +89,7 @@ class Outlook:
         self._to_units: Callable[[Array], Array] = np.log if is_log else np.asarray
         self._to_loss: Callable[[Array], Array] = np.exp if is_log else np.asarray
         self._middle: dict[str, Array] = {}
-        self._losses = {c: self._loss_outlook(fit, surface) for c, surface in surfaces.items()}
+        self._losses = {c: self._loss_outlook(fit, law_model) for c, law_model in laws.items()}
         self._num_added = 0
 
     def answers(self) -> Array:
@@ -138,8 +139,8 @@ class Outlook:
         units = self._middle[corpus][where] + self._losses[corpus].off[:, where]
         return replace(known, draws=self._to_loss(units))
 
-    def _loss_outlook(self, fit: Fit, surface: Surface) -> LossOutlook:
-        corpus, land, runs = surface.corpus, self.land, self.candidates
+    def _loss_outlook(self, fit: Fit, law: LawModel) -> LossOutlook:
+        corpus, land, runs = law.corpus, self.land, self.candidates
         curves = [land.general if corpus == "general" else land.domain]
         tokens = [land.train_tokens]
         if corpus == "general" and land.replay is not None:
@@ -147,24 +148,31 @@ class Outlook:
             tokens.append(land.train_tokens[:1])
         draws = self._to_units(np.hstack([curve.draws for curve in curves]))
         ratio = np.concatenate([curve.domain_ratio for curve in curves])
-        places = law_inputs(
-            corpus, np.full(ratio.shape, land.model_params), np.concatenate(tokens), ratio
+        at_places = law_inputs(
+            corpus,
+            {
+                "model_params": np.full(ratio.shape, land.model_params),
+                "train_tokens": np.concatenate(tokens),
+                "domain_ratio": ratio,
+            },
         )
         shape = runs.evaluated.shape
-        rows = law_inputs(
+        at_runs = law_inputs(
             corpus,
-            np.repeat(runs.model_params, shape[1]),
-            runs.evaluated.ravel(),
-            np.repeat(runs.domain_ratio, shape[1]),
+            {
+                "model_params": np.repeat(runs.model_params, shape[1]),
+                "train_tokens": runs.evaluated.ravel(),
+                "domain_ratio": np.repeat(runs.domain_ratio, shape[1]),
+            },
         )
         shown = self._to_units(self._shown(fit, corpus))
         self._middle[corpus] = draws.mean(axis=0)
         return LossOutlook(
             off=draws - draws.mean(axis=0),
             off_runs=shown - shown.mean(axis=0),
-            at_places=residual_jacobian(surface.fit, places),
-            at_runs=residual_jacobian(surface.fit, rows).reshape(*shape, -1),
-            information=information_of(residuals(surface, fit.rows(corpus)).jacobian),
+            at_places=residual_jacobian(law.fit, at_places),
+            at_runs=residual_jacobian(law.fit, at_runs).reshape(*shape, -1),
+            information=information_of(law.residuals(fit.rows(corpus)).jacobian),
         )
 
     def _shown(self, fit: Fit, corpus: str) -> Array:
@@ -183,15 +191,15 @@ class Outlook:
         return shown
 
 
-def _surface(fit: Fit, corpus: str) -> Surface:
+def _top_law(fit: Fit, corpus: str) -> LawModel:
     if corpus not in fit.models:
         raise CmrplanError(
             f"the {corpus} loss was not fitted, and the next probes need both; add rows with eval_corpus = {corpus}"
         )
-    surface = leading_surface(fit.models[corpus])
-    if surface is None:
+    law = fit.models[corpus].top_weighted
+    if law is None:
         raise CmrplanError(
             f"the {corpus} loss was fitted by the CMR laws, one per run and budget; the next probes need a law "
             "over ratio and tokens: fit with --law dcpt"
         )
-    return surface
+    return law

@@ -16,7 +16,8 @@ from cmrplan.design.budget import ProbeBudget, parse_probe_budget
 from cmrplan.design.candidates import candidates_of
 from cmrplan.design.forecast import Outlook
 from cmrplan.errors import Finding, InputError
-from cmrplan.fit.fit import Fit, require_positive
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import require_positive
 from cmrplan.fit.noise import Noise
 from cmrplan.plan.extrapolation import extrapolation_findings
 from cmrplan.plan.request import Limits

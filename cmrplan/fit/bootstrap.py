@@ -29,6 +29,7 @@ from scipy.special import gammaincinv
 
 from cmrplan.arrays import Array
 from cmrplan.fit.noise import Noise, Residuals, within_runs
+from cmrplan.fit.random_streams import RandomStream
 from cmrplan.log.files import CORPORA
 
 FEWEST_RUNS_TO_DRAW = 20
@@ -99,7 +100,7 @@ class Resamples:
         where = self._position(left.runs)
         shared = noise.run * self.shift[:, self.corpora.index(corpus)][:, where]
         own = self.multiplier[:, where] * within_runs(left)
-        return np.asarray((shared + own) * student_scale(self.level, noise.freedom))
+        return np.asarray((shared + own) * student_scale(self.level, noise.degrees_of_freedom))
 
     def _position(self, row_runs: Sequence[str]) -> NDArray[np.intp]:
         position = {run: k for k, run in enumerate(self.runs)}
@@ -131,7 +132,7 @@ def resample_runs(
     names = tuple(sorted(set(runs)))
     if method is None:
         method = "runs" if len(names) >= FEWEST_RUNS_TO_DRAW else "wild"
-    generator = np.random.Generator(np.random.Philox(seed))
+    generator = RandomStream.RESAMPLES.generator(seed)
     if method == "runs":
         chances = np.full(len(names), 1 / len(names))
         multiplier = generator.multinomial(len(names), chances, size=count).astype(float)
@@ -141,15 +142,15 @@ def resample_runs(
     return Resamples(names, method, multiplier, shift, generator.random((count, 1)), corpora)
 
 
-def student_scale(level: Array, freedom: float) -> Array:
+def student_scale(level: Array, degrees_of_freedom: float) -> Array:
     """Return what turns normal draws into draws of Student's t.
 
     Parameters
     ----------
     level : array
         Uniform on (0, 1).
-    freedom : float
-        Degrees of freedom, above 0.
+    degrees_of_freedom : float
+        Above 0.
     """
-    chi_square = 2 * gammaincinv(freedom / 2, 1 - level)
-    return np.asarray(np.sqrt(freedom / np.maximum(chi_square, np.finfo(float).tiny)))
+    chi_square = 2 * gammaincinv(degrees_of_freedom / 2, 1 - level)
+    return np.asarray(np.sqrt(degrees_of_freedom / np.maximum(chi_square, np.finfo(float).tiny)))

@@ -7,16 +7,19 @@ to these losses on the ratios strictly inside (0, 1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
+from cmrplan.fit.corpus_model import Columns, CorpusModel, TokenSlopes
 from cmrplan.fit.noise import Residuals, run_noise
+from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws.cmr import domain_token_law, general_token_law, peak_tokens, ratio_law
 from cmrplan.solve.law_fit import (
@@ -30,11 +33,11 @@ from cmrplan.solve.law_fit import (
 
 # One more than the parameters of each token law, so that there is something left to check it with.
 FEWEST_TOKENS = {"domain": 4, "general": 6}
-SAME = 1e-9  # relative difference below which two sizes or budgets are the same
+SAME_BUDGET = 1e-9  # relative difference below which two budgets are the same
 
 
 @dataclass(frozen=True)
-class Curve:
+class RunCurve:
     """The losses of one run on one corpus, and its token law where it has one.
 
     Parameters
@@ -57,8 +60,18 @@ class Curve:
         """Return the loss at a budget, or None where it can neither be computed nor read off."""
         if self.fit is not None:
             return float(self.fit.predict({"train_tokens": np.array([float(train_tokens)])})[0])
-        near = np.abs(self.train_tokens / train_tokens - 1) <= SAME
+        near = np.abs(self.train_tokens / train_tokens - 1) <= SAME_BUDGET
         return float(self.loss[near][0]) if near.any() else None
+
+    def slope(self, train_tokens: float) -> float:
+        """Return the derivative of the fitted loss by the logarithm of the tokens, nats.
+
+        The run must have a token law.
+        """
+        assert self.fit is not None
+        beside = train_tokens * np.array([1 - 1e-4, 1 + 1e-4])
+        low, high = self.fit.predict({"train_tokens": beside})
+        return float((high - low) / np.log(beside[1] / beside[0]))
 
     @property
     def peak(self) -> float:
@@ -80,22 +93,22 @@ class RatioFit:
 
 
 @dataclass(frozen=True)
-class Curves:
+class CmrModel(CorpusModel):
     """The CMR laws of one corpus, for every model size of a log.
 
     Parameters
     ----------
     corpus : str
-    sizes : dict of float to tuple of Curve
+    sizes : dict of float to tuple of RunCurve
         The runs that the ratio law takes, by ``model_params``.
     resamples : Resamples or None
     delta : float or None
-        Knee of the Huber loss of the ratio law.
+        Huber delta of the ratio law.
     num_rows, num_runs : int
     """
 
     corpus: str
-    sizes: dict[float, tuple[Curve, ...]]
+    sizes: dict[float, tuple[RunCurve, ...]]
     resamples: Resamples | None
     delta: float | None
     num_rows: int
@@ -106,7 +119,7 @@ class Curves:
         """Name of the law."""
         return "cmr"
 
-    def curves(self, model_params: float) -> tuple[Curve, ...]:
+    def curves(self, model_params: float) -> tuple[RunCurve, ...]:
         """Return the runs of a size.
 
         Raises
@@ -115,7 +128,7 @@ class Curves:
             If that size was not probed.
         """
         for size, curves in self.sizes.items():
-            if abs(size / model_params - 1) <= 0.01:
+            if abs(size / model_params - 1) <= SAME_SIZE:
                 return curves
         known = ", ".join(f"{size:.4g}" for size in self.sizes)
         raise CmrplanError(
@@ -150,21 +163,67 @@ class Curves:
         fit = fit_law(ratio_law(), {"domain_ratio": ratios}, losses, delta=self.delta)
         return RatioFit(fit, tuple(run for run, _, _ in points), ratios, losses)
 
-    def predict(
-        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
-    ) -> tuple[Array, Array]:
-        """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
-        if np.ndim(train_tokens):
-            raise CmrplanError(
-                "the CMR laws hold at one token count at a time; fit with the law dcpt, which reads the tokens"
-            )
-        point = self.ratio_fit(model_params, float(train_tokens))
-        fit = point.fit
-        wanted = {"domain_ratio": np.asarray(domain_ratio, dtype=float)}
-        search, coefficients = self._resample(point)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            draws = predict_draws(fit.law, fit.scales, wanted, search, coefficients)
-            return fit.predict(wanted), draws
+    @property
+    def num_draws(self) -> int:
+        """Number of resamples B."""
+        return 0 if self.resamples is None else self.resamples.count
+
+    @property
+    def only_sizes(self) -> Array:
+        """The probed sizes: the CMR laws hold per size."""
+        return np.array(sorted(self.sizes))
+
+    @property
+    def holds_per_budget(self) -> bool:
+        """True: the ratio law is fitted anew at each budget."""
+        return True
+
+    def fitted_ratios(self, rows: pd.DataFrame) -> Array:
+        """Return the ratio of each run: the ratio law does not hold at 0, nor everywhere at 1."""
+        return np.array([c.domain_ratio for curves in self.sizes.values() for c in curves])
+
+    def predict(self, columns: Columns) -> Prediction:
+        """Return the loss and its resamples at ``n`` places; the ratio law is fitted once a size and budget."""
+        at = np.stack([columns["model_params"], columns["train_tokens"]], axis=1)
+        ratio = np.asarray(columns["domain_ratio"], dtype=float)
+        loss, draws = np.empty(len(ratio)), np.empty((self.num_draws, len(ratio)))
+        for size, tokens in np.unique(at, axis=0):
+            rows = (at == (size, tokens)).all(axis=1)
+            point = self.ratio_fit(float(size), float(tokens))
+            fit, inputs = point.fit, {"domain_ratio": ratio[rows]}
+            search, coefficients = self._resample(point)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                draws[:, rows] = predict_draws(fit.law, fit.scales, inputs, search, coefficients)
+                loss[rows] = fit.predict(inputs)
+        return Prediction(columns, loss, draws)
+
+    def is_fitted(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which rows belong to runs that the laws take."""
+        runs = {curve.run_id for curves in self.sizes.values() for curve in curves}
+        return rows["run_id"].astype(str).isin(runs).to_numpy(dtype=bool)
+
+    def run_curves(self, model_params: float, train_tokens: Array, ratios: Array) -> Array:
+        """Return the mean of the token laws of the runs at each ratio, ``(T, R)``."""
+        runs = self.curves(model_params)
+        loss = np.full((len(train_tokens), len(ratios)), np.nan)
+        for k, ratio in enumerate(ratios):
+            fits = [run.fit for run in runs if run.domain_ratio == ratio and run.fit is not None]
+            if fits:
+                at = {"train_tokens": train_tokens}
+                loss[:, k] = np.mean([fit.predict(at) for fit in fits], axis=0)
+        return loss
+
+    def token_slopes(self, model_params: float, train_tokens: float) -> TokenSlopes:
+        """Return each run's ratio and the slope of its token law; runs without one are left out."""
+        return {
+            curve.run_id: (curve.domain_ratio, curve.slope(train_tokens))
+            for curve in self.curves(model_params)
+            if curve.fit is not None
+        }
+
+    def without_resamples(self) -> CmrModel:
+        """Return the laws without their resamples, which are fitted at every question."""
+        return replace(self, resamples=None)
 
     def _resample(self, point: RatioFit) -> tuple[Array, Array]:
         """Return the ratio law's optimum for every resample, ``(B, 1)`` and ``(B, 2)``."""
@@ -202,9 +261,9 @@ class Curves:
         }
 
 
-def fit_curves(
+def fit_cmr_model(
     rows: pd.DataFrame, corpus: str, resamples: Resamples | None, *, delta: float | None = None
-) -> Curves:
+) -> CmrModel:
     """Fit the token law of every run of one corpus.
 
     The ratio law of the general loss takes ratios strictly inside (0, 1); that of the domain loss takes
@@ -217,7 +276,7 @@ def fit_curves(
     corpus : {"general", "domain"}
     resamples : Resamples or None
     delta : float, optional
-        Knee of the Huber loss; from the noise by default.
+        Huber delta; from the noise by default.
 
     Raises
     ------
@@ -227,7 +286,7 @@ def fit_curves(
     ratio = rows["domain_ratio"].to_numpy(dtype=float)
     inside = rows[(ratio > 0) & ((ratio < 1) | (corpus == "domain"))]
     law = general_token_law() if corpus == "general" else domain_token_law()
-    sizes: dict[float, tuple[Curve, ...]] = {}
+    sizes: dict[float, tuple[RunCurve, ...]] = {}
     for size, group in inside.groupby("model_params", sort=True):
         if group["domain_ratio"].nunique() < 3:
             continue
@@ -240,7 +299,7 @@ def fit_curves(
             if len(tokens) >= FEWEST_TOKENS[corpus]:
                 fit = fit_law(law, {"train_tokens": tokens}, loss, delta=delta)
             share = float(run["domain_ratio"].iloc[0])
-            curves.append(Curve(str(run_id), share, tokens, loss, fit))
+            curves.append(RunCurve(str(run_id), share, tokens, loss, fit))
         sizes[float(size)] = tuple(curves)  # type: ignore[arg-type]
     if not sizes:
         found = ", ".join(f"{ratio:g}" for ratio in np.unique(rows["domain_ratio"]))
@@ -248,4 +307,4 @@ def fit_curves(
             f"the CMR ratio law needs 3 or more ratios strictly between 0 and 1 at one model size; the {corpus} "
             f"loss was measured at {found}"
         )
-    return Curves(corpus, sizes, resamples, delta, len(inside), inside["run_id"].nunique())
+    return CmrModel(corpus, sizes, resamples, delta, len(inside), inside["run_id"].nunique())

@@ -13,9 +13,9 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.averaged_model import leading_surface
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.law_model import Surface, law_inputs, row_inputs
+from cmrplan.fit.law_inputs import law_inputs, row_inputs
+from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.profile import (
     ProfileInterval,
     profile_crossing,
@@ -26,8 +26,8 @@ from cmrplan.solve.profile import (
 
 def free_parameters(fit: Fit, corpus: str) -> list[str]:
     """Return the parameters of the law of a corpus that its fit estimated."""
-    law = _surface(fit, corpus).fit.law
-    return list(law.parameter_names[: law.num_free])
+    declared = _top_law(fit, corpus).fit.law
+    return list(declared.parameter_names[: declared.num_free])
 
 
 def parameter_interval(
@@ -42,10 +42,10 @@ def parameter_interval(
     CmrplanError
         If the corpus was not fitted by one law across runs.
     """
-    surface = _surface(fit, corpus)
-    inputs, loss = _rows(fit, surface)
+    law = _top_law(fit, corpus)
+    inputs, loss = _rows(fit, law)
     return profile_parameter(
-        surface.fit, inputs, loss, name, confidence=confidence, num_clusters=surface.num_runs
+        law.fit, inputs, loss, name, confidence=confidence, num_clusters=law.num_runs
     )
 
 
@@ -59,15 +59,15 @@ def loss_interval(
     confidence: float = 0.9,
 ) -> ProfileInterval:
     """Return the interval of the loss of a corpus at one setting, nats per token, without the noise of a new run."""
-    surface = _surface(fit, corpus)
-    inputs, loss = _rows(fit, surface)
+    law = _top_law(fit, corpus)
+    inputs, loss = _rows(fit, law)
     return profile_prediction(
-        surface.fit,
+        law.fit,
         inputs,
         loss,
         _point(corpus, model_params, train_tokens, domain_ratio),
         confidence=confidence,
-        num_clusters=surface.num_runs,
+        num_clusters=law.num_runs,
     )
 
 
@@ -91,10 +91,10 @@ def critical_ratio_interval(
     CmrplanError
         If the fitted general loss does not reach the limit at any ratio.
     """
-    surface = _surface(fit, "general")
-    inputs, loss = _rows(fit, surface)
-    found = profile_crossing(
-        surface.fit,
+    law = _top_law(fit, "general")
+    inputs, loss = _rows(fit, law)
+    profile = profile_crossing(
+        law.fit,
         inputs,
         loss,
         _point("general", model_params, train_tokens, 0.5),
@@ -102,37 +102,41 @@ def critical_ratio_interval(
         general_loss_limit,
         (0.0, 1.0),
         confidence=confidence,
-        num_clusters=surface.num_runs,
+        num_clusters=law.num_runs,
     )
     # the law reads the share of general data
     return replace(
-        found,
+        profile,
         name="critical_ratio",
-        estimate=1 - found.estimate,
-        low=1 - found.high,
-        high=1 - found.low,
-        is_open=(found.is_open[1], found.is_open[0]),
-        values=1 - found.values[::-1],
-        ratio=found.ratio[::-1],
+        estimate=1 - profile.estimate,
+        low=1 - profile.high,
+        high=1 - profile.low,
+        is_open=(profile.is_open[1], profile.is_open[0]),
+        values=1 - profile.values[::-1],
+        ratio=profile.ratio[::-1],
     )
 
 
-def _surface(fit: Fit, corpus: str) -> Surface:
-    surface = leading_surface(fit.models[corpus]) if corpus in fit.models else None
-    if surface is None:
+def _top_law(fit: Fit, corpus: str) -> LawModel:
+    law = fit.models[corpus].top_weighted if corpus in fit.models else None
+    if law is None:
         raise CmrplanError(
             f"the {corpus} loss was not fitted by one law across runs, so it has no profile; fit it with law = 'dcpt'"
         )
-    return surface
+    return law
 
 
-def _rows(fit: Fit, surface: Surface) -> tuple[dict[str, Array], Array]:
-    rows = fit.rows(surface.corpus)
-    return row_inputs(surface.corpus, rows), rows["loss"].to_numpy(dtype=float)
+def _rows(fit: Fit, law: LawModel) -> tuple[dict[str, Array], Array]:
+    rows = fit.rows(law.corpus)
+    return row_inputs(law.corpus, rows), rows["loss"].to_numpy(dtype=float)
 
 
 def _point(
     corpus: str, model_params: float, train_tokens: float, domain_ratio: float
 ) -> dict[str, float]:
-    places = (np.array([value]) for value in (model_params, train_tokens, domain_ratio))
-    return {name: float(values[0]) for name, values in law_inputs(corpus, *places).items()}
+    columns = {
+        "model_params": np.array([model_params]),
+        "train_tokens": np.array([train_tokens]),
+        "domain_ratio": np.array([domain_ratio]),
+    }
+    return {name: float(values[0]) for name, values in law_inputs(corpus, columns).items()}

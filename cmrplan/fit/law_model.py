@@ -1,8 +1,4 @@
-"""One corpus's loss as a law of model size, tokens and ratio, with its resamples.
-
-The law reads ``share``, the share of training tokens from the corpus that is predicted: the domain ratio for the
-domain loss, one minus it for the general loss. That conversion happens here and nowhere else.
-"""
+"""One corpus's loss as a law of size, tokens and mixture, with its resamples."""
 
 from __future__ import annotations
 
@@ -15,7 +11,10 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
+from cmrplan.fit.corpus_model import Columns, CorpusModel
+from cmrplan.fit.law_inputs import law_inputs, row_inputs
 from cmrplan.fit.noise import Noise, Residuals, run_noise
+from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.row_weights import Weights, row_weights
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws import build_law
@@ -31,7 +30,7 @@ from cmrplan.solve.law_fit import (
 )
 
 FEWEST_RATIOS = 3
-SURFACE_LAWS = (
+RATIO_LAWS = (
     "dcpt",
     "dcpt_no_mixture",
     "dcpt_sum",
@@ -42,13 +41,13 @@ SURFACE_LAWS = (
 
 
 @dataclass(frozen=True)
-class Surface:
+class LawModel(CorpusModel):
     """A fitted law for one corpus.
 
     Parameters
     ----------
     corpus : str
-        ``general`` or ``domain``.
+        The validation corpus.
     fit : LawFit
     search, coefficients : array (B, q), (B, p)
         One optimum per resample; B may be 0.
@@ -68,46 +67,79 @@ class Surface:
         """Name of the law."""
         return self.fit.law.name
 
-    def predict(
-        self, model_params: float, train_tokens: float | Array, domain_ratio: Array
-    ) -> tuple[Array, Array]:
-        """Return the loss at ``G`` ratios: the estimate ``(G,)`` and the resamples ``(B, G)``."""
-        ratio = np.asarray(domain_ratio, dtype=float)
-        inputs = law_inputs(
-            self.corpus,
-            np.full(ratio.shape, float(model_params)),
-            np.full(ratio.shape, train_tokens),
-            ratio,
-        )
-        fit = self.fit
+    @property
+    def components(self) -> tuple[LawModel, ...]:
+        """The law itself."""
+        return (self,)
+
+    @property
+    def num_draws(self) -> int:
+        """Number of resamples B."""
+        return len(self.search)
+
+    @property
+    def reads_size(self) -> bool:
+        """Whether the law has a term of size."""
+        return "model_params" in self.fit.law.inputs
+
+    def predict(self, columns: Columns) -> Prediction:
+        """Return the loss and its resamples at ``n`` places."""
+        fit, inputs = self.fit, law_inputs(self.corpus, columns)
         draws = predict_draws(fit.law, fit.scales, inputs, self.search, self.coefficients)
-        return fit.predict(inputs), draws
+        return Prediction(columns, fit.predict(inputs), draws)
 
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the fit's figures for reports, numbers unrounded."""
         figures = law_summary(self.fit, self.search, self.coefficients, confidence)
         return figures | {"n_rows": self.num_rows, "n_runs": self.num_runs}
 
+    def residuals(self, rows: pd.DataFrame) -> Residuals:
+        """Return what the law left of the rows it was fitted to, in units of a row of weight one."""
+        root = np.sqrt(self.fit.row_weights)
+        jacobian = residual_jacobian(self.fit, row_inputs(self.corpus, rows))
+        return Residuals(
+            self.fit.residual * root, jacobian * root[:, None], rows["run_id"].tolist()
+        )
 
-def law_inputs(
-    corpus: str, model_params: Array, train_tokens: Array, domain_ratio: Array
-) -> dict[str, Array]:
-    """Return inputs by name, with the share of the corpus that is predicted."""
-    ratio = np.asarray(domain_ratio, dtype=float)
-    return {
-        "model_params": np.asarray(model_params, dtype=float),
-        "train_tokens": np.asarray(train_tokens, dtype=float),
-        "share": ratio if corpus == "domain" else 1.0 - ratio,
-    }
+    def resampled(
+        self, rows: pd.DataFrame, resamples: Resamples, noise: Noise | None = None
+    ) -> LawModel:
+        """Return the law with one optimum per resample of the rows it was fitted to.
+
+        ``noise`` is that of the whole log; by default it is taken from this law alone.
+        """
+        if not resamples.count:
+            return self
+        fit, left = self.fit, self.residuals(rows)
+        noise = noise or run_noise([left])
+        inputs, loss = row_inputs(self.corpus, rows), rows["loss"].to_numpy(dtype=float)
+        ends = []
+        for first in range(0, resamples.count, size := batch_size(len(rows))):
+            some = resamples.select(np.arange(first, min(first + size, resamples.count)))
+            shifts = some.shifts(self.corpus, left, noise) / np.sqrt(fit.row_weights)
+            ends.append(refit(fit, inputs, moved(fit, loss, shifts), some.weights(left.runs)))
+        search, coefficients = (np.concatenate(parts) for parts in zip(*ends, strict=True))
+        return replace(self, search=search, coefficients=coefficients)
+
+    def refitted_from(self, rows: pd.DataFrame, first_tokens: float) -> LawModel:
+        """Return the law fitted to the rows from ``first_tokens`` on, starting from its optimum."""
+        inputs = row_inputs(self.corpus, rows)
+        loss = rows["loss"].to_numpy(dtype=float)
+        weights = (inputs["train_tokens"] >= first_tokens).astype(float)
+        search, coefficients = refit(self.fit, inputs, loss[None, :], weights[None, :])
+        later = replace(self.fit, search=search[0], coefficients=coefficients[0])
+        return replace(self, fit=later, search=search[:0], coefficients=coefficients[:0])
 
 
-def row_inputs(corpus: str, rows: pd.DataFrame) -> dict[str, Array]:
-    """Return the law's inputs for the rows of a log."""
-    return law_inputs(
-        corpus,
-        rows["model_params"].to_numpy(dtype=float),
-        rows["train_tokens"].to_numpy(dtype=float),
-        rows["domain_ratio"].to_numpy(dtype=float),
+def law_model(corpus: str, fit: LawFit, rows: pd.DataFrame) -> LawModel:
+    """Return a law fitted to some rows as a model without resamples."""
+    return LawModel(
+        corpus=corpus,
+        fit=fit,
+        search=np.zeros((0, len(fit.law.exponents))),
+        coefficients=np.zeros((0, len(fit.law.terms))),
+        num_rows=len(rows),
+        num_runs=rows["run_id"].nunique(),
     )
 
 
@@ -121,29 +153,26 @@ def declare(law_name: str, corpus: str, rows: pd.DataFrame, link: Link = "log") 
     return replace(build_law(law_name, options), link=link)
 
 
-def fit_surface(
+def fit_law_model(
     rows: pd.DataFrame,
     corpus: str,
-    resamples: Resamples | None,
     *,
     law_name: str = "dcpt",
     delta: float | None = None,
     link: Link = "log",
     weights: Weights = "equal",
-) -> Surface:
-    """Fit the D-CPT law, reduced to what the log supports, to one corpus's rows.
+) -> LawModel:
+    """Fit a law of the ratio, reduced to what the log supports, to one corpus's rows.
 
     Parameters
     ----------
     rows : DataFrame
         Rows of one ``eval_corpus`` with ``train_tokens`` above 0.
     corpus : str
-    resamples : Resamples or None
-        None skips the bootstrap.
     law_name : str
-        One of :data:`SURFACE_LAWS`.
+        One of :data:`RATIO_LAWS`.
     delta : float, optional
-        Knee of the Huber loss in residual units, infinity for least squares; from the noise by default.
+        Huber delta in residual units, infinity for least squares; from the noise by default.
     link : {"log", "identity"}
         Residuals of log losses, or of losses.
     weights : {"equal", "stderr", "seeds"}
@@ -159,41 +188,7 @@ def fit_surface(
     law = declare(law_name, corpus, rows, link)
     loss = rows["loss"].to_numpy(dtype=float)
     fit = fit_law(law, inputs, loss, weights=row_weights(rows, weights), delta=delta)
-    surface = Surface(
-        corpus=corpus,
-        fit=fit,
-        search=np.zeros((0, len(law.exponents))),
-        coefficients=np.zeros((0, len(law.terms))),
-        num_rows=len(rows),
-        num_runs=rows["run_id"].nunique(),
-    )
-    return surface if resamples is None else resampled(surface, rows, resamples)
-
-
-def resampled(
-    surface: Surface, rows: pd.DataFrame, resamples: Resamples, noise: Noise | None = None
-) -> Surface:
-    """Return the surface with one optimum per resample of the rows it was fitted to.
-
-    ``noise`` is that of the whole log; by default it is taken from this surface alone.
-    """
-    fit, left = surface.fit, residuals(surface, rows)
-    noise = noise or run_noise([left])
-    inputs, loss = row_inputs(surface.corpus, rows), rows["loss"].to_numpy(dtype=float)
-    ends = []
-    for first in range(0, resamples.count, size := batch_size(len(rows))):
-        some = resamples.select(np.arange(first, min(first + size, resamples.count)))
-        shifts = some.shifts(surface.corpus, left, noise) / np.sqrt(fit.row_weights)
-        ends.append(refit(fit, inputs, moved(fit, loss, shifts), some.weights(left.runs)))
-    search, coefficients = (np.concatenate(parts) for parts in zip(*ends, strict=True))
-    return replace(surface, search=search, coefficients=coefficients)
-
-
-def residuals(surface: Surface, rows: pd.DataFrame) -> Residuals:
-    """Return what a surface left of the rows it was fitted to, in units of a row of weight one."""
-    root = np.sqrt(surface.fit.row_weights)
-    jacobian = residual_jacobian(surface.fit, row_inputs(surface.corpus, rows))
-    return Residuals(surface.fit.residual * root, jacobian * root[:, None], rows["run_id"].tolist())
+    return law_model(corpus, fit, rows)
 
 
 def require_ratios(rows: pd.DataFrame, corpus: str) -> None:
@@ -206,8 +201,8 @@ def require_ratios(rows: pd.DataFrame, corpus: str) -> None:
     """
     ratios = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
     if len(ratios) < FEWEST_RATIOS:
-        found = ", ".join(f"{ratio:g}" for ratio in ratios)
+        known = ", ".join(f"{ratio:g}" for ratio in ratios)
         raise CmrplanError(
-            f"the {corpus} loss was measured at {len(ratios)} domain ratio(s) ({found}); a law of the ratio "
+            f"the {corpus} loss was measured at {len(ratios)} domain ratio(s) ({known}); a law of the ratio "
             f"needs at least {FEWEST_RATIOS}, better 5: add probes at other ratios"
         )

@@ -22,7 +22,8 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.fit.hold_outs import holdouts
-from cmrplan.fit.law_model import Surface, declare, row_inputs
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import LawModel, declare
 from cmrplan.laws.law import Law
 from cmrplan.solve.law_fit import LawFit, predict_draws, refit
 from cmrplan.solve.varpro import Stopping
@@ -71,7 +72,7 @@ class Score:
         return {kind: float(np.mean(errors[kinds == kind])) for kind in dict.fromkeys(self.kinds)}
 
 
-def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
+def held_out_score(model: LawModel, rows: pd.DataFrame) -> Score:
     """Return the held-out errors of a fitted law.
 
     The fits without the hidden rows start from the optimum with all rows; the law is declared anew for the rows that
@@ -79,28 +80,28 @@ def held_out_score(surface: Surface, rows: pd.DataFrame) -> Score:
 
     Parameters
     ----------
-    surface : Surface
+    model : LawModel
         Fitted to ``rows``.
     rows : DataFrame
         Rows of its corpus after the base checkpoint.
     """
     hidden = holdouts(rows)
-    inputs = row_inputs(surface.corpus, rows)
+    inputs = row_inputs(model.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
     by_law: dict[Law, list[int]] = {}
     for k, holdout in enumerate(hidden):
         seen = rows[~holdout.hidden]
-        law = declare(surface.law, surface.corpus, seen, surface.fit.law.link)
+        law = declare(model.law, model.corpus, seen, model.fit.law.link)
         by_law.setdefault(law, []).append(k)
     miss = np.zeros((len(hidden), len(rows)))
     for law, which in by_law.items():
-        start = _restated(surface.fit, law)
+        start = _restated(model.fit, law)
         weights = np.stack([~hidden[k].hidden for k in which]).astype(float)
         search, coefficients = refit(start, inputs, loss[None, :], weights, stopping=Stopping())
         miss[which] = predict_draws(law, start.scales, inputs, search, coefficients) - loss
     relative = miss / loss
     return Score(
-        surface.law,
+        model.law,
         tuple(holdout.kind for holdout in hidden),
         np.array([np.mean(np.abs(m[h.hidden])) for m, h in zip(miss, hidden, strict=True)]),
         np.array([np.mean(m[h.hidden] ** 2) for m, h in zip(relative, hidden, strict=True)]),

@@ -38,13 +38,13 @@ class Noise:
         What the evaluations of a run share.
     checkpoint : float
         What each evaluation has of its own.
-    freedom : float
-        Degrees of freedom behind ``run``, by Satterthwaite's formula.
+    degrees_of_freedom : float
+        Those behind ``run``, by Satterthwaite's formula.
     """
 
     run: float
     checkpoint: float
-    freedom: float
+    degrees_of_freedom: float
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def run_noise(parts: Sequence[Residuals]) -> Noise:
     spread = [variance[0] * shared + variance[1] * own for shared, own in inner]
     total = float(sum(np.trace(block) for block in spread))
     scatter = float(sum(np.sum(block * block.T) for block in spread))
-    freedom = total**2 / scatter if scatter > 0 else 1.0
-    return Noise(float(np.sqrt(variance[0])), float(np.sqrt(variance[1])), max(freedom, 1.0))
+    degrees = total**2 / scatter if scatter > 0 else 1.0
+    return Noise(float(np.sqrt(variance[0])), float(np.sqrt(variance[1])), max(degrees, 1.0))
 
 
 def _solve(expected: Array, squares: Array) -> Array:
@@ -107,8 +107,7 @@ def _solve(expected: Array, squares: Array) -> Array:
         or abs(np.linalg.det(expected)) <= 1e-12 * expected[0, 0] * expected[1, 1]
     ):
         return np.array([0.0, squares[1] / expected[1, 1]])
-    found = np.linalg.solve(expected, squares)
-    return np.asarray(np.maximum(found, 0.0))
+    return np.asarray(np.maximum(np.linalg.solve(expected, squares), 0.0))
 
 
 def seed_noise(rows: pd.DataFrame) -> Noise | None:
@@ -125,7 +124,7 @@ def seed_noise(rows: pd.DataFrame) -> Noise | None:
         None where no setting was run twice with two evaluations at the same token counts.
     """
     between = within = 0.0
-    freedom, weight, spare = 0, 0.0, 0
+    degrees, weight, spare = 0, 0.0, 0
     log_loss = np.log(rows["loss"].to_numpy(dtype=float))
     frame = rows[["model_params", "domain_ratio", "run_id", "train_tokens"]].assign(y=log_loss)
     for _, group in frame.groupby(["model_params", "domain_ratio"], sort=True):
@@ -140,14 +139,14 @@ def seed_noise(rows: pd.DataFrame) -> Noise | None:
         mean = rest.mean(axis=1)
         between += evaluations * float(mean @ mean)
         within += float(np.sum((rest - mean[:, None]) ** 2))
-        freedom += runs - 1
+        degrees += runs - 1
         weight += evaluations * (runs - 1)
         spare += (runs - 1) * (evaluations - 1)
-    if not freedom:
+    if not degrees:
         return None
     checkpoint = within / spare
-    run = max(between - freedom * checkpoint, 0.0) / weight
-    return Noise(float(np.sqrt(run)), float(np.sqrt(checkpoint)), float(freedom))
+    run = max(between - degrees * checkpoint, 0.0) / weight
+    return Noise(float(np.sqrt(run)), float(np.sqrt(checkpoint)), float(degrees))
 
 
 def within_runs(part: Residuals) -> Array:

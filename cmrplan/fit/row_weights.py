@@ -17,7 +17,7 @@ from cmrplan.errors import CmrplanError, InputError
 Weights = Literal["equal", "stderr", "seeds"]
 WEIGHTS: tuple[Weights, ...] = ("equal", "stderr", "seeds")
 # A variance from few seeds is drawn toward that of its model size, as if that were this many more degrees of freedom.
-PRIOR_FREEDOM = 4.0
+PRIOR_DEGREES_OF_FREEDOM = 4.0
 
 
 def row_weights(rows: pd.DataFrame, kind: Weights) -> Array | None:
@@ -63,17 +63,19 @@ def _seed_variance(rows: pd.DataFrame) -> Array:
     frame = rows[["model_params", "domain_ratio", "train_tokens"]].assign(y=np.log(rows["loss"]))
     by_setting = frame.groupby(["model_params", "domain_ratio", "train_tokens"])["y"]
     frame["square"] = (frame["y"] - by_setting.transform("mean")) ** 2
-    frame["freedom"] = 1 - 1 / by_setting.transform("size")  # sums to seeds - 1 over a setting
-    by_size = frame.groupby("model_params")[["square", "freedom"]].transform("sum")
-    if not (by_size["freedom"] > 0).all():
-        alone = frame.loc[by_size["freedom"] <= 0, "model_params"].iloc[0]
+    frame["degrees"] = 1 - 1 / by_setting.transform("size")  # sums to seeds - 1 over a setting
+    by_size = frame.groupby("model_params")[["square", "degrees"]].transform("sum")
+    if not (by_size["degrees"] > 0).all():
+        alone = frame.loc[by_size["degrees"] <= 0, "model_params"].iloc[0]
         raise CmrplanError(
             f"weights = seeds needs a ratio that was run with two seeds at every model size; there is none at "
             f"model_params = {alone:.6g}"
         )
-    at_size = by_size["square"] / by_size["freedom"]
+    at_size = by_size["square"] / by_size["degrees"]
     if not (at_size > 0).all():
         raise CmrplanError("weights = seeds: the seeds have equal losses, so they show no noise")
-    cell = frame.groupby(["model_params", "train_tokens"])[["square", "freedom"]].transform("sum")
-    variance = (cell["square"] + PRIOR_FREEDOM * at_size) / (cell["freedom"] + PRIOR_FREEDOM)
+    cell = frame.groupby(["model_params", "train_tokens"])[["square", "degrees"]].transform("sum")
+    variance = (cell["square"] + PRIOR_DEGREES_OF_FREEDOM * at_size) / (
+        cell["degrees"] + PRIOR_DEGREES_OF_FREEDOM
+    )
     return variance.to_numpy(dtype=float)

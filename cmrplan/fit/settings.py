@@ -1,7 +1,8 @@
-"""What a fit can be asked for."""
+"""What a fit can be asked for, of two corpora or of many."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,12 +10,12 @@ import numpy as np
 
 from cmrplan.errors import InputError
 from cmrplan.fit.bootstrap import Method
-from cmrplan.fit.law_model import SURFACE_LAWS
+from cmrplan.fit.law_model import RATIO_LAWS
 from cmrplan.fit.row_weights import WEIGHTS, Weights
 from cmrplan.laws.law import Link
 
 AUTO_LAWS = ("dcpt", "dcpt_exp", "dcpt_product_exp")
-LAWS = ("auto", *SURFACE_LAWS, "cmr")
+LAWS = ("auto", *RATIO_LAWS, "cmr")
 
 Objective = Literal["huber", "least_squares"]
 OBJECTIVES: tuple[Objective, ...] = ("huber", "least_squares")
@@ -23,20 +24,20 @@ RESIDUAL_KINDS: tuple[ResidualKind, ...] = ("log", "raw")
 
 
 @dataclass(frozen=True)
-class Settings:
+class FitSettings:
     """What a fit was asked for.
 
     Parameters
     ----------
     law : str
-        One of :data:`LAWS`, as it was asked for.
+        As it was asked for: a name, or ``auto``.
     bootstrap : int
         Number of resamples of whole runs; 0 for none.
     seed : int
     method : {"runs", "wild"} or None
         How runs are resampled; None chooses by their number.
     delta : float or None
-        Knee of the Huber loss on log losses; None takes it from the noise.
+        Huber delta on the residuals; None takes it from the noise.
     min_train_tokens : float
         Rows with fewer tokens are left out of the fit.
     confidence : float
@@ -48,7 +49,7 @@ class Settings:
     weights : {"equal", "stderr", "seeds"}
     """
 
-    law: str
+    law: str = "auto"
     bootstrap: int = 200
     seed: int = 0
     method: Method | None = None
@@ -68,8 +69,6 @@ class Settings:
         InputError
             Naming the setting, the value and what is allowed.
         """
-        if self.law not in LAWS:
-            raise InputError(f"law must be one of {', '.join(LAWS)}, got {self.law!r}")
         if self.bootstrap < 0:
             raise InputError(f"bootstrap must be 0 or more resamples, got {self.bootstrap}")
         if self.seed < 0:
@@ -91,7 +90,7 @@ class Settings:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         if self.objective == "least_squares" and self.delta is not None:
             raise InputError(
-                "delta is the knee of the Huber loss; least_squares has none, leave it out"
+                "delta belongs to the Huber loss; least_squares has none, leave it out"
             )
         if self.law == "cmr" and (self.residuals != "log" or self.weights != "equal"):
             raise InputError(
@@ -100,11 +99,23 @@ class Settings:
             )
 
     @property
-    def knee(self) -> float | None:
-        """Knee of the Huber loss: infinite for least squares, None to take it from the noise."""
+    def huber_delta(self) -> float | None:
+        """The Huber delta: infinite for least squares, None to take it from the noise."""
         return np.inf if self.objective == "least_squares" else self.delta
 
     @property
     def link(self) -> Link:
         """What the law's residuals are differences of."""
         return "log" if self.residuals == "log" else "identity"
+
+
+def require_law(law: str, allowed: Sequence[str]) -> None:
+    """Refuse a law that a fit does not take.
+
+    Raises
+    ------
+    InputError
+        Naming the laws that it takes.
+    """
+    if law not in allowed:
+        raise InputError(f"law must be one of {', '.join(allowed)}, got {law!r}")

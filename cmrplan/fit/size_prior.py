@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cmrplan.arrays import Array
+from cmrplan.fit.random_streams import RandomStream
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 
 FACTOR = 3.0  # 90 % of the drawn exponents lie within this factor of the published one
@@ -26,7 +27,6 @@ FACTOR = 3.0  # 90 % of the drawn exponents lie within this factor of the publis
 LARGEST_PART = 0.5
 UNCHANGED = 0.15
 _NORMAL_95 = 1.6449  # quantile of the normal distribution that leaves 5 % above
-_STREAM = 2  # of random numbers; 1 is the noise of a new run
 
 
 def drawn_at(size: float, probed: Array, draws_at: Callable[[float], Array], seed: int) -> Array:
@@ -48,12 +48,12 @@ def drawn_at(size: float, probed: Array, draws_at: Callable[[float], Array], see
         At or above 0.
     """
     draws = draws_at(size)
-    generator = np.random.Generator(np.random.Philox([seed, _STREAM]))
+    generator = RandomStream.SIZE_EXPONENT.generator(seed)
     normal = generator.standard_normal((len(draws), 1))
     exponent = HELD_EXPONENT * np.exp(np.log(FACTOR) / _NORMAL_95 * normal)
     if len(probed) == 1:
-        place = (generator.random((len(draws), 1)) - UNCHANGED) / (1 - UNCHANGED)
-        part = LARGEST_PART * np.maximum(place, 0.0)
+        uniform = (generator.random((len(draws), 1)) - UNCHANGED) / (1 - UNCHANGED)
+        part = LARGEST_PART * np.maximum(uniform, 0.0)
         moved = draws * (1 + part * ((size / probed[0]) ** -exponent - 1))
     else:
         step = draws_at(float(probed[1])) - draws_at(float(probed[0]))

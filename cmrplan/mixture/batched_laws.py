@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
+from cmrplan.fit.averaged_model import component_of_draws
+from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.solve.law_fit import LawFit, user_parameters
 
 
 @dataclass(frozen=True)
-class Bundle:
+class BatchedLaws:
     """``S`` laws of ``m`` shares: ``level + scale exp(sum_j rate_j x_j) / sum_j weight_j x_j^power_j``.
 
     Parameters
@@ -37,7 +39,7 @@ class Bundle:
 
     def __call__(self, shares: Array) -> Array:
         """Return the value of each law at ``G`` mixtures ``(G, m)``: ``(S, G)``."""
-        found = np.exp(self.rates @ shares.T)
+        values = np.exp(self.rates @ shares.T)
         divided = np.flatnonzero(self.weights.any(axis=1))
         if len(divided):
             with np.errstate(divide="ignore"):
@@ -45,12 +47,12 @@ class Bundle:
             # 0 ** power is 0 for these powers, all above 0
             parts = np.exp(self.powers[divided][:, None, :] * logs[None, :, :])
             with np.errstate(divide="ignore"):  # no corpus that matters at all
-                found[divided] /= np.einsum("sm,sgm->sg", self.weights[divided], parts)
-        return np.asarray(self.level[:, None] + self.scale[:, None] * found)
+                values[divided] /= np.einsum("sm,sgm->sg", self.weights[divided], parts)
+        return np.asarray(self.level[:, None] + self.scale[:, None] * values)
 
-    def take(self, which: NDArray[np.intp]) -> Bundle:
+    def take(self, which: NDArray[np.intp]) -> BatchedLaws:
         """Return some of the laws."""
-        return Bundle(
+        return BatchedLaws(
             self.level[which],
             self.scale[which],
             self.rates[which],
@@ -59,24 +61,24 @@ class Bundle:
         )
 
 
-def join(bundles: Sequence[Bundle]) -> Bundle:
-    """Return all the laws of several bundles, in their order."""
-    return Bundle(
+def join(batches: Sequence[BatchedLaws]) -> BatchedLaws:
+    """Return all the laws of several batches, in their order."""
+    return BatchedLaws(
         *(
-            np.concatenate([getattr(bundle, name) for bundle in bundles])
-            for name in Bundle.__dataclass_fields__
+            np.concatenate([getattr(batch, name) for batch in batches])
+            for name in BatchedLaws.__dataclass_fields__
         )
     )
 
 
-def bundle_of(
+def batch_of(
     fit: LawFit,
     search: Array,
     coefficients: Array,
     corpora: Sequence[str],
     model_params: float,
     train_tokens: float,
-) -> Bundle:
+) -> BatchedLaws:
     """Return ``S`` parameter sets of one fitted law.
 
     Parameters
@@ -106,4 +108,19 @@ def bundle_of(
             powers[:, j] = named[f"gamma_{name}"]
             weights[:, j] = named.get(f"w_{name}", zero + 1)
     scale = named["k" if law.name == "data_mixing" else "C"]
-    return Bundle(level, scale, rates, weights, powers)
+    return BatchedLaws(level, scale, rates, weights, powers)
+
+
+def batches_of(
+    model: CorpusModel, corpora: Sequence[str], model_params: float, train_tokens: float
+) -> tuple[BatchedLaws, BatchedLaws]:
+    """Return the laws that are averaged, and every resample in its order, for many questions at one size and budget."""
+    estimates, draws = [], []
+    for law in model.components:
+        at_optimum = law.fit.search[None, :], law.fit.coefficients[None, :]
+        estimates.append(batch_of(law.fit, *at_optimum, corpora, model_params, train_tokens))
+        resamples = law.search, law.coefficients
+        draws.append(batch_of(law.fit, *resamples, corpora, model_params, train_tokens))
+    component = component_of_draws(model.component_weights, model.num_draws)
+    order = np.argsort(np.argsort(component, kind="stable"))
+    return join(estimates), join(draws).take(order)

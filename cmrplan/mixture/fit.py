@@ -8,36 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, resample_runs
-from cmrplan.fit.fit import require_positive, rows_of_size
-from cmrplan.fit.model_averaging import Score, averaging_weights
-from cmrplan.fit.noise import run_noise
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.fitted_log import FittedLog, require_positive, rows_of_size
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import LawModel, law_model
+from cmrplan.fit.model_averaging import Score
+from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.settings import FitSettings, require_law
+from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Law
-from cmrplan.log.files import base_losses, log_fingerprint, training_rows, validate_log
+from cmrplan.log.files import base_losses, log_fingerprint, validate_log
 from cmrplan.log.validate import SHARE_PREFIX, share_columns
 from cmrplan.mixture.fit_findings import fit_findings
-from cmrplan.mixture.model import (
-    Member,
-    MixtureModel,
-    inputs_at,
-    inputs_of,
-    resampled,
-    residuals,
-)
 from cmrplan.solve.law_fit import fit_law, predict_draws, refit
 from cmrplan.solve.varpro import Stopping
 
 MIXTURE_LAWS = ("data_mixing", "optimal_mixture")
-LAWS = ("auto", *MIXTURE_LAWS)
+LAWS_OF_MIXTURES = ("auto", *MIXTURE_LAWS)
 FOLDS = 5
 RUNS_PER_PARAMETER = 4  # from here on resamples of runs still hold more mixtures than parameters
 SAME_SUM = 1e-6
@@ -46,83 +43,13 @@ Mixture = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class MixtureSettings:
-    """What a fit was asked for; see :func:`fit_mixture`."""
-
-    law: str = "auto"
-    bootstrap: int = 200
-    seed: int = 0
-    method: Method | None = None
-    confidence: float = 0.9
-    model_params: float | None = None
-    min_train_tokens: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.law not in LAWS:
-            raise InputError(f"law must be one of {', '.join(LAWS)}, got {self.law!r}")
-        for name in ("bootstrap", "seed", "min_train_tokens"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if not 0 < self.confidence < 1:
-            raise InputError(f"confidence must be between 0 and 1, got {self.confidence:g}")
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Losses of one corpus at ``G`` mixtures, nats per token.
-
-    Parameters
-    ----------
-    loss : array (G,)
-    draws : array (B, G)
-    """
-
-    loss: Array
-    draws: Array
-
-
-@dataclass(frozen=True)
-class MixtureFit:
-    """Fitted laws of several validation corpora.
-
-    Parameters
-    ----------
-    settings : MixtureSettings
-    corpora : tuple of m str
-        The training corpora, in the order of the columns of a mixture.
-    log : DataFrame
-        The rows, base rows included, in the columns the fit needs.
-    models : mapping of str to MixtureModel
-        By validation corpus.
-    base_loss : dict of str to dict of float to float
-        By corpus and ``model_params``.
-    warnings : tuple of Finding
-    provenance : dict
-    """
-
-    settings: MixtureSettings
-    corpora: tuple[str, ...]
-    log: pd.DataFrame
-    models: Mapping[str, MixtureModel]
-    base_loss: dict[str, dict[float, float]]
-    warnings: tuple[Finding, ...]
-    provenance: dict[str, Any]
+class MixtureFit(FittedLog):
+    """Fitted laws of several validation corpora; the fields are those of :class:`~cmrplan.fit.fitted_log.FittedLog`."""
 
     @property
     def law(self) -> str:
         """Name of the fitted law; several where corpora got different ones."""
         return "+".join(sorted({model.law for model in self.models.values()}))
-
-    @property
-    def num_draws(self) -> int:
-        """Number of resamples B."""
-        return self.settings.bootstrap
-
-    def rows(self, corpus: str) -> pd.DataFrame:
-        """Return the rows of a corpus that were fitted."""
-        rows = training_rows(self.log, corpus)
-        kept = rows["train_tokens"] >= self.settings.min_train_tokens
-        return rows[kept].reset_index(drop=True)
 
     def mixtures(self) -> Array:
         """Return the mixtures that were fitted, one row a run, ``(R, m)``."""
@@ -149,7 +76,7 @@ class MixtureFit:
 
     def predict(
         self, mixture: Mixture | Array, *, model_params: float, train_tokens: float
-    ) -> dict[str, Losses]:
+    ) -> dict[str, Prediction]:
         """Return the losses of every validation corpus.
 
         Parameters
@@ -162,29 +89,35 @@ class MixtureFit:
         require_positive("model_params", model_params)
         require_positive("train_tokens", train_tokens)
         shares = self.shares_of(mixture)[None, :] if isinstance(mixture, Mapping) else mixture
-        inputs = inputs_at(self.corpora, shares, model_params, train_tokens)
-        return {
-            corpus: Losses(model.estimate(inputs), model.draws(inputs))
-            for corpus, model in self.models.items()
-        }
+        columns = {
+            "model_params": np.full(len(shares), float(model_params)),
+            "train_tokens": np.full(len(shares), float(train_tokens)),
+        } | {SHARE_PREFIX + name: shares[:, j] for j, name in enumerate(self.corpora)}
+        return {corpus: model.predict(columns) for corpus, model in self.models.items()}
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of every corpus, as plain values."""
+        figures = {c: model.summary(self.settings.confidence) for c, model in self.models.items()}
         return {
-            corpus: model.summary(self.settings.confidence) for corpus, model in self.models.items()
+            corpus: values
+            | {"members": values.get("members", [{"law": values["law"], "weight": 1.0}])}
+            for corpus, values in figures.items()
         }
 
 
+class MixtureFitOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`fit_mixture` beside the law, as they are explained there."""
+
+    bootstrap: int
+    seed: int
+    method: Method | None
+    confidence: float
+    model_params: float | None
+    min_train_tokens: float
+
+
 def fit_mixture(
-    log: pd.DataFrame,
-    law: str = "auto",
-    *,
-    bootstrap: int = 200,
-    seed: int = 0,
-    method: Literal["runs", "wild"] | None = None,
-    confidence: float = 0.9,
-    model_params: float | None = None,
-    min_train_tokens: float = 0.0,
+    log: pd.DataFrame, law: str = "auto", **options: Unpack[MixtureFitOptions]
 ) -> MixtureFit:
     """Fit one law of the mixture to the loss on each validation corpus.
 
@@ -195,16 +128,16 @@ def fit_mixture(
     law : {"auto", "data_mixing", "optimal_mixture"}
         ``auto``: for each corpus the average of those that the log supports, with weights inverse to their mean
         squared errors on hidden mixtures, a fifth at a time.
-    bootstrap : int
+    bootstrap : int, default 200
         Resamples of whole runs, the same for every corpus; 0 for none.
-    seed : int
+    seed : int, default 0
     method : {"runs", "wild"}, optional
         See :mod:`cmrplan.fit.bootstrap`. By default runs are drawn where there are 20, and 4 for each parameter.
-    confidence : float
+    confidence : float, default 0.9
         Level of the reported parameter intervals.
     model_params : float, optional
         Fit only the runs of this size.
-    min_train_tokens : float
+    min_train_tokens : float, default 0
         Leave out evaluations before this many tokens.
 
     Raises
@@ -214,12 +147,11 @@ def fit_mixture(
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
-    settings = MixtureSettings(
-        law, bootstrap, seed, method, confidence, model_params, float(min_train_tokens)
-    )
+    settings = FitSettings(law, **options)
+    require_law(law, LAWS_OF_MIXTURES)
     log = validate_log(log)
-    if model_params is not None:
-        log = rows_of_size(log, model_params)
+    if settings.model_params is not None:
+        log = rows_of_size(log, settings.model_params)
     if len(share_columns(log)) < 2:
         raise CmrplanError(
             "the log has no share_<corpus> columns, two or more; a log with domain_ratio is fitted by cmrplan fit"
@@ -231,15 +163,14 @@ def fit_mixture(
         )
     corpora = _ordered_corpora(fitted)
     varied = _varied(fitted, corpora)
-    rows_of = {
+    rows = {
         corpus: fitted[fitted["eval_corpus"] == corpus].reset_index(drop=True)
         for corpus in _ordered_targets(fitted)
     }
-    models = {
-        corpus: _fit_corpus(corpus, rows, varied, settings) for corpus, rows in rows_of.items()
-    }
-    if bootstrap:
-        models = _resampled(models, rows_of, corpora, settings)
+    choice = _law_choice(settings, varied)
+    models: dict[str, CorpusModel] = {c: fit_corpus(choice, c, part) for c, part in rows.items()}
+    if settings.bootstrap:
+        models = with_resamples(models, rows, _resamples(models, rows, settings))
     kept = ["run_id", "model_params", "train_tokens", *share_columns(log), "eval_corpus", "loss"]
     return MixtureFit(
         settings=settings,
@@ -252,7 +183,7 @@ def fit_mixture(
     )
 
 
-def _fitted(log: pd.DataFrame, settings: MixtureSettings) -> pd.DataFrame:
+def _fitted(log: pd.DataFrame, settings: FitSettings) -> pd.DataFrame:
     first = max(settings.min_train_tokens, np.nextafter(0, 1))
     kept: pd.DataFrame = log[log["train_tokens"] >= first].reset_index(drop=True)
     return kept
@@ -295,32 +226,20 @@ def _varied(rows: pd.DataFrame, corpora: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def _fit_corpus(
-    corpus: str, rows: pd.DataFrame, varied: Sequence[str], settings: MixtureSettings
-) -> MixtureModel:
-    """Fit the law that was asked for, or the average of those that the rows support."""
-    names = MIXTURE_LAWS if settings.law == "auto" else (settings.law,)
-    members: list[Member] = []
-    refusal: CmrplanError | None = None
-    inputs, loss = inputs_of(rows, varied), rows["loss"].to_numpy(dtype=float)
-    for name in names:
+def _law_choice(settings: FitSettings, varied: Sequence[str]) -> LawChoice:
+    """Return the laws that were asked for; they read the shares of the corpora that vary."""
+
+    def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
         law = _declare(name, corpus, rows, varied)
-        try:
-            _require_mixtures(law, corpus, rows, varied)
-            fit = fit_law(law, inputs, loss)
-        except CmrplanError as error:
-            refusal = refusal or error
-            continue
-        members.append(Member(fit, np.zeros((0, len(fit.search))), np.zeros((0, len(law.terms)))))
-    if not members:
-        assert refusal is not None
-        raise refusal
-    weights = np.ones(1)
-    if len(members) > 1:
-        weights = averaging_weights([_held_out(m, rows, varied) for m in members])
-    order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
-    kept = tuple(members[k] for k in order)
-    return MixtureModel(corpus, kept, weights[order], len(rows), rows["run_id"].nunique())
+        _require_mixtures(law, corpus, rows, varied)
+        loss = rows["loss"].to_numpy(dtype=float)
+        return law_model(corpus, fit_law(law, row_inputs(corpus, rows), loss), rows)
+
+    def score(model: LawModel, rows: pd.DataFrame) -> Score:
+        return _held_out(model, rows, varied)
+
+    names = MIXTURE_LAWS if settings.law == "auto" else (settings.law,)
+    return LawChoice(names, fit_one, score)
 
 
 def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> Law:
@@ -350,7 +269,7 @@ def _require_mixtures(law: Law, corpus: str, rows: pd.DataFrame, varied: Sequenc
         )
 
 
-def _held_out(member: Member, rows: pd.DataFrame, varied: Sequence[str]) -> Score:
+def _held_out(model: LawModel, rows: pd.DataFrame, varied: Sequence[str]) -> Score:
     """Return how a law predicts hidden mixtures, a fifth of them at a time."""
     shares = rows[[SHARE_PREFIX + name for name in varied]].to_numpy(dtype=float)
     _, first, mixture = np.unique(shares, axis=0, return_index=True, return_inverse=True)
@@ -359,38 +278,30 @@ def _held_out(member: Member, rows: pd.DataFrame, varied: Sequence[str]) -> Scor
     place = np.random.Generator(np.random.Philox(0)).permutation(len(first))
     fold = (place[rank] % FOLDS)[mixture.ravel()]
     hidden = [fold == which for which in range(FOLDS) if np.any(fold == which)]
-    inputs, loss = inputs_of(rows, varied), rows["loss"].to_numpy(dtype=float)
+    inputs, loss = row_inputs(model.corpus, rows), rows["loss"].to_numpy(dtype=float)
     weights = np.stack([~h for h in hidden]).astype(float)
-    ends = refit(member.fit, inputs, loss[None, :], weights, stopping=Stopping())
-    miss = predict_draws(member.fit.law, member.fit.scales, inputs, *ends) - loss
+    ends = refit(model.fit, inputs, loss[None, :], weights, stopping=Stopping())
+    miss = predict_draws(model.fit.law, model.fit.scales, inputs, *ends) - loss
     return Score(
-        member.name,
+        model.law,
         ("mixture",) * len(hidden),
         np.array([np.mean(np.abs(m[h])) for m, h in zip(miss, hidden, strict=True)]),
         np.array([np.mean(m[h] ** 2) for m, h in zip(miss, hidden, strict=True)]),
     )
 
 
-def _resampled(
-    models: dict[str, MixtureModel],
-    rows_of: dict[str, pd.DataFrame],
-    corpora: Sequence[str],
-    settings: MixtureSettings,
-) -> dict[str, MixtureModel]:
-    runs = sorted({str(run) for rows in rows_of.values() for run in rows["run_id"]})
-    most = max(m.fit.law.num_free for model in models.values() for m in model.members)
+def _resamples(
+    models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame], settings: FitSettings
+) -> Resamples:
+    """Return the resamples that the settings ask for, the same for every corpus."""
+    runs = sorted({str(run) for part in rows.values() for run in part["run_id"]})
+    laws = [law for model in models.values() for law in model.components]
+    most = max(law.fit.law.num_free for law in laws)
     enough = len(runs) >= max(FEWEST_RUNS_TO_DRAW, RUNS_PER_PARAMETER * most)
-    resamples = resample_runs(
+    return resample_runs(
         runs,
         count=settings.bootstrap,
         seed=settings.seed,
         method=settings.method or ("runs" if enough else "wild"),
         corpora=tuple(models),
     )
-    noise = run_noise(
-        [residuals(model.members[0].fit, rows_of[c], corpora) for c, model in models.items()]
-    )
-    return {
-        corpus: resampled(model, rows_of[corpus], corpora, resamples, noise)
-        for corpus, model in models.items()
-    }

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Finding
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.log.validate import SHARE_PREFIX, listed
-from cmrplan.mixture.model import MixtureModel
 from cmrplan.solve.law_fit import Status
 
 FEWEST_PER_PARAMETER = 2
 
 
 def fit_findings(
-    models: Mapping[str, MixtureModel],
+    models: Mapping[str, CorpusModel],
     rows: pd.DataFrame,
     corpora: Sequence[str],
     varied: Sequence[str],
@@ -25,7 +25,9 @@ def fit_findings(
     found = []
     shares = rows[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
     count = len(np.unique(shares, axis=0))
-    most = max(len(m.fit.law.exponents) + 2 for model in models.values() for m in model.members)
+    most = max(
+        len(law.fit.law.exponents) + 2 for model in models.values() for law in model.components
+    )
     if count < FEWEST_PER_PARAMETER * most:
         found.append(
             Finding(
@@ -42,8 +44,8 @@ def fit_findings(
         )
         for name in sorted(set(corpora) - set(varied))
     ]
-    for corpus, model in sorted(models.items()):
-        fit = model.members[0].fit
+    for corpus, law in sorted(top_weighted_laws(models).items()):
+        fit = law.fit
         blurred = [n for n in corpora if {f"t_{n}", f"gamma_{n}", f"w_{n}"} & set(fit.unidentified)]
         if blurred:
             found.append(

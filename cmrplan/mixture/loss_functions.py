@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.mixture.batched_laws import Bundle, join
+from cmrplan.mixture.batched_laws import BatchedLaws, batches_of, join
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.request import MixtureLimits
 from cmrplan.tolerance import ROUNDING
@@ -28,7 +28,7 @@ def needed_draws(num_draws: int, confidence: float) -> int:
 
 
 @dataclass(frozen=True)
-class Surfaces:
+class LossFunctions:
     """Losses of a fit at one size and budget, under one question.
 
     Parameters
@@ -43,11 +43,11 @@ class Surfaces:
     model_params, train_tokens : float
     limits : tuple of P float
         Highest loss that each tolerance allows, for the estimates.
-    laws : Bundle
+    laws : BatchedLaws
         Every averaged law of every corpus that is weighed or protected.
     parts : dict of str to array (S,)
         What each of them counts for in the estimate of a corpus.
-    draws : dict of str to Bundle
+    draws : dict of str to BatchedLaws
         The resamples of those corpora.
     ceilings : tuple of P array (B, 1)
         Highest loss that each tolerance allows, for the resamples.
@@ -61,9 +61,9 @@ class Surfaces:
     model_params: float
     train_tokens: float
     limits: tuple[float, ...]
-    laws: Bundle
+    laws: BatchedLaws
     parts: dict[str, Array]
-    draws: dict[str, Bundle]
+    draws: dict[str, BatchedLaws]
     ceilings: tuple[Array, ...]
 
     @property
@@ -147,24 +147,24 @@ class Surfaces:
         return objective, excess
 
 
-def surfaces_of(
+def loss_functions_of(
     fit: MixtureFit,
     asked: MixtureLimits,
     base: dict[str, float],
     *,
     model_params: float,
     train_tokens: float,
-) -> Surfaces:
+) -> LossFunctions:
     """Return the losses of a fit under a question, with the limit of each protected corpus."""
     reference = None if asked.reference is None else fit.shares_of(asked.reference)[None, :]
     weights = asked.weights(fit)
     # in the order of the fit, so that names do not change a sum
     names = [corpus for corpus in fit.models if corpus in weights or corpus in asked.protected]
-    bundles = {c: fit.models[c].bundles(fit.corpora, model_params, train_tokens) for c in names}
-    laws = join([estimate for estimate, _ in bundles.values()])
-    owner = np.repeat(names, [len(fit.models[corpus].members) for corpus in names])
-    share = np.concatenate([fit.models[corpus].weights for corpus in names])
-    parts = {corpus: np.where(owner == corpus, share, 0.0) for corpus in names}
+    batches = {c: batches_of(fit.models[c], fit.corpora, model_params, train_tokens) for c in names}
+    laws = join([estimate for estimate, _ in batches.values()])
+    corpus_of_law = np.repeat(names, [len(fit.models[corpus].components) for corpus in names])
+    weight = np.concatenate([fit.models[corpus].component_weights for corpus in names])
+    parts = {corpus: np.where(corpus_of_law == corpus, weight, 0.0) for corpus in names}
     limits, ceilings = [], []
     for corpus in asked.protected:
         tolerance = asked.tolerance(corpus)
@@ -173,9 +173,9 @@ def surfaces_of(
             ceilings.append(np.full((fit.num_draws, 1), limits[-1]))
             continue
         limits.append(tolerance.limit(float((parts[corpus] @ laws(reference))[0])))
-        there = bundles[corpus][1](reference)[:, 0]
+        there = batches[corpus][1](reference)[:, 0]
         ceilings.append(np.array([[tolerance.limit(float(loss))] for loss in there]))
-    return Surfaces(
+    return LossFunctions(
         fit=fit,
         asked=asked,
         weights={corpus: weights[corpus] for corpus in names if corpus in weights},
@@ -186,6 +186,6 @@ def surfaces_of(
         limits=tuple(limits),
         laws=laws,
         parts=parts,
-        draws={corpus: draws for corpus, (_, draws) in bundles.items()},
+        draws={corpus: draws for corpus, (_, draws) in batches.items()},
         ceilings=tuple(ceilings),
     )

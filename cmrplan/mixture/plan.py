@@ -19,9 +19,9 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.fit import require_positive
+from cmrplan.fit.fitted_log import require_positive
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.mixture.loss_functions import Surfaces, needed_draws, surfaces_of
+from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
 from cmrplan.mixture.plan_findings import plan_findings
 from cmrplan.mixture.request import Box, MixtureLimits, box_of, probed_box, references
 from cmrplan.mixture.simplex import Optimum, Prices, Problem, prices, solve
@@ -169,18 +169,20 @@ def plan_mixture(
     findings: list[Finding] = []
     if asked.reference is None:
         base, findings = references(fit, asked, size)
-    surfaces = surfaces_of(fit, asked, base, model_params=size, train_tokens=float(train_tokens))
-    found = _search(fit, asked, surfaces, box, train_tokens)
+    functions = loss_functions_of(
+        fit, asked, base, model_params=size, train_tokens=float(train_tokens)
+    )
+    found = _search(fit, asked, functions, box, train_tokens)
     shares, problem = found.best.shares, found.problem
     price = prices(problem, shares)
-    drawn = _drawn(surfaces, asked, box, found)
+    drawn = _drawn(functions, asked, box, found)
     low, high = _interval(drawn, asked.confidence)
-    at = surfaces.objective_draws(np.stack([shares, found.candidates["natural"]]))
+    at = functions.objective_draws(np.stack([shares, found.candidates["natural"]]))
     objective = found.problem.objective(np.stack([shares, found.candidates["natural"]]))
     tail = (1 - asked.confidence) / 2
     bounds = _quantiles(at[:, 0], tail)
     gains = _quantiles(at[:, 1] - at[:, 0], tail)
-    binding = _binding(fit, asked, surfaces, box, price)
+    binding = _binding(fit, asked, functions, box, price)
     findings += plan_findings(fit, asked, shares, binding, size, float(train_tokens))
     return MixturePlan(
         shares=_named(fit, shares),
@@ -192,9 +194,9 @@ def plan_mixture(
         gain=float(objective[1] - objective[0]),
         gain_low=gains[0],
         gain_high=gains[1],
-        violation_probability=surfaces.violation(shares),
+        violation_probability=functions.violation(shares),
         binding=tuple(binding),
-        losses=_losses(fit, asked, surfaces, shares, size),
+        losses=_losses(fit, asked, functions, shares, size),
         candidates={
             name: Candidate(
                 _named(fit, mixture),
@@ -229,7 +231,7 @@ class _Found:
 
 
 def _search(
-    fit: MixtureFit, asked: MixtureLimits, surfaces: Surfaces, box: Box, train_tokens: float
+    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, train_tokens: float
 ) -> _Found:
     """Return the best mixture under all limits, and those beside it.
 
@@ -238,28 +240,28 @@ def _search(
     CmrplanError
         If no mixture keeps the tolerances.
     """
-    excess = surfaces.excess if asked.protected else None
+    excess = functions.excess if asked.protected else None
     needed = needed_draws(fit.num_draws, asked.confidence)
-    problem = Problem(surfaces.objective, box.low, box.high, excess, needed)
+    problem = Problem(functions.objective, box.low, box.high, excess, needed)
     natural = _natural(fit, asked)
     probed = fit.mixtures()
-    value = surfaces.objective(probed)
+    value = functions.objective(probed)
     near = probed[np.argsort(value, kind="stable")[:NUM_PROBED_STARTS]]
     starts = [np.full(len(fit.corpora), 1 / len(fit.corpora)), natural, *near]
     starts.append(0.5 * near[0] + 0.5 / len(fit.corpora))
     if asked.reference is not None:
         starts.append(fit.shares_of(asked.reference))
     wide = probed_box(fit)
-    free = solve(Problem(surfaces.objective, wide.low, wide.high), starts)
+    free = solve(Problem(functions.objective, wide.low, wide.high), starts)
     starts.append(free.shares)
     point = None
     if asked.protected and fit.num_draws:
-        estimates = Problem(surfaces.objective, box.low, box.high, surfaces.estimated_excess, 1)
+        estimates = Problem(functions.objective, box.low, box.high, functions.estimated_excess, 1)
         point = solve(estimates, starts)
         starts.append(point.shares)
     best = solve(problem, starts)
     if not best.is_feasible:
-        raise CmrplanError(_infeasible(fit, asked, surfaces, problem, best, train_tokens, point))
+        raise CmrplanError(_infeasible(fit, asked, functions, problem, best, train_tokens, point))
     candidates = {"unconstrained": free.shares, "natural": natural, "best_probed": near[0]}
     if point is not None and point.is_feasible:
         candidates = {"point": point.shares, **candidates}
@@ -277,7 +279,7 @@ def _natural(fit: MixtureFit, asked: MixtureLimits) -> Array:
 def _infeasible(
     fit: MixtureFit,
     asked: MixtureLimits,
-    surfaces: Surfaces,
+    functions: LossFunctions,
     problem: Problem,
     best: Optimum,
     train_tokens: float,
@@ -286,7 +288,7 @@ def _infeasible(
     """Return why no mixture keeps the tolerances, and tolerances that one would keep."""
     kept = problem.kept(best.shares)
     ways = []
-    for corpus, rise in zip(asked.protected, surfaces.rises(best.shares[None, :]), strict=True):
+    for corpus, rise in zip(asked.protected, functions.rises(best.shares[None, :]), strict=True):
         tolerance = asked.tolerance(corpus)
         needed = float(rise[kept, 0].max())
         if needed > tolerance.value + ROUNDING:
@@ -304,14 +306,14 @@ def _infeasible(
     return text
 
 
-def _drawn(surfaces: Surfaces, asked: MixtureLimits, box: Box, found: _Found) -> Array:
+def _drawn(functions: LossFunctions, asked: MixtureLimits, box: Box, found: _Found) -> Array:
     """Return the best mixture of some resamples, ``(S, m)``; NaN where none is feasible."""
-    count = surfaces.num_draws
+    count = functions.num_draws
     which = np.unique(np.linspace(0, count - 1, min(count, NUM_DRAWN)).round()).astype(int)
     starts = [found.best.shares]  # feasible in most resamples
     ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
     for row, draw in enumerate(which if count else []):
-        objective, excess = surfaces.of_draw(int(draw))
+        objective, excess = functions.of_draw(int(draw))
         problem = Problem(objective, box.low, box.high, excess, 1)
         end = solve(problem, starts)
         if end.is_feasible:
@@ -332,7 +334,7 @@ def _interval(
 
 
 def _binding(
-    fit: MixtureFit, asked: MixtureLimits, surfaces: Surfaces, box: Box, price: Prices
+    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, price: Prices
 ) -> list[Binding]:
     """Return the limits with a price, the dearest tolerance first, then the dearest bound."""
     bounds = []
@@ -345,7 +347,7 @@ def _binding(
             kind = "probed_low" if (edge := box.low_edge[j]) == "probed" else edge
             bounds.append(Binding(kind, name, float(box.low[j]), float(price.low[j])))
     limits = [
-        Binding("tolerance", corpus, surfaces.limits[p], float(price.limits[p]))
+        Binding("tolerance", corpus, functions.limits[p], float(price.limits[p]))
         for p, corpus in enumerate(asked.protected)
         if price.limits[p] > BINDS
     ]
@@ -353,14 +355,14 @@ def _binding(
 
 
 def _losses(
-    fit: MixtureFit, asked: MixtureLimits, surfaces: Surfaces, shares: Array, size: float
+    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, shares: Array, size: float
 ) -> dict[str, CorpusLoss]:
-    at = {"model_params": size, "train_tokens": surfaces.train_tokens}
+    at = {"model_params": size, "train_tokens": functions.train_tokens}
     here = fit.predict(shares[None, :], **at)
     there = None
     if asked.reference is not None:
         there = fit.predict(asked.reference, **at)
-    limit = dict(zip(asked.protected, surfaces.limits, strict=True))
+    limit = dict(zip(asked.protected, functions.limits, strict=True))
     tail = (1 - asked.confidence) / 2
     found = {}
     for corpus in sorted(here):
@@ -369,8 +371,8 @@ def _losses(
         from_draws: Array | float = np.nan
         if there is not None:
             reference, from_draws = float(there[corpus].loss[0]), there[corpus].draws[:, 0]
-        elif corpus in surfaces.base:
-            reference = from_draws = surfaces.base[corpus]
+        elif corpus in functions.base:
+            reference = from_draws = functions.base[corpus]
         low, high = _quantiles(draws, tail)
         rise_low, rise_high = (
             (None, None) if reference is None else _quantiles(draws - from_draws, tail)

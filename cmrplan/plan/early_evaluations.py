@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pandas as pd
 
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.averaged_model import Average, leading_surfaces
-from cmrplan.fit.diagnosis.burn_in import find_settling
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.law_model import Surface, row_inputs
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.request import Limits
-from cmrplan.solve.law_fit import refit
 
 SAME_ANSWER = 5e-4  # of the ratio, which is printed to three digits
 
@@ -38,7 +31,7 @@ def early_findings(
     """
     if not any(finding.code == "early_evaluations" for finding in fit.warnings):
         return []
-    cut, later = without_early(fit)
+    cut, later = fit.without_burn_in()
     try:
         ratio = decide(later, limits, model_params=model_params, train_tokens=train_tokens).point
     except CmrplanError:
@@ -56,28 +49,3 @@ def early_findings(
             "--min-train-tokens auto for its interval",
         )
     ]
-
-
-def without_early(fit: Fit) -> tuple[float, Fit]:
-    """Return where the laws begin to hold, and the fit from there on, without resamples."""
-    leads = leading_surfaces(fit.models)
-    rows = {corpus: fit.rows(corpus) for corpus in leads}
-    cut = find_settling(leads, rows).chosen
-    models = dict(fit.models)
-    for corpus, model in fit.models.items():
-        if isinstance(model, Surface):
-            models[corpus] = _refitted(model, rows[corpus], cut)
-        elif isinstance(model, Average):
-            members = tuple(_refitted(member, rows[corpus], cut) for member in model.members)
-            models[corpus] = replace(model, members=members)
-    return cut, replace(fit, models=models, warnings=())
-
-
-def _refitted(surface: Surface, rows: pd.DataFrame, cut: float) -> Surface:
-    """Return the law fitted to the rows from the cut on, starting from its optimum."""
-    inputs = row_inputs(surface.corpus, rows)
-    loss = rows["loss"].to_numpy(dtype=float)
-    weights = (inputs["train_tokens"] >= cut).astype(float)
-    search, coefficients = refit(surface.fit, inputs, loss[None, :], weights[None, :])
-    moved = replace(surface.fit, search=search[0], coefficients=coefficients[0])
-    return replace(surface, fit=moved, search=search[:0], coefficients=coefficients[:0])

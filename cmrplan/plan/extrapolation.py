@@ -6,7 +6,6 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding
-from cmrplan.fit.cmr_model import Curves
 from cmrplan.fit.fit import Fit
 
 ROUNDING = 0.01  # a size given to two digits is still the probed one
@@ -17,18 +16,10 @@ def ratio_range(fit: Fit) -> tuple[float, float]:
     """Return the smallest and largest ratio at which both losses were fitted."""
     lows, highs = [], []
     for corpus in fit.models:
-        ratios = fitted_ratios(fit, corpus)
-        lows.append(min(ratios))
-        highs.append(max(ratios))
+        ratios = fit.fitted_ratios(corpus)
+        lows.append(float(min(ratios)))
+        highs.append(float(max(ratios)))
     return max(lows), min(highs)
-
-
-def fitted_ratios(fit: Fit, corpus: str) -> list[float]:
-    """Return the domain ratio of each row, or for the CMR laws of each run, that a law was fitted to."""
-    model = fit.models[corpus]
-    if isinstance(model, Curves):  # the ratio law does not hold at 0, nor everywhere at 1
-        return [float(c.domain_ratio) for curves in model.sizes.values() for c in curves]
-    return [float(ratio) for ratio in fit.rows(corpus)["domain_ratio"]]
 
 
 def extrapolation_findings(
@@ -66,7 +57,7 @@ def _below_shares(fit: Fit, domain_ratio: float) -> list[Finding]:
     """Return a finding for each corpus whose share lies below those at which its loss was fitted."""
     findings = []
     for corpus in fit.models:
-        ratios = np.array([domain_ratio, *fitted_ratios(fit, corpus)])
+        ratios = np.array([domain_ratio, *fit.fitted_ratios(corpus)])
         shares = ratios if corpus == "domain" else 1.0 - ratios
         text = _below(float(shares[0]), shares[1:])
         if text:

@@ -14,9 +14,10 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.fit import Fit, Prediction
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.fit.prediction import Prediction
 from cmrplan.plan.extrapolation import ratio_range
-from cmrplan.plan.other_sizes import general_at
 from cmrplan.plan.repetition import domain_prediction
 from cmrplan.plan.request import Limits
 from cmrplan.solve.feasible import best_ratio
@@ -187,13 +188,18 @@ def _survey_at(
     fit: Fit, limits: Limits, *, model_params: float, train_tokens: Tokens, ratio: Array
 ) -> Landscape:
     tokens = train_tokens(ratio) if callable(train_tokens) else train_tokens
-    general, base, remarks = general_at(
-        fit, limits, model_params=model_params, train_tokens=tokens, ratio=ratio
+    general = general_loss_at(
+        fit,
+        model_params=model_params,
+        train_tokens=tokens,
+        domain_ratio=ratio,
+        base_loss=limits.base_loss,
+        rise_over=limits.rise_over,
     )
     domain, findings = domain_prediction(
         fit, limits, model_params=model_params, train_tokens=tokens, ratio=ratio
     )
-    findings += remarks
+    findings += general.findings
     replay, remark = replay_loss(fit, limits, model_params, tokens)
     tolerance = limits.tolerance or NATS
     if limits.rise_over == "replay":
@@ -207,10 +213,10 @@ def _survey_at(
     return Landscape(
         model_params=float(model_params),
         train_tokens=np.broadcast_to(np.asarray(tokens, dtype=float), ratio.shape),
-        base_loss=base,
+        base_loss=general.base_loss,
         tolerance=tolerance,
         findings=tuple(findings),
-        **_decided_on(limits, tolerance, base, general, domain, replay),
+        **_decided_on(limits, tolerance, general.base_loss, general.prediction, domain, replay),
     )
 
 
@@ -253,20 +259,25 @@ def replay_loss(
         return None, []
     zeros = np.zeros(np.shape(train_tokens) or 1)
     try:
-        found, _, _ = general_at(
-            fit, limits, model_params=model_params, train_tokens=train_tokens, ratio=zeros
-        )
+        replay = general_loss_at(
+            fit,
+            model_params=model_params,
+            train_tokens=train_tokens,
+            domain_ratio=zeros,
+            base_loss=limits.base_loss,
+            rise_over=limits.rise_over,
+        ).prediction
     except CmrplanError:
         return None, []
-    if not (np.isfinite(found.loss).all() and np.isfinite(found.draws).all()):
+    if not (np.isfinite(replay.loss).all() and np.isfinite(replay.draws).all()):
         return None, []
     if lowest == 0:
-        return found, []
+        return replay, []
     remark = Finding(
         "replay_extrapolated",
         f"the loss of pure replay is carried from the smallest fitted ratio {lowest:g} to 0; probe a domain_ratio of 0",
     )
-    return found, [remark]
+    return replay, [remark]
 
 
 def _upper(rise: Array, draws: Array, confidence: float) -> Array:

@@ -9,10 +9,10 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.other_sizes import OTHER_SIZE
 from cmrplan.plan.constraints import SAME_RATIO, Binding, Window, window_of
 from cmrplan.plan.extrapolation import extrapolation_findings
 from cmrplan.plan.loss_curves import NUM_GRID, Landscape, survey
-from cmrplan.plan.other_sizes import OTHER_SIZE
 from cmrplan.plan.request import Limits
 from cmrplan.plan.turning_point import multiplier_at
 

@@ -22,7 +22,9 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding, InputError
-from cmrplan.fit.fit import Fit, Prediction, require_positive
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import require_positive
+from cmrplan.fit.prediction import Prediction
 from cmrplan.plan.compute import affordable_tokens, parse_compute, training_flops
 from cmrplan.plan.constraints import Binding, Constraint, binding_of, constraints_of
 from cmrplan.plan.early_evaluations import early_findings
@@ -31,8 +33,8 @@ from cmrplan.plan.loss_curves import survey_at
 from cmrplan.plan.misfit import misfit_findings
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.repetition import repetition_findings
-from cmrplan.plan.request import Limits, Reference
-from cmrplan.tolerance import Tolerance
+from cmrplan.plan.request import Limits
+from cmrplan.tolerance import Reference, Tolerance
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding
-from cmrplan.fit.cmr_model import Curves
-from cmrplan.fit.fit import Fit, Prediction
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.prediction import Prediction
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.plan.request import Limits
 
@@ -55,7 +55,7 @@ def domain_prediction(
     tokens: float | Array = train_tokens
     findings = []
     if limits.domain_tokens is not None and limits.max_epochs > 1:
-        if isinstance(fit.models.get("domain"), Curves):
+        if fit.model_of("domain").holds_per_budget:
             findings.append(
                 Finding(
                     "repetition_not_counted",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from cmrplan.errors import InputError
-from cmrplan.tolerance import Tolerance, parse_tolerance
-
-Reference = Literal["base", "replay"]
+from cmrplan.tolerance import Reference, Tolerance, parse_tolerance
 
 
 @dataclass(frozen=True)

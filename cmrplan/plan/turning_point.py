@@ -14,7 +14,6 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fit.cmr_model import Curve, Curves
 from cmrplan.fit.fit import Fit
 
 
@@ -66,17 +65,19 @@ def multiplier_at(
 
 def _slopes(fit: Fit, model_params: float, train_tokens: float) -> tuple[Array, Array, Array]:
     """Return ratios and the slopes of both losses there by the logarithm of the tokens, seeds averaged."""
-    general, domain = fit.models.get("general"), fit.models.get("domain")
-    if not (isinstance(general, Curves) and isinstance(domain, Curves)):
+    by_corpus = [
+        fit.models[corpus].token_slopes(model_params, train_tokens)
+        if corpus in fit.models
+        else None
+        for corpus in ("general", "domain")
+    ]
+    general, domain = by_corpus
+    if general is None or domain is None:
         raise InputError("turning_point needs token laws of every run: fit with --law cmr")
     slopes: dict[float, list[tuple[float, float]]] = {}
-    partners = {curve.run_id: curve for curve in domain.curves(model_params)}
-    for curve in general.curves(model_params):
-        partner = partners.get(curve.run_id)
-        if partner is None or curve.fit is None or partner.fit is None:
-            continue
-        slope = (_slope(curve, train_tokens), _slope(partner, train_tokens))
-        slopes.setdefault(curve.domain_ratio, []).append(slope)
+    for run, (share, general_slope) in general.items():
+        if run in domain:
+            slopes.setdefault(share, []).append((general_slope, domain[run][1]))
     if len(slopes) < 2:
         raise CmrplanError(
             "the turning point needs runs with at least 6 token counts at two or more ratios strictly between 0 and 1; "
@@ -85,14 +86,6 @@ def _slopes(fit: Fit, model_params: float, train_tokens: float) -> tuple[Array, 
     ratio = np.array(sorted(slopes))
     mean = np.array([np.mean(slopes[r], axis=0) for r in ratio])
     return ratio, mean[:, 0], mean[:, 1]
-
-
-def _slope(curve: Curve, train_tokens: float) -> float:
-    """Return the loss's derivative by the logarithm of the tokens, in nats."""
-    assert curve.fit is not None
-    beside = train_tokens * np.array([1 - 1e-4, 1 + 1e-4])
-    low, high = curve.fit.predict({"train_tokens": beside})
-    return float((high - low) / np.log(beside[1] / beside[0]))
 
 
 def _largest_falling(ratio: Array, slope: Array) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cmrplan.arrays import Array
-from cmrplan.fit.cmr_model import Curves
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
@@ -279,14 +278,8 @@ def _fitted(
 ) -> tuple[Array, Array, Array]:
     """Return the fitted loss and its band, each ``(T, number of ratios)``."""
     missing = np.full((len(tokens), len(ratios)), np.nan)
-    model = fit.models[corpus]
-    if isinstance(model, Curves):
-        runs = model.curves(view.model_params)
-        loss = missing.copy()
-        for k, ratio in enumerate(ratios):
-            fits = [run.fit for run in runs if run.domain_ratio == ratio and run.fit is not None]
-            if fits:
-                loss[:, k] = np.mean([f.predict({"train_tokens": tokens}) for f in fits], axis=0)
+    loss = fit.models[corpus].run_curves(view.model_params, tokens, ratios)
+    if loss is not None:
         return loss, missing, missing
     parts = []
     for count in tokens:

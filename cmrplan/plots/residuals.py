@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fit.cmr_model import Curves
 from cmrplan.fit.fit import Fit
 from cmrplan.plots.artists import (
     LIMIT,
@@ -24,7 +23,7 @@ from cmrplan.plots.artists import (
     ratio_axis,
     shades,
 )
-from cmrplan.plots.view import require_fitted, without_resamples
+from cmrplan.plots.view import require_fitted
 from cmrplan.plots.wording import heading, law_title, plain
 
 Variable = Literal["domain_ratio", "train_tokens", "model_params", "run_order"]
@@ -84,14 +83,14 @@ def residuals_data(fit: Fit, corpus: str = "general") -> ResidualsData:
 
     Rows that the law does not take, such as those at ratio 0 for the CMR laws, are left out and counted.
     """
-    bare = without_resamples(fit)
+    bare = fit.without_resamples()
     require_fitted(fit, corpus)
     rows = fit.rows(corpus)
     rows["run_order"] = 1.0 + pd.factorize(rows["run_id"])[0]
     rows = rows.sort_values(
         ["domain_ratio", "model_params", "run_id", "train_tokens"], kind="stable", ignore_index=True
     )
-    taken = _rows_of_the_law(fit, corpus, rows)
+    taken = fit.models[corpus].is_fitted(rows)
     ratio = rows["domain_ratio"].to_numpy(dtype=float)
     fitted = np.full(len(rows), np.nan)
     keys: Any
@@ -193,12 +192,3 @@ def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
     ax.set_ylim(*padded([data.residual, np.zeros(1)]))
     ax.set_ylabel(f"{data.corpus} residual (percent of the loss)")
     return ax
-
-
-def _rows_of_the_law(fit: Fit, corpus: str, rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which rows the law was fitted to: all, or for the CMR laws the runs that they take."""
-    model = fit.models[corpus]
-    if not isinstance(model, Curves):
-        return np.ones(len(rows), dtype=bool)
-    runs = {curve.run_id for curves in model.sizes.values() for curve in curves}
-    return rows["run_id"].astype(str).isin(runs).to_numpy(dtype=bool)

@@ -13,10 +13,10 @@ from matplotlib.patheffects import withStroke
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.fit import Fit, require_positive
-from cmrplan.plan.other_sizes import general_at
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import require_positive
+from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.request import Limits
 from cmrplan.plots.artists import (
     CHOICE,
     COLORMAP,
@@ -336,9 +336,12 @@ def _base_loss(fit: Fit, view: View, plan: Plan | None, given: float | None) -> 
             "the trade-off is drawn over the base loss, which is not known: the log has no row with "
             "train_tokens = 0 for the general corpus; add one, or give base_loss or a plan"
         )
-    asked = Limits(max_general_rise=0.0)
-    place = {"model_params": view.model_params, "train_tokens": view.train_tokens}
-    return general_at(fit, asked, ratio=ratio_grid(fit), **place)[1]
+    return general_loss_at(
+        fit,
+        model_params=view.model_params,
+        train_tokens=view.train_tokens,
+        domain_ratio=ratio_grid(fit),
+    ).base_loss
 
 
 def _measured(fit: Fit, view: View, base_loss: float) -> tuple[Array, Array, Array, str]:

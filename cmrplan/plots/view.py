@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fit.cmr_model import Curves
-from cmrplan.fit.fit import Fit, Prediction, require_positive
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import require_positive
+from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.fit.prediction import Prediction
 from cmrplan.log.files import CORPORA
 from cmrplan.numbers import compact
 from cmrplan.plan.extrapolation import ratio_range
-from cmrplan.plan.other_sizes import general_at
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.request import Limits
 from cmrplan.plots.wording import law_title
 
 SAME = 0.01  # relative difference below which two sizes or budgets are the same, as in the planner
@@ -209,26 +209,23 @@ def predicted_at(
     is_carried = plan is not None or base_loss is not None or bool(fit.base_loss.get("general"))
     if corpus != "general" or not is_carried:
         return fit.predict(corpus, model_params=size, train_tokens=tokens, domain_ratio=ratio)
-    asked = Limits(max_general_rise=0.0) if plan is None else plan.asked
-    if base_loss is not None:
-        asked = replace(asked, base_loss=base_loss)
-    return general_at(fit, asked, model_params=size, train_tokens=tokens, ratio=ratio)[0]
-
-
-def without_resamples(fit: Fit) -> Fit:
-    """Return the fit for estimates alone: the CMR laws then skip their resamples."""
-    models = {
-        corpus: replace(model, resamples=None) if isinstance(model, Curves) else model
-        for corpus, model in fit.models.items()
-    }
-    return replace(fit, models=models)
+    if plan is not None and base_loss is None:
+        base_loss = plan.asked.base_loss
+    return general_loss_at(
+        fit,
+        model_params=size,
+        train_tokens=tokens,
+        domain_ratio=ratio,
+        base_loss=base_loss,
+        rise_over="base" if plan is None else plan.asked.rise_over,
+    ).prediction
 
 
 def _sizes(fit: Fit) -> set[float]:
     """Return the probed sizes; for the CMR laws those that they were fitted at."""
     sizes = []
     for corpus, model in fit.models.items():
-        known = model.sizes if isinstance(model, Curves) else fit.rows(corpus)["model_params"]
+        known = fit.sizes_of(corpus) if model.only_sizes is None else model.only_sizes
         sizes.append({float(size) for size in known})
     if not sizes:
         raise CmrplanError("the fit has no losses to draw")

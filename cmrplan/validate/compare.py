@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import Holdout, holdouts
 from cmrplan.log.files import CORPORA, validate_log
 from cmrplan.validate.baselines import BASELINES

@@ -174,7 +174,7 @@ def test_broken_fit_file(text, words, call, tmp_path):
 
 
 def test_a_fit_file_with_other_numbers_is_refused(call, fit_path, tmp_path):
-    text = fit_path.read_text().replace('"kind": "surface"', '"kind": "sphere"', 1)
+    text = fit_path.read_text().replace('"kind": "law"', '"kind": "sphere"', 1)
     (tmp_path / "fit.json").write_text(text)
     answer = call("plan", tmp_path / "fit.json", *ASK, "--max-general-rise", "3%")
     refused(answer, 2, ["fit.json", "state.models"])

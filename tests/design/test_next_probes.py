@@ -100,10 +100,10 @@ class TestExpected:
         assert np.mean(found) == pytest.approx(0, abs=0.01)
 
     def test_covariance_of_a_run(self):
-        found = run_covariance(Noise(run=0.3, checkpoint=0.2, freedom=3), 2)
+        found = run_covariance(Noise(run=0.3, checkpoint=0.2, degrees_of_freedom=3), 2)
         np.testing.assert_allclose(found, [[0.13, 0.09], [0.09, 0.13]])
         # a run shares at least what an evaluation has of its own
-        found = run_covariance(Noise(run=0.0, checkpoint=0.2, freedom=3), 2)
+        found = run_covariance(Noise(run=0.0, checkpoint=0.2, degrees_of_freedom=3), 2)
         np.testing.assert_allclose(found, [[0.08, 0.04], [0.04, 0.08]])
 
     def test_noise_is_drawn_beside_what_is_there(self):

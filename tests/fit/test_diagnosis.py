@@ -10,8 +10,8 @@ from cmrplan.fit.diagnosis.levels import ratio_parameters
 from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.diagnosis.shape import Grid, check_shape, part_of_resamples, shape_findings
 from cmrplan.fit.diagnosis.trends import residual_trends
-from cmrplan.fit.fit import fitted_rows
-from cmrplan.fit.law_model import fit_surface
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_model import fit_law_model
 from cmrplan.laws import build_law
 from cmrplan.log.schedules import inside_decay
 from cmrplan.plan.extrapolation import extrapolation_findings
@@ -156,7 +156,7 @@ class TestShape:
         log.loc[late & training(log) & (log["eval_corpus"] == "domain"), "loss"] += 0.3
         log.loc[(log["domain_ratio"] == 0.75) & training(log), "loss"] += 0.1
         rows = fitted_rows(log, "domain", 0.0)
-        (finding,) = shape_findings(fit_surface(rows, "domain", None, law_name="dcpt_sum"), rows)
+        (finding,) = shape_findings(fit_law_model(rows, "domain", law_name="dcpt_sum"), rows)
         assert finding.code == "shape_ratio"
         assert "the fitted domain loss rises with the share of domain data" in finding.message
         assert "most at share 1," in finding.message
@@ -172,7 +172,7 @@ def run_named(log, ratio, size=3e5, seed=0):
 
 def checked(log, corpus="general"):
     rows = fitted_rows(log, corpus, 0.0)
-    return check_runs(fit_surface(rows, corpus, None), rows)
+    return check_runs(fit_law_model(rows, corpus), rows)
 
 
 class TestRuns:
@@ -196,7 +196,7 @@ class TestRuns:
             )
             # the Gram matrix, of order one, is inverted with a ridge of 1e-6
             assert span.left_out_means(residual)[k] == pytest.approx(left, rel=1e-4)
-            assert span.freedom[k] == pytest.approx(np.sum(rest**2), rel=1e-4)
+            assert span.degrees[k] == pytest.approx(np.sum(rest**2), rel=1e-4)
             hull = (
                 mean[k] @ design @ np.linalg.inv(design[kept].T @ design[kept]) @ (mean[k] @ design)
             )
@@ -237,7 +237,7 @@ class TestRuns:
         place = (log["domain_ratio"] == 0.25) & (log["model_params"] == 3e5)
         log.loc[place & training(log), "loss"] += 0.02
         rows = fitted_rows(log, "general", 0.0)
-        influence = leave_runs_out(fit_surface(rows, "general", None), rows)
+        influence = leave_runs_out(fit_law_model(rows, "general"), rows)
         shifted = set(log.loc[place, "run_id"])
         alike = {r for r, yes in zip(influence.runs, influence.has_alike, strict=True) if yes}
         assert shifted <= alike
@@ -255,7 +255,7 @@ class TestRuns:
     def test_few_runs_say_nothing(self):
         log = simulated_log(sizes=(3e5,), seeds=(0,), ratios=(0, 0.25, 0.5, 0.75, 1))
         rows = fitted_rows(log, "general", 0.0)
-        assert leave_runs_out(fit_surface(rows, "general", None), rows) is None
+        assert leave_runs_out(fit_law_model(rows, "general"), rows) is None
 
 
 # --- residuals -------------------------------------------------------------------------------

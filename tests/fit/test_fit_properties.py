@@ -14,8 +14,8 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fit.fit import fitted_rows
-from cmrplan.fit.law_model import fit_surface
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_model import fit_law_model
 from cmrplan.fit.noise import Residuals, run_noise
 from cmrplan.laws import build_law
 from cmrplan.laws.chinchilla import chinchilla_law
@@ -324,7 +324,7 @@ class TestManyRows:
     def test_the_optimum_is_that_of_all_rows(self):
         """Starts race on some rows; the end is an optimum of all, as near to the law as noise lets it."""
         rows = self.many(3 * MANY_ROWS)
-        fit = fit_surface(rows, "domain", None).fit
+        fit = fit_law_model(rows, "domain").fit
         assert fit.status == Status.CONVERGED
         assert len(fit.residual) == len(rows)
         assert np.sqrt(np.mean(fit.residual**2)) == pytest.approx(NOISE, rel=0.05)

@@ -30,11 +30,11 @@ class TestRunNoise:
         assert found.checkpoint**2 == pytest.approx(within, rel=1e-9)
         assert found.run**2 == pytest.approx((between - within) / 5, rel=1e-9)
         # a balanced sum of squares between R runs is chi-square with R - 1 degrees of freedom
-        assert found.freedom == pytest.approx(5, rel=1e-9)
+        assert found.degrees_of_freedom == pytest.approx(5, rel=1e-9)
 
     def test_two_losses_double_the_degrees_of_freedom(self):
         part = one_way(6, 5, run=0.02, checkpoint=0.01)
-        assert run_noise([part, part]).freedom == pytest.approx(10)
+        assert run_noise([part, part]).degrees_of_freedom == pytest.approx(10)
         assert run_noise([part, part]).run == pytest.approx(run_noise([part]).run)
 
     def test_a_fit_that_takes_up_runs_is_allowed_for(self):
@@ -50,7 +50,7 @@ class TestRunNoise:
         # the mean of 300 estimates with 3 degrees of freedom: relative standard error sqrt(2 / 900) = 0.05
         assert np.mean([n.run**2 for n in found]) == pytest.approx(0.03**2, rel=0.15)
         assert np.mean([n.checkpoint**2 for n in found]) == pytest.approx(0.01**2, rel=0.15)
-        assert np.median([n.freedom for n in found]) == pytest.approx(3, abs=0.1)
+        assert np.median([n.degrees_of_freedom for n in found]) == pytest.approx(3, abs=0.1)
 
     def test_no_noise_between_runs_gives_zero_not_less(self):
         residual = np.tile([0.01, -0.01], 4)
@@ -89,7 +89,7 @@ class TestSeedNoise:
         between = 2 * 2 * 0.015**2
         assert found.checkpoint == pytest.approx(np.sqrt(within))
         assert found.run == pytest.approx(np.sqrt((between - within) / 2))
-        assert found.freedom == 1
+        assert found.degrees_of_freedom == 1
 
     def test_recovers_what_a_log_was_made_with(self):
         log = simulated_log(seeds=range(6), noise=0.01)

@@ -7,9 +7,10 @@ from scipy.optimize import least_squares
 from simulated import simulated_log
 
 import cmrplan as cp
-from cmrplan.fit.fit import fitted_rows
-from cmrplan.fit.law_model import fit_surface, row_inputs
-from cmrplan.fit.row_weights import PRIOR_FREEDOM, row_weights
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.row_weights import PRIOR_DEGREES_OF_FREEDOM, row_weights
 from cmrplan.plan.questions.law_panel import refit
 
 WHERE = {"model_params": 3e5, "train_tokens": 1e6, "domain_ratio": [0.1, 0.4, 0.8]}
@@ -42,7 +43,7 @@ class TestObjective:
     def test_least_squares_is_scipys_optimum(self, noisy, link):
         rows = fitted_rows(noisy, "domain", 0.0)
         loss = rows["loss"].to_numpy()
-        fit = fit_surface(rows, "domain", None, law_name="dcpt_exp", delta=np.inf, link=link).fit
+        fit = fit_law_model(rows, "domain", law_name="dcpt_exp", delta=np.inf, link=link).fit
         assert not fit.at_bound  # scipy is given no bounds
 
         def residual(predicted):
@@ -55,12 +56,10 @@ class TestObjective:
     def test_weighted_least_squares_is_scipys_optimum(self, noisy):
         rows = fitted_rows(noisy, "domain", 0.0)
         loss, stderr = rows["loss"].to_numpy(), rows["loss_stderr"].to_numpy()
-        surface = fit_surface(
-            rows, "domain", None, law_name="dcpt_exp", delta=np.inf, weights="stderr"
-        )
+        model = fit_law_model(rows, "domain", law_name="dcpt_exp", delta=np.inf, weights="stderr")
         weights = (loss / stderr) ** 2 / np.mean((loss / stderr) ** 2)
         ours, scipys = refined(
-            surface.fit, rows, lambda predicted: np.sqrt(weights) * np.log(loss / predicted)
+            model.fit, rows, lambda predicted: np.sqrt(weights) * np.log(loss / predicted)
         )
         assert ours == pytest.approx(scipys, rel=1e-9)
 
@@ -142,7 +141,9 @@ class TestWeights:
         later = rows.assign(train_tokens=2e5, loss=np.exp([0.9, 0.94]))
         both = pd.concat([rows, later], ignore_index=True)
         # squares 0.02 and 0.0008 with one degree of freedom each; 0.0104 for the size
-        variance = (np.array([0.02, 0.0008]) + PRIOR_FREEDOM * 0.0104) / (1 + PRIOR_FREEDOM)
+        variance = (np.array([0.02, 0.0008]) + PRIOR_DEGREES_OF_FREEDOM * 0.0104) / (
+            1 + PRIOR_DEGREES_OF_FREEDOM
+        )
         expected = np.repeat(1 / variance, 2)
         assert row_weights(both, "seeds") == pytest.approx(expected / expected.mean())
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.mixture.batched_laws import batches_of
 from cmrplan.mixture.plan_findings import distance_to_probed
 from cmrplan.mixture.simplex import project
 from cmrplan.plots import mixture_data, mixture_figure
@@ -217,8 +218,10 @@ def test_a_search_at_many_points_reads_the_laws_themselves(three):
     shares = np.random.default_rng(0).dirichlet(np.ones(3), 20)
     slow = three.predict(shares, model_params=1e8, train_tokens=D)
     for corpus, model in three.models.items():
-        estimates, draws = model.bundles(three.corpora, 1e8, D)
-        np.testing.assert_allclose(model.weights @ estimates(shares), slow[corpus].loss, rtol=1e-9)
+        estimates, draws = batches_of(model, three.corpora, 1e8, D)
+        np.testing.assert_allclose(
+            model.component_weights @ estimates(shares), slow[corpus].loss, rtol=1e-9
+        )
         np.testing.assert_allclose(draws(shares), slow[corpus].draws, rtol=1e-9)
 
 

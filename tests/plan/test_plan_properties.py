@@ -14,6 +14,8 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.prediction import Prediction
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.request import Limits
 
@@ -32,17 +34,17 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(CorpusModel):
     """A fitted model of one corpus with a random shape."""
 
     corpus: str
     shape: Shape
     law: str = "dcpt"
 
-    def predict(self, model_params, train_tokens, domain_ratio):
-        ratio = np.asarray(domain_ratio, dtype=float)
+    def predict(self, columns):
+        ratio = columns["domain_ratio"]
         curves = self.shape(ratio if self.corpus == "domain" else 1 - ratio)
-        return curves[0], curves[1:]
+        return Prediction(columns, curves[0], curves[1:])
 
     def summary(self, confidence):
         return {}

@@ -11,6 +11,8 @@ from scipy.optimize import minimize_scalar
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.prediction import Prediction
 from cmrplan.plan.questions.compute_budget import best_budget
 from cmrplan.plan.questions.domain_tokens import by_epochs, spend_domain_tokens
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
@@ -99,7 +101,7 @@ class TestSmallestModel:
 
 
 @dataclass(frozen=True)
-class Chinchilla:
+class Chinchilla(CorpusModel):
     """Domain loss 1 + a (N / size)^0.3 + b (D / tokens)^0.2 - 0.1 r."""
 
     corpus: str = "domain"
@@ -107,10 +109,12 @@ class Chinchilla:
     a: float = 0.5
     b: float = 0.4
 
-    def predict(self, model_params, train_tokens, domain_ratio):
-        ratio = np.asarray(domain_ratio)
-        loss = 1 + self.a * (N / model_params) ** 0.3 + self.b * (D / train_tokens) ** 0.2
-        return loss - 0.1 * ratio, np.zeros((0, len(ratio)))
+    def predict(self, columns):
+        size, tokens, ratio = (
+            columns[name] for name in ("model_params", "train_tokens", "domain_ratio")
+        )
+        loss = 1 + self.a * (N / size) ** 0.3 + self.b * (D / tokens) ** 0.2
+        return Prediction(columns, loss - 0.1 * ratio, np.zeros((0, len(ratio))))
 
     def summary(self, confidence):
         return {}
@@ -196,7 +200,7 @@ class TestFewDomainTokens:
 
 
 @dataclass(frozen=True)
-class Dcpt:
+class Dcpt(CorpusModel):
     """Domain loss E + B r^0.3 / D^0.2 + C / (r + 0.1)^0.5, D in 1e9 tokens."""
 
     constant: float
@@ -212,9 +216,9 @@ class Dcpt:
             + self.share / (ratio + 0.1) ** 0.5
         )
 
-    def predict(self, model_params, train_tokens, domain_ratio):
-        ratio = np.asarray(domain_ratio, dtype=float)
-        return self.loss(ratio, train_tokens), np.zeros((0, len(ratio)))
+    def predict(self, columns):
+        loss = self.loss(columns["domain_ratio"], columns["train_tokens"])
+        return Prediction(columns, loss, np.zeros((0, len(loss))))
 
     def summary(self, confidence):
         return {}

@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 
 import cmrplan as cp
 from cmrplan import plots
+from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.settings import Settings
+from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.settings import FitSettings
 from cmrplan.plan.questions.law_panel import Answer, Panel
 from cmrplan.plots.wording import plain, recommendation
 
@@ -35,17 +37,17 @@ def law(corpus, ratio, tokens):
 
 
 @dataclass(frozen=True)
-class KnownLaw:
+class KnownLaw(CorpusModel):
     """A fitted law whose curve and resamples are known."""
 
     corpus: str
     num_draws: int = 3
     law: str = "dcpt"
 
-    def predict(self, model_params, train_tokens, domain_ratio):
-        loss = law(self.corpus, domain_ratio, train_tokens)
+    def predict(self, columns):
+        loss = law(self.corpus, columns["domain_ratio"], columns["train_tokens"])
         shifts = np.array([-0.01, 0.0, 0.01])[: self.num_draws]
-        return loss, loss[None, :] + shifts[:, None]
+        return Prediction(columns, loss, loss[None, :] + shifts[:, None])
 
     def summary(self, confidence):
         return {}
@@ -75,7 +77,8 @@ def known_fit(*, num_draws=3, base=True, corpora=("general", "domain"), **log) -
     frame = known_log(corpora=corpora, **log)
     starts = {"general": 2.5, "domain": 2.2}
     return Fit(
-        settings=Settings("dcpt"),
+        settings=FitSettings("dcpt"),
+        corpora=("general", "domain"),
         log=frame,
         models={corpus: KnownLaw(corpus, num_draws) for corpus in corpora},
         base_loss={

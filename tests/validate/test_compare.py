@@ -9,10 +9,11 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.averaged_model import Average
-from cmrplan.fit.fit import fitted_rows
+from cmrplan.fit.averaged_model import AveragedModel
+from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import holdouts
-from cmrplan.fit.law_model import declare, fit_surface, row_inputs
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import declare, fit_law_model
 from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
 from cmrplan.validate.backtest import backtest, windows
 from cmrplan.validate.baselines import carry_forward, gradient_boosting, interpolation, linear
@@ -122,18 +123,18 @@ class TestAveraging:
     def test_a_score_per_kind_of_holdout(self):
         log = simulated_log(sizes=(3e5,), noise=0.001)
         rows = fitted_rows(log, "general", 0.0)
-        score = held_out_score(fit_surface(rows, "general", None, law_name="dcpt"), rows)
+        score = held_out_score(fit_law_model(rows, "general", law_name="dcpt"), rows)
         assert set(score.by_kind) == {"ratio", "tokens"}
         assert score.error == pytest.approx(np.mean(list(score.by_kind.values())))
 
     def test_a_score_is_the_error_of_a_fit_from_scratch_without_the_hidden_rows(self):
         log = simulated_log(sizes=(3e5,), ratios=(0.1, 0.3, 0.5, 0.7))
         rows = fitted_rows(log, "domain", 0.0)
-        surface = fit_surface(rows, "domain", None, law_name="dcpt")
+        surface = fit_law_model(rows, "domain", law_name="dcpt")
         score = held_out_score(surface, rows)
         hidden = (rows["domain_ratio"] == 0.5).to_numpy()
         seen = rows[~hidden].reset_index(drop=True)
-        fresh = fit_surface(seen, "domain", None, law_name="dcpt", delta=surface.fit.delta)
+        fresh = fit_law_model(seen, "domain", law_name="dcpt", delta=surface.fit.delta)
         predicted = fresh.fit.predict(row_inputs("domain", rows[hidden]))
         miss = predicted - rows.loc[hidden, "loss"].to_numpy()
         # the optimum lies in a flat valley; between the seen ratios it still says the same to 1e-5
@@ -165,17 +166,23 @@ class TestAveraging:
     def test_an_average_lies_between_its_laws_and_its_draws_belong_to_them(self, measured):
         fit = cp.fit(measured, bootstrap=40)
         model = fit.models["general"]
-        assert isinstance(model, Average)
+        assert isinstance(model, AveragedModel)
         assert model.weights.sum() == pytest.approx(1)
-        where = (1e6, 1e6, np.array([0.2, 0.6]))
-        estimate, draws = model.predict(*where)
-        singles = [member.predict(*where) for member in model.members]
-        assert (estimate <= np.max([loss for loss, _ in singles], axis=0)).all()
-        assert (estimate >= np.min([loss for loss, _ in singles], axis=0)).all()
-        assert len(draws) == 40
-        assert sorted(draws[:, 0]) == sorted(np.concatenate([d[:, 0] for _, d in singles]))
+        million = np.full(2, 1e6)
+        columns = {
+            "model_params": million,
+            "train_tokens": million,
+            "domain_ratio": np.array([0.2, 0.6]),
+        }
+        average = model.predict(columns)
+        singles = [member.predict(columns) for member in model.members]
+        assert (average.loss <= np.max([single.loss for single in singles], axis=0)).all()
+        assert (average.loss >= np.min([single.loss for single in singles], axis=0)).all()
+        assert len(average.draws) == 40
+        own = np.concatenate([single.draws[:, 0] for single in singles])
+        assert sorted(average.draws[:, 0]) == sorted(own)
         # as many draws to each law as its weight asks for, to within one or two
-        shares = [len(d) for _, d in singles]
+        shares = [len(single.draws) for single in singles]
         assert shares == pytest.approx(40 * model.weights, abs=2)
 
     def test_an_average_reads_back_from_its_file(self, measured, tmp_path):

@@ -6,7 +6,7 @@ module            question
 ``levels``        does the log hold enough sizes, budgets and ratios for the law's terms?
 ``parameters``    what do parameters at a bound, or that the data cannot tell, mean?
 ``schedules``     are there checkpoints inside a decaying learning rate?
-``settling``      do early evaluations lie outside the law?
+``burn_in``      do early evaluations lie outside the law?
 ``shape``         do the fitted losses fall with size, tokens and share, as losses should?
 ``fit_noise``     does the law follow the data as closely as repeated seeds repeat themselves?
 ``influence``     which runs look wrong, and on which does the fit hang?

@@ -15,7 +15,8 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding
-from cmrplan.fit.law_model import Surface, row_inputs
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.law_fit import NUMERICAL_NOISE, predict_draws, refit
 
 LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
@@ -26,7 +27,7 @@ NEAR_BEST = 1.1  # the smallest cut within this factor of the best one is taken
 
 
 @dataclass(frozen=True)
-class Settling:
+class BurnIn:
     """Where the law begins to hold.
 
     Parameters
@@ -44,22 +45,19 @@ class Settling:
     chosen: float
 
 
-def find_settling(surfaces: Mapping[str, Surface], rows: Mapping[str, pd.DataFrame]) -> Settling:
+def find_burn_in(laws: Mapping[str, LawModel], rows: Mapping[str, pd.DataFrame]) -> BurnIn:
     """Return from which token count on the law predicts the largest budgets well.
 
     Parameters
     ----------
-    surfaces : mapping of str to Surface
+    laws : mapping of str to LawModel
         Fitted to all rows, by corpus.
     rows : mapping of str to DataFrame
         Those rows.
     """
     tokens = np.unique(
         np.concatenate(
-            [
-                frame["train_tokens"].to_numpy(dtype=float)
-                for frame in map(rows.__getitem__, surfaces)
-            ]
+            [frame["train_tokens"].to_numpy(dtype=float) for frame in map(rows.__getitem__, laws)]
         )
     )
     early = tokens[tokens <= tokens[-1] / LATE_SHARE]
@@ -67,27 +65,27 @@ def find_settling(surfaces: Mapping[str, Surface], rows: Mapping[str, pd.DataFra
     if len(cuts) > MOST_CUTS:
         cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).astype(int)]
     if len(cuts) < 2:
-        return Settling(np.zeros(1), np.full(1, np.nan), 0.0)
-    error = np.mean([_late_error(surfaces[c], rows[c], cuts) for c in surfaces], axis=0)
+        return BurnIn(np.zeros(1), np.full(1, np.nan), 0.0)
+    error = np.mean([_late_error(laws[c], rows[c], cuts) for c in laws], axis=0)
     best = int(np.argmin(error))
     rounding = NUMERICAL_NOISE * max(float(frame["loss"].max()) for frame in rows.values())
     if error[best] > CLEARLY * error[0] or error[0] <= rounding:
-        return Settling(cuts, error, 0.0)
+        return BurnIn(cuts, error, 0.0)
     first = int(np.flatnonzero(error <= NEAR_BEST * error[best])[0])
-    return Settling(cuts, error, float(cuts[first]))
+    return BurnIn(cuts, error, float(cuts[first]))
 
 
-def settling_findings(settling: Settling) -> list[Finding]:
+def burn_in_findings(burn_in: BurnIn) -> list[Finding]:
     """Return a finding where early evaluations should be left out, with what that changes."""
-    if not settling.chosen:
+    if not burn_in.chosen:
         return []
-    after = settling.error[settling.cuts == settling.chosen][0]
+    after = burn_in.error[burn_in.cuts == burn_in.chosen][0]
     return [
         Finding(
             "early_evaluations",
-            f"evaluations before {settling.chosen:.4g} tokens lie outside the law: without them it predicts "
-            f"the largest budgets to {after:.4f} instead of {settling.error[0]:.4f} nats; fit with "
-            f"--min-train-tokens {settling.chosen:.0f} (or auto) and compare the plans",
+            f"evaluations before {burn_in.chosen:.4g} tokens lie outside the law: without them it predicts "
+            f"the largest budgets to {after:.4f} instead of {burn_in.error[0]:.4f} nats; fit with "
+            f"--min-train-tokens {burn_in.chosen:.0f} (or auto) and compare the plans",
         )
     ]
 
@@ -106,14 +104,14 @@ def left_out_findings(cut: float, rows: Mapping[str, pd.DataFrame]) -> list[Find
     ]
 
 
-def _late_error(surface: Surface, rows: pd.DataFrame, cuts: Array) -> Array:
+def _late_error(law: LawModel, rows: pd.DataFrame, cuts: Array) -> Array:
     """Return the error at the largest budgets of fits from each cut on, ``(K,)``."""
-    inputs = row_inputs(surface.corpus, rows)
+    inputs = row_inputs(law.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
     tokens = inputs["train_tokens"]
     late = tokens > tokens.max() / LATE_SHARE
     weights = np.stack([(tokens >= cut) & ~late for cut in cuts]).astype(float)
-    search, coefficients = refit(surface.fit, inputs, loss[None, :], weights)
+    search, coefficients = refit(law.fit, inputs, loss[None, :], weights)
     inputs = {name: values[late] for name, values in inputs.items()}
-    predicted = predict_draws(surface.fit.law, surface.fit.scales, inputs, search, coefficients)
+    predicted = predict_draws(law.fit.law, law.fit.scales, inputs, search, coefficients)
     return np.asarray(np.mean(np.abs(predicted - loss[late]), axis=1))

@@ -8,20 +8,20 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding
-from cmrplan.fit.averaged_model import leading_surfaces
-from cmrplan.fit.cmr_model import Curves
-from cmrplan.fit.diagnosis.burn_in import find_settling, settling_findings
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
+from cmrplan.fit.diagnosis.burn_in import burn_in_findings, find_burn_in
 from cmrplan.fit.diagnosis.influence import check_runs, influence_findings
 from cmrplan.fit.diagnosis.lack_of_fit import lack_of_fit_findings
 from cmrplan.fit.diagnosis.levels import level_findings
 from cmrplan.fit.diagnosis.shape import shape_findings
 from cmrplan.fit.diagnosis.trends import residual_trends, trend_findings
-from cmrplan.fit.law_model import Surface, row_inputs
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import LawModel
 from cmrplan.log.schedules import schedule_findings
 
 
 def diagnose(
-    log: pd.DataFrame, models: Mapping[str, object], rows: Mapping[str, pd.DataFrame]
+    log: pd.DataFrame, models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]
 ) -> list[Finding]:
     """Return the findings on a fit, but for those on parameters, which stand with each corpus.
 
@@ -33,30 +33,28 @@ def diagnose(
     ----------
     log : DataFrame
         All rows, base rows included.
-    models : mapping of str to Surface or Curves
+    models : mapping of str to CorpusModel
         By corpus.
     rows : mapping of str to DataFrame
         The rows that each was fitted to.
     """
-    surfaces = leading_surfaces(models)
-    laws = {corpus: surfaces[corpus].fit.law if corpus in surfaces else None for corpus in models}
+    laws = top_weighted_laws(models)
+    declared = {corpus: laws[corpus].fit.law if corpus in laws else None for corpus in models}
     fitted = pd.concat(list(rows.values()))
-    findings = level_findings(log, rows, laws) + schedule_findings(fitted)
-    if surfaces:
-        findings += settling_findings(find_settling(surfaces, rows))
-    findings += lack_of_fit_findings(surfaces, rows)
+    findings = level_findings(log, rows, declared) + schedule_findings(fitted)
+    if laws:
+        findings += burn_in_findings(find_burn_in(laws, rows))
+    findings += lack_of_fit_findings(laws, rows)
     for corpus, model in models.items():
-        shown = surfaces.get(corpus, model)
-        if isinstance(shown, Surface | Curves):
-            findings += shape_findings(shown, rows[corpus])
-    for corpus, surface in surfaces.items():
-        findings += influence_findings(corpus, *check_runs(surface, rows[corpus]))
-        findings += trend_findings(corpus, residual_trends(rows[corpus], _residual(surface, rows)))
+        findings += shape_findings(laws.get(corpus, model), rows[corpus])
+    for corpus, law in laws.items():
+        findings += influence_findings(corpus, *check_runs(law, rows[corpus]))
+        findings += trend_findings(corpus, residual_trends(rows[corpus], _residual(law, rows)))
     return findings
 
 
-def _residual(surface: Surface, rows: Mapping[str, pd.DataFrame]) -> Array:
+def _residual(law: LawModel, rows: Mapping[str, pd.DataFrame]) -> Array:
     """Return observed less fitted losses, nats per token."""
-    frame = rows[surface.corpus]
-    fitted = surface.fit.predict(row_inputs(surface.corpus, frame))
+    frame = rows[law.corpus]
+    fitted = law.fit.predict(row_inputs(law.corpus, frame))
     return frame["loss"].to_numpy(dtype=float) - fitted

@@ -8,11 +8,12 @@ of a prediction there, ::
     t = miss / (noise * sqrt(1 + sum of squares of the weights of the other runs in the prediction))
 
 with weights to first order at the optimum. The noise is taken from the run means of the refit's residuals, over the
-freedom that the law leaves them, in two ways: as their root mean square, best for one odd run, and as their
-median absolute value, which several odd runs do not move. Under normal noise t is then close to Student's t, with the
-freedom and with 0.37 of it, the efficiency of the median. A run is odd where either is improbable at 1 % over
-all runs together (Bonferroni). The most improbable one is set aside and the others are looked at again without it,
-since an odd run bends the fit for all. With few runs next to nothing can be said, and that is what comes out.
+degrees of freedom that the law leaves them, in two ways: as their root mean square, best for one outlier, and as their
+median absolute value, which several outliers do not move. Under normal noise t is then close to Student's t, with the
+degrees of freedom and with 0.37 of them, the efficiency of the median. A run is an outlier where either is improbable
+at 1 % over all runs together (Bonferroni). The most improbable one is set aside and the others are looked at again
+without it, since an outlier bends the fit for all. With few runs next to nothing can be said, and that is what comes
+out.
 
 In simulated sweeps with normal noise (two losses each), a run was called odd in 1 of 100 logs of 28 runs and in 2 of
 100 logs of 14; a run moved by ten times the noise was found in 100 and in 99 of them.
@@ -36,7 +37,8 @@ from scipy import stats
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding
-from cmrplan.fit.law_model import Surface, row_inputs
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import LawModel
 from cmrplan.laws.law import Inputs
 from cmrplan.solve.law_fit import (
     MAD_TO_SIGMA,
@@ -52,7 +54,7 @@ MOST_REFITS = (
 )
 ALPHA = 0.01  # chance of calling any run odd in a log without one
 MAD_EFFICIENCY = 0.37
-FEWEST_FREEDOM = 2.0  # below, nothing can be said of a run
+FEWEST_DEGREES_OF_FREEDOM = 2.0  # below, nothing can be said of a run
 MOVED_TAIL = (
     0.025  # two standard deviations of the noise between runs, more where it is known badly
 )
@@ -60,7 +62,8 @@ LEVERAGE = float(np.sqrt(2))  # the other runs say no more of the place than the
 MOST_ODD = 3  # odd runs that are set aside; a log with more needs another look altogether
 MOST_NAMED = 5
 NEGLIGIBLE = 1e-6  # of the loss: below, a log is free of noise
-LEAST_FREEDOM = 1e-6  # of a direction that one run determines alone; its inverse, squared, is still above rounding
+# Of a direction that one run determines alone: its inverse, squared, is still above rounding.
+LEAST_DEGREES_OF_FREEDOM = 1e-6
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,12 @@ class OddRun:
     moved: float
 
 
-def leave_runs_out(surface: Surface, rows: pd.DataFrame) -> Influence | None:
+def leave_runs_out(law: LawModel, rows: pd.DataFrame) -> Influence | None:
     """Return what leaving out each run does; None with fewer than six runs, or too few for the law.
 
     Parameters
     ----------
-    surface : Surface
+    law : LawModel
         Fitted to ``rows``.
     rows : DataFrame
         Rows of its corpus after the base checkpoint.
@@ -157,68 +160,68 @@ def leave_runs_out(surface: Surface, rows: pd.DataFrame) -> Influence | None:
     names, run_of = np.unique(rows["run_id"].to_numpy(dtype=str), return_inverse=True)
     if len(names) < FEWEST_RUNS:
         return None
-    fit, inputs = surface.fit, row_inputs(surface.corpus, rows)
+    fit, inputs = law.fit, row_inputs(law.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
     span = _Span.of(residual_jacobian(fit, inputs), run_of)
-    freedom = float(np.median(span.freedom))
-    if freedom < FEWEST_FREEDOM:
+    degrees = float(np.median(span.degrees))
+    if degrees < FEWEST_DEGREES_OF_FREEDOM:
         return None
     first_order = span.left_out_means(fit.residual)
     left = np.argsort(-np.abs(first_order), kind="stable")[:MOST_REFITS]
-    predicted = _without_each(surface, inputs, loss, run_of, left)
+    predicted = _without_each(law, inputs, loss, run_of, left)
     means = _run_means(np.log(loss) - np.log(predicted), run_of)  # (K, R)
     others = np.arange(len(names)) != left[:, None]
-    noises = _noises(np.abs(means), others, freedom)
+    noises = _noises(np.abs(means), others, degrees)
     miss = means[np.arange(len(left)), left]
     first_rows = np.unique(run_of, return_index=True)[1]
     place = rows[["model_params", "domain_ratio"]].to_numpy(dtype=float)[first_rows]
     level = float(np.exp(np.mean(np.log(loss))))
     return Influence(
-        corpus=surface.corpus,
+        corpus=law.corpus,
         runs=tuple(names[left].tolist()),
         model_params=place[left, 0],
         domain_ratio=place[left, 1],
         miss=miss * level,
         studentized=miss / (noises[1] * span.inflation[left]),
         inflation=span.inflation[left],
-        chance=_chance(np.abs(miss) / span.inflation[left] / noises, freedom, len(names)),
-        chance_alone=_chance(np.abs(miss) / noises, freedom, len(names)),
+        chance=_chance(np.abs(miss) / span.inflation[left] / noises, degrees, len(names)),
+        chance_alone=_chance(np.abs(miss) / noises, degrees, len(names)),
         moved=_moves(fit.predict(inputs), predicted, inputs["train_tokens"], run_of, left),
         noise=float(np.median(noises[1])) * level,
-        most_moved=float(stats.t.isf(MOVED_TAIL, MAD_EFFICIENCY * freedom)),
+        most_moved=float(stats.t.isf(MOVED_TAIL, MAD_EFFICIENCY * degrees)),
         has_alike=_has_alike(place, first_order, left),
     )
 
 
-def _noises(size: Array, others: NDArray[np.bool_], freedom: float) -> Array:
+def _noises(size: Array, others: NDArray[np.bool_], degrees: float) -> Array:
     """Return the noise between the other runs by their mean square and by their median, ``(2, K)``."""
-    scale = np.sqrt(others.sum(axis=1) / freedom)
+    scale = np.sqrt(others.sum(axis=1) / degrees)
     square = np.sqrt(np.mean(size**2, axis=1, where=others))
     median = MAD_TO_SIGMA * np.nanmedian(np.where(others, size, np.nan), axis=1)
     return np.asarray(np.maximum(scale * np.stack([square, median]), NEGLIGIBLE))
 
 
-def _chance(values: Array, freedom: float, number: int) -> Array:
+def _chance(values: Array, degrees: float, number: int) -> Array:
     """Return the chance that one of ``number`` runs has a value so large by either noise, ``(K,)``."""
     tails = [
-        stats.t.sf(value, part * freedom)
+        stats.t.sf(value, part * degrees)
         for value, part in zip(values, (1.0, MAD_EFFICIENCY), strict=True)
     ]
     # two sides, two ways
     return np.asarray(np.minimum(4 * number * np.min(tails, axis=0), 1.0))
 
 
-def check_runs(surface: Surface, rows: pd.DataFrame) -> tuple[list[OddRun], Influence | None]:
+def check_runs(law: LawModel, rows: pd.DataFrame) -> tuple[list[OddRun], Influence | None]:
     """Return the runs that look wrong, most improbable first, and what leaving out each of the others does.
 
     The arguments are those of :func:`leave_runs_out`.
     """
     odd: list[OddRun] = []
-    influence = leave_runs_out(surface, rows)
+    influence = leave_runs_out(law, rows)
     while influence is not None and influence.is_odd.any() and len(odd) < MOST_ODD:
         odd.append(influence.oddest())
-        surface, rows = _set_aside(surface, rows, odd[-1].run_id)
-        influence = leave_runs_out(surface, rows)
+        law, rows = _set_aside(law, rows, odd[-1].run_id)
+        influence = leave_runs_out(law, rows)
     return odd, influence
 
 
@@ -265,10 +268,10 @@ def _side(miss: float) -> str:
 
 
 def _without_each(
-    surface: Surface, inputs: Inputs, loss: Array, run_of: NDArray[np.intp], left: NDArray[np.intp]
+    law: LawModel, inputs: Inputs, loss: Array, run_of: NDArray[np.intp], left: NDArray[np.intp]
 ) -> Array:
     """Return the losses that fits without each of the runs ``left`` predict for every row, ``(K, n)``."""
-    fit = surface.fit
+    fit = law.fit
     weights = (run_of[None, :] != left[:, None]).astype(float)
     search, coefficients = refit(fit, inputs, loss[None, :], weights)
     predicted = predict_draws(fit.law, fit.scales, inputs, search, coefficients)
@@ -302,17 +305,17 @@ def _has_alike(place: Array, miss: Array, left: NDArray[np.intp]) -> NDArray[np.
     return np.array(alike, dtype=bool)
 
 
-def _set_aside(surface: Surface, rows: pd.DataFrame, run: str) -> tuple[Surface, pd.DataFrame]:
-    """Return the surface fitted without a run, and the other rows."""
+def _set_aside(law: LawModel, rows: pd.DataFrame, run: str) -> tuple[LawModel, pd.DataFrame]:
+    """Return the law fitted without a run, and the other rows."""
     stays = (rows["run_id"].astype(str) != run).to_numpy()
     others = rows[stays]
-    inputs = row_inputs(surface.corpus, others)
+    inputs = row_inputs(law.corpus, others)
     loss = others["loss"].to_numpy(dtype=float)
-    start = replace(surface.fit, row_weights=surface.fit.row_weights[stays])
+    start = replace(law.fit, row_weights=law.fit.row_weights[stays])
     search, coefficients = refit(start, inputs, loss[None, :], np.ones((1, len(others))))
     fit = replace(start, search=search[0], coefficients=coefficients[0])
     fit = replace(fit, residual=residual_of(fit.law, loss, fit.predict(inputs)))
-    return replace(surface, fit=fit), others
+    return replace(law, fit=fit), others
 
 
 @dataclass(frozen=True)
@@ -327,7 +330,7 @@ class _Span:
         Of the basis' Gram matrix without each run.
     inflation : array (R,)
         Standard error of a run mean less its prediction from the others, over the noise between runs.
-    freedom : array (R,)
+    degrees : array (R,)
         Degrees of freedom that the fit without each run leaves to the means of the others.
     """
 
@@ -335,7 +338,7 @@ class _Span:
     run_of: NDArray[np.intp]
     inverse: Array
     inflation: Array
-    freedom: Array
+    degrees: Array
 
     @classmethod
     def of(cls, jacobian: Array, run_of: NDArray[np.intp]) -> _Span:
@@ -346,7 +349,7 @@ class _Span:
         sums = means * counts[:, None]
         own = np.stack([part.T @ part for part in _split(basis, run_of)])
         eye = np.eye(basis.shape[1])
-        inverse = np.asarray(np.linalg.inv(eye * (1 + LEAST_FREEDOM) - own), dtype=float)
+        inverse = np.asarray(np.linalg.inv(eye * (1 + LEAST_DEGREES_OF_FREEDOM) - own), dtype=float)
 
         def of_others(left: Array, right: Array) -> Array:
             """Return the sum of outer products over the other runs, ``(R, k, k)``."""
@@ -362,7 +365,7 @@ class _Span:
             run_of=run_of,
             inverse=inverse,
             inflation=np.sqrt(1 + np.maximum(from_others, undetermined)),
-            freedom=len(counts) - 1 - 2 * used + squared,
+            degrees=len(counts) - 1 - 2 * used + squared,
         )
 
     def left_out_means(self, residual: Array) -> Array:

@@ -9,14 +9,14 @@ import pandas as pd
 from scipy.special import fdtrc
 
 from cmrplan.errors import Finding
-from cmrplan.fit.law_model import Surface, residuals
+from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise, run_noise, seed_noise
 
 ALPHA = 0.01
 
 
 def lack_of_fit_findings(
-    surfaces: Mapping[str, Surface], rows: Mapping[str, pd.DataFrame]
+    laws: Mapping[str, LawModel], rows: Mapping[str, pd.DataFrame]
 ) -> list[Finding]:
     """Return a finding for each loss whose residuals are larger than seeds explain, by an F test at 1 %.
 
@@ -24,19 +24,20 @@ def lack_of_fit_findings(
 
     Parameters
     ----------
-    surfaces : mapping of str to Surface
+    laws : mapping of str to LawModel
         By corpus, fitted to log losses.
     rows : mapping of str to DataFrame
         What each was fitted to.
     """
     findings = []
-    for corpus, surface in surfaces.items():
+    for corpus, law in laws.items():
         seeds = seed_noise(rows[corpus])
-        if seeds is None or surface.fit.law.link != "log":
+        if seeds is None or law.fit.law.link != "log":
             continue
-        law = run_noise([residuals(surface, rows[corpus])])
-        known, left = total(seeds), total(law)
-        if known > 0 and fdtrc(law.freedom, seeds.freedom, (left / known) ** 2) < ALPHA:
+        misfit = run_noise([law.residuals(rows[corpus])])
+        known, left = total(seeds), total(misfit)
+        degrees = (misfit.degrees_of_freedom, seeds.degrees_of_freedom)
+        if known > 0 and fdtrc(*degrees, (left / known) ** 2) < ALPHA:
             findings.append(
                 Finding(
                     "lack_of_fit",

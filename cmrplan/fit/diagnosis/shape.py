@@ -33,8 +33,10 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.cmr_model import Curves
-from cmrplan.fit.law_model import Surface, row_inputs
+from cmrplan.fit.cmr_model import CmrModel
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.law_fit import predict_draws
 
 STEP = 1e-3  # of the logarithm of an input
@@ -186,7 +188,7 @@ def _failure(
     )
 
 
-def shape_findings(model: Surface | Curves, rows: pd.DataFrame) -> list[Finding]:
+def shape_findings(model: CorpusModel, rows: pd.DataFrame) -> list[Finding]:
     """Return a finding for each condition that a fitted loss breaks on its range.
 
     The CMR laws are looked at where they are used: across ratios, at the largest size and budget. Their
@@ -194,33 +196,36 @@ def shape_findings(model: Surface | Curves, rows: pd.DataFrame) -> list[Finding]
 
     Parameters
     ----------
-    model : Surface or Curves
+    model : CorpusModel
+        One law across runs, or the CMR laws; nothing is said of others.
     rows : DataFrame
         What it was fitted to.
     """
     corpus = model.corpus
-    if isinstance(model, Surface):
+    if isinstance(model, LawModel):
         grid = shape_grid(rows, corpus)
-        estimate, resamples = surface_losses(model)
-        num_resamples = len(model.search)
+        estimate, resamples = law_losses(model)
+    elif isinstance(model, CmrModel):
+        grid, estimate, resamples = _ratio_law_losses(model)
     else:
-        grid, estimate, resamples = _curves_losses(model)
-        num_resamples = 0 if model.resamples is None else model.resamples.count
+        return []
     if grid is None:
         return []
     return [
-        _finding(corpus, failure, part_of_resamples(resamples, failure) if num_resamples else None)
+        _finding(
+            corpus, failure, part_of_resamples(resamples, failure) if model.num_draws else None
+        )
         for failure in check_shape(estimate, grid)
     ]
 
 
-def surface_losses(surface: Surface) -> tuple[Losses, Losses]:
+def law_losses(model: LawModel) -> tuple[Losses, Losses]:
     """Return the losses of the estimate, ``(n,)``, and of the resamples, ``(B, n)``."""
-    fit = surface.fit
+    fit = model.fit
 
     def resamples(model_params: Array, train_tokens: Array, share: Array) -> Array:
         inputs = {"model_params": model_params, "train_tokens": train_tokens, "share": share}
-        return predict_draws(fit.law, fit.scales, inputs, surface.search, surface.coefficients)
+        return predict_draws(fit.law, fit.scales, inputs, model.search, model.coefficients)
 
     def estimate(model_params: Array, train_tokens: Array, share: Array) -> Array:
         inputs = {"model_params": model_params, "train_tokens": train_tokens, "share": share}
@@ -229,19 +234,20 @@ def surface_losses(surface: Surface) -> tuple[Losses, Losses]:
     return estimate, resamples
 
 
-def _curves_losses(curves: Curves) -> tuple[Grid | None, Losses, Losses]:
+def _ratio_law_losses(model: CmrModel) -> tuple[Grid | None, Losses, Losses]:
     """Return the grid and the losses of the ratio law at the largest size and budget."""
-    size = max(curves.sizes)
-    tokens = max(float(curve.train_tokens[-1]) for curve in curves.sizes[size])
+    size = max(model.sizes)
+    tokens = max(float(curve.train_tokens[-1]) for curve in model.sizes[size])
 
     def ratio(share: Array) -> Array:
-        return share if curves.corpus == "domain" else 1.0 - share
+        return share if model.corpus == "domain" else 1.0 - share
 
     def resamples(model_params: Array, train_tokens: Array, share: Array) -> Array:
-        return curves.predict(size, tokens, ratio(share))[1]
+        at = {"model_params": model_params, "train_tokens": train_tokens}
+        return model.predict({**at, "domain_ratio": ratio(share)}).draws
 
     try:
-        point = curves.ratio_fit(size, tokens)
+        point = model.ratio_fit(size, tokens)
     except CmrplanError:
         return None, resamples, resamples
 

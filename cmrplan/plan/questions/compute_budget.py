@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit.cmr_model import Curves
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.compute import affordable_tokens, parse_compute
 from cmrplan.plan.plan import Plan, plan_within
@@ -88,7 +87,7 @@ def best_budget(
         return reached(fit, asked, model_params=size, train_tokens=tokens)
 
     probed = np.unique(fit.log["model_params"].to_numpy(dtype=float)).tolist()
-    if sizes is None and size_range is None and _holds_per_size(fit):
+    if sizes is None and size_range is None and fit.holds_per_size:
         sizes = probed
     ends = checked_sizes(sizes or size_range or (probed[0], probed[-1]))
     require_sizes(fit, ends)
@@ -110,10 +109,6 @@ def best_budget(
         )
         made = made.with_findings([remark])
     return Budget(budget, made, tuple(tried))
-
-
-def _holds_per_size(fit: Fit) -> bool:
-    return any(isinstance(model, Curves) for model in fit.models.values())
 
 
 def _between(at: Callable[[float], Reached], low: float, high: float) -> list[Reached]:

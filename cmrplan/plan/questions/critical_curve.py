@@ -15,8 +15,8 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit.cmr_model import Curves
-from cmrplan.fit.fit import Fit, require_positive
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import require_positive
 from cmrplan.plan.constraints import SAME_RATIO
 from cmrplan.plan.extrapolation import ROUNDING, ratio_range
 from cmrplan.plan.optimum import decide
@@ -127,8 +127,7 @@ def default_places(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
     """
     rows = fit.log[fit.log["train_tokens"] > 0]
     probed = np.unique(rows[axis].to_numpy(dtype=float))
-    holds_per_size = any(isinstance(model, Curves) for model in fit.models.values())
-    if len(probed) == 1 or (axis == "model_params" and holds_per_size):
+    if len(probed) == 1 or (axis == "model_params" and fit.holds_per_size):
         return probed
     places = np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_PLACES)
     # a probed size knows more than those beside it

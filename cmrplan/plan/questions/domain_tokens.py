@@ -11,7 +11,8 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit.fit import Fit, require_positive
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import require_positive
 from cmrplan.plan.compute import affordable_tokens, parse_compute
 from cmrplan.plan.constraints import SAME_RATIO
 from cmrplan.plan.extrapolation import ratio_range
@@ -67,6 +68,10 @@ def spend_domain_tokens(
     asked = Limits(domain_tokens=domain_tokens, **limits)
     if asked.turning_point is not None:
         raise InputError("turning_point needs train_tokens; give them")
+    if any(model.holds_per_budget for model in fit.models.values()):
+        raise CmrplanError(
+            "the CMR laws hold at one token count at a time; fit with the law dcpt, which reads the tokens"
+        )
     used = asked.max_epochs * domain_tokens
     budget = None if compute is None else parse_compute(compute, gpu_flops)
     longest = None if budget is None else affordable_tokens(model_params, budget)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.fit.fit import Fit, Prediction
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.prediction import Prediction
 from cmrplan.plan.loss_curves import Landscape, survey
 from cmrplan.plan.request import Limits
 from cmrplan.tolerance import Unit
@@ -118,7 +119,7 @@ def frontier(
 
 def frontier_of(land: Landscape, confidence: float) -> Frontier:
     """Return the frontier of losses that were computed before."""
-    rises = Prediction(land.domain_ratio, land.rise, land.rise_draws)
+    rises = Prediction(land.general.inputs, land.rise, land.rise_draws)
     general_low, general_high = land.general.interval(confidence)
     domain_low, domain_high = land.domain.interval(confidence)
     rise_low, rise_high = rises.interval(confidence)

@@ -12,8 +12,7 @@ import pandas as pd
 
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fit import fit as fit_laws
-from cmrplan.fit.law_model import Surface
+from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.settings import LAWS
 from cmrplan.plan.compute import training_flops
@@ -134,10 +133,9 @@ def _answer(name: str, fit: Fit, plan: Plan) -> Answer:
     made = plan_within(
         fit, plan.asked, model_params=plan.model_params, train_tokens=plan.train_tokens
     )
-    model = fit.models["general"]
-    error = np.nan
-    if isinstance(model, Surface):
-        error = held_out_score(model, fit.rows("general")).error
+    law, error = fit.models["general"].top_weighted, np.nan
+    if law is not None:
+        error = held_out_score(law, fit.rows("general")).error
     return Answer(
         law=name,
         domain_ratio=made.domain_ratio,

@@ -11,8 +11,8 @@ import pandas as pd
 
 from cmrplan.arrays import is_among
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit.averaged_model import leading_surface
-from cmrplan.fit.fit import Fit, require_positive
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import require_positive
 from cmrplan.plan.compute import affordable_tokens, parse_compute
 from cmrplan.plan.loss_curves import survey_at
 from cmrplan.plan.optimum import decide
@@ -222,13 +222,7 @@ def require_sizes(fit: Fit, sizes: Sequence[float]) -> None:
         If sizes were listed that the fit cannot tell apart.
     """
     probed = fit.sizes_of("domain")
-    surface = leading_surface(fit.models.get("domain"))
-    knows_size = surface is None or any(
-        "model_params" in factor.variables
-        for term in surface.fit.law.terms
-        for factor in term.factors
-    )
-    if not knows_size and any(not is_among(probed, size) for size in sizes):
+    if not fit.model_of("domain").reads_size and any(not is_among(probed, size) for size in sizes):
         raise CmrplanError(
             f"the log has one model size, {probed[0]:.4g}, so the domain loss of others is not known and sizes cannot "
             "be compared; probe a second one, better two more, a factor of 3 or more apart"

@@ -9,13 +9,11 @@ from by_hand import BASE, D, N, ask, make_fit
 from simulated import simulated_log
 
 import cmrplan as cp
+from cmrplan.fit.other_sizes import WALK_STEP, general_loss_at
 from cmrplan.fit.size_prior import FACTOR, drawn_at
-from cmrplan.plan.other_sizes import STEP, general_at
-from cmrplan.plan.request import Limits
 
 SIZES = (3e5, 1e6)
-LIMITS = Limits(max_general_rise=0.05)
-NEAR = {"model_params": N, "train_tokens": D, "ratio": np.array([0.0, 0.5, 1.0])}
+NEAR = {"model_params": N, "train_tokens": D, "domain_ratio": np.array([0.0, 0.5, 1.0])}
 
 
 @pytest.fixture(scope="module")
@@ -58,44 +56,42 @@ class TestCarriedLevel:
         fit = cp.fit(log, "dcpt", bootstrap=0)
         rises = []
         for size in (SIZES[0], np.sqrt(SIZES[0] * SIZES[1]), SIZES[1]):
-            loss, base, _ = general_at(
-                fit, LIMITS, **(NEAR | {"model_params": size, "train_tokens": 1e6})
-            )
-            rises.append(loss.loss - base)
+            there = general_loss_at(fit, **(NEAR | {"model_params": size, "train_tokens": 1e6}))
+            rises.append(there.prediction.loss - there.base_loss)
         assert rises[0] - rises[2] == pytest.approx(0.1, abs=1e-6)
         assert rises[1] == pytest.approx((rises[0] + rises[2]) / 2)
 
 
 class TestWalk:
     def spread(self, times, rise_over="base"):
-        limits = Limits(max_general_rise=0.05, rise_over=rise_over)
         fit = make_fit(spread=many())
-        loss, _, _ = general_at(fit, limits, **(NEAR | {"model_params": times * N}))
+        at_size = NEAR | {"model_params": times * N}
+        loss = general_loss_at(fit, **at_size, rise_over=rise_over).prediction
         if rise_over == "replay":
             return (loss.draws - loss.draws[:, :1]).std(axis=0)
         return loss.draws.std(axis=0)
 
     # standard errors of a standard deviation from 4000 draws are 1.1 %
     def test_grows_with_the_root_of_the_distance(self):
-        assert self.spread(np.e)[0] == pytest.approx(STEP, rel=0.05)
+        assert self.spread(np.e)[0] == pytest.approx(WALK_STEP, rel=0.05)
         assert self.spread(np.e**4) / self.spread(np.e) == pytest.approx(2)
         assert self.spread(np.e**-4) == pytest.approx(self.spread(np.e**4))
 
     def test_over_replay_it_is_none_without_domain_data(self):
         spread = self.spread(np.e, "replay")
         assert spread[0] == 0
-        assert spread[1:] == pytest.approx([STEP / 2, STEP], rel=0.05)
+        assert spread[1:] == pytest.approx([WALK_STEP / 2, WALK_STEP], rel=0.05)
 
     def test_a_step_seen_counts(self):
-        # the measured rise at ten times the size is 0.3 higher; one prior step of STEP * (1, r) and this one
+        # the measured rise at ten times the size is 0.3 higher; one prior step of WALK_STEP * (1, r) and this one
         one = make_fit(spread=many())
         larger = one.log.assign(model_params=10 * N, loss=one.log["loss"] + 0.3)
         bases = {"general": {N: BASE, 10 * N: BASE}}
         two = replace(one, log=pd.concat([one.log, larger], ignore_index=True), base_loss=bases)
-        loss, _, _ = general_at(two, LIMITS, **(NEAR | {"model_params": 100 * N}))
-        expected = np.sqrt(np.log(10) / 2 * (STEP**2 + 0.3**2 / np.log(10)))
+        loss = general_loss_at(two, **(NEAR | {"model_params": 100 * N})).prediction
+        expected = np.sqrt(np.log(10) / 2 * (WALK_STEP**2 + 0.3**2 / np.log(10)))
         assert loss.draws[:, 0].std() == pytest.approx(expected, rel=0.05)
-        with_ratio = np.sqrt(np.log(10) / 2 * (2 * STEP**2 + 0.3**2 / np.log(10)))
+        with_ratio = np.sqrt(np.log(10) / 2 * (2 * WALK_STEP**2 + 0.3**2 / np.log(10)))
         assert loss.draws[:, 2].std() == pytest.approx(with_ratio, rel=0.05)
 
     def test_farther_off_never_means_a_larger_ratio(self):
@@ -133,7 +129,12 @@ class TestUnknownLevel:
         for size in (*SIZES, 1e7):
             low, high = fit.predict("domain", model_params=size, **where).interval(0.9)
             widths.append(high - low)
-            inside = fit.models["domain"].predict(size, 1e6, np.array([0.25, 0.5]))[1]
+            columns = {
+                "model_params": np.full(2, size),
+                "train_tokens": np.full(2, 1e6),
+                "domain_ratio": np.array([0.25, 0.5]),
+            }
+            inside = fit.models["domain"].predict(columns).draws
             if size in SIZES:
                 np.testing.assert_array_equal(
                     fit.predict("domain", model_params=size, **where).draws, inside

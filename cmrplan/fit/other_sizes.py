@@ -6,16 +6,16 @@ So the loss at another size is its base loss, as measured, plus the rise at the 
 between two of them and kept beyond the outermost. Where the base loss is not known there, it is carried along the
 law, so that law and base move together and their difference stays.
 
-The rise itself does depend on size, in a way that no law here knows. It is taken to wander: a random walk in ln N whose
+The rise itself does depend on size, in a way that no law here knows. It is taken to be a random walk in ln N whose
 steps are those seen between neighboring probed sizes, and one more of a fixed size, which stands alone where only one
 size was probed. Each resample walks by itself. The walk moves the loss at all ratios by one amount and more at large
-ratios by another, so the rise over pure replay wanders too, and less.
+ratios by another, so the rise over pure replay walks too, and less.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,36 +23,57 @@ import pandas as pd
 
 from cmrplan.arrays import Array, is_among
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.fit import Fit, Prediction
-from cmrplan.plan.request import Limits
-from cmrplan.tolerance import base_loss_at
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.random_streams import RandomStream
+from cmrplan.tolerance import Reference, base_loss_at
 
 # Standard deviation of a step, nats per square root of ln N: the root mean square over four steps seen between sizes.
 # 0.10 and 0.01 at a ratio of one half in data/probes, whose smallest base was far from converged; at most 0.015 in the
 # CMR paper (the rise stays below 0.02 from 460M to 3.1B); 0.003 in the log of github.com/yegcjs/mixinglaws.
-STEP = 0.05
+WALK_STEP = 0.05
 OTHER_SIZE = ("rise_carried", "level_by_law")  # findings on how the loss got there
-_STREAM = 3  # of random numbers; 1 and 2 are in fits and size_prior
 
 
-def general_at(
+@dataclass(frozen=True)
+class GeneralLoss:
+    """The general loss at one size, and the base loss that its rise is counted from.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    base_loss : float
+        Nats per token.
+    findings : tuple of Finding
+        On how they got there.
+    """
+
+    prediction: Prediction
+    base_loss: float
+    findings: tuple[Finding, ...]
+
+
+def general_loss_at(
     fit: Fit,
-    limits: Limits,
     *,
     model_params: float,
     train_tokens: float | Array,
-    ratio: Array,
-) -> tuple[Prediction, float, list[Finding]]:
-    """Return the general loss at ``G`` ratios, and the base loss that its rise is counted from.
+    domain_ratio: Array,
+    base_loss: float | None = None,
+    rise_over: Reference = "base",
+) -> GeneralLoss:
+    """Return the general loss at ``G`` ratios of one size, probed or not.
 
     Parameters
     ----------
     fit : Fit
-    limits : Limits
-        Of which ``base_loss`` and ``rise_over`` matter here.
     model_params : float
     train_tokens : float or array (G,)
-    ratio : array (G,)
+    domain_ratio : array (G,)
+    base_loss : float, optional
+        General loss of the base checkpoint of that size, nats per token; from the log by default.
+    rise_over : {"base", "replay"}
+        What the rise will be counted from.
 
     Raises
     ------
@@ -62,35 +83,57 @@ def general_at(
     measured = fit.base_loss.get("general", {})
     sizes, with_base = fit.sizes_of("general"), np.array(sorted(measured))
     anchors = np.array([size for size in sizes if is_among(with_base, size)])
-    has_base = limits.base_loss is not None or is_among(with_base, model_params)
+    has_base = base_loss is not None or is_among(with_base, model_params)
     is_probed = not len(sizes) or is_among(sizes, model_params)
-    own = _predicted(fit, model_params, train_tokens, ratio)
-    if is_probed and (has_base or limits.rise_over == "replay" or not len(anchors)):
-        return own, *_base(limits, measured, model_params)
-    if not len(anchors):
-        base, found = _base(limits, measured, model_params)
-        if len(sizes) == 1 and limits.rise_over == "base":
-            raise CmrplanError(
-                f"the log has one model size, {sizes[0]:.4g}, and no base loss of it, so what a run does to the "
-                f"loss of {model_params:.4g} parameters is not known; add a row with train_tokens = 0 at "
-                f"{sizes[0]:.4g}, or probe a second size"
-            )
-        found.append(_level_by_law(model_params, sizes))
-        return _wandered(fit, own, model_params, train_tokens, sizes), base, found
+    own = _predicted(fit, model_params, train_tokens, domain_ratio)
+    if is_probed and (has_base or rise_over == "replay" or not len(anchors)):
+        base, findings = _base(base_loss, rise_over, measured, model_params)
+        return GeneralLoss(own, base, tuple(findings))
+    if len(anchors):
+        there = _carried_rise(fit, own, model_params, train_tokens, anchors)
+        if has_base:
+            base, findings = _base(base_loss, rise_over, measured, model_params)
+        else:  # the laws add the term of size to the others, so the ratio does not matter here
+            base = there.base_loss + float((own.loss - there.prediction.loss)[0])
+            findings = [_base_loss_carried(base, model_params, there.sizes, len(sizes))]
+        findings.append(_rise_carried(model_params, there.sizes, len(sizes)))
+        level = base - there.base_loss
+        carried = replace(
+            own, loss=there.prediction.loss + level, draws=there.prediction.draws + level
+        )
+        walked = _with_size_walk(fit, carried, model_params, train_tokens, anchors)
+        return GeneralLoss(walked, base, tuple(findings))
+    base, findings = _base(base_loss, rise_over, measured, model_params)
+    if len(sizes) == 1 and rise_over == "base":
+        raise CmrplanError(
+            f"the log has one model size, {sizes[0]:.4g}, and no base loss of it, so what a run does to the "
+            f"loss of {model_params:.4g} parameters is not known; add a row with train_tokens = 0 at "
+            f"{sizes[0]:.4g}, or probe a second size"
+        )
+    findings.append(_level_by_law(model_params, sizes))
+    walked = _with_size_walk(fit, own, model_params, train_tokens, sizes)
+    return GeneralLoss(walked, base, tuple(findings))
+
+
+@dataclass(frozen=True)
+class _ProbedLoss:
+    """The general loss at the probed sizes, joined in ln N at another one, and the base loss joined alike."""
+
+    prediction: Prediction
+    base_loss: float
+    sizes: Array  # those that count
+
+
+def _carried_rise(
+    fit: Fit, own: Prediction, model_params: float, train_tokens: float | Array, anchors: Array
+) -> _ProbedLoss:
+    measured = fit.base_loss["general"]
     weights = _weights(anchors, model_params)
-    there = [_predicted(fit, size, train_tokens, ratio) for size in anchors]
-    loss = weights @ np.stack([one.loss for one in there])
-    draws = np.einsum("a,abg->bg", weights, np.stack([one.draws for one in there]))
-    base_there = float(weights @ [base_loss_at(measured, size)[0] for size in anchors])
-    if has_base:
-        base, found = _base(limits, measured, model_params)
-    else:  # the laws add the term of size to the others, so the ratio does not matter here
-        base = base_there + float((own.loss - loss)[0])
-        found = [_carried_base(base, model_params, anchors[weights > 0], len(sizes))]
-    level = base - base_there
-    found.append(_carried(model_params, anchors[weights > 0], len(sizes)))
-    carried = Prediction(own.domain_ratio, loss + level, draws + level)
-    return _wandered(fit, carried, model_params, train_tokens, anchors), base, found
+    there = [_predicted(fit, size, train_tokens, own.domain_ratio) for size in anchors]
+    loss = weights @ np.stack([prediction.loss for prediction in there])
+    draws = np.einsum("a,abg->bg", weights, np.stack([prediction.draws for prediction in there]))
+    base = float(weights @ [base_loss_at(measured, size)[0] for size in anchors])
+    return _ProbedLoss(replace(own, loss=loss, draws=draws), base, anchors[weights > 0])
 
 
 def _predicted(fit: Fit, size: float, train_tokens: float | Array, ratio: Array) -> Prediction:
@@ -100,11 +143,11 @@ def _predicted(fit: Fit, size: float, train_tokens: float | Array, ratio: Array)
 
 
 def _base(
-    limits: Limits, measured: dict[float, float], model_params: float
+    given: float | None, rise_over: Reference, measured: dict[float, float], model_params: float
 ) -> tuple[float, list[Finding]]:
-    if limits.base_loss is not None:
-        return float(limits.base_loss), []
-    if not measured and limits.rise_over == "replay":
+    if given is not None:
+        return float(given), []
+    if not measured and rise_over == "replay":
         raise CmrplanError(
             "the base loss is not known: the log has no row with train_tokens = 0 for the general corpus; add one, or "
             "give --base-loss, which is shown beside the rise over pure replay and moves no ratio"
@@ -112,7 +155,7 @@ def _base(
     return base_loss_at(measured, model_params)
 
 
-def _carried_base(base: float, model_params: float, sizes: Array, num_sizes: int) -> Finding:
+def _base_loss_carried(base: float, model_params: float, sizes: Array, num_sizes: int) -> Finding:
     how = "that of" if num_sizes == 1 else "carried along the fitted law from"
     return Finding(
         "base_loss_carried",
@@ -121,7 +164,7 @@ def _carried_base(base: float, model_params: float, sizes: Array, num_sizes: int
     )
 
 
-def _carried(model_params: float, sizes: Array, num_sizes: int) -> Finding:
+def _rise_carried(model_params: float, sizes: Array, num_sizes: int) -> Finding:
     ground = (
         "nothing in the log shows how it changes with size"
         if num_sizes == 1
@@ -148,11 +191,11 @@ def _listed(sizes: Array) -> str:
 
 def _weights(anchors: Array, model_params: float) -> Array:
     """Return how much each probed size counts, ``(A,)``: joined in ln N, the outermost alone beyond."""
-    place = np.interp(np.log(model_params), np.log(anchors), np.arange(len(anchors)))
-    return np.asarray(np.maximum(1 - np.abs(np.arange(len(anchors)) - place), 0.0))
+    position = np.interp(np.log(model_params), np.log(anchors), np.arange(len(anchors)))
+    return np.asarray(np.maximum(1 - np.abs(np.arange(len(anchors)) - position), 0.0))
 
 
-def _wandered(
+def _with_size_walk(
     fit: Fit, general: Prediction, model_params: float, train_tokens: float | Array, sizes: Array
 ) -> Prediction:
     """Return the loss with the walk since the nearest sizes added to its resamples."""
@@ -160,8 +203,12 @@ def _wandered(
         return general
     ratio = general.domain_ratio
     tokens = float(np.exp(np.mean(np.log(train_tokens))))
-    steps = [np.full(ratio.shape, STEP), STEP * ratio, *_seen_steps(fit, ratio, tokens, sizes)]
-    generator = np.random.Generator(np.random.Philox([fit.settings.seed, _STREAM]))
+    steps = [
+        np.full(ratio.shape, WALK_STEP),
+        WALK_STEP * ratio,
+        *_seen_steps(fit, ratio, tokens, sizes),
+    ]
+    generator = RandomStream.SIZE_WALK.generator(fit.settings.seed)
     normal = generator.standard_normal((len(general.draws), len(steps)))
     num_terms = len(steps) - 1  # the first two are one step, in two parts
     walk = math.sqrt(_distance(sizes, model_params) / num_terms) * normal @ np.stack(steps)
@@ -191,14 +238,14 @@ def _seen_steps(fit: Fit, ratio: Array, tokens: float, sizes: Array) -> list[Arr
         common = np.intersect1d(*(part["train_tokens"] for part in pair))
         if not len(common):
             continue
-        place = np.interp(np.log(tokens), np.log(common), np.arange(len(common)))
-        near = [int(np.floor(place)), int(np.ceil(place))]
+        position = np.interp(np.log(tokens), np.log(common), np.arange(len(common)))
+        near = [int(np.floor(position)), int(np.ceil(position))]
         change = [
             _measured_rise(fit, pair[1], common[k], ratio)
             - _measured_rise(fit, pair[0], common[k], ratio)
             for k in near
         ]
-        step = change[0] + (place - near[0]) * (change[1] - change[0])
+        step = change[0] + (position - near[0]) * (change[1] - change[0])
         steps.append(step / math.sqrt(math.log(high / low)))
     return steps
 

@@ -1,0 +1,207 @@
+"""Fit the laws of both validation losses to a probe log: log -> laws -> average -> resamples -> findings -> Fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, TypedDict, Unpack
+
+import pandas as pd
+
+from cmrplan._version import __version__
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.bootstrap import Method, Resamples, resample_runs
+from cmrplan.fit.cmr_model import fit_cmr_model
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
+from cmrplan.fit.diagnosis.burn_in import find_burn_in, left_out_findings
+from cmrplan.fit.diagnosis.gather import diagnose
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import fitted_rows, rows_of_size
+from cmrplan.fit.law_model import LawModel, fit_law_model
+from cmrplan.fit.model_averaging import held_out_score
+from cmrplan.fit.row_weights import Weights
+from cmrplan.fit.settings import (
+    AUTO_LAWS,
+    LAWS,
+    FitSettings,
+    Objective,
+    ResidualKind,
+    require_law,
+)
+from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
+from cmrplan.log.files import CORPORA, base_losses, log_fingerprint, validate_log
+
+KEPT_COLUMNS = (
+    "run_id",
+    "model_params",
+    "train_tokens",
+    "domain_ratio",
+    "eval_corpus",
+    "loss",
+    "seed",
+)
+
+
+class FitOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`fit` beside the law, as they are explained there."""
+
+    bootstrap: int
+    seed: int
+    method: Method | None
+    delta: float | None
+    min_train_tokens: float | Literal["auto"]
+    confidence: float
+    model_params: float | None
+    objective: Objective
+    residuals: ResidualKind
+    weights: Weights
+
+
+def fit(log: pd.DataFrame, law: str = "auto", **options: Unpack[FitOptions]) -> Fit:
+    """Fit the laws of the general and the domain loss to a probe log.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A probe log, as :func:`cmrplan.read_log` returns it. Rows at 0 tokens give the base losses and are
+        not fitted.
+    law : str
+        One of :data:`LAWS`. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
+        variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
+        ``auto``: for each loss the average of :data:`AUTO_LAWS`, weighted by how they predict hidden ratios,
+        budgets and sizes (see :mod:`cmrplan.fit.model_averaging`), or ``cmr`` where there are too few rows for any.
+    bootstrap : int, default 200
+        Resamples of whole runs; 0 for none.
+    seed : int, default 0
+    method : {"runs", "wild"}, optional
+        See :mod:`cmrplan.fit.bootstrap`; by the number of runs by default.
+    delta : float, optional
+        Huber delta, in units of the residuals; from the noise by default.
+    min_train_tokens : float or "auto", default 0
+        Leave out rows with fewer tokens. ``"auto"`` leaves out the early evaluations that are found to lie
+        outside the law, see :mod:`cmrplan.fit.diagnosis.burn_in`, and says so.
+    confidence : float, default 0.9
+        Level of the reported parameter intervals, in (0, 1).
+    model_params : float, optional
+        Fit only the runs of this size. A plan for a size that was probed rests better on its own runs than on a
+        law across sizes.
+    objective : {"huber", "least_squares"}
+        What is summed over the rows. Huber's loss keeps outliers from pulling the law.
+    residuals : {"log", "raw"}
+        Of log losses, as the papers do, or of losses in nats per token. The CMR ratio law takes only the first.
+    weights : {"equal", "stderr", "seeds"}
+        How much each row counts, see :mod:`cmrplan.fit.row_weights`. Not for the CMR laws.
+
+    Raises
+    ------
+    InputError
+        If an argument or the log is wrong.
+    CmrplanError
+        If the log cannot support a fit; the message says what would.
+    """
+    first = options.get("min_train_tokens", 0.0)
+    numeric = {**options, "min_train_tokens": 0.0 if first == "auto" else first}
+    settings = FitSettings(law=law, **numeric)  # type: ignore[arg-type]
+    require_law(law, LAWS)
+    return _fit_after_burn_in(log, settings) if first == "auto" else fit_with(log, settings)
+
+
+def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
+    """Fit a probe log as the settings say; see :func:`fit`."""
+    log = validate_log(log)
+    if settings.model_params is not None:
+        log = rows_of_size(log, settings.model_params)
+    if "domain_ratio" not in log:
+        raise CmrplanError(
+            "the log has several corpora (share_ columns); cmrplan mix fit takes them, laws of one domain ratio need "
+            "the column domain_ratio"
+        )
+    first = settings.min_train_tokens
+    rows = {c: part for c in CORPORA if len(part := fitted_rows(log, c, first))}
+    if not rows:
+        raise CmrplanError(
+            "the log has no rows to fit: no loss of the corpus general or domain at "
+            f"{max(first, 1):g} or more train_tokens"
+        )
+    resamples = resamples_of(log, settings)
+    models = {c: _fit_model(part, c, settings, resamples) for c, part in rows.items()}
+    if resamples is not None:
+        models = with_resamples(models, rows, resamples)
+    kept = [*KEPT_COLUMNS, "loss_stderr"] if settings.weights == "stderr" else KEPT_COLUMNS
+    return Fit(
+        settings=settings,
+        corpora=CORPORA,
+        log=log[[c for c in kept if c in log]].copy(),
+        models=models,
+        base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
+        warnings=tuple(diagnose(log, models, rows)),
+        provenance={
+            "log_fingerprint": log_fingerprint(log),
+            "code_version": __version__,
+            "params_kind": _single_value(log, "params_kind"),
+            "base_model": _single_value(log, "base_model"),
+            "tokenizer": _single_value(log, "tokenizer"),
+        },
+    )
+
+
+def _fit_model(
+    rows: pd.DataFrame, corpus: str, settings: FitSettings, resamples: Resamples | None
+) -> CorpusModel:
+    """Fit what was asked for; the CMR laws take their resamples along, since they are fitted at every question."""
+
+    def cmr() -> CorpusModel:
+        return fit_cmr_model(rows, corpus, resamples, delta=settings.huber_delta)
+
+    if settings.law == "cmr":
+        return cmr()
+    try:
+        return fit_corpus(_law_choice(settings), corpus, rows)
+    except CmrplanError as refusal:
+        if settings.law != "auto" or settings.weights != "equal" or settings.residuals != "log":
+            raise
+        try:
+            return cmr()
+        except CmrplanError:
+            raise refusal from None  # the first message is the one that helps
+
+
+def _law_choice(settings: FitSettings) -> LawChoice:
+    def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
+        return fit_law_model(
+            rows,
+            corpus,
+            law_name=name,
+            delta=settings.huber_delta,
+            link=settings.link,
+            weights=settings.weights,
+        )
+
+    names = AUTO_LAWS if settings.law == "auto" else (settings.law,)
+    return LawChoice(names, fit_one, held_out_score)
+
+
+def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> Fit:
+    """Fit without the early evaluations that lie outside the law."""
+    whole = fit_with(log, replace(settings, bootstrap=0))
+    laws = top_weighted_laws(whole.models)
+    rows = {corpus: whole.rows(corpus) for corpus in laws}
+    first = find_burn_in(laws, rows).chosen if laws else 0.0
+    later = fit_with(log, replace(settings, min_train_tokens=first))
+    return replace(later, warnings=(*left_out_findings(first, rows), *later.warnings))
+
+
+def resamples_of(log: pd.DataFrame, settings: FitSettings) -> Resamples | None:
+    """Return the resamples that the settings ask for; always the same for the same log."""
+    if not settings.bootstrap:
+        return None
+    rows = [fitted_rows(log, corpus, settings.min_train_tokens) for corpus in CORPORA]
+    runs = pd.concat(rows)["run_id"].tolist()
+    return resample_runs(runs, count=settings.bootstrap, seed=settings.seed, method=settings.method)
+
+
+def _single_value(log: pd.DataFrame, column: str) -> str | None:
+    """Return the single value of a text column, or None."""
+    if column not in log:
+        return None
+    values = log[column].dropna().unique().tolist()
+    return str(values[0]) if len(values) == 1 else None

@@ -1,0 +1,94 @@
+"""What a fit of two corpora and a fit of many have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import SAME_SIZE, Array
+from cmrplan.errors import Finding, InputError
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.noise import Noise
+from cmrplan.fit.settings import FitSettings
+from cmrplan.fit.steps import noise_of
+from cmrplan.log.files import training_rows
+
+
+@dataclass(frozen=True)
+class FittedLog:
+    """A log with one fitted model for each validation corpus.
+
+    Parameters
+    ----------
+    settings : FitSettings
+    corpora : tuple of m str
+        The training corpora, in the order of the shares of a mixture.
+    log : DataFrame
+        The rows of the log, base rows included, in the columns the fit needs.
+    models : mapping of str to CorpusModel
+        By validation corpus; a corpus that the log lacks is absent.
+    base_loss : dict of str to dict of float to float
+        By corpus and ``model_params``: the loss before continual pre-training, nats per token.
+    warnings : tuple of Finding
+    provenance : dict
+        Fingerprint of the log and version of the code.
+    """
+
+    settings: FitSettings
+    corpora: tuple[str, ...]
+    log: pd.DataFrame
+    models: Mapping[str, CorpusModel]
+    base_loss: dict[str, dict[float, float]]
+    warnings: tuple[Finding, ...]
+    provenance: dict[str, Any]
+
+    @property
+    def num_draws(self) -> int:
+        """Number of resamples B."""
+        return self.settings.bootstrap
+
+    @property
+    def noise(self) -> Noise:
+        """Noise that the residuals of the fitted laws show, the misfit included; see :mod:`cmrplan.fit.noise`."""
+        return noise_of(self.models, {corpus: self.rows(corpus) for corpus in self.models})
+
+    def rows(self, corpus: str) -> pd.DataFrame:
+        """Return the rows of a corpus that were fitted."""
+        return fitted_rows(self.log, corpus, self.settings.min_train_tokens)
+
+    def sizes_of(self, corpus: str) -> Array:
+        """Return the model sizes at which a corpus was fitted, ascending."""
+        return np.unique(self.rows(corpus)["model_params"].to_numpy(dtype=float))
+
+
+def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.DataFrame:
+    """Return the rows of a corpus after the base checkpoint and from ``min_train_tokens`` on."""
+    rows = training_rows(log, corpus)
+    return rows[rows["train_tokens"] >= min_train_tokens].reset_index(drop=True)
+
+
+def rows_of_size(log: pd.DataFrame, model_params: float) -> pd.DataFrame:
+    """Return the rows of one model size, given to within one percent.
+
+    Raises
+    ------
+    InputError
+        If the log has no such size.
+    """
+    require_positive("model_params", model_params)
+    sizes = log["model_params"].to_numpy(dtype=float)
+    near = np.abs(sizes / model_params - 1) <= SAME_SIZE
+    if not near.any():
+        known = ", ".join(f"{size:.6g}" for size in np.unique(sizes))
+        raise InputError(f"model_params = {model_params:.6g} is not in the log; its sizes: {known}")
+    return log[near].reset_index(drop=True)
+
+
+def require_positive(name: str, value: float) -> None:
+    """Refuse a number that is not finite and above zero."""
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be a number above 0, got {value:g}")

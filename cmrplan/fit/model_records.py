@@ -1,0 +1,220 @@
+"""Fitted models as records of a file, and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from cmrplan.fit.averaged_model import AveragedModel
+from cmrplan.fit.bootstrap import Resamples
+from cmrplan.fit.cmr_model import CmrModel, RunCurve
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.settings import FitSettings
+from cmrplan.laws import LAW_BUILDERS, build_law
+from cmrplan.laws.law import Link
+from cmrplan.solve.law_fit import LawFit, Status
+
+
+class Strict(BaseModel):
+    """A record whose fields are all there, of the right type, and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class LawFitRecord(Strict):
+    """A fitted law as it stands in a file."""
+
+    law: str
+    options: dict[str, Any]
+    scales: dict[str, float]
+    search: list[float]
+    coefficients: list[float]
+    delta: float | None
+    objective: float
+    gradient: float
+    status: str
+    residual: list[float]
+    link: Link
+    row_weights: list[float] | None
+    unidentified: list[str]
+    at_bound: list[str]
+    r2: float | None
+    huber: float
+    mae: float
+
+
+class LawModelRecord(Strict):
+    """One law of a corpus with its resamples."""
+
+    kind: Literal["law"] = "law"
+    fit: LawFitRecord
+    search: list[list[float]]
+    coefficients: list[list[float]]
+    num_rows: int
+    num_runs: int
+
+
+class AveragedModelRecord(Strict):
+    """Several laws of a corpus with their weights."""
+
+    kind: Literal["average"] = "average"
+    members: list[LawModelRecord]
+    weights: list[float]
+
+
+class RunCurveRecord(Strict):
+    """The losses of one run, and its token law where it has one."""
+
+    model_params: float
+    run_id: str
+    domain_ratio: float
+    train_tokens: list[float]
+    loss: list[float]
+    fit: LawFitRecord | None
+
+
+class CmrModelRecord(Strict):
+    """The CMR laws of a corpus."""
+
+    kind: Literal["cmr"] = "cmr"
+    curves: list[RunCurveRecord]
+    num_rows: int
+    num_runs: int
+
+
+ModelRecord = LawModelRecord | AveragedModelRecord | CmrModelRecord
+
+
+def dump_model(model: CorpusModel) -> dict[str, Any]:
+    """Return a fitted model as plain values."""
+    if isinstance(model, LawModel):
+        return {
+            "kind": "law",
+            "fit": _dump_law_fit(model.fit),
+            "search": model.search.tolist(),
+            "coefficients": model.coefficients.tolist(),
+            "num_rows": model.num_rows,
+            "num_runs": model.num_runs,
+        }
+    if isinstance(model, AveragedModel):
+        return {
+            "kind": "average",
+            "members": [dump_model(member) for member in model.members],
+            "weights": model.weights.tolist(),
+        }
+    assert isinstance(model, CmrModel)
+    return {
+        "kind": "cmr",
+        "curves": [
+            {
+                "model_params": size,
+                "run_id": curve.run_id,
+                "domain_ratio": curve.domain_ratio,
+                "train_tokens": curve.train_tokens.tolist(),
+                "loss": curve.loss.tolist(),
+                "fit": None if curve.fit is None else _dump_law_fit(curve.fit),
+            }
+            for size, curves in model.sizes.items()
+            for curve in curves
+        ],
+        "num_rows": model.num_rows,
+        "num_runs": model.num_runs,
+    }
+
+
+def load_model(
+    corpus: str, record: ModelRecord, settings: FitSettings, resamples: Resamples | None
+) -> CorpusModel:
+    """Return a fitted model from its record.
+
+    Raises
+    ------
+    ValueError
+        If the record is not whole.
+    """
+    if isinstance(record, LawModelRecord):
+        return _load_law_model(corpus, record)
+    if isinstance(record, AveragedModelRecord):
+        if not record.members or len(record.members) != len(record.weights):
+            raise ValueError(f"{len(record.members)} laws and {len(record.weights)} weights")
+        members = tuple(_load_law_model(corpus, member) for member in record.members)
+        return AveragedModel(corpus, members, np.array(record.weights))
+    sizes: dict[float, tuple[RunCurve, ...]] = {}
+    for item in record.curves:
+        curve = RunCurve(
+            item.run_id,
+            item.domain_ratio,
+            np.array(item.train_tokens),
+            np.array(item.loss),
+            None if item.fit is None else _load_law_fit(item.fit),
+        )
+        sizes[item.model_params] = (*sizes.get(item.model_params, ()), curve)
+    return CmrModel(
+        corpus, sizes, resamples, settings.huber_delta, record.num_rows, record.num_runs
+    )
+
+
+def _load_law_model(corpus: str, record: LawModelRecord) -> LawModel:
+    fit = _load_law_fit(record.fit)
+    search = np.array(record.search).reshape(len(record.search), len(fit.search))
+    coefficients = np.array(record.coefficients).reshape(-1, len(fit.coefficients))
+    if len(search) != len(coefficients):
+        raise ValueError(f"{len(search)} and {len(coefficients)} resamples of one law")
+    return LawModel(corpus, fit, search, coefficients, record.num_rows, record.num_runs)
+
+
+def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
+    return {
+        "law": fit.law.name,
+        "options": dict(fit.law.options),
+        "scales": fit.scales,
+        "search": fit.search.tolist(),
+        "coefficients": fit.coefficients.tolist(),
+        "delta": fit.delta if np.isfinite(fit.delta) else None,
+        "objective": fit.objective,
+        "gradient": fit.gradient,
+        "status": str(fit.status),
+        "residual": fit.residual.tolist(),
+        "link": fit.law.link,
+        "row_weights": None if np.all(fit.row_weights == 1) else fit.row_weights.tolist(),
+        "unidentified": list(fit.unidentified),
+        "at_bound": list(fit.at_bound),
+        "r2": fit.r2 if np.isfinite(fit.r2) else None,
+        "huber": fit.huber,
+        "mae": fit.mae,
+    }
+
+
+def _load_law_fit(record: LawFitRecord) -> LawFit:
+    if record.law not in LAW_BUILDERS:
+        raise ValueError(f"unknown law {record.law!r}")
+    law = replace(build_law(record.law, record.options), link=record.link)
+    residual = np.array(record.residual)
+    if record.row_weights is not None and len(record.row_weights) != len(residual):
+        raise ValueError(f"{len(record.row_weights)} row weights for {len(residual)} rows")
+    search, coefficients = np.array(record.search), np.array(record.coefficients)
+    if (len(search), len(coefficients)) != (len(law.exponents), len(law.terms)):
+        raise ValueError(f"law {record.law} has other parameters")
+    return LawFit(
+        law=law,
+        scales=record.scales,
+        search=search,
+        coefficients=coefficients,
+        delta=np.inf if record.delta is None else record.delta,
+        objective=record.objective,
+        gradient=record.gradient,
+        status=Status(record.status),
+        residual=residual,
+        row_weights=np.ones(len(residual))
+        if record.row_weights is None
+        else np.array(record.row_weights),
+        unidentified=tuple(record.unidentified),
+        at_bound=tuple(record.at_bound),
+        r2=np.nan if record.r2 is None else record.r2,
+        huber=record.huber,
+        mae=record.mae,
+    )

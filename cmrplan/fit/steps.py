@@ -1,0 +1,82 @@
+"""The steps of a fit that are the same for two corpora and for many: laws, their average, their resamples.
+
+Two corpora are the case of one mixture coordinate. What differs, which laws there are, what a log must have for them
+and what is hidden to judge them, stands in a :class:`LawChoice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.averaged_model import AveragedModel, averaged
+from cmrplan.fit.bootstrap import Resamples
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
+from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.model_averaging import Score, averaging_weights
+from cmrplan.fit.noise import Noise, run_noise
+
+
+@dataclass(frozen=True)
+class LawChoice:
+    """Which laws a kind of log can be fitted by, and how.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The laws to fit and, where there are several, to average.
+    fit : callable
+        Takes the name of a law, the corpus and its rows, and returns the fitted law; raises
+        :class:`~cmrplan.errors.CmrplanError` where the rows cannot support it.
+    score : callable
+        Takes a fitted law and its rows and returns its errors on hidden rows.
+    """
+
+    names: tuple[str, ...]
+    fit: Callable[[str, str, pd.DataFrame], LawModel]
+    score: Callable[[LawModel, pd.DataFrame], Score]
+
+
+def fit_corpus(choice: LawChoice, corpus: str, rows: pd.DataFrame) -> LawModel | AveragedModel:
+    """Fit the laws of a choice to the rows of one corpus, and average them by how they predict hidden rows.
+
+    Raises
+    ------
+    CmrplanError
+        If the rows support none of them; the message of the first law that was tried.
+    """
+    models: list[LawModel] = []
+    refusal: CmrplanError | None = None
+    for name in choice.names:
+        try:
+            model = choice.fit(name, corpus, rows)
+        except CmrplanError as error:
+            refusal = refusal or error
+            continue
+        # with few levels two laws can come down to the same formula
+        if model.fit.law.formula not in {other.fit.law.formula for other in models}:
+            models.append(model)
+    if not models:
+        assert refusal is not None
+        raise refusal
+    if len(models) == 1:
+        return models[0]
+    return averaged(models, averaging_weights([choice.score(model, rows) for model in models]))
+
+
+def with_resamples(
+    models: Mapping[str, CorpusModel],
+    rows: Mapping[str, pd.DataFrame],
+    resamples: Resamples,
+) -> dict[str, CorpusModel]:
+    """Return the models with one optimum per resample; the noise is that of all corpora together."""
+    noise = noise_of(models, rows)
+    return {c: model.resampled(rows[c], resamples, noise) for c, model in models.items()}
+
+
+def noise_of(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> Noise:
+    """Return the noise that the top-weighted laws of all corpora show; none by the CMR laws."""
+    return run_noise([law.residuals(rows[c]) for c, law in top_weighted_laws(models).items()])
