@@ -27,7 +27,7 @@ import cmrplan as cp
 from cmrplan.fit.fit import fitted_rows
 from cmrplan.fit.law_model import SURFACE_LAWS, fit_surface, row_inputs
 from cmrplan.laws.chinchilla import chinchilla_law
-from cmrplan.log.files import CORPORA
+from cmrplan.log import CORPORA
 from cmrplan.log.importers import import_log
 from cmrplan.solve.law_fit import PAPER_DELTA, fit_law
 from cmrplan.validate.baselines import BASELINES

@@ -40,7 +40,8 @@ from cmrplan.fit.noise import Noise, run_noise, seed_noise
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import AUTO_LAWS, Objective, ResidualKind, Settings
 from cmrplan.fit.size_prior import drawn_at
-from cmrplan.log.files import CORPORA, base_losses, log_fingerprint, training_rows, validate_log
+from cmrplan.log import CORPORA
+from cmrplan.log.files import base_losses, log_fingerprint, training_rows, validate_log
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]

@@ -11,7 +11,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.cmr_model import Curves
 from cmrplan.fit.fit import Fit, Prediction, require_positive
-from cmrplan.log.files import CORPORA
+from cmrplan.log import CORPORA
 from cmrplan.numbers import compact
 from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.other_sizes import general_at

@@ -1,4 +1,4 @@
-"""Do the work of preparing corpora: read once, drop duplicates, split, tokenize, write shards.
+"""Corpora are prepared: read once, rid of duplicates, split, tokenized and written to shards.
 
 Documents are tokenized in the order of reading into a spool on disk, and go from there into the
 shards in the order of their hashes: so the sequences depend on the documents, not on how they
@@ -21,17 +21,17 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import fingerprint
+from cmrplan.log import CORPORA
+from probes.data.checkpoint_tokenizer import sweep_tokenizer
 from probes.data.display import PreparationDisplay
 from probes.data.documents import DocumentSet, TextDigest, document_key, is_validation
 from probes.data.sampling import evaluation_indices
 from probes.data.shards import TokenSpool, num_sequences, read_shards, write_shards
 from probes.data.sources import Part, changed_while_read, open_source, read_documents
 from probes.data.tokens import ByteTokenizer, Tokenizer, train_bpe
-from probes.models.checks import sweep_tokenizer
 from probes.spec.corpora import CorpusSpec
 from probes.spec.sweep import SweepSpec
 
-CORPORA = ("general", "domain")
 PARTS = ("training", "validation")
 
 BATCH_DOCUMENTS = 256

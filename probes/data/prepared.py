@@ -1,4 +1,4 @@
-"""Prepare the corpora of a sweep once, into memory-mapped shards; later only load them.
+"""The corpora of a sweep are prepared once, into memory-mapped shards; later they are only loaded.
 
 ::
 
@@ -26,20 +26,36 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import read_json, write_json, write_text
+from probes.data.checkpoint_tokenizer import CheckpointTokenizer
 from probes.data.display import PreparationDisplay
-from probes.data.prepare import CORPORA, build_corpora, corpora_of, make_tokenizer
+from probes.data.prepare import build_corpora, corpora_of, make_tokenizer
 from probes.data.shards import Sequences, read_shards
 from probes.data.source_check import check_source
 from probes.data.tokens import BpeTokenizer, Tokenizer
 from probes.locks import locked
-from probes.models.checkpoint_tokenizer import CheckpointTokenizer
-from probes.run_settings import DataIdentity
 from probes.spec.sweep import SweepSpec
-
-__all__ = ["CORPORA", "PreparedCorpora", "load_corpora", "prepare_corpora"]
 
 _FORMAT = 2
 """Raised when the stored form changes."""
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """What the runs of a sweep need to know of the prepared corpora to be named.
+
+    Parameters
+    ----------
+    data_fingerprint : str
+        Identity of the documents and their split.
+    tokenizer : str
+        Identity of the tokenizer.
+    vocab_size : int
+        Token ids.
+    """
+
+    data_fingerprint: str
+    tokenizer: str
+    vocab_size: int
 
 
 @dataclass(frozen=True)

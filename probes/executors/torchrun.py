@@ -1,4 +1,4 @@
-"""Train one run on several processes of this machine, started by ``torchrun``.
+"""One run is trained on several processes of this machine, which ``torchrun`` starts.
 
 :func:`execute_distributed` starts the processes and waits. Each of them runs this module with the arguments PID (of who
 waits), SWEEP, RUN, CHECKPOINT_SECONDS and ``keep`` or nothing.
@@ -15,15 +15,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cmrplan.errors import CmrplanError
+from probes.executors.base import STOP_SECONDS
 from probes.runner import execute_runs
-from probes.runs import RunFolder, RunState, SweepFolder
+from probes.runs import Outcome, RunFolder, RunState, SweepFolder
 from probes.training.distributed import process_group
-from probes.training.loop import Outcome
 from probes.training.repeatable import make_repeatable
 
-TICK_SECONDS = 0.2
-STOP_SECONDS = 60.0
-"""How long the processes have to save their checkpoint when they are told to stop."""
+POLL_SECONDS = 0.2
+"""Time between two looks whether the processes have ended."""
 
 
 def execute_distributed(
@@ -69,13 +68,13 @@ def execute_distributed(
                 deadline = time.monotonic() + STOP_SECONDS
             if reason and time.monotonic() > deadline:
                 break
-            time.sleep(TICK_SECONDS)
+            time.sleep(POLL_SECONDS)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-    if (stored := run.read_outcome()) is not None:
-        return [Outcome(RunState(stored["state"]), stored["reason"], stored["seconds"])]
+    if run.read_outcome() is not None:
+        return [run.read_finished()]
     progress = run.read_progress() or {"seconds": 0.0}
     if reason:
         return [Outcome(RunState.STOPPED, reason, progress["seconds"])]

@@ -1,4 +1,4 @@
-"""What makes the arithmetic of a process give the same bits every time."""
+"""The arithmetic of a process gives the same bits every time once it is made repeatable here."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ import yaml
 
 from cmrplan.errors import CmrplanError, InputError
 from probes.data import prepare, prepared, shards
-from probes.data.epoch_check import check_epochs
-from probes.data.prepared import load_corpora, prepare_corpora
+from probes.data.prepared import DataIdentity, load_corpora, prepare_corpora
 from probes.data.shards import Sequences, pack, read_shards, write_shards
-from probes.run_settings import DataIdentity, sweep_settings
+from probes.epoch_check import check_epochs
+from probes.planned_runs import sweep_settings
 from probes.spec.file import parse_spec, read_spec
 
 T = 16
