@@ -34,7 +34,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.data.prepared import PreparedCorpora, load_corpora, prepare_corpora
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import PreparedCorpora, load_corpora
 from probes.data.sampling import batch
 from probes.executors.local import usable_cores
 from probes.models.build import build_model

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from probes.data.prepared import prepare_corpora
+from probes.data.prepare import prepare_corpora
 from probes.design import design_sweep
 from probes.executors.base import ExecutorOptions
 from probes.spec.file import parse_spec

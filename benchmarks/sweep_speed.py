@@ -31,7 +31,8 @@ import torch
 import yaml
 from plain_loop import Config, Model
 
-from probes.data.prepared import load_corpora, prepare_corpora
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import load_corpora
 from probes.planned_runs import sweep_settings
 from probes.runner import execute_runs
 from probes.runs import SweepFolder

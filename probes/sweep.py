@@ -23,8 +23,8 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_json, read_text, write_text
 from probes.checkpoint_checks import check_checkpoints, check_prepared
 from probes.collect import read_ledger
-from probes.data.prepare import open_sources
-from probes.data.prepared import prepare_corpora
+from probes.data.build import open_sources
+from probes.data.prepare import prepare_corpora
 from probes.epoch_check import check_epochs
 from probes.executors.base import Executor, ExecutorOptions, make_executor
 from probes.executors.local import LocalExecutor, usable_cores

@@ -34,7 +34,7 @@ def check_source(
     corpus : CorpusSpec
         Its source.
     before : list of dict
-        Its parts as :func:`probes.data.prepare.build_corpora` returned them.
+        Its parts as :func:`probes.data.build.build_corpora` returned them.
     folder : Path
         The prepared corpora, for messages.
     say : callable

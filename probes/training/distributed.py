@@ -1,6 +1,6 @@
 """Several processes train one model, each on a share of every batch: with DDP, or with FSDP2.
 
-The processes are started by ``torchrun``; see :mod:`probes.executors.torchrun`. Together they do the
+The processes are started by ``torchrun``; see :mod:`probes.executors.torchrun_worker`. Together they do the
 step that one process would do with the same batch, up to the order in which gradients are summed.
 """
 

@@ -20,6 +20,7 @@ from cmrplan.errors import InputError
 from probes.models.decoder import next_token_losses
 from probes.models.source import ModelShape
 from probes.run_settings import RunSettings
+from probes.training.repeatable import make_compiler_repeatable
 from probes.training.threads import Threads, most_threads, side_by_side
 
 BETAS = (0.9, 0.95)
@@ -258,6 +259,7 @@ def compiled_if_asked(model: nn.Module, settings: RunSettings) -> Callable[..., 
             "numerics.compile needs a C++ compiler and none is on the PATH; install one (g++ or "
             "clang) or set compile to false"
         )
+    make_compiler_repeatable()
     torch.compiler.reset()
     compiled: Callable[..., Tensor] = torch.compile(model, dynamic=False)
     return compiled

@@ -14,7 +14,8 @@ import yaml
 
 from cmrplan.errors import CmrplanError, InputError
 from probes.data import prepare, prepared, shards
-from probes.data.prepared import DataIdentity, load_corpora, prepare_corpora
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import DataIdentity, load_corpora
 from probes.data.shards import Sequences, pack, read_shards, write_shards
 from probes.epoch_check import check_epochs
 from probes.planned_runs import sweep_settings
@@ -25,7 +26,7 @@ T = 16
 KILLED_THRICE = """
 import os, signal, sys, time
 from pathlib import Path
-from probes.data.prepared import prepare_corpora
+from probes.data.prepare import prepare_corpora
 from probes.spec.file import read_spec
 for delay in (0.02, 0.08, 0.2):
     child = os.fork()

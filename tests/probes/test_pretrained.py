@@ -13,7 +13,8 @@ from tiny_checkpoints import ROWS, write_checkpoint
 
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
-from probes.data.prepared import load_corpora, prepare_corpora
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import load_corpora
 from probes.models.build import build_model
 from probes.models.pretrained import load_pretrained, read_pretrained, transformers_quietly
 from probes.models.source import ModelShape, count_params, flops_per_token, source_from_dict

@@ -16,7 +16,7 @@ from sweeping import run
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
 from probes.collect import collect, read_ledger
-from probes.data.prepared import prepare_corpora
+from probes.data.prepare import prepare_corpora
 from probes.executors.scheduler import RunLimits
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.training.checkpoint import Checkpoints, Position
