@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cmrplan.errors import CmrplanError, InputError
-from probes.data import prepare, prepared, shards
+from probes.data import build, prepare, shards
 from probes.data.prepare import prepare_corpora
 from probes.data.prepared import DataIdentity, load_corpora
 from probes.data.shards import Sequences, pack, read_shards, write_shards
@@ -178,7 +178,7 @@ class TestContents:
 
 class TestLimits:
     def test_max_tokens_stops_reading(self, make, sources, tmp_path, monkeypatch):
-        monkeypatch.setattr(prepare, "BATCH_DOCUMENTS", 4)
+        monkeypatch.setattr(build, "BATCH_DOCUMENTS", 4)
         (sources / "general" / "2.jsonl").write_text("never read, or it would be refused")
         found = prepare_corpora(
             make(general={"max_tokens": 1000}, evaluation_sequences=4), tmp_path / "corpora"
@@ -328,7 +328,7 @@ class TestTrouble:
         elif where == "shard":
             monkeypatch.setattr(shards.os, "fsync", full)
         else:
-            monkeypatch.setattr(prepared, "_write_papers", full)
+            monkeypatch.setattr(prepare, "_write_papers", full)
         folder = tmp_path / "corpora"
         with pytest.raises(CmrplanError, match=r"cannot write prepared corpora to .*No space left"):
             prepare_corpora(make(), folder)
@@ -351,7 +351,7 @@ class TestTrouble:
     def test_source_that_vanishes_or_changes_in_the_middle(
         self, make, sources, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(prepare, "BATCH_DOCUMENTS", 10)
+        monkeypatch.setattr(build, "BATCH_DOCUMENTS", 10)
         take_in = prepare._take_in
         folder = tmp_path / "corpora"
 
@@ -360,7 +360,7 @@ class TestTrouble:
                 change()
                 take_in(*args)
 
-            monkeypatch.setattr(prepare, "_take_in", taking)
+            monkeypatch.setattr(build, "_take_in", taking)
 
         meddle(lambda: (sources / "general" / "1.jsonl").unlink(missing_ok=True))
         with pytest.raises(InputError, match=r"1\.jsonl: no such file$"):
