@@ -1,6 +1,6 @@
-"""What branches save against separate runs, and what they change.
+"""What cooldown branches save against separate runs, and what they change.
 
-Six budgets, each twice the last. First the tokens, counted: one trunk with branches, and one
+Six budgets, each twice the last. First the tokens, counted: one trunk with cooldown branches, and one
 constant run, against a cosine run for each budget. Then the losses, measured: branches at the same
 peak learning rate and at the one with which the rates of a budget add up to a cosine's, minus the cosine
 run's, with the noise of data seeds beside it. A branch equals a straight run of its own schedule bit
@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from probes.collect import collect
+from probes.executors.base import ExecutorOptions
 from probes.spec.file import parse_spec
 from probes.sweep import run_sweep
-from probes.training.schedule import Schedule, legs, trained_steps
+from probes.training.schedule import Schedule, segments, trained_steps
 
 BUDGETS = 6
 DECAY_SHARE = 0.2
@@ -66,7 +67,7 @@ def mean_rate(kind: str, budgets: list[int]) -> float:
     """Return the mean learning rate of the largest budget over its peak."""
     steps = budgets[-1:] if kind == "cosine" else budgets
     schedule = Schedule(kind, 1.0, WARMUP_STEPS, DECAY_SHARE if kind == "branches" else 0.0)
-    last = legs(schedule, steps)[-1]
+    last = segments(schedule, steps)[-1]
     return float(np.mean([schedule.rate(step, last) for step in range(budgets[-1])]))
 
 
@@ -105,7 +106,7 @@ def log_of(options: argparse.Namespace, name: str, kind: str, peak: float) -> pd
         for part in ("corpora", "bases"):
             if not (folder / part).exists():
                 shutil.copytree(other / part, folder / part)
-    run_sweep(spec, folder, workers=options.workers, device="cpu")
+    run_sweep(spec, folder, executor=ExecutorOptions(workers=options.workers, device="cpu"))
     log, _ = collect(folder)
     return log
 

@@ -34,11 +34,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.data.prepared import PreparedCorpora, load_corpora, prepare_corpora
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import PreparedCorpora, load_corpora
 from probes.data.sampling import batch
 from probes.executors.local import usable_cores
-from probes.models.source import build_model
-from probes.run_settings import RunSettings, sweep_settings
+from probes.models.build import build_model
+from probes.planned_runs import sweep_settings
+from probes.run_settings import RunSettings
 from probes.spec.file import parse_spec
 from probes.training.metrics import append_row, read_rows
 from probes.training.trainee import Single
@@ -112,10 +114,10 @@ def trained(settings: RunSettings, corpora: PreparedCorpora, way: str, start=Non
     if start is not None:
         trainee.restore(0, start, moments=False)
     interleaved = Interleaved(settings, corpora)
-    (leg,) = settings.legs
+    (segment,) = settings.segments
     for step in range(settings.steps):
         tokens = interleaved(step) if way == "interleaved" else common(settings, corpora, step)
-        trainee.update([tokens], learning_rate=settings.schedule.rate(step, leg))
+        trainee.update([tokens], learning_rate=settings.schedule.rate(step, segment))
     return trainee
 
 

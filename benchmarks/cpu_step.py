@@ -19,11 +19,11 @@ from statistics import median
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
-from lockstep import make_run
+from batched import make_run
 from torch.profiler import ProfilerActivity, profile
 
 import probes.training.trainee as trainee_module
-from probes.models.source import build_model
+from probes.models.build import build_model
 from probes.run_settings import Numerics, RunSettings
 from probes.training.repeatable import make_repeatable
 from probes.training.trainee import Single

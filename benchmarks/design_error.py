@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from probes.data.prepared import prepare_corpora
+from probes.data.prepare import prepare_corpora
 from probes.design import design_sweep
+from probes.executors.base import ExecutorOptions
 from probes.spec.file import parse_spec
 from probes.sweep import run_sweep
 
@@ -75,7 +76,8 @@ def report(name: str, folder: Path, options: argparse.Namespace) -> None:
     loads = [os.getloadavg()[0]]
     estimate = design_sweep(spec, workers=options.workers, device=options.device).seconds
     began = time.perf_counter()
-    run_sweep(spec, folder, workers=options.workers, device=options.device, progress=False)
+    where = ExecutorOptions(workers=options.workers, device=options.device or "")
+    run_sweep(spec, folder, executor=where, progress=False)
     real = time.perf_counter() - began
     loads.append(os.getloadavg()[0])
     print(

@@ -32,12 +32,13 @@ WORDS = {
 
 START = """
 import json, sys
-from probes.executors.scheduler import Limits
+from probes.executors.base import ExecutorOptions
+from probes.executors.scheduler import RunLimits
 from probes.spec.file import read_spec
 from probes.sweep import run_sweep
-options = json.loads(sys.argv[3])
-run_sweep(read_spec(sys.argv[1]), sys.argv[2], device="cpu", checkpoint_seconds=0.5, progress=False,
-          limits=Limits(attempts=1000, failures=1.0), **options)
+executor = ExecutorOptions(device="cpu", checkpoint_seconds=0.5, **json.loads(sys.argv[3]))
+run_sweep(read_spec(sys.argv[1]), sys.argv[2], executor=executor, progress=False,
+          limits=RunLimits(attempts=1000, failures=1.0))
 """
 
 

@@ -28,7 +28,7 @@ from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import RATIO_LAWS, fit_law_model
 from cmrplan.laws.chinchilla import chinchilla_law
-from cmrplan.log.files import CORPORA
+from cmrplan.log import CORPORA
 from cmrplan.log.importers import import_log
 from cmrplan.solve.law_fit import PAPER_DELTA, fit_law
 from cmrplan.validate.baselines import BASELINES

@@ -27,7 +27,8 @@ from held_out import logs_in
 
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.log.files import CORPORA, base_losses
+from cmrplan.log import CORPORA
+from cmrplan.log.files import base_losses
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import parse_tolerance
 from cmrplan.validate.backtest import FEWEST_BUDGETS, Truth

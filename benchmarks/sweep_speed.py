@@ -31,8 +31,9 @@ import torch
 import yaml
 from plain_loop import Config, Model
 
-from probes.data.prepared import load_corpora, prepare_corpora
-from probes.run_settings import sweep_settings
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import load_corpora
+from probes.planned_runs import sweep_settings
 from probes.runner import execute_runs
 from probes.runs import SweepFolder
 from probes.spec.file import parse_spec

@@ -1,1 +1,1 @@
-"""Small training runs that continue one base checkpoint over mixture ratios, budgets and sizes."""
+"""Probes are small training runs that continue one base checkpoint over ratios, budgets and sizes."""

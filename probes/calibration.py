@@ -1,4 +1,6 @@
-"""What training takes on this machine: a short real run of steps, evaluations and checkpoints.
+"""A calibration measures what training takes on this machine, in a short real run.
+
+The run has steps, evaluations and checkpoints.
 
 As many processes measure at a time as a sweep has workers, so what they take from each other is in
 the figures. Started as ``python -m probes.calibration`` a process reads the groups to measure from standard
@@ -29,8 +31,8 @@ from probes.executors.task import ENVIRONMENT, prepare_process
 from probes.jobs import NUM_CORPORA, Job
 from probes.run_settings import RunSettings
 from probes.runner import make_trainee
-from probes.training.checkpoint import Checkpoints, Place
-from probes.training.loop import CHECKPOINT_SECONDS
+from probes.runs import CHECKPOINT_SECONDS
+from probes.training.checkpoint import Checkpoints, Position
 
 MEASURED_SECONDS = 3.0
 """Least time of the steps, and of the evaluations, that a pace is measured in."""
@@ -69,8 +71,8 @@ class Pace:
         trained = sum(run.trained_tokens for run in job.runs) / self.train_tokens_per_second
         evaluated = sum(map(evaluation_tokens, job.runs)) / self.evaluation_tokens_per_second
         lead = job.runs[0]
-        branches = sum(leg.is_branch for leg in lead.legs)
-        saves = trained / CHECKPOINT_SECONDS + branches + (lead.stage == "base")
+        cooldowns = sum(segment.is_cooldown for segment in lead.segments)
+        saves = trained / CHECKPOINT_SECONDS + cooldowns + (lead.stage == "base")
         return self.setup_seconds + trained + evaluated + saves * self.checkpoint_seconds
 
 
@@ -127,16 +129,16 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
             for process in processes:
                 print(task, file=process.stdin, flush=True)
             for process in processes:
-                _answer(process, Path(folder))
+                _read_line(process, Path(folder))
             start_seconds = time.perf_counter() - began
             for process in processes:
                 print("go", file=process.stdin, flush=True)
-            answers = [json.loads(_answer(process, Path(folder))) for process in processes]
+            measured = [json.loads(_read_line(process, Path(folder))) for process in processes]
         finally:
             for process in processes:
                 process.kill()
                 process.communicate()
-    paces = [_mean_pace([Pace(**own[place]) for own in answers]) for place in range(len(kinds))]
+    paces = [_mean_pace([Pace(**paces[kind]) for paces in measured]) for kind in range(len(kinds))]
     return Calibration(start_seconds, dict(zip(kinds, paces, strict=True)))
 
 
@@ -169,7 +171,7 @@ def measure(runs: Sequence[RunSettings]) -> Pace:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         for member in range(members):
-            Checkpoints(Path(folder), "").save(Place(0, member), trainee.state(member))
+            Checkpoints(Path(folder), "").save(Position(0, member), trainee.state(member))
         checkpoint_seconds = time.perf_counter() - began
     return Pace(
         train_tokens_per_second=processes * members * runs[0].step_tokens / step_seconds,
@@ -251,7 +253,7 @@ def _start(number: int, folder: Path) -> subprocess.Popen[str]:
         )
 
 
-def _answer(process: subprocess.Popen[str], folder: Path) -> str:
+def _read_line(process: subprocess.Popen[str], folder: Path) -> str:
     assert process.stdout is not None  # a pipe
     line = process.stdout.readline()
     if not line.endswith("\n"):

@@ -1,4 +1,4 @@
-"""From run folders to tables: the probe log of all finished probes, and the ledger of all runs.
+"""The folders of runs become two tables: the probe log of finished probes, and the ledger of all runs.
 
 The log has only what a run's settings, seed and data decide, no times and no paths, so two
 executions of a sweep on one machine give the same file. How long a run took, and why one has no
@@ -8,20 +8,20 @@ result, stands in the ledger.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import CmrplanError, InputError
+from cmrplan.errors import CmrplanError
 from cmrplan.files import read_json
-from probes.data.prepared import CORPORA
+from cmrplan.log import CORPORA
 from probes.models.source import count_params
+from probes.run_table import RUN_COLUMNS, open_sweep, run_rows
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.training.metrics import read_rows
 
-LOG_COLUMNS = (
+PROBE_LOG_COLUMNS = (
     "run_id",
     "model_params",
     "train_tokens",
@@ -52,23 +52,6 @@ _SCHEDULE_NAMES = {
     "cosine": "cosine",
 }
 
-LEDGER_COLUMNS = (
-    "run_id",
-    "stage",
-    "size",
-    "domain_ratio",
-    "seed",
-    "state",
-    "reason",
-    "train_tokens",
-    "planned_tokens",
-    "seconds",
-    "tokens_per_second",
-    "device",
-    "torch_version",
-    "code_version",
-)
-
 
 def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read a sweep's folder into the probe log and the run ledger.
@@ -96,7 +79,7 @@ def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     CmrplanError
         If no probe is finished.
     """
-    sweep = _open_sweep(runs)
+    sweep = open_sweep(runs)
     rows = []
     for run in sweep.all_runs():
         if run.state() is RunState.FINISHED and run.read_settings().stage == "probe":
@@ -106,7 +89,7 @@ def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         counts = ledger.loc[ledger["stage"] == "probe", "state"].value_counts()
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         raise CmrplanError(f"{sweep.path} has no finished probe ({states}); run the sweep first")
-    log = pd.DataFrame(rows, columns=list(LOG_COLUMNS))
+    log = pd.DataFrame(rows, columns=list(PROBE_LOG_COLUMNS))
     log["eval_corpus"] = pd.Categorical(log["eval_corpus"], CORPORA)
     order = ["model_params", "seed", "domain_ratio", "run_id", "train_tokens", "eval_corpus"]
     log = log.sort_values(order, ignore_index=True)
@@ -122,22 +105,7 @@ def read_ledger(runs: str | os.PathLike[str]) -> pd.DataFrame:
     InputError
         If ``runs`` is not a sweep's folder.
     """
-    sweep = _open_sweep(runs)
-    ledger = pd.DataFrame(
-        [_ledger_row(run) for run in sweep.all_runs()], columns=list(LEDGER_COLUMNS)
-    )
-    return ledger.sort_values(
-        ["stage", "size", "seed", "domain_ratio", "run_id"], ignore_index=True
-    )
-
-
-def _open_sweep(runs: str | os.PathLike[str]) -> SweepFolder:
-    sweep = SweepFolder(Path(runs))
-    if not sweep.path.is_dir():
-        raise InputError(f"{sweep.path}: no such folder; give the --out of probe run")
-    if not sweep.spec.exists():
-        raise InputError(f"{sweep.path} has no spec.yaml; give the --out of probe run")
-    return sweep
+    return pd.DataFrame(run_rows(open_sweep(runs)), columns=list(RUN_COLUMNS))
 
 
 def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
@@ -193,25 +161,3 @@ def standard_error(values: np.ndarray) -> float:
     if len(values) < 2:
         return float("nan")
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
-
-
-def _ledger_row(run: RunFolder) -> dict[str, Any]:
-    settings, outcome, progress = run.read_settings(), run.read_outcome(), run.read_progress()
-    tokens = progress["train_tokens"] if progress else 0
-    seconds = (outcome or progress or {"seconds": 0.0})["seconds"]
-    return {
-        "run_id": settings.run_id,
-        "stage": settings.stage,
-        "size": settings.size,
-        "domain_ratio": settings.domain_ratio,
-        "seed": settings.seed,
-        "state": str(run.state()),
-        "reason": outcome["reason"] if outcome else "",
-        "train_tokens": tokens,
-        "planned_tokens": settings.train_tokens,
-        "seconds": seconds,
-        "tokens_per_second": tokens / seconds if seconds else 0.0,
-        "device": settings.device,
-        "torch_version": outcome["torch_version"] if outcome else "",
-        "code_version": outcome["code_version"] if outcome else "",
-    }

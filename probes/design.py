@@ -1,4 +1,7 @@
-"""What a sweep would take, before anything starts: runs, tokens, FLOPs, time, money and disk."""
+"""The design of a sweep says what it would take before anything starts.
+
+That is its runs, tokens, FLOPs, time, money and disk.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from typing import Any
 
 from cmrplan.errors import InputError
 from probes.calibration import Calibration, Pace, calibrate, evaluation_tokens
-from probes.grouping import Choice, free_memory, group_runs
+from probes.checkpoint_checks import check_checkpoints, spec_vocab_size
+from probes.data.prepared import DataIdentity
+from probes.grouping import Batching, free_memory, group_runs
 from probes.jobs import EVALUATION_COST, Job, makespan, peak_disk_bytes
-from probes.models.checks import check_checkpoints, spec_vocab_size
 from probes.models.source import count_params
-from probes.run_settings import DataIdentity, RunSettings, sweep_settings
+from probes.planned_runs import sweep_settings
+from probes.run_settings import RunSettings
 from probes.spec.sweep import SweepSpec
 from probes.sweep import default_device, default_workers
 
@@ -34,7 +39,7 @@ class SizeDesign:
     flops : float
         FLOPs of base and probes, evaluations included.
     runs_together : int
-        Probes that one worker trains in lockstep, at most.
+        Probes that one worker trains batched, at most.
     tokens_per_second, evaluation_tokens_per_second : float
         Speed of one worker, of all runs that it trains together.
     """
@@ -113,7 +118,7 @@ def design_sweep(
     tokens_per_second: Mapping[str, float] | None = None,
     workers: int | None = None,
     device: str | None = None,
-    lockstep: Choice = "auto",
+    batched: Batching = "auto",
     price_per_hour: float | None = None,
 ) -> SweepDesign:
     """Work out what a sweep would take, without starting it.
@@ -126,14 +131,12 @@ def design_sweep(
         Training speed of one worker by size, evaluation taken as three times as fast. When left
         out, both are measured together with starting and saving, in a short real run on ``device``; see
         :func:`probes.calibration.calibrate`.
-    workers, device, lockstep : optional
+    workers, device : optional
+        As in :class:`probes.executors.base.ExecutorOptions`.
+    batched : {"auto", "always", "never"}
         As in :func:`probes.sweep.run_sweep`.
     price_per_hour : float, optional
         Price of an hour of one GPU, or of the machine on a CPU, in any currency.
-
-    Returns
-    -------
-    SweepDesign
 
     Raises
     ------
@@ -143,18 +146,11 @@ def design_sweep(
     """
     device = device or default_device()
     workers = workers or default_workers(device)
-    check_checkpoints(spec)
-    data = DataIdentity("", spec.tokenizer.kind, spec_vocab_size(spec))
-    bases, probes = sweep_settings(spec, data, device=device)
+    bases, probes = _bases_and_probes(spec, device)
     runs = [*bases.values(), *probes]
     slots = min(workers, len(runs))
-    jobs = _jobs(runs, device, slots, lockstep)
-    if tokens_per_second is not None:
-        calibration = _given(bases, jobs, tokens_per_second)
-    elif device == "cuda" and default_device() != "cuda":
-        raise InputError("device cuda: there is no GPU here to measure on; give tokens_per_second")
-    else:
-        calibration = calibrate(jobs, workers=slots)
+    jobs = _jobs(runs, device, slots, batched)
+    calibration = _calibration(bases, jobs, slots, device, tokens_per_second)
     seconds = calibration.start_seconds + makespan(jobs, slots, calibration.seconds)
     gpus = _gpus(runs, slots) if device == "cuda" else 0
     return SweepDesign(
@@ -178,13 +174,37 @@ def design_sweep(
     )
 
 
+def _bases_and_probes(
+    spec: SweepSpec, device: str
+) -> tuple[dict[str, RunSettings], list[RunSettings]]:
+    """Return the runs of a sweep, whose corpora need not be prepared."""
+    check_checkpoints(spec)
+    data = DataIdentity("", spec.tokenizer.kind, spec_vocab_size(spec))
+    return sweep_settings(spec, data, device=device)
+
+
+def _calibration(
+    bases: Mapping[str, RunSettings],
+    jobs: Sequence[Job],
+    slots: int,
+    device: str,
+    tokens_per_second: Mapping[str, float] | None,
+) -> Calibration:
+    """Return what the jobs take: from given training speeds, or as it is measured here."""
+    if tokens_per_second is not None:
+        return _given(bases, jobs, tokens_per_second)
+    if device == "cuda" and default_device() != "cuda":
+        raise InputError("device cuda: there is no GPU here to measure on; give tokens_per_second")
+    return calibrate(jobs, workers=slots)
+
+
 def _jobs(
-    runs: Sequence[RunSettings], device: str, slots: int, lockstep: Choice
+    runs: Sequence[RunSettings], device: str, slots: int, batched: Batching
 ) -> tuple[Job, ...]:
     """Return the runs as jobs, grouped as the local executor would."""
     sharing = max(1, slots // default_workers(device)) if device == "cuda" else slots
     free_bytes = free_memory(device) / sharing
-    grouping = group_runs(runs, choice=lockstep, free_bytes=free_bytes, slots=slots)
+    grouping = group_runs(runs, batched=batched, free_bytes=free_bytes, slots=slots)
     return tuple(map(Job, grouping.groups))
 
 

@@ -1,6 +1,6 @@
-"""Which runs of a sweep are trained in lockstep, and why: a choice by device, size and memory.
+"""Runs of a sweep are grouped for batched training, by device, size and memory.
 
-Lockstep pays where the host that starts the kernels takes longer than the GPU that runs them: with
+Training them batched pays where the host that starts the kernels takes longer than the GPU that runs them: with
 K members in one step, both the calls and the idle time are shared. Once one model fills the GPU there
 is nothing to share, and on a CPU there never is.
 """
@@ -15,17 +15,15 @@ from typing import Literal
 import torch
 
 from cmrplan.errors import InputError
-from probes.models.decoder import ModelShape
-from probes.models.source import count_params, flops_per_token
+from cmrplan.numbers import GPU_FLOPS
+from probes.models.source import ModelShape, count_params, flops_per_token
 from probes.run_settings import RunSettings
 
-Choice = Literal["auto", "always", "never"]
+Batching = Literal["auto", "always", "never"]
+"""Whether runs are trained batched: where it pays, wherever they can be, or nowhere."""
 
 SECONDS_PER_CALL = {"eager": 5.5e-6, "replayed": 2e-6}
 """Host time of one operation; replayed as a CUDA graph, the shortest time of a kernel."""
-
-GPU_FLOPS = 400e12
-"""FLOPs a second of matrix products on an H100 in bf16, as large models reach it."""
 
 GPU_BYTES = 2.2e12
 """Bytes a second between an H100 and its memory."""
@@ -34,7 +32,7 @@ BYTES_PER_FEATURE = 360
 """Memory traffic of a token in training, per feature and layer."""
 
 WORTHWHILE = 1.2
-"""Host time over GPU time from which lockstep is chosen."""
+"""Host time over GPU time from which batched training is chosen."""
 
 MEMORY_SHARE = 0.8
 """Part of the free memory that a group may take."""
@@ -51,7 +49,7 @@ class Grouping:
     Parameters
     ----------
     groups : tuple of tuple of RunSettings
-        Every run once; those in one tuple in lockstep.
+        Every run once; those in one tuple batched.
     reasons : tuple of str
         Why, one line a kind of run.
     """
@@ -63,7 +61,7 @@ class Grouping:
 def group_runs(
     runs: Sequence[RunSettings],
     *,
-    choice: Choice = "auto",
+    batched: Batching = "auto",
     free_bytes: float,
     slots: int = 1,
 ) -> Grouping:
@@ -73,22 +71,22 @@ def group_runs(
     ----------
     runs : sequence of RunSettings
         Bases and probes.
-    choice : {"auto", "always", "never"}
-        Lockstep where it pays, wherever it can be, or nowhere.
+    batched : {"auto", "always", "never"}
+        Batched where it pays, wherever they can be, or nowhere.
     free_bytes : float
         Memory of one device that a group may use.
     slots : int
-        Workers at a time; no fewer groups are made of runs that could be one.
+        Workers at a time; runs that could be one group are at least so many groups.
 
     Raises
     ------
     InputError
-        If lockstep is asked for and a run cannot be trained so.
+        If batched training is asked for and a run cannot be trained so.
     """
     groups: list[tuple[RunSettings, ...]] = []
     reasons = []
     for alike in _alike(runs):
-        largest, reason = _largest_group(alike, choice, free_bytes, slots)
+        largest, reason = _largest_group(alike, batched, free_bytes, slots)
         number = -(-len(alike) // largest)
         groups += [tuple(alike[start::number]) for start in range(number)]
         if len(alike) > 1:
@@ -104,7 +102,7 @@ def group_bytes(run: RunSettings) -> float:
     loss 4 a logit. Within 20 % of what was measured with K = 3 and 9 at 0.3M to 3M parameters.
     """
     shape = run.model
-    assert isinstance(shape, ModelShape), "only built-in decoders are trained in lockstep"
+    assert isinstance(shape, ModelShape), "only built-in decoders are trained batched"
     number_bytes = 8 if run.numerics.precision == "fp64" else 4
     block_values = 16 * shape.width + 5 * shape.feedforward
     values = shape.layers * block_values + 4 * shape.vocab_size
@@ -145,35 +143,35 @@ def _alike(runs: Sequence[RunSettings]) -> list[list[RunSettings]]:
 
 
 def _largest_group(
-    alike: Sequence[RunSettings], choice: Choice, free_bytes: float, slots: int
+    alike: Sequence[RunSettings], batched: Batching, free_bytes: float, slots: int
 ) -> tuple[int, str]:
     """Return how many such runs are trained at once, and why."""
     run = alike[0]
-    if choice == "never":
+    if batched == "never":
         return 1, "separate, as asked"
     if obstacle := _obstacle(run):
-        if choice == "always":
-            raise InputError(f"lockstep 'always': {run.size} {obstacle}; take 'auto' or 'never'")
+        if batched == "always":
+            raise InputError(f"batched 'always': {run.size} {obstacle}; take 'auto' or 'never'")
         return 1, f"separate: {obstacle}"
     fitting = max(1, int(MEMORY_SHARE * free_bytes / group_bytes(run)))
     largest = min(fitting, -(-len(alike) // slots))
     limit = f" (as many as fit {free_bytes / 2**30:.3g} GiB)" if largest == fitting else ""
-    if choice == "always":
-        return largest, f"lockstep by {largest}{limit}, as asked"
+    if batched == "always":
+        return largest, f"batched by {largest}{limit}, as asked"
     if run.device == "cpu":
         return (
             1,
-            "separate: on a CPU one model keeps a core busy, lockstep was 0.94 times as fast",
+            "separate: on a CPU one model keeps a core busy, batched training was 0.94 times as fast",
         )
     host, gpu = step_seconds(run)
     times = f"a step takes about {1e3 * host:.2g} ms of the host and {1e3 * gpu:.2g} ms of the GPU"
     if host < WORTHWHILE * gpu:
         return 1, f"separate: {times}"
-    return largest, f"lockstep by {largest}{limit}: {times}"
+    return largest, f"batched by {largest}{limit}: {times}"
 
 
 def _obstacle(run: RunSettings) -> str:
-    """Say why a run cannot be trained in lockstep, or ''."""
+    """Say why a run cannot be trained batched, or ''."""
     if not isinstance(run.model, ModelShape):
         return "is no built-in decoder"
     if run.numerics.processes > 1:

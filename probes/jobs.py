@@ -1,4 +1,4 @@
-"""Runs as work to be done: what each costs, what waits for what, and how long it all takes."""
+"""Jobs are runs as work to be done: what each costs, what it waits for, and how long all take."""
 
 from __future__ import annotations
 
@@ -94,9 +94,11 @@ def disk_bytes(run: RunSettings) -> int:
 def working_bytes(run: RunSettings) -> int:
     """Return the bytes of the checkpoints of a run in work.
 
-    The newest two, with branches two more of the trunk, and the one that is being written.
+    The newest two, with cooldown branches two more of the trunk, and the one that is being written.
     """
-    return (5 if any(leg.is_branch for leg in run.legs) else 3) * _checkpoint_bytes(run)
+    return (5 if any(segment.is_cooldown for segment in run.segments) else 3) * _checkpoint_bytes(
+        run
+    )
 
 
 def peak_disk_bytes(runs: Sequence[RunSettings], workers: int) -> int:

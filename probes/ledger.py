@@ -1,4 +1,4 @@
-"""The ledger of a sweep: what happened to its runs, one event a line, only ever appended to.
+"""The ledger of a sweep says what happened to its runs, one event a line, and only ever grows.
 
 Only the process that holds the sweep's lock writes. A kill can leave the last line torn; it is cut off when the
 ledger is opened again, and what happened while nobody was writing is added then, so that each event stands
@@ -32,7 +32,7 @@ class Event(StrEnum):
     REQUEUED = "requeued"
     """The cluster took the worker away and started the same attempt anew."""
     DIED = "died"
-    """The attempt ended without an answer."""
+    """The attempt ended without a result."""
     RETRIED = "retried"
     """It waits for another attempt."""
     STOPPED = "stopped"

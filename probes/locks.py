@@ -1,4 +1,4 @@
-"""Locks that a process holds on a folder and loses when it ends, however it ends.
+"""A process holds a lock on a folder and loses it when it ends, however it ends.
 
 They are advisory ``flock`` locks. Between machines they hold where the file system passes them on: NFS does,
 Lustre when it is mounted with ``flock``.

@@ -1,4 +1,4 @@
-"""Show a sweep's evaluations in TensorBoard or Weights & Biases.
+"""A mirror shows a sweep's evaluations in TensorBoard or Weights & Biases.
 
 The sweep's own process reads the metrics files as they grow and passes every new row on. The files stay the only
 record: a mirror can be begun late, left out or thrown away. A row that a resumed run writes again is passed on
@@ -8,9 +8,9 @@ once.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -206,22 +206,31 @@ class _Beside:
         self._watcher.ended(run, state, reason)
 
 
-def open_mirrors(
-    sweep: SweepFolder, *, tensorboard: str | os.PathLike[str] | None, wandb: str | None
-) -> Mirrors:
+_PAGES: dict[str, Callable[[str, RunSettings], Page]] = {
+    "tensorboard": lambda folder, run: TensorBoardPage(Path(folder), run),
+    "wandb": WandbPage,
+}
+"""Makes a page, by the name of the mirror, of where it is and the run."""
+
+
+def open_mirrors(sweep: SweepFolder, targets: Mapping[str, str]) -> Mirrors:
     """Return the mirrors that are asked for.
+
+    Parameters
+    ----------
+    sweep : SweepFolder
+        The sweep.
+    targets : mapping of str to str
+        ``tensorboard`` with a folder, ``wandb`` with a project, or both, or none.
 
     Raises
     ------
     InputError
-        If the package of one is not installed.
+        If there is no mirror of a name, or the package of one is not installed.
     """
-    makers: list[Callable[[RunSettings], Page]] = []
-    for name, wanted in (("tensorboard", tensorboard), ("wandb", wandb)):
-        if wanted is not None and not importlib.util.find_spec(name):
+    for name in targets:
+        if name not in _PAGES:
+            raise InputError(f"mirrors are {' and '.join(_PAGES)}, got '{name}'")
+        if not importlib.util.find_spec(name):
             raise InputError(f"--{name} needs {name}: pip install 'cmrplan[{name}]'")
-    if tensorboard is not None:
-        makers.append(lambda run: TensorBoardPage(Path(tensorboard), run))
-    if wandb is not None:
-        makers.append(lambda run: WandbPage(wandb, run))
-    return Mirrors(sweep, makers)
+    return Mirrors(sweep, [partial(_PAGES[name], target) for name, target in targets.items()])

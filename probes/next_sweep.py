@@ -1,17 +1,16 @@
-"""A sweep file whose runs are the probes that the planner names."""
+"""The next sweep trains the probes that the planner names, in the folder of the sweep before it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cmrplan.arrays import SAME_SIZE
 from cmrplan.design.next_probes import NextProbe
 from cmrplan.errors import InputError
-from probes.models.checks import spec_vocab_size
+from probes.checkpoint_checks import spec_vocab_size
 from probes.models.source import count_params
-from probes.run_settings import model_source
+from probes.planned_runs import model_source
 from probes.spec.sweep import ProbeSpec, SweepSpec
-
-SAME_SIZE = 0.01  # relative difference below which two parameter counts are the same
 
 
 def sweep_of(spec: SweepSpec, probes: Iterable[NextProbe]) -> SweepSpec:

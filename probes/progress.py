@@ -1,4 +1,4 @@
-"""Tell a person how a sweep goes: bars on a terminal, now and then a line elsewhere.
+"""Progress tells a person how a sweep goes: bars on a terminal, now and then a line elsewhere.
 
 Everything goes to standard error; standard output belongs to the caller.
 """

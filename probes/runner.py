@@ -1,4 +1,4 @@
-"""Do runs of a sweep from their folders: load, train or resume, write the outcomes."""
+"""The runs of a sweep are done from their folders: loaded, trained or resumed, their outcomes written."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmrplan import __version__
+from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.data.prepared import load_corpora
 from probes.locks import locked
-from probes.models.decoder import ModelShape
-from probes.models.source import build_model
+from probes.models.build import build_model
+from probes.models.source import ModelShape
 from probes.run_settings import RunSettings
-from probes.runs import RunFolder, RunState, SweepFolder
-from probes.training.batched import Lockstep
+from probes.runs import CHECKPOINT_SECONDS, Outcome, RunFolder, RunState, SweepFolder
+from probes.training.batched import Batched
 from probes.training.checkpoint import Checkpoints
-from probes.training.loop import ALONE, CHECKPOINT_SECONDS, Member, Outcome, train
+from probes.training.group import GroupMember
+from probes.training.loop import ALONE, train
 from probes.training.ranks import Ranks
 from probes.training.threads import Threads
 from probes.training.trainee import Single, Trainee
@@ -37,7 +38,7 @@ def execute_runs(
     ranks: Ranks = ALONE,
     threads: Threads = lambda: 1,
 ) -> list[Outcome]:
-    """Train the runs in ``paths`` side by side to their end and write their outcomes.
+    """Train the runs in ``paths`` side by side to their end; write and return their outcomes.
 
     A run that has an outcome is not trained again; a stopped run keeps its checkpoint and has no
     outcome yet.
@@ -59,11 +60,6 @@ def execute_runs(
     threads : callable
         Says how many threads of this process a single run may have; asked at every step.
 
-    Returns
-    -------
-    list of Outcome
-        One a path.
-
     Raises
     ------
     InputError
@@ -76,11 +72,12 @@ def execute_runs(
                 stack.enter_context(locked(run.path))
         done = ranks.agree(" ".join(run.path.name for run in runs if run.read_outcome())).split()
         todo = [run for run in runs if run.path.name not in done]
-        stopped: dict[Path, Outcome] = {}
+        outcomes = []
         if todo:
             members = [_member(sweep, run, keep_checkpoints) for run in todo]
+            trainee = make_trainee([member.settings for member in members], ranks, threads)
             outcomes = train(
-                make_trainee([member.settings for member in members], ranks, threads),
+                trainee,
                 members,
                 load_corpora(sweep.corpora),
                 should_stop=should_stop,
@@ -88,13 +85,24 @@ def execute_runs(
                 ranks=ranks,
                 on_failure=lambda number, outcome: write_outcome(todo[number], outcome),
             )
-            for run, outcome in zip(todo, outcomes, strict=True):
-                if outcome.state is RunState.STOPPED:
-                    stopped[run.path] = outcome
-                elif ranks.is_main and outcome.state is RunState.FINISHED:
-                    write_outcome(run, outcome)
-        ranks.agree("written")
-        return [stopped.get(run.path) or _stored_outcome(run) for run in runs]
+        return _settled(runs, todo, outcomes, ranks)
+
+
+def _settled(
+    runs: Sequence[RunFolder],
+    todo: Sequence[RunFolder],
+    outcomes: Sequence[Outcome],
+    ranks: Ranks,
+) -> list[Outcome]:
+    """Write the outcomes of finished runs; return those of all, of stopped ones too."""
+    stopped = {}
+    for run, outcome in zip(todo, outcomes, strict=True):
+        if outcome.state is RunState.STOPPED:
+            stopped[run.path] = outcome
+        elif ranks.is_main and outcome.state is RunState.FINISHED:
+            write_outcome(run, outcome)
+    ranks.agree("written")
+    return [stopped.get(run.path) or run.read_finished() for run in runs]
 
 
 def make_trainee(
@@ -115,7 +123,7 @@ def make_trainee(
     is_alone = len(models) == 1 and lead.numerics.processes == 1
     replays = is_alone and lead.numerics.cuda_graphs and isinstance(lead.model, ModelShape)
     if len(models) > 1 or replays:
-        return Lockstep(models, lead)
+        return Batched(models, lead)
     (model,) = models
     if lead.numerics.processes > 1:
         from probes.training.distributed import Distributed, TorchRanks
@@ -156,29 +164,23 @@ def final_state(run: RunFolder) -> dict[str, Tensor]:
         If they are gone or damaged.
     """
     checkpoints = Checkpoints(run.checkpoints, run.read_settings().fingerprint)
-    for place in checkpoints.places():
-        if (state := checkpoints.load(place)) is not None:
+    for position in checkpoints.positions():
+        if (state := checkpoints.load(position)) is not None:
             return state
     raise CmrplanError(
         f"{run.path} has no readable checkpoint; delete that folder to train this base anew"
     )
 
 
-def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> Member:
+def _member(sweep: SweepFolder, run: RunFolder, keep_checkpoints: bool) -> GroupMember:
     settings = run.read_settings()
     if settings.stage == "base":
-        return Member(settings, run, keeps_checkpoint=not settings.is_pretrained)
+        return GroupMember(settings, run, keeps_checkpoint=not settings.is_pretrained)
     base = sweep.base(settings.base)
-    return Member(
+    return GroupMember(
         settings,
         run,
         start=None if settings.is_pretrained else final_state(base),
         start_losses=final_losses(base),
         keeps_checkpoint=keep_checkpoints,
     )
-
-
-def _stored_outcome(run: RunFolder) -> Outcome:
-    stored = run.read_outcome()
-    assert stored is not None
-    return Outcome(RunState(stored["state"]), stored["reason"], stored["seconds"])

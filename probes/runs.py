@@ -1,4 +1,4 @@
-"""Where a sweep keeps its files: one class owns every file name, and a run's state is read here.
+"""Here every file name of a sweep is set down, and the state of a run is read from its files.
 
 ::
 
@@ -31,6 +31,9 @@ from cmrplan.files import read_json, write_json
 from probes.locks import is_locked
 from probes.run_settings import RunSettings
 
+CHECKPOINT_SECONDS = 30.0
+"""Longest time between two checkpoints; a kill loses at most this much work."""
+
 
 class RunState(StrEnum):
     """Where a run is in its life."""
@@ -45,6 +48,25 @@ class RunState(StrEnum):
     """All evaluations are there."""
     FAILED = "failed"
     """Ended without a result; the outcome says why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    state : RunState
+        ``FINISHED``, ``FAILED`` or ``STOPPED``.
+    reason : str
+        Why it failed or stopped; what was unusual on the way when finished, mostly nothing.
+    seconds : float
+        Time spent training and evaluating, over all starts of the run.
+    """
+
+    state: RunState
+    reason: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -100,6 +122,12 @@ class RunFolder:
     def read_outcome(self) -> dict[str, Any] | None:
         """Return how the run ended, or None."""
         return read_json(self.outcome) if self.outcome.exists() else None
+
+    def read_finished(self) -> Outcome:
+        """Return how a run that has an outcome ended."""
+        stored = self.read_outcome()
+        assert stored is not None
+        return Outcome(RunState(stored["state"]), stored["reason"], stored["seconds"])
 
     def read_progress(self) -> dict[str, Any] | None:
         """Return where the run is, or None before its first step."""
@@ -171,7 +199,7 @@ class SweepFolder:
 
     def all_runs(self) -> list[RunFolder]:
         """Return the folders of all planned bases and probes, bases first, by name."""
-        found = (
+        folders = (
             path for kind in ("bases", "probes") for path in sorted(self.path.glob(f"{kind}/*"))
         )
-        return [run for run in map(RunFolder, found) if run.settings.exists()]
+        return [run for run in map(RunFolder, folders) if run.settings.exists()]

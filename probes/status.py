@@ -1,16 +1,16 @@
-"""How the runs of a sweep stand: state, tokens, newest losses, speed, time left, attempts and reason."""
+"""The status of a sweep says of each run its state, tokens, newest losses, speed, time left and reason."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from probes.collect import read_ledger
 from probes.jobs import Job, makespan, run_flops
 from probes.ledger import Event, History, read_histories
-from probes.runs import RunFolder, RunState, SweepFolder
+from probes.run_table import open_sweep, run_rows
+from probes.runs import RunFolder, RunState
 from probes.training.metrics import read_rows
 
 
@@ -105,19 +105,15 @@ def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
     InputError
         If ``runs`` is not a sweep's folder.
     """
-    table = read_ledger(runs)
-    sweep = SweepFolder(Path(runs))
+    sweep = open_sweep(runs)
+    rows = run_rows(sweep)
     histories = read_histories(sweep.ledger)
     folders = {run.path.name: run for run in sweep.all_runs()}
     statuses = tuple(
-        _run_status(
-            {str(key): value for key, value in row.items()},
-            folders[row["run_id"]],
-            histories.get(row["run_id"], History()),
-        )
-        for row in table.to_dict("records")
+        _run_status(row, folders[row["run_id"]], histories.get(row["run_id"], History()))
+        for row in rows
     )
-    counts = {str(state): int(count) for state, count in table["state"].value_counts().items()}
+    counts = dict(Counter(row["state"] for row in rows).most_common())
     return SweepStatus(statuses, counts, *_work(statuses, folders))
 
 
@@ -132,18 +128,18 @@ def _run_status(row: dict[str, Any], run: RunFolder, history: History) -> RunSta
         run_id=row["run_id"],
         stage=row["stage"],
         size=row["size"],
-        domain_ratio=float(row["domain_ratio"]),
-        seed=int(row["seed"]),
+        domain_ratio=row["domain_ratio"],
+        seed=row["seed"],
         state=row["state"],
         reason=row["reason"] or ("" if open_again else history.reason),
         step=row["train_tokens"] // settings.step_tokens,
         steps=settings.steps,
-        train_tokens=int(row["train_tokens"]),
-        planned_tokens=int(row["planned_tokens"]),
+        train_tokens=row["train_tokens"],
+        planned_tokens=row["planned_tokens"],
         general_loss=newest.get("general_loss"),
         domain_loss=newest.get("domain_loss"),
-        seconds=float(row["seconds"]),
-        tokens_per_second=float(speed),
+        seconds=row["seconds"],
+        tokens_per_second=speed,
         seconds_left=tokens_left / speed if speed and row["state"] == RunState.RUNNING else None,
         attempts=history.attempts,
         host=history.host,

@@ -1,4 +1,4 @@
-"""Run a whole sweep: corpora once, one base a size, every probe from its base.
+"""A sweep prepares its corpora once, trains one base a size, and every probe from its base.
 
 Everything that is finished is left alone, so starting again after a kill, a crash or a change of
 the grid does only what is missing.
@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +21,37 @@ import yaml
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_json, read_text, write_text
+from probes.checkpoint_checks import check_checkpoints, check_prepared
 from probes.collect import read_ledger
-from probes.data.epoch_check import check_epochs
-from probes.data.prepare import open_sources
-from probes.data.prepared import prepare_corpora
+from probes.data.build import open_sources
+from probes.data.prepare import prepare_corpora
+from probes.epoch_check import check_epochs
 from probes.executors.base import Executor, ExecutorOptions, make_executor
 from probes.executors.local import LocalExecutor, usable_cores
-from probes.executors.scheduler import Limits, Scheduler
+from probes.executors.scheduler import RunLimits, Scheduler
 from probes.executors.slurm_options import asks_for_gpus
-from probes.grouping import Choice, free_memory, group_runs
+from probes.grouping import Batching, free_memory, group_runs
 from probes.jobs import Job, disk_bytes, working_bytes
 from probes.ledger import Event, Ledger
 from probes.locks import only_sweep
-from probes.mirrors import open_mirrors
-from probes.models.checks import check_checkpoints, check_prepared
+from probes.mirrors import Mirrors, open_mirrors
+from probes.planned_runs import sweep_settings
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
-from probes.run_settings import RunSettings, sweep_settings
+from probes.run_settings import RunSettings
 from probes.runs import SweepFolder
 from probes.spec.file import parse_spec, spec_text
 from probes.spec.sweep import SweepSpec
-from probes.training.loop import CHECKPOINT_SECONDS
 
 
 def run_sweep(
     spec: SweepSpec,
     out: str | os.PathLike[str],
     *,
-    executor: str = "local",
-    workers: int | None = None,
-    device: str | None = None,
+    executor: ExecutorOptions | None = None,
+    limits: RunLimits | None = None,
+    batched: Batching = "auto",
+    mirrors: Mapping[str, str] | None = None,
     progress: bool = True,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    limits: Limits | None = None,
-    lockstep: Choice = "auto",
-    per_gpu: int = 1,
-    cpus_per_run: int = 1,
-    ray_address: str = "",
-    slurm: Mapping[str, str] | None = None,
-    tensorboard: str | os.PathLike[str] | None = None,
-    wandb: str | None = None,
 ) -> pd.DataFrame:
     """Train every run of a spec that is not finished yet.
 
@@ -68,33 +61,16 @@ def run_sweep(
         What to run; see :func:`probes.spec.file.read_spec`.
     out : path
         The sweep's folder. One that holds the same sweep is continued; its grid may have grown.
-    executor : {"local", "ray", "slurm"}
-        Where the runs go; for Ray and Slurm all nodes must share ``out``.
-    workers : int, optional
-        Runs at a time. Otherwise one per usable core on a CPU, ``per_gpu`` on a GPU; on Ray what the cluster has room
-        for, on Slurm all that can start.
-    device : {"cpu", "cuda"}, optional
-        Where to train; a GPU if there is one, on Slurm if its options ask for one.
+    executor : ExecutorOptions, optional
+        Where the runs go; processes of this machine, on a GPU if there is one, when left out.
+    limits : RunLimits, optional
+        Attempts, time limit and failure rate; see :class:`probes.executors.scheduler.RunLimits`.
+    batched : {"auto", "always", "never"}
+        Whether runs that differ in ratio and seed only are trained as one; see :mod:`probes.grouping`.
+    mirrors : mapping of str to str, optional
+        Where to show the evaluations too: ``tensorboard`` with a folder, ``wandb`` with a project.
     progress : bool
         Whether to show progress on standard error.
-    checkpoint_seconds : float
-        Longest time between two checkpoints of a run.
-    limits : Limits, optional
-        Attempts, time limit and failure rate; see :class:`probes.executors.scheduler.Limits`.
-    lockstep : {"auto", "always", "never"}
-        Whether runs that differ in ratio and seed only are trained as one; see :mod:`probes.grouping`.
-    per_gpu : int
-        Runs that share a GPU.
-    cpus_per_run : int
-        Cores that Ray or Slurm sets aside for a run.
-    ray_address : str
-        A running Ray cluster; otherwise Ray is started on this machine.
-    slurm : mapping of str to str, optional
-        Options of Slurm jobs, such as ``partition``; see :mod:`probes.executors.on_slurm`.
-    tensorboard : path, optional
-        Folder to mirror the evaluations to, for TensorBoard.
-    wandb : str, optional
-        Weights & Biases project to mirror the evaluations to.
 
     Returns
     -------
@@ -110,65 +86,86 @@ def run_sweep(
     CmrplanError
         If a corpus is too small, too many runs failed, or another process works on a run.
     """
-    limits = limits or Limits()
-    slurm = slurm or {}
-    device = device or (
-        ("cuda" if asks_for_gpus(slurm) else "cpu") if executor == "slurm" else default_device()
-    )
+    limits = limits or RunLimits()
+    options = _completed(executor or ExecutorOptions(), spec, limits)
     sweep = SweepFolder(Path(out))
-    _refuse_another_sweep(sweep, spec, device)
+    _refuse_another_sweep(sweep, spec, options.device)
     check_checkpoints(spec)
     if not (sweep.corpora / "manifest.json").exists():
         open_sources(spec)  # refused here, a spec leaves no folder behind
-    mirrors = open_mirrors(sweep, tensorboard=tensorboard, wandb=wandb)
-    processes = max(size.processes for size in spec.sizes)
-    options = ExecutorOptions(
-        device=device,
-        processes_per_run=processes,
-        workers=workers,
-        per_gpu=per_gpu,
-        checkpoint_seconds=checkpoint_seconds,
-        run_seconds=limits.run_seconds,
-        ray_address=ray_address,
-        cpus_per_run=max(cpus_per_run, processes),
-        slurm=slurm,
-    )
-    with only_sweep(sweep.path), ExitStack() as stack:
-        place = make_executor(executor, sweep, options)
-        stack.callback(place.close, at_once=True)
-        runs = _prepare(spec, sweep, device=device, progress=progress)
-        ledger = Ledger(sweep.ledger)
-        jobs = _jobs(_open_runs(sweep, runs, ledger), lockstep, place, options, progress=progress)
-        if jobs:
-            display: type[SweepProgress] = SweepProgress
-            if progress:
-                display = TerminalProgress if sys.stderr.isatty() else PlainProgress
-            slots = max(1, min(place.slots(), len(jobs)))
-            shown = stack.enter_context(display(sweep, jobs, num_runs=len(runs), workers=slots))
-            watcher = stack.enter_context(mirrors).beside(shown)
-            Scheduler(sweep, place, ledger=ledger, watcher=watcher, limits=limits).run(jobs)
+    pages = open_mirrors(sweep, mirrors or {})
+    with only_sweep(sweep.path):
+        _train_all(spec, sweep, options, limits, batched=batched, pages=pages, progress=progress)
     return read_ledger(sweep.path)
+
+
+def _train_all(
+    spec: SweepSpec,
+    sweep: SweepFolder,
+    options: ExecutorOptions,
+    limits: RunLimits,
+    *,
+    batched: Batching,
+    pages: Mirrors,
+    progress: bool,
+) -> None:
+    """Prepare the corpora and train what is not finished, in a folder whose lock is held."""
+    with ExitStack() as stack:
+        pool = make_executor(sweep, options)
+        stack.callback(pool.shutdown, cancel=True)
+        runs = _prepare(spec, sweep, device=options.device, progress=progress)
+        ledger = Ledger(sweep.ledger)
+        jobs = _jobs(_open_runs(sweep, runs, ledger), batched, pool, options, progress=progress)
+        if jobs:
+            workers = max(1, min(pool.slots(), len(jobs)))
+            shown = stack.enter_context(
+                _display(progress)(sweep, jobs, num_runs=len(runs), workers=workers)
+            )
+            watcher = stack.enter_context(pages).beside(shown)
+            Scheduler(sweep, pool, ledger=ledger, watcher=watcher, limits=limits).run(jobs)
+
+
+def _completed(options: ExecutorOptions, spec: SweepSpec, limits: RunLimits) -> ExecutorOptions:
+    """Return the options with a device, and with what spec and limits say to the executor."""
+    device = options.device
+    if not device and options.name == "slurm":
+        device = "cuda" if asks_for_gpus(options.slurm) else "cpu"
+    processes = max(size.processes for size in spec.sizes)
+    return replace(
+        options,
+        device=device or default_device(),
+        processes_per_run=processes,
+        cpus_per_run=max(options.cpus_per_run, processes),
+        run_seconds=limits.run_seconds,
+    )
+
+
+def _display(progress: bool) -> type[SweepProgress]:
+    """Return how progress is shown: not at all, by bars on a terminal, elsewhere by lines."""
+    if not progress:
+        return SweepProgress
+    return TerminalProgress if sys.stderr.isatty() else PlainProgress
 
 
 def _jobs(
     runs: Sequence[RunSettings],
-    lockstep: Choice,
-    place: Executor,
+    batched: Batching,
+    pool: Executor,
     options: ExecutorOptions,
     *,
     progress: bool,
 ) -> list[Job]:
-    """Return the runs as jobs, in groups where lockstep pays, and say why.
+    """Return the runs as jobs, in groups where batched training pays, and say why.
 
     On this machine no worker is left idle by it; elsewhere a machine costs what it is used.
     """
-    here = isinstance(place, LocalExecutor)
-    sharing = options.per_gpu if options.device == "cuda" else place.slots() if here else 1
+    here = isinstance(pool, LocalExecutor)
+    sharing = options.per_gpu if options.device == "cuda" else pool.slots() if here else 1
     grouping = group_runs(
         runs,
-        choice=lockstep,
+        batched=batched,
         free_bytes=free_memory(options.device) / sharing,
-        slots=place.slots() if here else 1,
+        slots=pool.slots() if here else 1,
     )
     for reason in grouping.reasons if progress else ():
         print(reason, file=sys.stderr, flush=True)

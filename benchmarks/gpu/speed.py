@@ -1,6 +1,6 @@
 """Tokens per second of nine ratios on one device, four ways; and the share of its matrix-product rate.
 
-The plain loop (``benchmarks/plain_loop.py``) trains one ratio after another, eager and compiled; lockstep trains
+The plain loop (``benchmarks/plain_loop.py``) trains one ratio after another, eager and compiled; batched training does
 nine members in one step, eager and as a CUDA graph; several processes share the device. Steady speed
 of steps on random tokens, after a warm-up; a step has 4,096 tokens of each member. Then one model of
 about 150M parameters alone, as a share of the device's measured matrix products.
@@ -28,10 +28,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from plain_loop import Config, Model
 
 from probes.calibration import calibrate
+from probes.data.prepared import DataIdentity
 from probes.executors.task import ENVIRONMENT
 from probes.jobs import Job
 from probes.models.source import count_params, flops_per_token
-from probes.run_settings import DataIdentity, RunSettings, sweep_settings
+from probes.planned_runs import sweep_settings
+from probes.run_settings import RunSettings
 from probes.runner import make_trainee
 from probes.spec.file import parse_spec
 
@@ -99,7 +101,7 @@ def small_ways(
         if (graphs and options.device != "cuda") or (compiled and options.no_compile):
             continue
         runs = [with_numerics(run, cuda_graphs=graphs, compile=compiled) for run in members]
-        yield f"lockstep of {len(runs)}, {name}", trainee_speed(runs, seconds)
+        yield f"batched by {len(runs)}, {name}", trainee_speed(runs, seconds)
     for processes in options.processes:
         jobs = [Job((run,)) for run in members[:processes]]
         paces = calibrate(jobs, workers=processes).paces

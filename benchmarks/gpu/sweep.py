@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from probes.data.prepared import prepare_corpora
+from probes.data.prepare import prepare_corpora
 from probes.spec.file import read_spec
 
 SIZES = ("4M", "12M", "35M", "100M")

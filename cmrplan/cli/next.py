@@ -16,11 +16,11 @@ from cmrplan.cli.parameters import (
     print_json,
 )
 from cmrplan.cli.plan_commands import limit_options
-from cmrplan.design.budget import GPU_FLOPS
 from cmrplan.design.next_probes import NextProbes, next_probes
 from cmrplan.errors import InputError
 from cmrplan.files import write_text
 from cmrplan.fit.file import read_fit
+from cmrplan.numbers import GPU_FLOPS
 from cmrplan.report.probes import next_text, runs_text
 
 

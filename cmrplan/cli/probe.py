@@ -15,6 +15,7 @@ from cmrplan.numbers import compact
 
 if TYPE_CHECKING:
     from probes.design import SweepDesign
+    from probes.grouping import Batching
     from probes.status import SweepStatus
 
 
@@ -94,18 +95,18 @@ def design(
     from probes.design import design_sweep
     from probes.spec.file import read_spec
 
-    made = design_sweep(
+    sweep_design = design_sweep(
         read_spec(spec), workers=workers, device=device, price_per_hour=price_per_hour
     )
     if as_json:
-        print_json(made.as_dict())
+        print_json(sweep_design.as_dict())
     else:
-        click.echo(_design_text(made))
+        click.echo(_design_text(sweep_design))
 
 
-def _design_text(made: SweepDesign) -> str:
+def _design_text(design: SweepDesign) -> str:
     lines = [
-        f"sweep {made.name} on {made.device}, {made.workers} at a time",
+        f"sweep {design.name} on {design.device}, {design.workers} at a time",
         f"{'size':<12}{'N':>9}{'N total':>9}{'base tok':>10}{'probes':>8}{'probe tok':>11}"
         f"{'FLOPs':>10}{'tok/s':>8}{'eval tok/s':>12}",
     ]
@@ -114,20 +115,20 @@ def _design_text(made: SweepDesign) -> str:
         f"{compact(size.base_tokens):>10}{size.num_probes:>8}{compact(size.probe_tokens):>11}"
         f"{size.flops:>10.2e}{compact(size.tokens_per_second):>8}"
         f"{compact(size.evaluation_tokens_per_second):>12}"
-        + (f"  {size.runs_together} in lockstep" if size.runs_together > 1 else "")
-        for size in made.sizes
+        + (f"  {size.runs_together} batched" if size.runs_together > 1 else "")
+        for size in design.sizes
     ]
-    hours = f", {made.gpu_hours:.2g} GPU-hours" if made.gpu_hours else ""
+    hours = f", {design.gpu_hours:.2g} GPU-hours" if design.gpu_hours else ""
     lines += [
-        f"runs     {made.num_bases} base(s) and {made.num_probes} probes, controls at ratio 0 and 1 included",
-        f"tokens   {compact(made.base_tokens + made.probe_tokens)} to train on, "
-        f"{compact(made.evaluation_tokens)} to evaluate on",
-        f"FLOPs    {made.flops:.3g}",
-        f"time     about {_duration(made.seconds)}{hours}",
-        *([f"price    {made.price:.2f}"] if made.price is not None else []),
-        f"disk     {made.disk_bytes / 1e6:.0f} MB at most",
+        f"runs     {design.num_bases} base(s) and {design.num_probes} probes, controls at ratio 0 and 1 included",
+        f"tokens   {compact(design.base_tokens + design.probe_tokens)} to train on, "
+        f"{compact(design.evaluation_tokens)} to evaluate on",
+        f"FLOPs    {design.flops:.3g}",
+        f"time     about {_duration(design.seconds)}{hours}",
+        *([f"price    {design.price:.2f}"] if design.price is not None else []),
+        f"disk     {design.disk_bytes / 1e6:.0f} MB at most",
         "evaluated at 0, "
-        + ", ".join(compact(t) for t in made.evaluation_train_tokens)
+        + ", ".join(compact(t) for t in design.evaluation_train_tokens)
         + " tokens",
     ]
     return "\n".join(lines)
@@ -162,7 +163,7 @@ def _duration(seconds: float) -> str:
     help="Where to train.  [default: a GPU if there is one; on Slurm if --slurm gpus asks for one]",
 )
 @click.option(
-    "--lockstep",
+    "--batched",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
@@ -223,7 +224,11 @@ def run(
     attempts: int,
     max_run_minutes: float | None,
     max_failures: float,
+    batched: Batching,
+    tensorboard: str | None,
+    wandb: str | None,
     as_json: bool,
+    device: str | None,
     **where: Any,
 ) -> int:
     """Train every run of a sweep that is not finished; stopped or killed, it goes on.
@@ -231,18 +236,22 @@ def run(
     Exit code 1 says that runs failed; probe status has the reasons. docs/running.md says what is tried again.
     """
     require_probes()
-    from probes.executors.scheduler import Limits
+    from probes.executors.base import ExecutorOptions
+    from probes.executors.scheduler import RunLimits
     from probes.spec.file import read_spec
     from probes.sweep import run_sweep
 
+    mirrors = {"tensorboard": tensorboard, "wandb": wandb}
     seconds = max_run_minutes * 60 if max_run_minutes else None
     ledger = run_sweep(
         read_spec(spec),
         out,
-        executor=executor,
-        limits=Limits(attempts=attempts, failures=max_failures, run_seconds=seconds),
-        slurm=_key_values("--slurm", slurm),
-        **where,
+        executor=ExecutorOptions(
+            name=executor, device=device or "", slurm=_key_values("--slurm", slurm), **where
+        ),
+        limits=RunLimits(attempts=attempts, failures=max_failures, run_seconds=seconds),
+        batched=batched,
+        mirrors={name: target for name, target in mirrors.items() if target is not None},
     )
     counts = {str(k): int(v) for k, v in ledger["state"].value_counts().items()}
     if as_json:
@@ -277,25 +286,25 @@ def status(runs: str, watch: bool, as_json: bool) -> None:
     if watch and as_json:
         raise InputError("--watch is for people; leave it out with --json")
     while True:
-        found = read_status(runs)
+        sweep_status = read_status(runs)
         if as_json:
-            print_json(found.as_dict())
+            print_json(sweep_status.as_dict())
             return
         if watch and sys.stdout.isatty():
             click.clear()
-        click.echo(_status_text(found))
-        if not watch or not found.counts.keys() - {"finished", "failed"}:
+        click.echo(_status_text(sweep_status))
+        if not watch or not sweep_status.counts.keys() - {"finished", "failed"}:
             return
         time.sleep(WATCH_SECONDS)
 
 
-def _status_text(found: SweepStatus) -> str:
-    width = max([len(run.run_id) for run in found.runs], default=6) + 2
+def _status_text(status: SweepStatus) -> str:
+    width = max([len(run.run_id) for run in status.runs], default=6) + 2
     lines = [
         f"{'state':<9}{'run':<{width}}{'tokens':>8} {'of':<8}{'general':>8}{'domain':>8}{'tok/s':>8}{'left':>8}"
         f"{'tries':>6}"
     ]
-    for run in found.runs:
+    for run in status.runs:
         losses = [f"{loss:.4f}" if loss else "-" for loss in (run.general_loss, run.domain_loss)]
         left = _duration(run.seconds_left) if run.seconds_left else "-"
         speed = compact(run.tokens_per_second) if run.tokens_per_second else "-"
@@ -303,7 +312,7 @@ def _status_text(found: SweepStatus) -> str:
             f"{run.state:<9}{run.run_id:<{width}}{compact(run.train_tokens):>8} {compact(run.planned_tokens):<8}"
             f"{losses[0]:>8}{losses[1]:>8}{speed:>8}{left:>8}{run.attempts:>6}  {run.reason}".rstrip()
         )
-    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
-    left = f", about {_duration(found.seconds_left)} left" if found.seconds_left else ""
-    lines.append(f"{counts}; {found.work_done:.0%} of the work{left}")
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())
+    left = f", about {_duration(status.seconds_left)} left" if status.seconds_left else ""
+    lines.append(f"{counts}; {status.work_done:.0%} of the work{left}")
     return "\n".join(lines)

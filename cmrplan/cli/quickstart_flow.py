@@ -28,7 +28,8 @@ from cmrplan.plan.plan import Plan, plan
 from cmrplan.report.markdown import summary_page
 from cmrplan.report.text import plan_text
 from probes.collect import collect
-from probes.run_settings import planned_probes
+from probes.executors.base import ExecutorOptions
+from probes.planned_runs import planned_probes
 from probes.spec.file import read_spec
 from probes.sweep import run_sweep
 
@@ -91,7 +92,7 @@ def run_quickstart(
     with as_file(files("probes") / "quickstart.yaml") as packaged:
         sweep = read_spec(spec or packaged)
     say(f"1/4 probes: a base and {len(planned_probes(sweep))} probes -> {folder / 'runs'}")
-    ledger = run_sweep(sweep, folder / "runs", workers=workers)
+    ledger = run_sweep(sweep, folder / "runs", executor=ExecutorOptions(workers=workers))
     failed = ledger[ledger["state"] == "failed"]
     if len(failed):
         raise CmrplanError(

@@ -11,10 +11,8 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.fit.fitted_log import require_positive
+from cmrplan.numbers import GPU_FLOPS
 from cmrplan.plan.compute import FLOPS_PER_PARAM_AND_TOKEN, SECONDS_PER_HOUR
-
-# An H100 in bf16 at 40 % of its 989e12 FLOP/s, what a well-filled GPU reaches; small probes reach far less.
-GPU_FLOPS = 4e14
 
 Unit = Literal["GPU-hours", "tokens", "FLOPs"]
 _UNITS: dict[str, Unit] = {"gpu": "GPU-hours", "tok": "tokens", "flo": "FLOPs"}

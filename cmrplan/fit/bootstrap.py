@@ -30,7 +30,7 @@ from scipy.special import gammaincinv
 from cmrplan.arrays import Array
 from cmrplan.fit.noise import Noise, Residuals, within_runs
 from cmrplan.fit.random_streams import RandomStream
-from cmrplan.log.files import CORPORA
+from cmrplan.log import CORPORA
 
 FEWEST_RUNS_TO_DRAW = 20
 

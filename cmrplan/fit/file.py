@@ -21,7 +21,7 @@ from cmrplan.fit.fit_log import resamples_of
 from cmrplan.fit.fitted_log import FittedLog
 from cmrplan.fit.model_records import ModelRecord, Strict, dump_model, load_model
 from cmrplan.fit.settings import FitSettings
-from cmrplan.log.files import CORPORA
+from cmrplan.log import CORPORA
 
 FIT_FILE_VERSION = 2
 

@@ -28,7 +28,8 @@ from cmrplan.fit.settings import (
     require_law,
 )
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
-from cmrplan.log.files import CORPORA, base_losses, log_fingerprint, validate_log
+from cmrplan.log import CORPORA
+from cmrplan.log.files import base_losses, log_fingerprint, validate_log
 
 KEPT_COLUMNS = (
     "run_id",

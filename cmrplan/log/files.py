@@ -54,7 +54,6 @@ from cmrplan.log.cells import (
 )
 from cmrplan.log.validate import canonical_columns, convert
 
-CORPORA = ("general", "domain")  # the validation corpora that a plan needs
 _EXACT_INTEGERS = 2.0**53  # float64 holds every whole number below
 
 

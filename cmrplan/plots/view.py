@@ -13,7 +13,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import require_positive
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.prediction import Prediction
-from cmrplan.log.files import CORPORA
+from cmrplan.log import CORPORA
 from cmrplan.numbers import compact
 from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.plan import Plan

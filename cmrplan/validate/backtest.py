@@ -18,7 +18,8 @@ from scipy.interpolate import PchipInterpolator
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.log.files import CORPORA, base_losses, validate_log
+from cmrplan.log import CORPORA
+from cmrplan.log.files import base_losses, validate_log
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
 from cmrplan.validate.baselines import BASELINES

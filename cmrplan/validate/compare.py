@@ -16,7 +16,8 @@ import pandas as pd
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import Holdout, holdouts
-from cmrplan.log.files import CORPORA, validate_log
+from cmrplan.log import CORPORA
+from cmrplan.log.files import validate_log
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 

@@ -1,4 +1,4 @@
-"""What a run is: everything that is the same in each of its rows, checked before it trains."""
+"""The description of a run is the same in each of its rows, and checked before it trains."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ class ProbeRun:
             if text is not None and not (isinstance(text, str) and text and text.isprintable()):
                 raise InputError(f"{name} must be a plain name, got {shown(text)}")
 
-    def completed(self, **found: Any) -> ProbeRun:
-        """Return the run with what was ``found`` in the fields that were left out."""
+    def completed(self, **values: Any) -> ProbeRun:
+        """Return the run with ``values`` in those of their fields that were left out."""
         lacking = {field.name for field in fields(self) if getattr(self, field.name) is None}
-        return replace(self, **{k: v for k, v in found.items() if k in lacking and v is not None})
+        return replace(self, **{k: v for k, v in values.items() if k in lacking and v is not None})
 
     def columns(self) -> dict[str, Any]:
         """Return the run's columns of the probe log, those without a value left out.

@@ -1,4 +1,4 @@
-"""From a folder of callback logs to tables: the probe log of all finished runs, and the ledger of all runs."""
+"""A folder of callback logs becomes two tables: the probe log of finished runs, and the ledger of all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cmrplan.log.validate import SHARE_PREFIX
 from probes.callbacks.rows import LOG_SUFFIX, STATE_SUFFIX, State
 from probes.training.metrics import read_rows
 
-LEDGER_COLUMNS = (
+CALLBACK_LEDGER_COLUMNS = (
     "run_id",
     "domain_ratio",
     "seed",
@@ -49,7 +49,7 @@ def collect_logs(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFra
     """
     states = [read_json(file) for file in _state_files(path)]
     ledger = pd.DataFrame(
-        [{**state["run"], **state} for state in states], columns=list(LEDGER_COLUMNS)
+        [{**state["run"], **state} for state in states], columns=list(CALLBACK_LEDGER_COLUMNS)
     )
     rows = []
     for state in states:
@@ -57,8 +57,10 @@ def collect_logs(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFra
             rows += read_rows(Path(path) / f"{state['run']['run_id']}{LOG_SUFFIX}")
     if not rows:
         counts = ledger["state"].value_counts()
-        found = ", ".join(f"{count} {state}" for state, count in counts.items())
-        raise CmrplanError(f"{path} has no finished run with evaluations ({found}); let one end")
+        states_text = ", ".join(f"{count} {state}" for state, count in counts.items())
+        raise CmrplanError(
+            f"{path} has no finished run with evaluations ({states_text}); let one end"
+        )
     log = pd.DataFrame(rows)
     order = ["model_params", "seed", "domain_ratio", "run_id", "train_tokens", "eval_corpus"]
     shares = sorted(name for name in log.columns if name.startswith(SHARE_PREFIX))

@@ -1,4 +1,4 @@
-"""Probe-log rows from the Trainer of Lightning."""
+"""The callback here writes probe-log rows from the Trainer of Lightning."""
 
 from __future__ import annotations
 
@@ -150,10 +150,10 @@ class LightningProbeLog(Callback):
         logged = trainer.callback_metrics
         lacking = [name for name in self._metrics.values() if name not in logged]
         if lacking:
-            found = listed(sorted(logged)) or "none"
+            logged_names = listed(sorted(logged)) or "none"
             raise InputError(
-                f"the metrics have no {listed(lacking)}, only {found}; log it in validation_step with on_epoch=True, "
-                "or say what it is called: metrics={'general': ...}"
+                f"the metrics have no {listed(lacking)}, only {logged_names}; log it in validation_step with "
+                "on_epoch=True, or say what it is called: metrics={'general': ...}"
             )
         return {corpus: float(logged[name]) for corpus, name in self._metrics.items()}
 

@@ -1,4 +1,4 @@
-"""The parameters of the model that somebody trains, where the run does not say them."""
+"""The parameters of a model are counted here where the description of its run does not say them."""
 
 from __future__ import annotations
 

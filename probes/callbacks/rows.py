@@ -1,4 +1,4 @@
-"""The log file of one run: ``<run_id>.jsonl``, a line for each evaluation and corpus, appended and flushed.
+"""The log file of one run is ``<run_id>.jsonl``, with a line for each evaluation and corpus.
 
 Beside it stands ``<run_id>.run.json`` with the run's state and, where it has failed, the reason: a diverged run has
 no loss, so it has no row for it. Both are for any training loop; the callbacks use nothing else.

@@ -1,4 +1,4 @@
-"""Probe-log rows from the Trainer of ``transformers``."""
+"""The callback here writes probe-log rows from the Trainer of ``transformers``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From text to the sequences of a training step: read, split, tokenize, pack, draw."""
+"""Text becomes the sequences of a training step: it is read, split, tokenized, packed and drawn from."""

@@ -1,4 +1,4 @@
-"""Tell a person at a terminal how the preparation of corpora goes."""
+"""The display tells a person at a terminal how the preparation of corpora goes."""
 
 from __future__ import annotations
 

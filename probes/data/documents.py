@@ -1,4 +1,4 @@
-"""Which documents count, and in which part: by the hash of their text, in a few bytes each.
+"""The hash of a document's text says whether it counts, and in which part, in a few bytes each.
 
 Two documents are the same when their texts are equal up to white space; the first that is read
 counts. Which part a document belongs to depends on its own text alone, so adding documents never
@@ -89,5 +89,5 @@ class TextDigest:
 
 
 def _has(keys: np.ndarray, key: int) -> bool:
-    place = int(np.searchsorted(keys, np.uint64(key)))
-    return place < len(keys) and int(keys[place]) == key
+    row = int(np.searchsorted(keys, np.uint64(key)))
+    return row < len(keys) and int(keys[row]) == key

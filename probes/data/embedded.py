@@ -51,10 +51,10 @@ def standard_library_modules() -> Iterator[Path]:
 
 
 def docstring_statements(tree: ast.Module) -> Iterator[tuple[Any, Any]]:
-    """Yield (owner, statement) for every docstring of a module.
+    """Yield (node, statement) for every docstring of a module.
 
-    Plain strings that directly follow a docstring count as docstrings too: they would take its
-    place once it is gone.
+    Plain strings that directly follow a docstring count as docstrings too: they would become
+    the docstring once it is gone.
     """
     stack: list[ast.AST] = [tree]
     while stack:
@@ -91,10 +91,10 @@ def split_module(source: str) -> tuple[list[str], str]:
     texts = [inspect.cleandoc(statement.value.value).strip() for _, statement in statements]
     lines = source.encode().splitlines(keepends=True)
     # from the last to the first, so that earlier positions stay valid
-    for owner, statement in reversed(statements):
+    for node, statement in reversed(statements):
         start, end = statement.lineno - 1, statement.end_lineno - 1
         before, after = lines[start][: statement.col_offset], lines[end][statement.end_col_offset :]
-        needed = not isinstance(owner, ast.Module) and all(map(_is_string, owner.body))
+        needed = not isinstance(node, ast.Module) and all(map(_is_string, node.body))
         if needed or before.strip() or after.strip():
             lines[start : end + 1] = [before + b"pass" + after]
         else:

@@ -1,4 +1,4 @@
-"""Which sequence of a corpus stands in which slot: exact epochs for every run, shared by most runs.
+"""The sequence of a corpus in each slot: every run has exact epochs, and most runs share them.
 
 Slot ``n`` of a stream belongs to step ``n // batch_size``; a run uses the slots of the corpus that its
 ``domain_ratio`` gives it. Two things are wanted of the sequences in them:
@@ -13,7 +13,7 @@ than a run with another ratio. So each further block of slots has an order that 
 runs, and a run departs from it where it has used the preferred sequence already in its present epoch,
 for the next unused one of a second order.
 
-Preferred orders are made so that few departures are needed. A sequence has a phase, the threshold
+Preferred orders are drawn so that few departures are needed. A sequence has a phase, the threshold
 ``u`` of its slot in the first block. In block j it is preferred for a slot with a threshold near
 ``(phase + c_j) mod 1``, c_j being van der Corput's sequence 0, 1/2, 1/4, 3/4, ...: a run of ratio 1/4,
 which uses the slots with ``u < 1/4``, then has other sequences in each of four blocks and needs no departure.
@@ -133,10 +133,10 @@ class RunOrder:
         numbers = step * self._batch_size + np.arange(self._batch_size)
         used = domain_slots(step, self._batch_size, self._ratio, seed=self._seed) == self._is_domain
         rows = np.full(self._batch_size, -1, dtype=np.int64)
-        blocks, places = np.divmod(numbers, self._size)
+        blocks, in_block = np.divmod(numbers, self._size)
         for block in np.unique(blocks[used]):
             here = used & (blocks == block)
-            rows[here] = self._in_block(int(block))[places[here]]
+            rows[here] = self._in_block(int(block))[in_block[here]]
         return rows
 
     def _in_block(self, block: int) -> np.ndarray:
@@ -171,31 +171,31 @@ class RunOrder:
         self._block += 1
         self._order = np.full(self._size, -1, dtype=np.int64)
         values = block_thresholds(self._block, self._size, self._batch_size, self._seed)
-        places = np.flatnonzero((values < self._ratio) == self._is_domain)
+        slots = np.flatnonzero((values < self._ratio) == self._is_domain)
         left = self._size - self._num_used  # draws until the run's present epoch ends
-        self._fill(places[:left])
-        if len(places) >= left:
+        self._fill(slots[:left])
+        if len(slots) >= left:
             self._used[:] = False
             self._num_used = 0
-            self._fill(places[left:])
+            self._fill(slots[left:])
 
-    def _fill(self, places: np.ndarray) -> None:
+    def _fill(self, slots: np.ndarray) -> None:
         """Give slots of one epoch their sequences: preferred ones first, then what is unused."""
-        wanted = self._preferred(self._block)[places]
+        wanted = self._preferred(self._block)[slots]
         free = ~self._used[wanted]
-        self._take(places[free], wanted[free])
+        self._take(slots[free], wanted[free])
         others = permutation(self._size, "instead", self._stream, self._seed, self._block)
-        left = places[~free]
+        left = slots[~free]
         self._take(left, others[~self._used[others]][: len(left)])
-        self._num_used += len(places)
+        self._num_used += len(slots)
 
     def _preferred(self, block: int) -> np.ndarray:
         return preferred_order(
             block, self._size, self._batch_size, stream=self._stream, seed=self._seed
         )
 
-    def _take(self, places: np.ndarray, sequences: np.ndarray) -> None:
-        self._order[places] = sequences
+    def _take(self, slots: np.ndarray, sequences: np.ndarray) -> None:
+        self._order[slots] = sequences
         self._used[sequences] = True
 
     def _draws_before_block(self, block: int) -> int:

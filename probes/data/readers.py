@@ -1,4 +1,4 @@
-"""Read the documents of one file, lazily: JSONL, Parquet, Arrow or plain text.
+"""The documents of one file are read lazily, from JSONL, Parquet, Arrow or plain text.
 
 Every reader is an iterator that holds a line, a batch of rows or a document at a time, never the
 file. What is wrong with a file is one line that names file, row and field.
@@ -55,7 +55,9 @@ def read_file(path: Path, *, text_field: str, separator: str | None) -> Iterator
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (pa.ArrowException, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged or no {_NAMES[kind]}: {_first_line(error)}") from None
+        raise InputError(
+            f"{path} is damaged or no {_KIND_NAMES[kind]}: {_first_line(error)}"
+        ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or _first_line(error)}") from None
 
@@ -66,23 +68,23 @@ def file_kind(path: Path) -> str:
     return _KINDS.get(suffix, "text")
 
 
-def checked_text(value: object, place: str, text_field: str) -> str:
+def checked_text(value: object, where: str, text_field: str) -> str:
     """Return the text of a row, or refuse what is none.
 
     Raises
     ------
     InputError
-        If ``value`` is not text that UTF-8 can hold; ``place`` names file and row.
+        If ``value`` is not text that UTF-8 can hold; ``where`` names file and row.
     """
     if not isinstance(value, str):
         raise InputError(
-            f"{place}: field '{text_field}' must be text, got {json.dumps(value, default=str)[:40]}"
+            f"{where}: field '{text_field}' must be text, got {json.dumps(value, default=str)[:40]}"
         )
     try:
         value.encode()
     except UnicodeEncodeError:
         raise InputError(
-            f"{place}: field '{text_field}' has a lone surrogate, which is not text"
+            f"{where}: field '{text_field}' has a lone surrogate, which is not text"
         ) from None
     return value
 
@@ -98,22 +100,22 @@ def _open(path: Path) -> io.BufferedIOBase:
 def _read_jsonl(path: Path, text_field: str) -> Iterator[str]:
     with _open(path) as stream:
         for row, line in enumerate(stream, start=1):
-            place = f"{path} row {row}"
-            text = _decoded(line.removeprefix(codecs.BOM_UTF8) if row == 1 else line, place)
+            where = f"{path} row {row}"
+            text = _decoded(line.removeprefix(codecs.BOM_UTF8) if row == 1 else line, where)
             if not text.strip():
                 continue
             try:
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
                 problem = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-                raise InputError(f"{place}: not JSON ({problem})") from None
+                raise InputError(f"{where}: not JSON ({problem})") from None
             if not isinstance(record, dict):
-                raise InputError(f"{place}: expected a JSON object, got {text.strip()[:40]}")
+                raise InputError(f"{where}: expected a JSON object, got {text.strip()[:40]}")
             if text_field not in record:
                 raise InputError(
-                    f"{place}: no field '{text_field}'; fields: {', '.join(record)}; set text_field"
+                    f"{where}: no field '{text_field}'; fields: {', '.join(record)}; set text_field"
                 )
-            yield checked_text(record[text_field], place, text_field)
+            yield checked_text(record[text_field], where, text_field)
 
 
 def _read_parquet(path: Path, text_field: str) -> Iterator[str]:
@@ -176,16 +178,16 @@ def _read_text(path: Path, separator: str | None) -> Iterator[str]:
                 return
 
 
-def _decoded(data: bytes, place: str) -> str:
+def _decoded(data: bytes, where: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise InputError(_not_utf8(place, error, 0)) from None
+        raise InputError(_not_utf8(where, error, 0)) from None
 
 
-def _not_utf8(place: object, error: UnicodeDecodeError, position: int) -> str:
-    where = position + error.start
-    return f"{place} is not UTF-8 text (byte {where} is 0x{error.object[error.start]:02x}); save it as UTF-8"
+def _not_utf8(where: object, error: UnicodeDecodeError, position: int) -> str:
+    byte = position + error.start
+    return f"{where} is not UTF-8 text (byte {byte} is 0x{error.object[error.start]:02x}); save it as UTF-8"
 
 
 def _first_line(error: BaseException) -> str:
@@ -193,7 +195,12 @@ def _first_line(error: BaseException) -> str:
 
 
 _KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".arrow": "arrow"}
-_NAMES = {"jsonl": "JSONL file", "parquet": "Parquet file", "arrow": "Arrow file", "text": "text"}
+_KIND_NAMES = {
+    "jsonl": "JSONL file",
+    "parquet": "Parquet file",
+    "arrow": "Arrow file",
+    "text": "text",
+}
 _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,

@@ -1,4 +1,4 @@
-"""Which sequence stands in which place: a pure function of seed and step, with no state to save.
+"""The sequences of a step are a pure function of seed and step, with no state to save.
 
 Slot ``b`` of step ``t`` holds a domain or a general sequence, as its threshold says
 (:mod:`probes.data.thresholds`), and which one follows from the slot's number (:mod:`probes.data.epochs`).

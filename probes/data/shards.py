@@ -1,4 +1,4 @@
-"""Tokens on disk: first in the order of reading, then in shards of packed sequences.
+"""Tokens go to disk first in the order of reading, then in shards of packed sequences.
 
 The tokens of one part of one corpus become one stream, cut into sequences of ``sequence_length +
 1`` tokens that overlap by one: ``sequence_length`` predictions each, and every token but the first
@@ -58,8 +58,8 @@ class TokenSpool:
         tokens = np.memmap(self._path, dtype=self._dtype, mode="r")
         lengths = np.frombuffer(self._lengths, dtype=np.uint64).astype(np.int64)
         ends = np.cumsum(lengths)
-        for place in np.argsort(np.frombuffer(self._keys, dtype=np.uint64), kind="stable"):
-            yield tokens[ends[place] - lengths[place] : ends[place]]
+        for document in np.argsort(np.frombuffer(self._keys, dtype=np.uint64), kind="stable"):
+            yield tokens[ends[document] - lengths[document] : ends[document]]
 
     def close(self) -> None:
         """Close the file."""

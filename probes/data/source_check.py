@@ -1,4 +1,4 @@
-"""Tell whether the sources of prepared corpora still hold the same documents.
+"""The sources of prepared corpora are checked for whether they still hold the same documents.
 
 Prepared corpora do not need their sources any more. A sweep that goes on looks at them all the same: a
 source that is gone, or a file that was touched and holds the same documents, is worth a notice;
@@ -14,8 +14,8 @@ from typing import Any
 
 from cmrplan.errors import InputError
 from probes.data.documents import TextDigest
-from probes.data.sources import EMBEDDED_PREFIX, Part, open_source
-from probes.spec.corpora import CorpusSpec
+from probes.data.sources import Part, open_source
+from probes.spec.corpora import EMBEDDED_PREFIX, CorpusSpec
 
 
 def check_source(
@@ -34,7 +34,7 @@ def check_source(
     corpus : CorpusSpec
         Its source.
     before : list of dict
-        Its parts as :func:`probes.data.prepare.build_corpora` returned them.
+        Its parts as :func:`probes.data.build.build_corpora` returned them.
     folder : Path
         The prepared corpora, for messages.
     say : callable
@@ -65,14 +65,14 @@ def check_source(
         say(f"corpora.{name}: {missing[0]} is gone ({len(missing)} of {len(names)} files); {on}")
     renewed = False
     for part in before:
-        found = now.get(part["name"])
-        if found is None or list(found.stamp) == part["stamp"]:
+        part_now = now.get(part["name"])
+        if part_now is None or list(part_now.stamp) == part["stamp"]:
             continue
-        if not _same_documents(found, part):
-            version = " (another Python version)" * found.name.startswith(EMBEDDED_PREFIX)
-            raise _other(folder, f"{found.name} of corpora.{name} changed{version}")
-        say(f"corpora.{name}: {found.name} was written again with the same documents; {on}")
-        part["stamp"] = list(found.stamp)
+        if not _same_documents(part_now, part):
+            version = " (another Python version)" * part_now.name.startswith(EMBEDDED_PREFIX)
+            raise _other(folder, f"{part_now.name} of corpora.{name} changed{version}")
+        say(f"corpora.{name}: {part_now.name} was written again with the same documents; {on}")
+        part["stamp"] = list(part_now.stamp)
         renewed = True
     return renewed
 
@@ -81,17 +81,17 @@ def _new_parts(now: list[str], before: list[str], *, stopped_early: bool) -> lis
     """Return the parts that would be read now and were not before."""
     known = set(before)
     if stopped_early:  # what comes after the last part that was read makes no difference
-        last = max((place for place, name in enumerate(now) if name in known), default=-1)
+        last = max((number for number, name in enumerate(now) if name in known), default=-1)
         now = now[: last + 1]
     return [name for name in now if name not in known]
 
 
-def _same_documents(found: Part, before: dict[str, Any]) -> bool:
+def _same_documents(part_now: Part, before: dict[str, Any]) -> bool:
     """Read a part again and compare its documents with those that were read."""
     digest, documents = TextDigest(), 0
     count = before["documents"] + (1 if before["complete"] else 0)
     try:
-        for document in islice(found.read(), count):
+        for document in islice(part_now.read(), count):
             digest.add(document)
             documents += 1
     except InputError:

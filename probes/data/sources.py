@@ -1,4 +1,4 @@
-"""Where the documents of a corpus come from: the parts of a source, each read lazily.
+"""The documents of a corpus come from the parts of a source, each read lazily.
 
 A source is an embedded corpus, a file, a folder or glob of files (shards), a folder that
 ``datasets.save_to_disk`` wrote, or ``datasets:NAME`` for a streamed Hugging Face dataset. Each of
@@ -13,20 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_json
 from probes.data.embedded import EMBEDDED
 from probes.data.readers import COMPRESSIONS, checked_text, file_kind, read_file
+from probes.spec.corpora import DATASETS_PREFIX, EMBEDDED_PREFIX, CorpusSpec
 
-if TYPE_CHECKING:
-    from probes.spec.corpora import CorpusSpec
-
-EMBEDDED_PREFIX = "embedded:"
-DATASETS_PREFIX = "datasets:"
-
-SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".arrow", ".txt")
+CORPUS_SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".arrow", ".txt")
 """What a folder is searched for when no glob is given; JSONL and text may be compressed."""
 
 _ACCEPTED = (
@@ -94,16 +89,6 @@ def read_documents(corpus: CorpusSpec) -> Iterator[str]:
         yield from part.read()
 
 
-def absolute_source(source: str, folder: Path) -> str:
-    """Return a source whose relative path, if it has one, starts at ``folder``."""
-    if source.startswith(EMBEDDED_PREFIX):
-        return source
-    if source.startswith(DATASETS_PREFIX):  # the name of a dataset, unless there is such a folder
-        local = folder / source.removeprefix(DATASETS_PREFIX)
-        return DATASETS_PREFIX + str(local) if local.exists() else source
-    return str(folder / source)
-
-
 def source_files(corpus: CorpusSpec) -> list[Path]:
     """Return the files of a source in the order of their paths.
 
@@ -148,7 +133,9 @@ def _folder_files(folder: Path, glob: str | None) -> list[Path]:
                 f"{folder} has files of several kinds ({', '.join(kinds)}); set glob to those of the corpus"
             )
     if not files:
-        wanted = f"glob '{glob}'" if glob else f"{', '.join('*' + suffix for suffix in SUFFIXES)}"
+        wanted = (
+            f"glob '{glob}'" if glob else f"{', '.join('*' + suffix for suffix in CORPUS_SUFFIXES)}"
+        )
         raise InputError(f"{folder}: no file matches {wanted}; set glob to your files")
     return files
 
@@ -156,7 +143,7 @@ def _folder_files(folder: Path, glob: str | None) -> list[Path]:
 def _has_known_suffix(path: Path) -> bool:
     if path.suffix in COMPRESSIONS:
         return Path(path.stem).suffix in (".jsonl", ".ndjson", ".txt")
-    return path.suffix in SUFFIXES
+    return path.suffix in CORPUS_SUFFIXES
 
 
 def _saved_dataset(folder: Path, split: str | None) -> list[Path] | None:
@@ -165,8 +152,8 @@ def _saved_dataset(folder: Path, split: str | None) -> list[Path] | None:
         splits = read_json(folder / "dataset_dict.json")["splits"]
         chosen = split or (splits[0] if len(splits) == 1 else None)
         if chosen is None or chosen not in splits:
-            found = f"no split '{split}'" if split else "several splits"
-            raise InputError(f"{folder} has {found}; set split to one of {', '.join(splits)}")
+            problem = f"no split '{split}'" if split else "several splits"
+            raise InputError(f"{folder} has {problem}; set split to one of {', '.join(splits)}")
         folder = folder / chosen
     if not (folder / "state.json").exists():
         return None
@@ -205,19 +192,19 @@ def _stream(name: str, corpus: CorpusSpec) -> Iterator[str]:
     row = 0
     while True:
         row += 1
-        place = f"{corpus.source} row {row}"
+        where = f"{corpus.source} row {row}"
         try:
             record = next(rows)
         except StopIteration:
             return
         except Exception as error:
-            raise InputError(f"{place}: {_one_line(error)}") from None
+            raise InputError(f"{where}: {_one_line(error)}") from None
         if corpus.text_field not in record:
             fields = ", ".join(record)
             raise InputError(
-                f"{place}: no field '{corpus.text_field}'; fields: {fields}; set text_field"
+                f"{where}: no field '{corpus.text_field}'; fields: {fields}; set text_field"
             )
-        yield checked_text(record[corpus.text_field], place, corpus.text_field)
+        yield checked_text(record[corpus.text_field], where, corpus.text_field)
 
 
 def _one_line(error: Exception) -> str:

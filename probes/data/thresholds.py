@@ -1,4 +1,4 @@
-"""Which slots of a step hold domain sequences: a pure function of seed and step.
+"""The slots of a step that hold domain sequences are a pure function of seed and step.
 
 Every slot ``b`` of step ``t`` has a threshold ``u[t, b]`` in [0, 1), the same for every run of a seed; it
 holds a domain sequence where ``u < domain_ratio``. So a larger ratio only ever turns general slots

@@ -1,4 +1,4 @@
-"""Text to token ids: bytes, or a byte-pair encoding trained on the two corpora.
+"""Tokenizers make token ids of text: bytes, or a byte-pair encoding trained on the two corpora.
 
 A tokenizer is anything with the members of :class:`Tokenizer`; ids are stored in the smallest type
 that holds them all, uint16 up to 65536 ids and uint32 above.
@@ -16,8 +16,6 @@ import numpy as np
 from cmrplan.files import fingerprint
 
 END_OF_DOCUMENT = "<|endofdocument|>"
-SMALLEST_BPE_VOCABULARY = 257
-"""256 bytes and the end-of-document token."""
 
 
 class Tokenizer(Protocol):

@@ -1,1 +1,1 @@
-"""Where runs are done: processes on this machine, or a cluster."""
+"""Executors do the runs of a sweep: in processes on this machine, or on a cluster."""

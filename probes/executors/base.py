@@ -1,4 +1,4 @@
-"""What every executor has: tasks to do come in, ends of tasks come out.
+"""What every executor has: tasks are submitted to it, and their results come out.
 
 An executor only starts tasks and says how they ended. What is started when, what is tried again and
 when a sweep is given up is the same for all of them: :mod:`probes.executors.scheduler`.
@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 from cmrplan.errors import InputError
 from probes.jobs import Job
-from probes.runs import RunState, SweepFolder
+from probes.runs import CHECKPOINT_SECONDS, RunState, SweepFolder
 
 STOP_SECONDS = 60.0
 """How long a worker has to save its checkpoint when it is told to stop."""
 
 
-class Trouble(StrEnum):
+class Cause(StrEnum):
     """Why a task or a run ended without a result, where that decides what comes next."""
 
     NONE = ""
@@ -42,8 +42,8 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a worker says about one run it was given.
+class RunResult:
+    """What a worker says about one run of its task.
 
     Parameters
     ----------
@@ -51,22 +51,22 @@ class Answer:
         The run's state now.
     reason : str
         Why it is not finished.
-    trouble : Trouble
+    cause : Cause
         What kind of reason that is.
     """
 
     state: RunState
     reason: str
-    trouble: Trouble = Trouble.NONE
+    cause: Cause = Cause.NONE
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the answer as JSON-able values."""
+        """Return the result as JSON-able values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, str]) -> Answer:
-        """Return the answer that :meth:`as_dict` gave."""
-        return cls(RunState(values["state"]), values["reason"], Trouble(values["trouble"]))
+    def from_dict(cls, values: Mapping[str, str]) -> RunResult:
+        """Return the result that :meth:`as_dict` gave."""
+        return cls(RunState(values["state"]), values["reason"], Cause(values["cause"]))
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,23 @@ class Task:
 
 
 @dataclass(frozen=True)
-class End:
-    """How a task ended: with answers, one a run, or without.
+class TaskResult:
+    """How a task ended: with a result for each of its runs, or without any.
 
     Parameters
     ----------
     task : Task
-    answers : tuple of Answer
-        Empty when the worker gave none.
-    trouble : Trouble
-        ``DIED`` or ``LOST`` when there are no answers.
+    runs : tuple of RunResult
+        One a run of the task; empty when the worker gave none.
+    cause : Cause
+        ``DIED`` or ``LOST`` when there are no results of runs.
     reason : str
         What became of the worker.
     """
 
     task: Task
-    answers: tuple[Answer, ...] = ()
-    trouble: Trouble = Trouble.NONE
+    runs: tuple[RunResult, ...] = ()
+    cause: Cause = Cause.NONE
     reason: str = ""
 
 
@@ -115,51 +115,56 @@ class Executor(Protocol):
     def slots(self) -> int:
         """Return how many tasks it can do at a time, as things are now."""
 
-    def start(self, tasks: Sequence[Task]) -> None:
+    def submit(self, tasks: Sequence[Task]) -> None:
         """Start tasks, at most as many as there are free slots."""
 
-    def poll(self, seconds: float) -> list[End]:
-        """Wait for the end of a task, at most so long, and return all that ended."""
+    def wait(self, seconds: float) -> list[TaskResult]:
+        """Wait until a task is done, at most so long, and return the results of all that are."""
 
-    def close(self, *, at_once: bool) -> None:
-        """Let go of all workers; ``at_once`` first has running tasks save their checkpoints."""
+    def shutdown(self, *, cancel: bool) -> None:
+        """Let go of all workers; ``cancel`` first has running tasks save their checkpoints."""
 
 
 @dataclass(frozen=True)
 class ExecutorOptions:
-    """How to do tasks; each executor takes what concerns it.
+    """Where and how tasks are done; each executor takes what concerns it.
 
     Parameters
     ----------
-    device : {"cpu", "cuda"}
-        Where the runs train.
+    name : str
+        One of ``EXECUTOR_NAMES``; for Ray and Slurm all nodes must share the sweep's folder.
+    device : {"", "cpu", "cuda"}
+        Where the runs train; empty for a GPU if there is one, on Slurm if its options ask for one.
     workers : int, optional
-        Tasks at a time.
+        Tasks at a time. Otherwise one per usable core on a CPU, ``per_gpu`` on a GPU; on Ray what
+        the cluster has room for, on Slurm all that can start.
     per_gpu : int
         Tasks that share one GPU.
-    processes_per_run : int
-        Most processes that a run of the sweep is trained on; each task then gets as many GPUs.
-    checkpoint_seconds : float
-        Longest time between two checkpoints of a run.
-    run_seconds : float, optional
-        Longest time of a run, over all its attempts.
-    ray_address : str
-        A running Ray cluster; empty for Ray on this machine.
     cpus_per_run : int
         Cores that Ray or Slurm sets aside for a task.
+    checkpoint_seconds : float
+        Longest time between two checkpoints of a run.
+    ray_address : str
+        A running Ray cluster; empty for Ray on this machine.
     slurm : mapping of str to str
-        Options of the Slurm jobs.
+        Options of the Slurm jobs, such as ``partition``; see :mod:`probes.executors.on_slurm`.
+    processes_per_run : int
+        Most processes that a run of the sweep is trained on, which the sweep fills in from its
+        spec; each task then gets as many GPUs.
+    run_seconds : float, optional
+        Longest time of a run, over all its attempts, which the sweep fills in from its limits.
     """
 
-    device: str
+    name: str = "local"
+    device: str = ""
     workers: int | None = None
     per_gpu: int = 1
-    processes_per_run: int = 1
-    checkpoint_seconds: float = 30.0
-    run_seconds: float | None = None
-    ray_address: str = ""
     cpus_per_run: int = 1
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    ray_address: str = ""
     slurm: Mapping[str, str] = field(default_factory=dict)
+    processes_per_run: int = 1
+    run_seconds: float | None = None
 
 
 _EXECUTORS = {
@@ -171,8 +176,8 @@ _EXECUTORS = {
 EXECUTOR_NAMES = tuple(_EXECUTORS)
 
 
-def make_executor(name: str, sweep: SweepFolder, options: ExecutorOptions) -> Executor:
-    """Return the executor with a name of ``EXECUTOR_NAMES``.
+def make_executor(sweep: SweepFolder, options: ExecutorOptions) -> Executor:
+    """Return the executor that the options name.
 
     Raises
     ------
@@ -180,6 +185,7 @@ def make_executor(name: str, sweep: SweepFolder, options: ExecutorOptions) -> Ex
         If there is none of that name, its package is not installed, or the options ask for what is
         not there, such as a GPU.
     """
+    name = options.name
     if name not in _EXECUTORS:
         raise InputError(f"executor must be one of {', '.join(_EXECUTORS)}, got '{name}'")
     module, class_name, package = _EXECUTORS[name]

@@ -1,4 +1,4 @@
-"""Do tasks on this machine: a pool of worker processes, one a slot.
+"""The local executor does tasks on this machine, in a pool of worker processes, one a slot.
 
 On a CPU a slot is a core. A worker has one thread, and those of slots that have nothing to do (see
 :mod:`probes.training.threads`). On GPUs each slot has its GPU. A worker that dies, for example for want
@@ -25,13 +25,13 @@ from cmrplan.errors import InputError
 from cmrplan.files import write_text
 from probes.executors.base import (
     STOP_SECONDS,
-    Answer,
-    End,
+    Cause,
     ExecutorOptions,
+    RunResult,
     Task,
-    Trouble,
+    TaskResult,
 )
-from probes.executors.task import ENVIRONMENT, read_answers
+from probes.executors.task import ENVIRONMENT, read_results
 from probes.runs import RunState, SweepFolder
 
 
@@ -106,7 +106,7 @@ class LocalExecutor:
         """Return how many workers there may be."""
         return self._slots
 
-    def start(self, tasks: Sequence[Task]) -> None:
+    def submit(self, tasks: Sequence[Task]) -> None:
         """Give each task to an idle worker, or to a new one."""
         self._share_cores(sum(worker.task is not None for worker in self._pool) + len(tasks))
         for task in tasks:
@@ -115,28 +115,28 @@ class LocalExecutor:
                 number, gpu = next(self._numbers), self._free_gpu()
                 worker = _Worker(self._sweep, number, self._options, gpu, self._threads_file)
                 self._pool.append(worker)
-            worker.give(task)
+            worker.submit(task)
 
     def _free_gpu(self) -> str | None:
         """Return the GPUs with the fewest workers, or None on a CPU."""
         used = [worker.gpu for worker in self._pool]
         return min(self._gpus, key=used.count) if self._gpus else None
 
-    def poll(self, seconds: float) -> list[End]:
-        """Wait for answers and deaths of workers."""
-        ends = []
-        for worker in _with_answers(self._pool, seconds):
-            answers, task = worker.read(), worker.task
-            if answers is None:
+    def wait(self, seconds: float) -> list[TaskResult]:
+        """Wait for results and deaths of workers."""
+        results = []
+        for worker in _done(self._pool, seconds):
+            runs, task = worker.result(), worker.task
+            if runs is None:
                 reason = worker.cause_of_death()
                 self._pool.remove(worker)
                 if task is not None:
-                    ends.append(End(task, trouble=Trouble.DIED, reason=reason))
+                    results.append(TaskResult(task, cause=Cause.DIED, reason=reason))
             elif task is not None:
                 worker.task = None
-                ends.append(End(task, answers))
+                results.append(TaskResult(task, runs))
         self._share_cores(sum(worker.task is not None for worker in self._pool))
-        return ends + self._kill_overdue()
+        return results + self._kill_overdue()
 
     def _share_cores(self, busy: int) -> None:
         """Tell the workers how many threads each may have when so many have a task."""
@@ -146,37 +146,37 @@ class LocalExecutor:
             write_text(self._threads_file, f"{threads}\n")
             self._threads = threads
 
-    def _kill_overdue(self) -> list[End]:
+    def _kill_overdue(self) -> list[TaskResult]:
         """Kill workers that do not end their run, though its time limit told them to."""
-        ends: list[End] = []
+        results: list[TaskResult] = []
         limit = self._options.run_seconds
         if limit is None:
-            return ends
+            return results
         for worker in [*self._pool]:
-            if worker.task and time.monotonic() - worker.given_at > limit + STOP_SECONDS:
+            if worker.task and time.monotonic() - worker.submitted_at > limit + STOP_SECONDS:
                 worker.kill()
                 self._pool.remove(worker)
                 reason = (
                     f"over the limit of {limit / 60:g} minutes a run and did not stop by itself"
                 )
-                answer = Answer(RunState.FAILED, reason, Trouble.TIME_LIMIT)
-                ends.append(End(worker.task, (answer,) * len(worker.task.paths)))
-        return ends
+                result = RunResult(RunState.FAILED, reason, Cause.TIME_LIMIT)
+                results.append(TaskResult(worker.task, (result,) * len(worker.task.paths)))
+        return results
 
-    def close(self, *, at_once: bool) -> None:
+    def shutdown(self, *, cancel: bool) -> None:
         """Ask all workers to end, wait for them, and kill those that do not."""
         for worker in self._pool:
-            worker.dismiss(at_once=at_once)
+            worker.shutdown(cancel=cancel)
         for worker in self._pool:
             worker.wait()
         self._pool.clear()
 
 
-def _with_answers(pool: Sequence[_Worker], seconds: float) -> list[_Worker]:
-    """Wait for answers, at most so long, and return the workers that gave one or died."""
+def _done(pool: Sequence[_Worker], seconds: float) -> list[_Worker]:
+    """Wait for results, at most so long, and return the workers that have one or died."""
     with selectors.DefaultSelector() as selector:
         for worker in pool:
-            selector.register(worker.answers, selectors.EVENT_READ, worker)
+            selector.register(worker.output, selectors.EVENT_READ, worker)
         return [key.data for key, _ in selector.select(seconds)]
 
 
@@ -192,7 +192,7 @@ class _Worker:
         threads_file: Path,
     ) -> None:
         self.task: Task | None = None
-        self.given_at = 0.0
+        self.submitted_at = 0.0
         self.gpu = gpu
         sweep.workers.mkdir(parents=True, exist_ok=True)
         self._log = sweep.workers / f"worker-{number}.log"
@@ -220,23 +220,23 @@ class _Worker:
             )
 
     @property
-    def answers(self) -> IO[str]:
+    def output(self) -> IO[str]:
         assert self._process.stdout is not None
         return self._process.stdout
 
-    def give(self, task: Task) -> None:
+    def submit(self, task: Task) -> None:
         self.task = task
-        self.given_at = time.monotonic()
+        self.submitted_at = time.monotonic()
         message = {"token": task.token, "paths": [str(path) for path in task.paths]}
         try:
             print(json.dumps(message), file=self._process.stdin, flush=True)
         except BrokenPipeError:
             pass  # it died; its closed output says so to the loop
 
-    def read(self) -> tuple[Answer, ...] | None:
-        """Return the answers, or None when the process has died."""
-        line = self.answers.readline()
-        return read_answers(line) if line.endswith("\n") else None
+    def result(self) -> tuple[RunResult, ...] | None:
+        """Return the results of the runs, or None when the process has died."""
+        line = self.output.readline()
+        return read_results(line) if line.endswith("\n") else None
 
     def cause_of_death(self) -> str:
         """Say how the process ended: its signal or exit code and its last words."""
@@ -248,9 +248,9 @@ class _Worker:
         last_words = self._log.read_text(errors="replace").strip().splitlines()[-1:]
         return ": ".join([f"worker process {how}", *last_words])
 
-    def dismiss(self, *, at_once: bool) -> None:
+    def shutdown(self, *, cancel: bool) -> None:
         """Ask the process to end: now, with its run's checkpoint saved, or when it has no task."""
-        if at_once:
+        if cancel:
             self._process.terminate()
         self._close_input()
 
@@ -276,4 +276,4 @@ class _Worker:
 
     def _close(self) -> None:
         self._close_input()
-        self.answers.close()
+        self.output.close()

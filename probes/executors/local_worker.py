@@ -1,8 +1,8 @@
-"""A worker process of :mod:`probes.executors.local`: reads tasks, trains them, answers.
+"""A worker process of :mod:`probes.executors.local` reads tasks and writes the results of their runs.
 
-Started as ``python -m probes.executors.local_worker SETTINGS``. Each line of standard input is a JSON object with
-the token of an attempt and the paths of its run folders, each line of standard output a JSON list with an
-answer for each run. The worker ends when its input closes; when its parent has died it saves a checkpoint and
+It is started as ``python -m probes.executors.local_worker SETTINGS``. Each line of standard input is a JSON object with
+the token of an attempt and the paths of its run folders, each line of standard output a JSON list with the
+result of each run. The worker ends when its input closes; when its parent has died it saves a checkpoint and
 ends by itself.
 """
 
@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from probes.executors.task import answers_text, do_task, file_says_threads, prepare_process
+from probes.executors.task import do_task, file_says_threads, prepare_process, results_text
 from probes.runs import SweepFolder
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     sweep = SweepFolder(Path(settings["sweep"]))
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints never mix with answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints never mix with results
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     stops: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
@@ -37,7 +37,7 @@ def main() -> None:
 
     for line in iter(sys.stdin.readline, ""):
         message = json.loads(line)
-        answers = do_task(
+        results = do_task(
             sweep,
             [Path(path) for path in message["paths"]],
             token=message["token"],
@@ -48,7 +48,7 @@ def main() -> None:
         )
         if should_stop():
             return
-        print(answers_text(answers), file=output, flush=True)
+        print(results_text(results), file=output, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Do tasks with Ray: on this machine, or on a cluster whose nodes share the sweep's folder.
+"""The Ray executor does tasks with Ray: on this machine, or on a cluster whose nodes share the sweep's folder.
 
 Each task is a Ray task with its cores and its part of a GPU. Ray's own retries are off: the scheduler decides what
 is tried again, and needs to know whether a process died or a machine went away.
@@ -26,19 +26,19 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cmrplan.errors import InputError
-from probes.executors.base import STOP_SECONDS, End, ExecutorOptions, Task, Trouble
+from probes.executors.base import STOP_SECONDS, Cause, ExecutorOptions, Task, TaskResult
 from probes.executors.local import usable_cores
 from probes.executors.task import (
-    answers_text,
     do_task,
     prepare_process,
-    read_answers,
+    read_results,
+    results_text,
     stop_file_says,
 )
 from probes.runs import SweepFolder
 
 OBJECT_STORE_BYTES = 100_000_000
-"""Ray's shared memory on this machine; nothing but paths and answers passes through it."""
+"""Ray's shared memory on this machine; nothing but paths and results passes through it."""
 
 CONNECT_SECONDS = 10.0
 """How long to wait for a cluster to answer at all."""
@@ -81,7 +81,7 @@ class RayExecutor:
                 raise InputError("device cuda: the Ray cluster has no GPU; use --device cpu")
             _check_shared(sweep.workers.absolute())
         except BaseException:
-            self.close(at_once=True)
+            self.shutdown(cancel=True)
             raise
         self._remote = ray.remote(max_retries=0, **self._resources)(_do_remotely)
 
@@ -95,7 +95,7 @@ class RayExecutor:
             room = min(room, there.get("GPU", 0.0) / self._resources["num_gpus"])
         return int(room)
 
-    def start(self, tasks: Sequence[Task]) -> None:
+    def submit(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to Ray."""
         for task in tasks:
             reference = self._remote.remote(
@@ -109,27 +109,31 @@ class RayExecutor:
             )
             self._tasks[reference] = task
 
-    def poll(self, seconds: float) -> list[End]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """Wait for tasks to end, in whatever way."""
         ready, _ = ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
         more, _ = ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
-        return [self._end(reference) for reference in dict.fromkeys([*ready, *more])]
+        return [self._result(reference) for reference in dict.fromkeys([*ready, *more])]
 
-    def _end(self, reference: Any) -> End:
+    def _result(self, reference: Any) -> TaskResult:
         task = self._tasks.pop(reference)
         try:
-            return End(task, read_answers(ray.get(reference)))
+            return TaskResult(task, read_results(ray.get(reference)))
         except _MACHINE_GONE as error:
-            return End(task, trouble=Trouble.LOST, reason=f"its Ray node is gone: {_first(error)}")
+            return TaskResult(
+                task, cause=Cause.LOST, reason=f"its Ray node is gone: {_first(error)}"
+            )
         except RayTaskError as error:
             last = str(error).strip().splitlines()[-1]
-            return End(task, trouble=Trouble.DIED, reason=f"its Ray worker raised {last}")
+            return TaskResult(task, cause=Cause.DIED, reason=f"its Ray worker raised {last}")
         except RayError as error:
-            return End(task, trouble=Trouble.DIED, reason=f"its Ray worker died: {_first(error)}")
+            return TaskResult(
+                task, cause=Cause.DIED, reason=f"its Ray worker died: {_first(error)}"
+            )
 
-    def close(self, *, at_once: bool) -> None:
+    def shutdown(self, *, cancel: bool) -> None:
         """Have running tasks save their checkpoints, then leave Ray, or end it if it was started here."""
-        if self._tasks and at_once:
+        if self._tasks and cancel:
             self._stop_file.touch()
             references = list(self._tasks)
             ray.wait(references, num_returns=len(references), timeout=STOP_SECONDS)
@@ -230,9 +234,9 @@ def _do_remotely(
     run_seconds: float | None,
     threads: int,
 ) -> str:
-    """Do a task on a Ray worker; return its answers as JSON."""
+    """Do a task on a Ray worker; return the results of its runs as JSON."""
     prepare_process()
-    answers = do_task(
+    results = do_task(
         SweepFolder(Path(sweep)),
         [Path(path) for path in paths],
         token=token,
@@ -241,7 +245,7 @@ def _do_remotely(
         run_seconds=run_seconds,
         threads=lambda: threads,
     )
-    return answers_text(answers)
+    return results_text(results)
 
 
 def _first(error: BaseException) -> str:

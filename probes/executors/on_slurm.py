@@ -1,7 +1,7 @@
-"""Do tasks as Slurm jobs, through submitit; tasks that can start together are one job array.
+"""The Slurm executor does tasks as Slurm jobs, through submitit; tasks that can start together are one job array.
 
 Slurm signals a job before it preempts it or its time is over. The run then saves a checkpoint and Slurm queues the
-job again, as often as it takes for preemptions and a few times for the time limit. Answers come back as
+job again, as often as it takes for preemptions and a few times for the time limit. Results come back as
 files in the sweep's folder, which all nodes share. Jobs outlive the process that submitted them: it can be started
 again and waits for those that still run.
 """
@@ -23,14 +23,14 @@ from submitit.slurm.slurm import _get_default_parameters
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_text
-from probes.executors.base import STOP_SECONDS, End, ExecutorOptions, Task, Trouble
+from probes.executors.base import STOP_SECONDS, Cause, ExecutorOptions, Task, TaskResult
 from probes.executors.slurm_options import CLUSTERS, asks_for_gpus, slurm_parameters
 from probes.executors.task import (
-    answers_text,
     do_task,
     not_shared,
     prepare_process,
-    read_answers,
+    read_results,
+    results_text,
     stop_file_says,
 )
 from probes.runs import RunFolder, SweepFolder
@@ -82,28 +82,28 @@ class SlurmExecutor:
         parameters = slurm_parameters(given, _get_default_parameters())
         parameters.setdefault("job_name", "cmrplan")
         parameters["array_parallelism"] = self.slots()
-        self._submit = submitit.AutoExecutor(
+        self._submitit = submitit.AutoExecutor(
             self._folder / "%j", cluster=self._cluster, slurm_max_num_timeout=TIMEOUTS
         )
-        self._submit.update_parameters(**_for_submitit(parameters))
+        self._submitit.update_parameters(**_for_submitit(parameters))
         self._jobs: dict[str, tuple[Task, Any]] = {}
         self._gone: dict[str, float] = {}
-        self._answered: list[Any] = []
+        self._done: list[Any] = []
 
     def slots(self) -> int:
         """Return the most tasks that may be queued at a time."""
         return self._options.workers or ARRAY_SLOTS
 
-    def start(self, tasks: Sequence[Task]) -> None:
+    def submit(self, tasks: Sequence[Task]) -> None:
         """Submit tasks as one job array."""
-        with self._submit.batch():
+        with self._submitit.batch():
             jobs = [
-                self._submit.submit(
+                self._submitit.submit(
                     SlurmTask(
                         self._sweep,
                         [str(path) for path in task.paths],
                         task.token,
-                        str(self._answers_file(task)),
+                        str(self._results_file(task)),
                         str(self._stop_file()),
                         self._options.checkpoint_seconds,
                         self._options.run_seconds,
@@ -114,50 +114,50 @@ class SlurmExecutor:
             ]
         self._jobs.update({task.token: (task, job) for task, job in zip(tasks, jobs, strict=True)})
 
-    def _answers_file(self, task: Task) -> Path:
-        return self._folder / f"answers-{task.token}.json"
+    def _results_file(self, task: Task) -> Path:
+        return self._folder / f"results-{task.token}.json"
 
     def _stop_file(self) -> Path:
         return self._folder / f"stop-{os.getpid()}"
 
-    def poll(self, seconds: float) -> list[End]:
-        """Look once for answers and ended jobs, after a moment if there is none yet."""
-        ends = self._look()
-        if not ends:
+    def wait(self, seconds: float) -> list[TaskResult]:
+        """Look once for results and ended jobs, after a moment if there is none yet."""
+        done = self._look()
+        if not done:
             time.sleep(seconds)
-            ends = self._look()
-        return ends
+            done = self._look()
+        return done
 
-    def _look(self) -> list[End]:
-        ends = []
+    def _look(self) -> list[TaskResult]:
+        done = []
         for token, (task, job) in [*self._jobs.items()]:
-            answers = self._answers_file(task)
-            if answers.exists():
-                ends.append(End(task, read_answers(read_text(answers))))
-                answers.unlink()
-                self._answered.append(job)
+            results = self._results_file(task)
+            if results.exists():
+                done.append(TaskResult(task, read_results(read_text(results))))
+                results.unlink()
+                self._done.append(job)
             elif job.done():
                 since = self._gone.setdefault(token, time.monotonic())
-                if time.monotonic() - since < 2.0:  # the disk may show the answers a little later
+                if time.monotonic() - since < 2.0:  # the disk may show the results a little later
                     continue
-                ends.append(self._death(task, job))
+                done.append(self._death(task, job))
             else:
                 continue
             del self._jobs[token]
-        return ends
+        return done
 
-    def _death(self, task: Task, job: Any) -> End:
+    def _death(self, task: Task, job: Any) -> TaskResult:
         state = str(job.state).upper()
         words = (job.stderr() or "").strip().splitlines()[-1:]
-        trouble = Trouble.LOST if state.startswith(_LOST_STATES) else Trouble.DIED
+        cause = Cause.LOST if state.startswith(_LOST_STATES) else Cause.DIED
         reason = ": ".join(
-            [f"its Slurm job {job.job_id} ended as {state} without an answer", *words]
+            [f"its Slurm job {job.job_id} ended as {state} without a result", *words]
         )
-        return End(task, trouble=trouble, reason=reason)
+        return TaskResult(task, cause=cause, reason=reason)
 
-    def close(self, *, at_once: bool) -> None:
+    def shutdown(self, *, cancel: bool) -> None:
         """Cancel what waits in the queue, have what runs save its checkpoint, then cancel that."""
-        if at_once and self._jobs:
+        if cancel and self._jobs:
             stop = self._stop_file()
             stop.touch()
             for task, job in self._jobs.values():
@@ -166,18 +166,18 @@ class SlurmExecutor:
             deadline = time.monotonic() + STOP_SECONDS
             running = [task for task, _ in self._jobs.values() if _has_begun(task)]
             while time.monotonic() < deadline and not all(
-                self._answers_file(task).exists() or self._jobs[task.token][1].done()
+                self._results_file(task).exists() or self._jobs[task.token][1].done()
                 for task in running
             ):
                 time.sleep(0.2)
             for task, job in self._jobs.values():
                 job.cancel(check=False)
-                self._answers_file(task).unlink(missing_ok=True)
+                self._results_file(task).unlink(missing_ok=True)
             stop.unlink()
         if self._cluster == "local":  # its jobs are children of this process
-            for job in [*self._answered, *(job for _, job in self._jobs.values())]:
+            for job in [*self._done, *(job for _, job in self._jobs.values())]:
                 _wait_for(job)
-        self._answered.clear()
+        self._done.clear()
         self._jobs.clear()
 
 
@@ -188,8 +188,8 @@ class SlurmTask(Checkpointable):
     ----------
     sweep, paths, token : str, list of str, str
         What to do.
-    answers_file, stop_file : str
-        Where the answers go, and what says to stop once it is there.
+    results_file, stop_file : str
+        Where the results go, and what says to stop once it is there.
     checkpoint_seconds, run_seconds : float, optional
         As in :func:`probes.executors.task.do_task`.
     threads : int
@@ -201,7 +201,7 @@ class SlurmTask(Checkpointable):
         sweep: str,
         paths: list[str],
         token: str,
-        answers_file: str,
+        results_file: str,
         stop_file: str,
         checkpoint_seconds: float,
         run_seconds: float | None,
@@ -210,21 +210,21 @@ class SlurmTask(Checkpointable):
         self.sweep = sweep
         self.paths = paths
         self.token = token
-        self.answers_file = answers_file
+        self.results_file = results_file
         self.stop_file = stop_file
         self.checkpoint_seconds = checkpoint_seconds
         self.run_seconds = run_seconds
         self.threads = threads
 
     def __call__(self) -> None:
-        """Do the task and write its answers; a warning of Slurm first saves the run, then requeues."""
+        """Do the task and write its results; a warning of Slurm first saves the run, then requeues."""
         prepare_process()
         sweep = SweepFolder(Path(self.sweep))
         if not sweep.path.is_dir():
             raise FileNotFoundError(not_shared(sweep))
         with _Warning() as warning:
             stop_file = stop_file_says(Path(self.stop_file))
-            answers = do_task(
+            results = do_task(
                 sweep,
                 [Path(path) for path in self.paths],
                 token=self.token,
@@ -233,9 +233,9 @@ class SlurmTask(Checkpointable):
                 run_seconds=self.run_seconds,
                 threads=lambda: self.threads,
             )
-        if warning.reason and any(answer.reason == warning.reason for answer in answers):
+        if warning.reason and any(result.reason == warning.reason for result in results):
             warning.requeue()
-        write_text(self.answers_file, answers_text(answers))
+        write_text(self.results_file, results_text(results))
 
 
 class _Warning:

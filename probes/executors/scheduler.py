@@ -1,4 +1,6 @@
-"""Which task starts when, what is tried again, and when a sweep is given up; the same for every executor.
+"""The scheduler decides which task starts when, what is tried again, and when a sweep is given up.
+
+It is the same for every executor.
 
 ==============  ======================================================================================
 a run that      is
@@ -26,14 +28,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cmrplan.errors import CmrplanError
-from probes.executors.base import Answer, End, Executor, Task, Trouble
+from probes.executors.base import Cause, Executor, RunResult, Task, TaskResult
 from probes.jobs import Job, JobQueue
 from probes.ledger import Event, Ledger, now
 from probes.locks import is_locked
 from probes.run_settings import RunSettings
 from probes.runner import write_outcome
-from probes.runs import RunState, SweepFolder
-from probes.training.loop import Outcome
+from probes.runs import Outcome, RunState, SweepFolder
 
 TICK_SECONDS = 0.5
 """Time between two updates of the progress display."""
@@ -44,12 +45,12 @@ LOST_ATTEMPTS = 20
 FEWEST_ENDED = 5
 """Runs that must have ended before their failure rate is judged."""
 
-_RETRY_LATER = frozenset({Trouble.TIME_LIMIT, Trouble.FILE, Trouble.DIED, Trouble.LOST})
+_RETRY_LATER = frozenset({Cause.TIME_LIMIT, Cause.FILE, Cause.DIED, Cause.LOST})
 """What is tried again at the next start of the sweep."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """When to give up.
 
     Parameters
@@ -91,7 +92,7 @@ class Scheduler:
         Hears what happens.
     watcher : Watcher
         Is told how the work goes.
-    limits : Limits
+    limits : RunLimits
         When to give up.
     """
 
@@ -102,7 +103,7 @@ class Scheduler:
         *,
         ledger: Ledger,
         watcher: Watcher,
-        limits: Limits,
+        limits: RunLimits,
     ) -> None:
         self._sweep = sweep
         self._executor = executor
@@ -113,7 +114,7 @@ class Scheduler:
         self._num_started = 0
         self._in_work: dict[str, Task] = {}
         self._workers: dict[str, str] = {}  # by run: when its attempt began, as far as noted
-        self._tries: Counter[tuple[str, Trouble]] = Counter()
+        self._tries: Counter[tuple[str, Cause]] = Counter()
         self._states: Counter[RunState] = Counter()
         self._last_failure = ""
         self._refusals: list[str] = []
@@ -130,20 +131,20 @@ class Scheduler:
         """
         self._queue = JobQueue(jobs)
         with terminate_as_interrupt():
-            at_once = True
+            cancel = True
             try:
                 todo = {run_id for job in jobs for run_id in job.run_ids}
                 for base in {job.base for job in jobs} - todo - {""}:
                     self._settle_base(base)
                 while self._queue or self._in_work:
                     self._start_what_can()
-                    for end in self._wait():
-                        self._settle(end)
+                    for result in self._wait():
+                        self._settle(result)
                     self._note_starts()
                     self._watcher.tick([task.job for task in self._in_work.values()])
-                at_once = False
+                cancel = False
             finally:
-                self._executor.close(at_once=at_once)
+                self._executor.shutdown(cancel=cancel)
                 self._note_starts()
                 for task in self._in_work.values():
                     self._note_stopped(task.job, "the sweep was stopped")
@@ -162,15 +163,15 @@ class Scheduler:
             self._in_work[task.token] = task
             tasks.append(task)
         if tasks:
-            self._executor.start(tasks)
+            self._executor.submit(tasks)
 
     def _is_free(self, job: Job) -> bool:
         return not any(is_locked(self._sweep.run(run).path) for run in job.runs)
 
-    def _wait(self) -> list[End]:
-        """Wait for ends of tasks, or for a run that a worker of an earlier start still holds."""
+    def _wait(self) -> list[TaskResult]:
+        """Wait for results of tasks, or for a run that a worker of an earlier start still holds."""
         if self._in_work:
-            return self._executor.poll(TICK_SECONDS)
+            return self._executor.wait(TICK_SECONDS)
         if self._queue and not self._said_waiting:
             self._said_waiting = True
             why = (
@@ -197,64 +198,66 @@ class Scheduler:
                 event = Event.REQUEUED if known else Event.STARTED
                 self._ledger.write(event, run.run_id, attempt=attempt)
 
-    def _settle(self, end: End) -> None:
+    def _settle(self, result: TaskResult) -> None:
         """Take note of how a task ended and decide what comes of its runs."""
         self._note_starts()
-        job = end.task.job
-        del self._in_work[end.task.token]
+        job = result.task.job
+        del self._in_work[result.task.token]
         for run_id in job.run_ids:
             self._workers.pop(run_id, None)
-        if not end.answers:
-            if self._try_again(end):
+        if not result.runs:
+            if self._try_again(result):
                 return
-            end = End(end.task, self._answers_for(job, end.trouble, end.reason))
-        for run, answer in zip(job.runs, end.answers, strict=True):
-            self._settle_run(run, answer)
-        if full := [one.reason for one in end.answers if one.trouble is Trouble.DISK_FULL]:
+            result = TaskResult(
+                result.task, self._results_without_worker(job, result.cause, result.reason)
+            )
+        for run, run_result in zip(job.runs, result.runs, strict=True):
+            self._settle_run(run, run_result)
+        if full := [one.reason for one in result.runs if one.cause is Cause.DISK_FULL]:
             raise CmrplanError(
                 f"{full[0]}; what is finished is kept: free space and start the sweep again"
             )
         self._judge_failures()
 
-    def _try_again(self, end: End) -> bool:
+    def _try_again(self, result: TaskResult) -> bool:
         """Put a job back whose worker is gone, unless that happened too often."""
-        job = end.task.job
+        job = result.task.job
         if all(self._sweep.run(run).read_outcome() for run in job.runs):
             return False
-        allowed = LOST_ATTEMPTS if end.trouble is Trouble.LOST else self._limits.attempts
-        self._tries[job.run_ids[0], end.trouble] += 1
-        again = self._tries[job.run_ids[0], end.trouble] < allowed
+        allowed = LOST_ATTEMPTS if result.cause is Cause.LOST else self._limits.attempts
+        self._tries[job.run_ids[0], result.cause] += 1
+        again = self._tries[job.run_ids[0], result.cause] < allowed
         for run in job.runs:
             if self._sweep.run(run).read_outcome() is None:
-                self._ledger.write(Event.DIED, run.run_id, reason=end.reason)
+                self._ledger.write(Event.DIED, run.run_id, reason=result.reason)
                 if again:
                     self._ledger.write(Event.RETRIED, run.run_id)
         if again:
             self._queue.put_back(job)
         return again
 
-    def _answers_for(self, job: Job, trouble: Trouble, reason: str) -> tuple[Answer, ...]:
-        """Return the answers of a worker that is gone: what it finished, and failures."""
-        answers = []
+    def _results_without_worker(self, job: Job, cause: Cause, reason: str) -> tuple[RunResult, ...]:
+        """Return the results of a worker that is gone: what it finished, and failures."""
+        results = []
         for run in job.runs:
             outcome = self._sweep.run(run).read_outcome()
-            answers.append(
-                Answer(RunState(outcome["state"]), outcome["reason"])
+            results.append(
+                RunResult(RunState(outcome["state"]), outcome["reason"])
                 if outcome
-                else Answer(RunState.FAILED, reason, trouble)
+                else RunResult(RunState.FAILED, reason, cause)
             )
-        return tuple(answers)
+        return tuple(results)
 
-    def _settle_run(self, run: RunSettings, answer: Answer) -> None:
-        if answer.trouble is Trouble.REFUSED:
-            self._refusals.append(answer.reason)
-        if answer.state is RunState.STOPPED:
-            self._note_stopped(Job((run,)), answer.reason)
+    def _settle_run(self, run: RunSettings, result: RunResult) -> None:
+        if result.cause is Cause.REFUSED:
+            self._refusals.append(result.reason)
+        if result.state is RunState.STOPPED:
+            self._note_stopped(Job((run,)), result.reason)
         else:
-            if answer.trouble is not Trouble.NONE:
-                self._write_failure(run, answer.reason, retry=answer.trouble in _RETRY_LATER)
-            self._note_end(run, answer.state, answer.reason)
-        self._watcher.ended(run, answer.state, answer.reason)
+            if result.cause is not Cause.NONE:
+                self._write_failure(run, result.reason, retry=result.cause in _RETRY_LATER)
+            self._note_end(run, result.state, result.reason)
+        self._watcher.ended(run, result.state, result.reason)
         if run.stage == "base":
             self._settle_base(run.run_id)
 

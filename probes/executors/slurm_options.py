@@ -1,4 +1,4 @@
-"""The ``--slurm key=value`` options: which there are and what they mean to submitit."""
+"""The ``--slurm key=value`` options are checked here, and named as submitit names them."""
 
 from __future__ import annotations
 

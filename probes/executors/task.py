@@ -1,4 +1,4 @@
-"""What a worker does with a task, whichever executor started it."""
+"""What a worker does with a task is the same whichever executor started it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
-from probes.executors.base import Answer, Trouble
+from probes.executors.base import Cause, RunResult
 from probes.executors.torchrun import execute_distributed
 from probes.ledger import now
 from probes.runner import execute_runs
@@ -52,8 +52,8 @@ def do_task(
     checkpoint_seconds: float,
     run_seconds: float | None,
     threads: Threads = lambda: 1,
-) -> list[Answer]:
-    """Train the runs in ``paths`` to their end and return an answer for each.
+) -> list[RunResult]:
+    """Train the runs in ``paths`` to their end and return the result of each.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def do_task(
         Says how many threads a run on a CPU may have; asked at every step.
     """
     if not sweep.spec.exists():
-        return _all(paths, RunState.STOPPED, not_shared(sweep), Trouble.REFUSED)
+        return _all(paths, RunState.STOPPED, not_shared(sweep), Cause.REFUSED)
     over_time = f"over the limit of {(run_seconds or 0) / 60:g} minutes a run"
     stop_at = time.monotonic() + run_seconds - _seconds_before(paths) if run_seconds else None
 
@@ -83,31 +83,41 @@ def do_task(
         return over_time if stop_at and time.monotonic() > stop_at else ""
 
     try:
-        attempt = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": now()}
-        for path in paths:
-            if not RunFolder(path).outcome.exists():
-                write_json(RunFolder(path).attempt, attempt)
+        _write_attempts(paths, token)
         processes = RunFolder(paths[0]).read_settings().numerics.processes
         execute = partial(execute_runs, threads=threads) if processes == 1 else execute_distributed
         outcomes = execute(
             sweep, paths, should_stop=should_stop, checkpoint_seconds=checkpoint_seconds
         )
     except Exception as error:
-        if disk_is_full(error):
-            reason = f"no space left on the disk of {sweep.path}"
-            return _all(paths, RunState.STOPPED, reason, Trouble.DISK_FULL)
-        if isinstance(error, OSError):
-            reason = f"{error.filename or 'a file'}: {error.strerror or error}"
-            return _all(paths, RunState.FAILED, reason, Trouble.FILE)
-        if isinstance(error, CmrplanError):
-            return _all(paths, RunState.STOPPED, str(error), Trouble.REFUSED)
-        raise
+        return _failed(sweep, paths, error)
     return [
-        Answer(RunState.FAILED, outcome.reason, Trouble.TIME_LIMIT)
+        RunResult(RunState.FAILED, outcome.reason, Cause.TIME_LIMIT)
         if outcome.state is RunState.STOPPED and outcome.reason == over_time
-        else Answer(outcome.state, outcome.reason)
+        else RunResult(outcome.state, outcome.reason)
         for outcome in outcomes
     ]
+
+
+def _write_attempts(paths: Sequence[Path], token: str) -> None:
+    """Note in the folder of every run that has no outcome who works on it from now on."""
+    attempt = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": now()}
+    for path in paths:
+        if not RunFolder(path).outcome.exists():
+            write_json(RunFolder(path).attempt, attempt)
+
+
+def _failed(sweep: SweepFolder, paths: Sequence[Path], error: Exception) -> list[RunResult]:
+    """Return the results of runs that an error ended; raise it where its cause is not known."""
+    if disk_is_full(error):
+        reason = f"no space left on the disk of {sweep.path}"
+        return _all(paths, RunState.STOPPED, reason, Cause.DISK_FULL)
+    if isinstance(error, OSError):
+        reason = f"{error.filename or 'a file'}: {error.strerror or error}"
+        return _all(paths, RunState.FAILED, reason, Cause.FILE)
+    if isinstance(error, CmrplanError):
+        return _all(paths, RunState.STOPPED, str(error), Cause.REFUSED)
+    raise error
 
 
 def disk_is_full(error: BaseException | None) -> bool:
@@ -156,27 +166,27 @@ def not_shared(sweep: SweepFolder) -> str:
     )
 
 
-def answers_text(answers: Sequence[Answer]) -> str:
-    """Return answers as one line of JSON."""
-    return json.dumps([answer.as_dict() for answer in answers])
+def results_text(results: Sequence[RunResult]) -> str:
+    """Return results as one line of JSON."""
+    return json.dumps([result.as_dict() for result in results])
 
 
-def read_answers(text: str) -> tuple[Answer, ...]:
-    """Return the answers that :func:`answers_text` gave."""
-    return tuple(Answer.from_dict(values) for values in json.loads(text))
+def read_results(text: str) -> tuple[RunResult, ...]:
+    """Return the results that :func:`results_text` gave."""
+    return tuple(RunResult.from_dict(values) for values in json.loads(text))
 
 
-def _all(paths: Sequence[Path], state: RunState, reason: str, trouble: Trouble) -> list[Answer]:
-    """Give every run the same answer, except those that have an outcome."""
-    answers = []
+def _all(paths: Sequence[Path], state: RunState, reason: str, cause: Cause) -> list[RunResult]:
+    """Give every run the same result, except those that have an outcome."""
+    results = []
     for path in paths:
         outcome = RunFolder(path).read_outcome()
-        answers.append(
-            Answer(RunState(outcome["state"]), outcome["reason"])
+        results.append(
+            RunResult(RunState(outcome["state"]), outcome["reason"])
             if outcome
-            else Answer(state, reason, trouble)
+            else RunResult(state, reason, cause)
         )
-    return answers
+    return results
 
 
 def _seconds_before(paths: Sequence[Path]) -> float:

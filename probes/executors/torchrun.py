@@ -1,7 +1,7 @@
-"""Train one run on several processes of this machine, started by ``torchrun``.
+"""One run is trained on several processes of this machine, which ``torchrun`` starts.
 
-:func:`execute_distributed` starts the processes and waits. Each of them runs this module with the arguments PID (of who
-waits), SWEEP, RUN, CHECKPOINT_SECONDS and ``keep`` or nothing.
+:func:`execute_distributed` starts the processes and waits. Each of them runs
+:mod:`probes.executors.torchrun_worker`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cmrplan.errors import CmrplanError
-from probes.runner import execute_runs
-from probes.runs import RunFolder, RunState, SweepFolder
-from probes.training.distributed import process_group
-from probes.training.loop import Outcome
-from probes.training.repeatable import make_repeatable
+from probes.executors.base import STOP_SECONDS
+from probes.runs import Outcome, RunFolder, RunState, SweepFolder
 
-TICK_SECONDS = 0.2
-STOP_SECONDS = 60.0
-"""How long the processes have to save their checkpoint when they are told to stop."""
+POLL_SECONDS = 0.2
+"""Time between two looks whether the processes have ended."""
 
 
 def execute_distributed(
@@ -51,7 +47,7 @@ def execute_distributed(
     command = [
         *(sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"),
         f"--nproc-per-node={run.read_settings().numerics.processes}",
-        *("-m", "probes.executors.torchrun"),
+        *("-m", "probes.executors.torchrun_worker"),
         *(
             str(os.getpid()),
             str(sweep.path),
@@ -69,13 +65,13 @@ def execute_distributed(
                 deadline = time.monotonic() + STOP_SECONDS
             if reason and time.monotonic() > deadline:
                 break
-            time.sleep(TICK_SECONDS)
+            time.sleep(POLL_SECONDS)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-    if (stored := run.read_outcome()) is not None:
-        return [Outcome(RunState(stored["state"]), stored["reason"], stored["seconds"])]
+    if run.read_outcome() is not None:
+        return [run.read_finished()]
     progress = run.read_progress() or {"seconds": 0.0}
     if reason:
         return [Outcome(RunState.STOPPED, reason, progress["seconds"])]
@@ -83,31 +79,3 @@ def execute_distributed(
         f"{path.name}: a process of its {command[5].partition('=')[2]} ended with exit code "
         f"{process.returncode}; what it wrote is above"
     )
-
-
-def main() -> None:
-    """Be one of the processes."""
-    starter, sweep, path = int(sys.argv[1]), SweepFolder(Path(sys.argv[2])), Path(sys.argv[3])
-    stops: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
-
-    def should_stop() -> str:
-        if stops:
-            return "stopped by the user"
-        return "" if Path(f"/proc/{starter}").exists() else "the worker process ended"
-
-    make_repeatable()
-    with process_group(RunFolder(path).read_settings().device) as ranks:
-        execute_runs(
-            sweep,
-            [path],
-            should_stop=should_stop,
-            checkpoint_seconds=float(sys.argv[4]),
-            keep_checkpoints=bool(sys.argv[5]),
-            ranks=ranks,
-        )
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()

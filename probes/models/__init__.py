@@ -1,1 +1,1 @@
-"""The language models that probes train."""
+"""The language models that probes train are built here."""

@@ -1,4 +1,4 @@
-"""The files of a checkpoint in the format of ``transformers``: where they are and what they must hold.
+"""A checkpoint in the format of ``transformers`` is looked up here, and its files are checked.
 
 Only JSON and safetensors are read, so that reading a checkpoint never runs code.
 """

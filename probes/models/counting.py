@@ -1,11 +1,11 @@
-"""The parameters of any torch language model, counted as the probe log counts them."""
+"""The parameters of any torch language model are counted here as the probe log counts them."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from cmrplan.errors import InputError
-from probes.models.decoder import ParamCount
+from probes.models.source import ParamCount
 
 
 def count_model_params(model: nn.Module) -> ParamCount:

@@ -1,4 +1,4 @@
-"""A small modern decoder: RMSNorm, rotary positions, SwiGLU, scaled dot-product attention.
+"""The decoder is small and modern: RMSNorm, rotary positions, SwiGLU, scaled dot-product attention.
 
 Shape suffixes: B sequences, T positions, H heads, K features of a head, C width, F feed-forward
 width, V vocabulary.
@@ -7,7 +7,6 @@ width, V vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,70 +14,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from probes.models import fused
+from probes.models.source import ModelShape
 
 ROTARY_BASE = 10_000.0
 """Longest rotary wavelength / 2 pi, as in the original rotary embedding (arXiv:2104.09864)."""
 
 INITIAL_STD = 0.02
 """Standard deviation of initial weights; layers that write to the residual stream get less."""
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """The sizes that define a model.
-
-    Parameters
-    ----------
-    width : int
-        Features C of the residual stream.
-    layers, heads : int
-        Blocks, and attention heads of a block; ``width / heads`` must be an even integer.
-    feedforward : int
-        Features F inside the SwiGLU.
-    tied_embeddings : bool
-        Whether the output head is the input embedding.
-    vocab_size : int
-        Token ids V.
-    """
-
-    width: int
-    layers: int
-    heads: int
-    feedforward: int
-    tied_embeddings: bool
-    vocab_size: int
-
-
-@dataclass(frozen=True)
-class ParamCount:
-    """Parameters of a model, each counted once.
-
-    Parameters
-    ----------
-    total : int
-        All trained numbers; a tied head counts once.
-    non_embedding : int
-        ``total`` without the input embedding and without the output head (tied or not): the N of
-        Kaplan et al. (arXiv:2001.08361).
-    """
-
-    total: int
-    non_embedding: int
-
-
-def count_params(shape: ModelShape) -> ParamCount:
-    """Count the parameters of a model without building it.
-
-    Examples
-    --------
-    >>> count_params(ModelShape(96, 3, 3, 256, True, 257))
-    ParamCount(total=357120, non_embedding=332448)
-    """
-    width = shape.width
-    block = 4 * width**2 + 3 * width * shape.feedforward + 2 * width
-    non_embedding = shape.layers * block + width
-    tables = 1 if shape.tied_embeddings else 2
-    return ParamCount(non_embedding + tables * shape.vocab_size * width, non_embedding)
 
 
 class Attention(nn.Module):

@@ -1,4 +1,4 @@
-"""Two parts of the decoder with hand-written gradients, for a CPU without a compiler.
+"""Two parts of the decoder have hand-written gradients here, for a CPU without a compiler.
 
 Between the matrix products of a small model PyTorch's own gradients read and write the activations
 many times. These take 0.2 to 0.5 times as long for rotary positions and norms, and a whole training
@@ -74,8 +74,8 @@ class TurnedHeads(Function):
         (turns_TC,) = ctx.saved_tensors
         batch, heads, length, features = grads_BHTK[0].shape
         grad = grads_BHTK[0].new_empty(batch, length, 3, heads, features)
-        for place, part in enumerate(grads_BHTK):
-            grad[:, :, place] = part.transpose(1, 2)
+        for number, part in enumerate(grads_BHTK):
+            grad[:, :, number] = part.transpose(1, 2)
         grad_BTC = grad.view(batch, length, -1)
         _pairs(grad_BTC[..., : -heads * features]).mul_(turns_TC.conj())
         return grad_BTC, None, None

@@ -1,4 +1,4 @@
-"""Causal language models of ``transformers``, from a checkpoint in a folder or on the hub.
+"""Causal language models of ``transformers`` come from a checkpoint in a folder or on the hub.
 
 ``transformers`` is imported when a checkpoint is read, not before. Nothing here runs code that comes with a
 checkpoint, or reads pickle.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,49 +22,10 @@ from probes.models.checkpoint_files import (
     read_json_object,
 )
 from probes.models.counting import count_model_params
-from probes.models.decoder import ParamCount
+from probes.models.source import Pretrained
 
 RANDOM_PARTS = ("drop", "jitter")
 """Words in the names of settings that make a training step random; all of them are set to 0."""
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A checkpoint, and what the cost of training it depends on.
-
-    Parameters
-    ----------
-    checkpoint : str
-        Absolute path of its folder, or its id on the hub.
-    revision : str
-        The commit on the hub; empty for a folder.
-    fingerprint : str
-        Identity of its configuration and weights.
-    model_type : str
-        Name of its architecture.
-    params : ParamCount
-        Its parameters; those of tables of positions count as embeddings.
-    vocab_size : int
-        Rows of the input embedding, often more than the tokenizer has ids.
-    width, layers : int
-        Features of the residual stream, and blocks.
-    """
-
-    checkpoint: str
-    revision: str
-    fingerprint: str
-    model_type: str
-    params: ParamCount
-    vocab_size: int
-    width: int
-    layers: int
-
-    @property
-    def label(self) -> str:
-        """Name for people, with the fingerprint: what the probe log calls the base."""
-        path = Path(self.checkpoint)
-        name = path.name if path.is_absolute() else self.checkpoint
-        return f"{name}@{self.fingerprint}"
 
 
 class CausalLM(nn.Module):
@@ -120,9 +80,9 @@ def load_pretrained(source: Pretrained, *, gradient_checkpointing: bool = False)
         If the checkpoint changed, or does not hold the weights of its architecture.
     """
     folder = checkpoint_folder(source.checkpoint, source.revision or None)
-    if (found := checkpoint_fingerprint(folder)) != source.fingerprint:
+    if (fingerprint := checkpoint_fingerprint(folder)) != source.fingerprint:
         raise InputError(
-            f"{source.checkpoint} has changed since the sweep was planned ({found}, not {source.fingerprint}); "
+            f"{source.checkpoint} has changed since the sweep was planned ({fingerprint}, not {source.fingerprint}); "
             "restore it, or choose another output folder"
         )
     config = read_config(folder)

@@ -1,4 +1,6 @@
-"""Several decoders as one: parameters with a leading axis of members, products done in batches.
+"""Several decoders become one, whose parameters have a leading axis of members.
+
+Their products are done in batches.
 
 The decoder's own code runs unchanged, on the sequences of all members one after another (the first
 of member 0, ..., the last of member K - 1); only the layers that hold parameters are exchanged for
@@ -100,12 +102,12 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
         Its parameters are the members' with a leading axis. For tokens of shape ``(N, T)``, those
         of each member one after another, it gives logits of shape ``(N, T, V)``.
     """
-    made: dict[nn.Parameter, nn.Parameter] = {}  # a tied head stays tied
+    stacked_weights: dict[nn.Parameter, nn.Parameter] = {}  # a tied head stays tied
     stacked = copy.deepcopy(models[0])
     for parent in list(stacked.modules()):
         for name, layer in list(parent.named_children()):
             if next(layer.parameters(recurse=False), None) is not None:
-                setattr(parent, name, _stacked_layer(layer, len(models), made))
+                setattr(parent, name, _stacked_layer(layer, len(models), stacked_weights))
     with torch.no_grad():
         for member, model in enumerate(models):
             for mine, weight in zip(stacked.parameters(), model.parameters(), strict=True):
@@ -114,10 +116,10 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
 
 
 def _stacked_layer(
-    layer: nn.Module, members: int, made: dict[nn.Parameter, nn.Parameter]
+    layer: nn.Module, members: int, stacked_weights: dict[nn.Parameter, nn.Parameter]
 ) -> nn.Module:
     (old,) = layer.parameters(recurse=False)
-    weight = made.setdefault(old, nn.Parameter(old.new_empty((members, *old.shape))))
+    weight = stacked_weights.setdefault(old, nn.Parameter(old.new_empty((members, *old.shape))))
     if isinstance(layer, nn.Embedding):
         return StackedEmbedding(weight)
     if isinstance(layer, nn.RMSNorm):

@@ -1,1 +1,1 @@
-"""What a sweep spec can say, and reading one from a YAML file."""
+"""A sweep spec is described here, and read from a YAML file."""

@@ -1,13 +1,19 @@
-"""Corpora and tokenizer of a sweep spec."""
+"""The corpora and the tokenizer of a sweep spec are described here."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import model_validator
 
-from probes.data.tokens import SMALLEST_BPE_VOCABULARY
 from probes.spec.fields import Count, OpenFraction, Positive, Spec, Text
+
+SMALLEST_BPE_VOCABULARY = 257
+"""256 bytes and the end-of-document token."""
+
+EMBEDDED_PREFIX = "embedded:"
+DATASETS_PREFIX = "datasets:"
 
 
 class CorpusSpec(Spec):
@@ -70,3 +76,13 @@ class TokenizerSpec(Spec):
                     f"vocab_size must be {SMALLEST_BPE_VOCABULARY} to 65536, got {self.vocab_size}"
                 )
         return self
+
+
+def absolute_source(source: str, folder: Path) -> str:
+    """Return a source whose relative path, if it has one, starts at ``folder``."""
+    if source.startswith(EMBEDDED_PREFIX):
+        return source
+    if source.startswith(DATASETS_PREFIX):  # the name of a dataset, unless there is such a folder
+        local = folder / source.removeprefix(DATASETS_PREFIX)
+        return DATASETS_PREFIX + str(local) if local.exists() else source
+    return str(folder / source)

@@ -1,4 +1,4 @@
-"""The kinds of values in a sweep spec, each with its check and its message."""
+"""Each kind of value in a sweep spec has its check and its message here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a sweep spec from a YAML file; every mistake is one line that names file, key and remedy."""
+"""A sweep spec is read from a YAML file; every mistake is one line with file, key and remedy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pydantic_core import ErrorDetails
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
-from probes.data.sources import absolute_source
-from probes.spec.corpora import CorpusSpec
+from probes.spec.corpora import CorpusSpec, absolute_source
 from probes.spec.sizes import SIZE_KINDS, absolute_checkpoint
 from probes.spec.sweep import SweepSpec
 
@@ -104,14 +103,14 @@ def _with_absolute_sources(spec: SweepSpec, folder: Path) -> SweepSpec:
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}{problem}"
+    position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{position}{problem}"
 
 
 def _problem(error: ErrorDetails) -> str:
     """Say one validation error in one line: key, value found, what is right."""
     key = _dotted(error["loc"])
-    found = error["input"]
+    value = error["input"]
     if error["type"] in _UNKNOWN_KEY:
         valid = _valid_keys(error["loc"][:-1])
         close = difflib.get_close_matches(str(error["loc"][-1]), valid, n=1)
@@ -121,17 +120,17 @@ def _problem(error: ErrorDetails) -> str:
         return f"key '{key}' is missing"
     if error["type"] == "value_error":
         message = str(error["ctx"]["error"])
-        if isinstance(found, BaseModel | dict):  # a check over several keys names them itself
+        if isinstance(value, BaseModel | dict):  # a check over several keys names them itself
             return f"{key}: {message}" if key else message
-        return f"{key} {message}" + ("" if "got" in message else f", got {_shown(found)}")
+        return f"{key} {message}" + ("" if "got" in message else f", got {_shown(value)}")
     if error["type"] == "too_short":
         return f"{key} must have at least one entry"
     if error["type"] in ("list_type", "model_type"):
         wanted = "a list" if error["type"] == "list_type" else "a mapping of keys"
-        return f"{key} must be {wanted}, got {_shown(found)}"
+        return f"{key} must be {wanted}, got {_shown(value)}"
     if error["type"] == "literal_error":
-        return f"{key} must be {error['ctx']['expected']}, got {_shown(found)}"
-    return f"{key}: {error['msg']}, got {_shown(found)}"
+        return f"{key} must be {error['ctx']['expected']}, got {_shown(value)}"
+    return f"{key}: {error['msg']}, got {_shown(value)}"
 
 
 def _dotted(location: Sequence[int | str]) -> str:

@@ -1,4 +1,4 @@
-"""Model sizes of a sweep spec: built-in decoders by their shape, and checkpoints that somebody trained."""
+"""The model sizes of a spec are built-in decoders by their shape, or checkpoints that somebody trained."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def absolute_checkpoint(size: AnySize, folder: Path) -> AnySize:
 
 
 SIZE_KINDS: dict[str, type[Spec]] = {"<shape>": SizeSpec, "<checkpoint>": CheckpointSpec}
-"""The kinds of sizes by the tags with which pydantic marks them in the places of errors."""
+"""The kinds of sizes by the tags with which pydantic marks them in the locations of errors."""
 
 
 def _kind(value: Any) -> str:

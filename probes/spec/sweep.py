@@ -1,4 +1,4 @@
-"""The sweep spec: what one YAML file can say, with every default and every check.
+"""The sweep spec is what one YAML file can say, with every default and every check.
 
 A spec names two corpora, a tokenizer, model sizes, how the base models are pre-trained and which
 probes continue them. :func:`probes.spec.file.read_spec` reads one from a file; the models here
@@ -59,7 +59,7 @@ class ProbesSpec(TrainingSpec):
     schedule: Literal["constant", "branches", "cosine"] = "constant"
     """See :mod:`probes.training.schedule`."""
     decay_share: OpenFraction = 0.2
-    """Share of each budget over which a branch decays; for ``branches``."""
+    """Share of each budget over which a cooldown branch decays; for ``branches``."""
     separate_runs: Flag = False
     """Whether each budget is a run of its own; always so for ``cosine``."""
     inherit_optimizer: Flag = False

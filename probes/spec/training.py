@@ -1,4 +1,4 @@
-"""How the bases and probes of a sweep are trained."""
+"""The spec says here how the bases and probes of a sweep are trained."""
 
 from __future__ import annotations
 

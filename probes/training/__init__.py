@@ -1,1 +1,1 @@
-"""One run: its schedule, its loop, its checkpoints and its metrics."""
+"""A run is trained here: by its schedule, in a loop, with checkpoints and metrics."""

@@ -1,9 +1,9 @@
-"""The models of several runs trained at once: one forward, one backward and one optimizer step.
+"""Batched training does the steps of several models as one forward, backward and optimizer step.
 
 Every tensor of the members has a leading axis, so a step takes as many calls as that of one model:
 on a GPU that small models leave waiting for its host, members beyond the first cost next to nothing.
 The losses of the members are summed, not averaged, and each gradient is clipped by its own norm, so
-every member does the step that it would do alone, up to rounding; see docs/lockstep.md.
+every member does the step that it would do alone, up to rounding; see docs/batched-training.md.
 
 Shape suffixes: K members, B sequences of a member, T positions.
 """
@@ -21,8 +21,8 @@ from probes.models.decoder import next_token_losses
 from probes.models.stacked import stack
 from probes.run_settings import RunSettings
 from probes.training.trainee import (
-    COUNT,
     MOMENTS,
+    UPDATE_COUNT,
     autocast,
     compiled_if_asked,
     evaluation_batch,
@@ -35,7 +35,7 @@ WARMUP_STEPS = 3
 """Steps before a CUDA graph is captured, in which libraries choose kernels and take memory."""
 
 
-class Lockstep:
+class Batched:
     """Built-in decoders of one shape with one fused AdamW.
 
     Parameters
@@ -92,7 +92,7 @@ class Lockstep:
             kept = self.optimizer.state[weight]
             tensors[f"model.{name}"] = weight.detach()[member]
             tensors |= {f"{moment}.{name}": kept[moment][member] for moment in MOMENTS}
-            tensors[COUNT] = kept["step"].detach().cpu().float()
+            tensors[UPDATE_COUNT] = kept["step"].detach().cpu().float()
         return tensors
 
     def restore(self, member: int, state: Mapping[str, Tensor], *, moments: bool = True) -> None:
@@ -108,7 +108,7 @@ class Lockstep:
                 for moment in MOMENTS:
                     mine = kept[moment][member]
                     mine.copy_(state[f"{moment}.{name}"]) if has_moments else mine.zero_()
-                count = state[COUNT].item() if has_moments else 0.0
+                count = state[UPDATE_COUNT].item() if has_moments else 0.0
                 kept["step"].fill_(count)
         self._restored[member] = count
 
@@ -164,7 +164,7 @@ class Lockstep:
         return next_token_losses(logits_NTV, tokens_NT[:, 1:]).view(tokens_KBT.shape[:2])
 
     def _make_optimizer(self) -> torch.optim.AdamW:
-        """Return the optimizer with its moments, which keep their place in memory from now on."""
+        """Return the optimizer with its moments, which keep their addresses in memory from now on."""
         captured = {"lr": torch.zeros((), device=self._device), "capturable": True}
         options = captured if self._is_captured else {}
         optimizer = make_optimizer(self.model, self._settings, members=True, **options)

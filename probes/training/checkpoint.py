@@ -1,4 +1,4 @@
-"""Checkpoints: the tensors of a run at one place, each in a safetensors file of its own.
+"""A checkpoint holds the tensors of a run at one position, in a safetensors file of its own.
 
 A file carries the fingerprint of its run's settings and a checksum of its tensors. It appears
 whole or not at all, a newer one never replaces it before it is on the disk itself, and one whose
@@ -28,10 +28,10 @@ _NAME = re.compile(r"(\d{4,})-(\d{8,})\.safetensors")
 
 
 @dataclass(frozen=True, order=True)
-class Place:
-    """Where a run is: the number of its leg, and the steps that the trained weights have seen."""
+class Position:
+    """Where a run is: the number of its segment, and the steps that the trained weights have seen."""
 
-    leg: int
+    segment: int
     step: int
 
 
@@ -50,28 +50,28 @@ class Checkpoints:
     folder: Path
     settings_fingerprint: str
 
-    def path(self, place: Place) -> Path:
-        """Return the file of a place."""
-        return self.folder / f"{place.leg:04d}-{place.step:08d}.safetensors"
+    def path(self, position: Position) -> Path:
+        """Return the file of a position."""
+        return self.folder / f"{position.segment:04d}-{position.step:08d}.safetensors"
 
-    def places(self) -> list[Place]:
-        """Return the places that have a file, newest first."""
-        found = map(_NAME.fullmatch, (path.name for path in self.folder.glob("*.safetensors")))
-        return sorted((Place(int(m[1]), int(m[2])) for m in found if m), reverse=True)
+    def positions(self) -> list[Position]:
+        """Return the positions that have a file, newest first."""
+        names = map(_NAME.fullmatch, (path.name for path in self.folder.glob("*.safetensors")))
+        return sorted((Position(int(m[1]), int(m[2])) for m in names if m), reverse=True)
 
-    def save(self, place: Place, tensors: Mapping[str, Tensor]) -> None:
-        """Write the tensors of a place and wait until they are on the disk."""
+    def save(self, position: Position, tensors: Mapping[str, Tensor]) -> None:
+        """Write the tensors of a position and wait until they are on the disk."""
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {
             "settings_fingerprint": self.settings_fingerprint,
             "checksum": _checksum(on_cpu),
         }
-        with atomic_write(self.path(place)) as temporary:
+        with atomic_write(self.path(position)) as temporary:
             # one metadata entry: the library writes several in random order
             save_file(on_cpu, temporary, {_METADATA: json.dumps(metadata)})
 
-    def load(self, place: Place) -> dict[str, Tensor] | None:
-        """Return the tensors of a place; None if its file is missing or damaged.
+    def load(self, position: Position) -> dict[str, Tensor] | None:
+        """Return the tensors of a position; None if its file is missing or damaged.
 
         A damaged file is renamed, so that it is seen once.
 
@@ -80,7 +80,7 @@ class Checkpoints:
         InputError
             If the file belongs to a run with other settings.
         """
-        path = self.path(place)
+        path = self.path(position)
         try:
             with safe_open(path, framework="pt") as stream:
                 metadata = json.loads(stream.metadata()[_METADATA])
@@ -101,13 +101,13 @@ class Checkpoints:
             )
         return tensors
 
-    def keep(self, places: Collection[Place]) -> None:
-        """Delete the files of all other places, and damaged ones."""
+    def keep(self, positions: Collection[Position]) -> None:
+        """Delete the files of all other positions, and damaged ones."""
         for path in self.folder.glob("*.damaged"):
             path.unlink()
-        for place in self.places():
-            if place not in places:
-                self.path(place).unlink()
+        for position in self.positions():
+            if position not in positions:
+                self.path(position).unlink()
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:

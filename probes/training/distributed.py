@@ -1,6 +1,6 @@
-"""One model on several processes, each with a share of every batch: DDP, or FSDP2 for large ones.
+"""Several processes train one model, each on a share of every batch: with DDP, or with FSDP2.
 
-The processes are started by ``torchrun``; see :mod:`probes.executors.torchrun`. Together they do the
+The processes are started by ``torchrun``; see :mod:`probes.executors.torchrun_worker`. Together they do the
 step that one process would do with the same batch, up to the order in which gradients are summed.
 """
 
@@ -88,8 +88,8 @@ class Distributed(Single):
         """Return the loss of every sequence, shape ``(1, S)``; each process does a share."""
         count, number = self._ranks.count, self._ranks.number
         share = -(-len(sequences) // count)
-        places = np.arange(number * share, (number + 1) * share) % len(sequences)
-        mine = torch.from_numpy(super().sequence_losses(sequences[places])[0])
+        rows = np.arange(number * share, (number + 1) * share) % len(sequences)
+        mine = torch.from_numpy(super().sequence_losses(sequences[rows])[0])
         mine = mine.to(self._device)
         if isinstance(self.model, FSDPModule):
             self.model.reshard()  # only a backward pass does it for the weights outside the blocks

@@ -1,4 +1,7 @@
-"""The batches of a group, step by step; on a GPU those of the next step are made behind its back."""
+"""A feed gives the batches of a group step by step.
+
+On a GPU it draws those of the next step while the present one is trained on.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from probes.run_settings import RunSettings
 
 
 class Feed:
-    """What every member of a group trains on.
+    """The batches that the members of a group train on.
 
     Parameters
     ----------
@@ -37,14 +40,14 @@ class Feed:
     def batches(self, step: int) -> list[np.ndarray]:
         """Return the batch of every member in a step, each of shape ``(B, T + 1)``."""
         if self._thread is None:
-            return self._make(step)
+            return self._draw(step)
         if self._next is None or self._next[0] != step:
-            self._next = (step, self._thread.submit(self._make, step))
-        made = self._next[1].result()
-        self._next = (step + 1, self._thread.submit(self._make, step + 1))
-        return made
+            self._next = (step, self._thread.submit(self._draw, step))
+        drawn = self._next[1].result()
+        self._next = (step + 1, self._thread.submit(self._draw, step + 1))
+        return drawn
 
-    def _make(self, step: int) -> list[np.ndarray]:
+    def _draw(self, step: int) -> list[np.ndarray]:
         train = self._corpora.train
         return [
             batch(

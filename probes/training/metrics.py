@@ -1,4 +1,4 @@
-"""The metrics file of a run: one JSON object a line, appended and flushed to disk.
+"""The metrics file of a run has one JSON object a line, appended and flushed to disk.
 
 A kill can leave the last line torn. Reading stops before a torn line, and a resumed run first cuts
 it off. What was evaluated once is never evaluated or written again.

@@ -1,4 +1,4 @@
-"""The processes that train one run together: who writes, and how they decide alike."""
+"""The processes that train one run together agree here on who writes, and on what to do next."""
 
 from __future__ import annotations
 

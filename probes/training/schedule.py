@@ -1,14 +1,14 @@
-"""When a run evaluates and what its learning rate is, in whole steps.
+"""The schedule of a run says when it evaluates and what its learning rate is, in whole steps.
 
-Three schedules, each with a linear warm-up (the re-warming of a finished checkpoint):
+There are three, each with a linear warm-up (the re-warming of a finished checkpoint):
 
 - ``constant``: the peak rate after the warm-up. Every evaluation is a budget of its own.
-- ``branches``: the same trunk, and for each budget a short branch that leaves it and decays. One run
-  yields every budget as if it had been trained for it alone, since the branch sees the data that the
-  trunk would have seen and the trunk goes on from where the branch left.
+- ``branches``: the same trunk, and for each budget a short cooldown branch that leaves it and decays.
+  One run yields every budget as if it had been trained for it alone, since the branch sees the data
+  that the trunk would have seen and the trunk goes on from where the branch left.
 - ``cosine``: one decay over the whole run, which therefore yields one budget only.
 
-A run is a sequence of legs; see :func:`legs`.
+A run is a sequence of segments; see :func:`segments`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from cmrplan.errors import InputError
 
@@ -41,7 +39,7 @@ class Schedule:
     warmup_steps : int
         Steps of the linear warm-up.
     decay_share : float
-        Share of a budget's steps over which a branch decays linearly to a tenth.
+        Share of a budget's steps over which a cooldown branch decays linearly to a tenth.
     """
 
     kind: Literal["constant", "branches", "cosine"]
@@ -49,19 +47,19 @@ class Schedule:
     warmup_steps: int
     decay_share: float = 0.0
 
-    def rate(self, step: int, leg: Leg) -> float:
-        """Return the learning rate of step number ``step``, which is in ``leg``."""
+    def rate(self, step: int, segment: Segment) -> float:
+        """Return the learning rate of step number ``step``, which is in ``segment``."""
         return self.learning_rate * learning_rate_factor(
             step,
             warmup_steps=self.warmup_steps,
-            decay_start=leg.decay_start,
-            decay_end=leg.decay_end,
+            decay_start=segment.decay_start,
+            decay_end=segment.decay_end,
             is_cosine=self.kind == "cosine",
         )
 
 
 @dataclass(frozen=True)
-class Leg:
+class Segment:
     """A stretch of training without an evaluation inside.
 
     Parameters
@@ -70,8 +68,8 @@ class Leg:
         Steps done before and after it.
     decay_start, decay_end : int or None
         Steps between which the learning rate falls; None where it does not.
-    is_branch : bool
-        Whether training goes on from ``start`` afterwards instead of from ``stop``.
+    is_cooldown : bool
+        Whether it is a cooldown branch: training goes on from ``start`` afterwards, not from ``stop``.
     evaluates : bool
         Whether the run evaluates at ``stop``.
     """
@@ -80,19 +78,19 @@ class Leg:
     stop: int
     decay_start: int | None = None
     decay_end: int | None = None
-    is_branch: bool = False
+    is_cooldown: bool = False
     evaluates: bool = True
 
 
-def legs(schedule: Schedule, evaluation_steps: Sequence[int]) -> tuple[Leg, ...]:
-    """Return the legs of a run in the order in which they are trained.
+def segments(schedule: Schedule, evaluation_steps: Sequence[int]) -> tuple[Segment, ...]:
+    """Return the segments of a run in the order in which they are trained.
 
     Examples
     --------
-    A trunk of 8 steps with branches of 2 and 4 that end at 10 and 20 steps, then of 8 more:
+    A trunk of 8 steps with cooldown branches of 2 and 4 that end at 10 and 20 steps, then of 8 more:
 
     >>> branches = Schedule("branches", 1e-3, warmup_steps=0, decay_share=0.2)
-    >>> [(leg.start, leg.stop, leg.is_branch) for leg in legs(branches, (10, 20))]
+    >>> [(segment.start, segment.stop, segment.is_cooldown) for segment in segments(branches, (10, 20))]
     [(0, 8, False), (8, 10, True), (8, 16, False), (16, 20, True)]
     """
     if schedule.kind == "branches":
@@ -100,13 +98,13 @@ def legs(schedule: Schedule, evaluation_steps: Sequence[int]) -> tuple[Leg, ...]
     starts = (0, *evaluation_steps[:-1])
     decay = (0, evaluation_steps[-1]) if schedule.kind == "cosine" else (None, None)
     return tuple(
-        Leg(start, stop, *decay) for start, stop in zip(starts, evaluation_steps, strict=True)
+        Segment(start, stop, *decay) for start, stop in zip(starts, evaluation_steps, strict=True)
     )
 
 
 def trained_steps(schedule: Schedule, evaluation_steps: Sequence[int]) -> int:
     """Return how many steps a run does, branches included."""
-    return sum(leg.stop - leg.start for leg in legs(schedule, evaluation_steps))
+    return sum(segment.stop - segment.start for segment in segments(schedule, evaluation_steps))
 
 
 def whole_steps(tokens: float, step_tokens: int) -> int:
@@ -144,6 +142,8 @@ def evaluation_steps(
     >>> evaluation_steps(1600, 1, evaluations=5)
     (100, 200, 400, 800, 1600)
     """
+    import numpy as np  # who only reads a sweep's files does not wait for it
+
     last = whole_steps(train_tokens, step_tokens)
     first = train_tokens / 16 if first_tokens is None else first_tokens
     tokens = np.geomspace(train_tokens, first, evaluations)[::-1]
@@ -183,13 +183,13 @@ def learning_rate_factor(
     return min(warm, DECAY_FLOOR + (1 - DECAY_FLOOR) * left)
 
 
-def _trunk_and_branches(decay_share: float, evaluation_steps: Sequence[int]) -> tuple[Leg, ...]:
-    made: list[Leg] = []
+def _trunk_and_branches(decay_share: float, evaluation_steps: Sequence[int]) -> tuple[Segment, ...]:
+    parts: list[Segment] = []
     trunk = 0
     for end in evaluation_steps:
         start = end - max(1, round(decay_share * end))
         if start > trunk:
-            made.append(Leg(trunk, start, evaluates=False))
-        made.append(Leg(start, end, start, end, is_branch=True))
+            parts.append(Segment(trunk, start, evaluates=False))
+        parts.append(Segment(start, end, start, end, is_cooldown=True))
         trunk = start
-    return tuple(made)
+    return tuple(parts)

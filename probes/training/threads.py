@@ -1,4 +1,4 @@
-"""Several threads for one run on a CPU: the passes of a step side by side, and the slices of an evaluation.
+"""Several threads do the passes of a step, or the slices of an evaluation, side by side on a CPU.
 
 A step sums the gradients of its passes in their order, whoever computes them, so the numbers do not
 depend on how many threads there are, and that may change from step to step. Each thread does whole
@@ -14,9 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
-import torch
-
-from probes.models.decoder import ModelShape
+from probes.models.source import ModelShape
 from probes.run_settings import RunSettings
 
 EFFICIENCY = 0.9
@@ -62,4 +60,6 @@ def side_by_side(work: Callable[[T], R], parts: Iterable[T], threads: int) -> It
 
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
+    import torch  # who only asks how many threads a run can use does not wait for it
+
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))

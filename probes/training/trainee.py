@@ -1,4 +1,4 @@
-"""What the training loop needs of the models it trains, and the plain case of one model.
+"""A trainee is what the training loop sees of the models it trains; one model is the plain case.
 
 A trainee holds one or several members: models of one shape, each with its own weights, optimizer
 and batches, that do their steps together. :mod:`probes.training.loop` never asks which it is.
@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from cmrplan.errors import InputError
-from probes.models.decoder import ModelShape, next_token_losses
+from probes.models.decoder import next_token_losses
+from probes.models.source import ModelShape
 from probes.run_settings import RunSettings
+from probes.training.repeatable import make_compiler_repeatable
 from probes.training.threads import Threads, most_threads, side_by_side
 
 BETAS = (0.9, 0.95)
@@ -32,7 +34,7 @@ EVALUATION_BYTES = 2 * 2**30
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
-COUNT = "adamw.step"
+UPDATE_COUNT = "adamw.step"
 """Name of the number of AdamW's updates among the tensors of a state."""
 
 
@@ -144,7 +146,7 @@ class Single:
             if kept := self.optimizer.state.get(weight):
                 count = kept["step"].detach().cpu().float()
                 tensors |= {f"{moment}.{name}": kept[moment] for moment in MOMENTS}
-        return tensors | {COUNT: count}
+        return tensors | {UPDATE_COUNT: count}
 
     def restore(self, member: int, state: Mapping[str, Tensor], *, moments: bool = True) -> None:
         """Take over a state, or its weights alone."""
@@ -154,7 +156,7 @@ class Single:
                 weight.copy_(state[f"model.{name}"])
                 if moments and f"{MOMENTS[0]}.{name}" in state:
                     self.optimizer.state[weight] = {
-                        "step": state[COUNT].clone().to(weight.device)
+                        "step": state[UPDATE_COUNT].clone().to(weight.device)
                     } | {
                         moment: state[f"{moment}.{name}"].to(weight.device, weight.dtype, copy=True)
                         for moment in MOMENTS
@@ -257,6 +259,7 @@ def compiled_if_asked(model: nn.Module, settings: RunSettings) -> Callable[..., 
             "numerics.compile needs a C++ compiler and none is on the PATH; install one (g++ or "
             "clang) or set compile to false"
         )
+    make_compiler_repeatable()
     torch.compiler.reset()
     compiled: Callable[..., Tensor] = torch.compile(model, dynamic=False)
     return compiled

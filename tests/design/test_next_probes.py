@@ -10,7 +10,7 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan import plots
-from cmrplan.design.budget import GPU_FLOPS, parse_probe_budget
+from cmrplan.design.budget import parse_probe_budget
 from cmrplan.design.candidates import candidates_of
 from cmrplan.design.forecast import Outlook
 from cmrplan.design.information import (
@@ -20,6 +20,7 @@ from cmrplan.design.information import (
     run_covariance,
 )
 from cmrplan.fit.noise import Noise
+from cmrplan.numbers import GPU_FLOPS
 from cmrplan.plan.request import Limits
 
 N, D = 1e6, 1e6

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from sweeping import run
 from tiny_checkpoints import write_checkpoint
 
 from probes.spec.file import read_spec
-from probes.sweep import run_sweep
 
 WORDS = {
     "general": "the cat sat on a mat and saw one more bird near old green hill".split(),
@@ -85,7 +85,7 @@ def finished_sweep(corpora_folder, tmp_path_factory):
     path = corpora_folder / "unbroken.yaml"
     path.write_text(yaml.safe_dump(tiny_values()))
     out = tmp_path_factory.mktemp("unbroken") / "runs"
-    run_sweep(read_spec(path), out, workers=1, device="cpu", progress=False)
+    run(read_spec(path), out)
     return out
 
 

@@ -1,6 +1,6 @@
 """Settings of a run small enough to work out by hand."""
 
-from probes.models.decoder import ModelShape
+from probes.models.source import ModelShape
 from probes.run_settings import Numerics, RunSettings
 from probes.training.schedule import Schedule
 

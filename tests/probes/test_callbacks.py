@@ -15,7 +15,7 @@ from cmrplan.errors import CmrplanError, InputError
 from probes.callbacks import ProbeLogWriter, ProbeRun
 from probes.callbacks.folder import collect_logs
 from probes.models.counting import count_model_params
-from probes.models.decoder import ParamCount
+from probes.models.source import ParamCount
 
 VOCAB, WIDTH, LAYERS, FEEDFORWARD, LENGTH = 29, 32, 2, 48, 12
 BATCH, ACCUMULATED, STEPS, EVERY = 2, 2, 6, 2

@@ -10,7 +10,7 @@ from tiny_checkpoints import END, trained_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from cmrplan.errors import InputError
-from probes.models.checkpoint_tokenizer import CheckpointTokenizer, read_tokenizer
+from probes.data.checkpoint_tokenizer import CheckpointTokenizer, read_tokenizer
 
 DEFINITION = trained_tokenizer().to_str()
 TOKENIZER = CheckpointTokenizer(DEFINITION, END)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cmrplan.errors import InputError
-from probes.collect import LOG_COLUMNS, collect
-from probes.models.decoder import ModelShape, count_params
+from probes.collect import PROBE_LOG_COLUMNS, collect
+from probes.models.source import ModelShape, count_params
 from probes.runs import SweepFolder
 
 
@@ -19,7 +19,7 @@ def tables(finished_sweep):
 
 def test_one_row_per_probe_evaluation_and_corpus(tables):
     log, _ = tables
-    assert tuple(log.columns) == LOG_COLUMNS
+    assert tuple(log.columns) == PROBE_LOG_COLUMNS
     assert len(log) == 3 * 5 * 2
     assert not log.duplicated(["run_id", "train_tokens", "eval_corpus"]).any()
 

@@ -13,7 +13,8 @@ from probes.data.prepared import load_corpora
 from probes.runner import final_losses, final_state, make_trainee
 from probes.runs import RunFolder, SweepFolder
 from probes.training import trainee
-from probes.training.loop import Member, train
+from probes.training.group import GroupMember
+from probes.training.loop import train
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def train_in(folder, sweep, settings, **options):
     run = RunFolder(folder / settings.run_id)
     write_json(run.settings, settings.as_dict())
     base = sweep.base(settings.base)
-    member = Member(settings, run, start=final_state(base), start_losses=final_losses(base))
+    member = GroupMember(settings, run, start=final_state(base), start_losses=final_losses(base))
     train(make_trainee([settings]), [member], load_corpora(sweep.corpora), **options)
     return run
 

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from cmrplan.errors import InputError
-from probes.run_settings import DataIdentity, planned_probes, sweep_settings
+from probes.data.prepared import DataIdentity
+from probes.planned_runs import planned_probes, sweep_settings
 from probes.spec.file import parse_spec, read_spec, spec_text
 
 

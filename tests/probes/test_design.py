@@ -5,11 +5,11 @@ import torch
 
 from cmrplan.errors import CmrplanError, InputError
 from probes.calibration import Pace
+from probes.data.prepared import DataIdentity
 from probes.design import design_sweep
 from probes.jobs import Job
-from probes.models.decoder import ModelShape, count_params
-from probes.models.source import flops_per_token
-from probes.run_settings import DataIdentity, sweep_settings
+from probes.models.source import ModelShape, count_params, flops_per_token
+from probes.planned_runs import sweep_settings
 
 
 def test_design_by_hand(spec):

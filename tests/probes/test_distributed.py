@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from sweeping import run
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
@@ -18,7 +19,6 @@ from probes.executors.torchrun import execute_distributed
 from probes.run_settings import Numerics
 from probes.runner import execute_runs
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
 from probes.training.schedule import Schedule
 
@@ -123,7 +123,7 @@ def test_a_sweep_whose_size_has_two_processes(make_spec, values, tmp_path):
     values["sizes"][0] |= {"processes": 2}
     values["base"]["train_tokens"] = 64 * 12
     values["probes"] |= {"train_tokens": 64 * 8, "evaluations": 1, "grid": {"domain_ratio": [1]}}
-    ledger = run_sweep(make_spec(values), tmp_path / "runs", device="cpu", progress=False)
+    ledger = run(make_spec(values), tmp_path / "runs", workers=None)
     assert list(ledger["state"]) == ["finished"] * 3
     log, _ = collect(tmp_path / "runs")
     assert set(log["train_tokens"]) == {0, 64 * 8}

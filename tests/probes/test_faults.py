@@ -8,23 +8,19 @@ from pathlib import Path
 
 import pytest
 from redone import has_results_of, reopen
+from sweeping import run
 
 from cmrplan.errors import CmrplanError, InputError
 from probes.collect import read_ledger
-from probes.executors.base import EXECUTOR_NAMES, ExecutorOptions, Trouble, make_executor
-from probes.executors.scheduler import Limits
+from probes.executors.base import EXECUTOR_NAMES, Cause, ExecutorOptions, make_executor
+from probes.executors.scheduler import RunLimits
 from probes.executors.task import disk_is_full, do_task
 from probes.locks import only_sweep
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import faults
-
-
-def run(spec, out, **options):
-    return run_sweep(spec, out, **({"workers": 1, "device": "cpu", "progress": False} | options))
 
 
 def events(out, run_id):
@@ -121,7 +117,7 @@ def test_a_prepared_corpus_that_vanishes_in_the_middle(reopened):
     out, probe = reopened
     shard = out / "corpora" / "shards" / "domain-train-00000.npy"
     shard.unlink()
-    (answer,) = do_task(
+    (result,) = do_task(
         SweepFolder(out),
         [probe.path],
         token="t",
@@ -129,8 +125,8 @@ def test_a_prepared_corpus_that_vanishes_in_the_middle(reopened):
         checkpoint_seconds=1.0,
         run_seconds=None,
     )
-    assert (answer.state, answer.trouble) == (RunState.STOPPED, Trouble.REFUSED)
-    assert f"No such file or directory: '{shard}'" in answer.reason
+    assert (result.state, result.cause) == (RunState.STOPPED, Cause.REFUSED)
+    assert f"No such file or directory: '{shard}'" in result.reason
 
 
 def test_a_source_that_vanishes_is_one_line_and_keeps_the_runs(
@@ -151,7 +147,7 @@ def test_a_run_over_its_time_keeps_its_checkpoint_and_goes_on_when_allowed(
     spec, reopened, finished_sweep
 ):
     out, probe = reopened
-    ledger = run(spec, out, limits=Limits(run_seconds=1e-6)).set_index("run_id")
+    ledger = run(spec, out, limits=RunLimits(run_seconds=1e-6)).set_index("run_id")
     assert ledger.loc[probe.path.name, "state"] == "failed"
     assert "over the limit of" in ledger.loc[probe.path.name, "reason"]
     assert list(probe.checkpoints.iterdir())
@@ -177,14 +173,14 @@ class TestRefused:
     def test_missing_extra(self, name, package, spec, tmp_path, monkeypatch):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(InputError) as caught:
-            run(spec, tmp_path / "runs", executor=name)
+            run(spec, tmp_path / "runs", name=name)
         assert (
             str(caught.value) == f"executor {name} needs {package}: pip install 'cmrplan[{name}]'"
         )
 
     def test_unknown_executor(self, tmp_path):
         with pytest.raises(InputError, match=f"one of {', '.join(EXECUTOR_NAMES)}, got 'cloud'"):
-            make_executor("cloud", SweepFolder(tmp_path), ExecutorOptions(device="cpu"))
+            make_executor(SweepFolder(tmp_path), ExecutorOptions(name="cloud"))
 
     def test_slurm_options(self, spec, tmp_path):
         pytest.importorskip("submitit")
@@ -194,13 +190,13 @@ class TestRefused:
             ({"cluster": "moon"}, "cluster must be one of slurm, local, debug, got 'moon'"),
         ]:
             with pytest.raises(InputError) as caught:
-                run(spec, tmp_path, executor="slurm", slurm={"cluster": "local"} | option)
+                run(spec, tmp_path, name="slurm", slurm={"cluster": "local"} | option)
             assert message in str(caught.value)
 
     def test_ray_address_where_nothing_listens(self, spec, tmp_path):
         pytest.importorskip("ray")
         with pytest.raises(InputError, match="--ray-address must be auto or HOST:PORT"):
-            run(spec, tmp_path, executor="ray", ray_address="localhost:1")
+            run(spec, tmp_path, name="ray", ray_address="localhost:1")
 
 
 def test_too_many_failures_stop_the_sweep(make_spec, values, tmp_path):

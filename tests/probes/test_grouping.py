@@ -1,16 +1,16 @@
-"""Which runs are trained in lockstep."""
+"""Which runs are trained batched."""
 
 from dataclasses import replace
 
 import pytest
 from settings_by_hand import BASE
+from sweeping import run
 
 from cmrplan.errors import InputError
 from probes.grouping import group_bytes, group_runs, step_seconds
-from probes.models.decoder import ModelShape
+from probes.models.source import ModelShape
 from probes.run_settings import Numerics
 from probes.runs import RunFolder, RunState
-from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
 
 RATIOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
@@ -35,9 +35,9 @@ def a_run(width, layers, *, batch_size=8, ratio=0.0, device="cuda", **changes):
     return replace(BASE, **(values | changes))
 
 
-def group(run, *, choice="auto", free=70 * GIB, slots=1):
+def group(run, *, batched="auto", free=70 * GIB, slots=1):
     runs = [replace(run, domain_ratio=ratio) for ratio in RATIOS]
-    return group_runs(runs, choice=choice, free_bytes=free, slots=slots)
+    return group_runs(runs, batched=batched, free_bytes=free, slots=slots)
 
 
 def sizes(grouping):
@@ -52,7 +52,7 @@ class TestAuto:
         grouping = group(a_run(width, layers, batch_size=batch_size))
         assert sizes(grouping) == [9]
         (reason,) = grouping.reasons
-        assert reason.startswith("small, 9 probes: lockstep by 9: a step takes about ")
+        assert reason.startswith("small, 9 probes: batched by 9: a step takes about ")
 
     @pytest.mark.parametrize(("width", "layers", "batch_size"), [(320, 8, 32), (768, 14, 8)])
     def test_models_that_fill_a_gpu_stay_alone(self, width, layers, batch_size):
@@ -98,15 +98,15 @@ class TestGroups:
         run = a_run(128, 5)
         grouping = group(run, free=4.2 * group_bytes(run) / 0.8)
         assert sizes(grouping) == [3, 3, 3]
-        assert "lockstep by 4 (as many as fit" in grouping.reasons[0]
+        assert "batched by 4 (as many as fit" in grouping.reasons[0]
 
     def test_no_worker_is_left_idle(self):
         assert sizes(group(a_run(128, 5), slots=4)) == [3, 3, 3]
 
     def test_asked_for(self):
-        assert sizes(group(a_run(768, 14), choice="always", free=1e15)) == [9]
-        assert sizes(group(a_run(128, 5, device="cpu"), choice="always")) == [9]
-        grouping = group(a_run(128, 5), choice="never")
+        assert sizes(group(a_run(768, 14), batched="always", free=1e15)) == [9]
+        assert sizes(group(a_run(128, 5, device="cpu"), batched="always")) == [9]
+        grouping = group(a_run(128, 5), batched="never")
         assert sizes(grouping) == [1] * 9
         assert grouping.reasons == ("small, 9 probes: separate, as asked",)
 
@@ -114,8 +114,8 @@ class TestGroups:
         run = a_run(128, 5)
         wide = replace(run, numerics=replace(run.numerics, processes=2))
         assert "separate: takes 2 processes a run" in group(wide).reasons[0]
-        with pytest.raises(InputError, match="lockstep 'always': small takes 2 processes"):
-            group(wide, choice="always")
+        with pytest.raises(InputError, match="batched 'always': small takes 2 processes"):
+            group(wide, batched="always")
 
 
 class TestEstimates:
@@ -136,15 +136,13 @@ class TestEstimates:
 
 
 class TestSweep:
-    def test_lockstep_sweep_gives_the_numbers_of_separate_runs(
+    def test_batched_sweep_gives_the_numbers_of_separate_runs(
         self, finished_sweep, spec, tmp_path, capfd
     ):
-        """To the tolerance of float32, measured in docs/lockstep.md."""
-        ledger = run_sweep(
-            spec, tmp_path / "runs", workers=1, device="cpu", lockstep="always", progress=True
-        )
+        """To the tolerance of float32, measured in docs/batched-training.md."""
+        ledger = run(spec, tmp_path / "runs", batched="always", progress=True)
         assert set(ledger["state"]) == {RunState.FINISHED}
-        assert "nano, 3 probes: lockstep by 3, as asked" in capfd.readouterr().err
+        assert "nano, 3 probes: batched by 3, as asked" in capfd.readouterr().err
         for path in sorted((finished_sweep / "probes").iterdir()):
             mine = RunFolder(tmp_path / "runs" / "probes" / path.name)
             rows, others = read_rows(mine.metrics), read_rows(RunFolder(path).metrics)

@@ -8,8 +8,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.ledger import Event, Ledger, read_histories
 from probes.runner import write_outcome
-from probes.runs import RunFolder, RunState
-from probes.training.loop import Outcome
+from probes.runs import Outcome, RunFolder, RunState
 from probes.training.metrics import read_rows
 
 ATTEMPT = {"token": "t", "host": "node7", "pid": 42, "time": "2026-01-01T00:00:00.000+00:00"}

@@ -19,8 +19,9 @@ from probes.locks import locked
 from probes.run_settings import RunSettings
 from probes.runner import execute_runs, final_losses, final_state, make_trainee
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.training.checkpoint import Checkpoints, Place
-from probes.training.loop import Member, check_finite, train
+from probes.training.checkpoint import Checkpoints, Position
+from probes.training.group import GroupMember, check_finite
+from probes.training.loop import train
 from probes.training.metrics import append_row, cut_torn, read_rows
 from probes.training.schedule import Schedule
 from probes.training.trainee import Diverged, Single
@@ -60,7 +61,7 @@ def train_in(folder, sweep, settings, **options):
     run = RunFolder(folder / settings.run_id)
     write_json(run.settings, settings.as_dict())
     base = sweep.base(settings.base)
-    member = Member(settings, run, start=final_state(base), start_losses=final_losses(base))
+    member = GroupMember(settings, run, start=final_state(base), start_losses=final_losses(base))
     options = {"checkpoint_seconds": 1e9} | options
     corpora = load_corpora(sweep.corpora)
     (outcome,) = train(make_trainee([settings]), [member], corpora, **options)
@@ -312,31 +313,31 @@ class TestSingle:
 
 class TestCheckpoints:
     def test_of_other_settings_is_refused(self, tmp_path):
-        Checkpoints(tmp_path, "mine").save(Place(0, 5), {"x": torch.ones(2)})
+        Checkpoints(tmp_path, "mine").save(Position(0, 5), {"x": torch.ones(2)})
         with pytest.raises(InputError, match=r"belongs to other settings \(mine, not other\)"):
-            Checkpoints(tmp_path, "other").load(Place(0, 5))
+            Checkpoints(tmp_path, "other").load(Position(0, 5))
 
     def test_newest_first(self, tmp_path):
         checkpoints = Checkpoints(tmp_path, "mine")
-        places = [Place(0, 5), Place(1, 3), Place(1, 30), Place(10, 1)]
-        for place in places:
-            checkpoints.save(place, {"x": torch.ones(2)})
-        assert checkpoints.places() == places[::-1]
-        checkpoints.keep(places[:2])
-        assert checkpoints.places() == places[1::-1]
+        positions = [Position(0, 5), Position(1, 3), Position(1, 30), Position(10, 1)]
+        for position in positions:
+            checkpoints.save(position, {"x": torch.ones(2)})
+        assert checkpoints.positions() == positions[::-1]
+        checkpoints.keep(positions[:2])
+        assert checkpoints.positions() == positions[1::-1]
 
     @pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty"])
     def test_damaged_file_is_set_aside(self, tmp_path, damage):
         checkpoints = Checkpoints(tmp_path, "mine")
-        checkpoints.save(Place(0, 5), {"x": torch.arange(100.0), "y": torch.ones(())})
-        path = checkpoints.path(Place(0, 5))
+        checkpoints.save(Position(0, 5), {"x": torch.arange(100.0), "y": torch.ones(())})
+        path = checkpoints.path(Position(0, 5))
         content = bytearray(path.read_bytes())
         if damage == "flip":
             content[-50] ^= 4
         cut = {"cut": content[:-7], "text": b"half a file", "empty": b""}
         path.write_bytes(cut.get(damage, content))
-        assert checkpoints.load(Place(0, 5)) is None
-        assert checkpoints.places() == []
+        assert checkpoints.load(Position(0, 5)) is None
+        assert checkpoints.positions() == []
         assert path.with_suffix(".damaged").exists()
 
     def test_base_without_checkpoint_says_what_to_do(self, sweep, settings, tmp_path):

@@ -19,13 +19,13 @@ def sweep(finished_sweep, tmp_path):
     return SweepFolder(tmp_path / "runs")
 
 
-def mirror_twice_in_parts(sweep, **where):
+def mirror_twice_in_parts(sweep, **targets):
     """Mirror a probe's first two rows, then start anew with all but torn ones, then with all."""
     run = next(run for run in sweep.all_runs() if "-r0.3-" in run.path.name)
     settings, lines = run.read_settings(), run.metrics.read_bytes().splitlines(keepends=True)
     for part in (b"".join(lines[:2]), b"".join(lines[:4]) + lines[4][:10], b"".join(lines)):
         run.metrics.write_bytes(part)
-        with open_mirrors(sweep, **({"tensorboard": None, "wandb": None} | where)) as mirrors:
+        with open_mirrors(sweep, targets) as mirrors:
             told = []
             watcher = SimpleNamespace(tick=told.append, ended=lambda run, *how: None)
             beside = mirrors.beside(watcher)
@@ -99,13 +99,13 @@ class TestWandb:
 def test_missing_package(sweep, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError) as caught:
-        open_mirrors(sweep, tensorboard="board", wandb=None)
+        open_mirrors(sweep, {"tensorboard": "board"})
     assert (
         str(caught.value) == "--tensorboard needs tensorboard: pip install 'cmrplan[tensorboard]'"
     )
 
 
 def test_without_mirrors_nothing_stands_between(sweep):
-    with open_mirrors(sweep, tensorboard=None, wandb=None) as mirrors:
+    with open_mirrors(sweep, {}) as mirrors:
         watcher = SimpleNamespace()
         assert mirrors.beside(watcher) is watcher

@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from probes.models import fused
-from probes.models.decoder import (
-    Decoder,
-    ModelShape,
-    count_params,
-    next_token_losses,
-    rotary_tables,
-    rotate,
-)
-from probes.models.source import flops_per_token
+from probes.models.decoder import Decoder, next_token_losses, rotary_tables, rotate
+from probes.models.source import ModelShape, count_params, flops_per_token
 
 SHAPE = ModelShape(width=32, layers=2, heads=2, feedforward=48, tied_embeddings=True, vocab_size=64)
 UNTIED = ModelShape(

@@ -5,9 +5,10 @@ import yaml
 
 from cmrplan.design.next_probes import NextProbe
 from cmrplan.errors import InputError
-from probes.models.decoder import count_params
+from probes.data.prepared import DataIdentity
+from probes.models.source import count_params
 from probes.next_sweep import sweep_of
-from probes.run_settings import DataIdentity, model_source, sweep_settings
+from probes.planned_runs import model_source, sweep_settings
 from probes.spec.file import parse_spec, spec_text
 
 

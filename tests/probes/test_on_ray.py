@@ -8,10 +8,10 @@ import time
 
 import pytest
 from redone import has_results_of, reopen
+from sweeping import run
 
 from probes.runs import RunFolder
 from probes.spec.file import read_spec
-from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
 
 ray = pytest.importorskip("ray")
@@ -77,7 +77,7 @@ def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
     thread = threading.Thread(target=take_away, daemon=True)
     thread.start()
     spec = read_spec(corpora_folder / "unbroken.yaml")
-    table = run_sweep(spec, out, executor="ray", device="cpu", progress=False)
+    table = run(spec, out, name="ray", workers=None)
     thread.join(10)
     assert taken
     assert set(table["state"]) == {"finished"}

@@ -8,10 +8,10 @@ import time
 
 import pytest
 from redone import has_results_of, reopen
+from sweeping import run
 
 from probes.runs import RunFolder
 from probes.spec.file import read_spec
-from probes.sweep import run_sweep
 from probes.training.metrics import read_rows
 
 pytest.importorskip("submitit")
@@ -30,9 +30,9 @@ def reopened(finished_sweep, tmp_path):
     return out, reopen(out, "1")[0]
 
 
-def run(spec, out, cluster):
+def run_on(cluster, spec, out):
     slurm = {"cluster": cluster, "time": "5"}
-    return run_sweep(spec, out, executor="slurm", slurm=slurm, device="cpu", progress=False)
+    return run(spec, out, name="slurm", slurm=slurm, workers=None)
 
 
 def same(probe, out, finished_sweep):
@@ -42,9 +42,9 @@ def same(probe, out, finished_sweep):
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO")  # submitit's own log files
 def test_in_this_process(spec, reopened, finished_sweep):
     out, probe = reopened
-    assert set(run(spec, out, "debug")["state"]) == {"finished"}
+    assert set(run_on("debug", spec, out)["state"]) == {"finished"}
     assert same(probe, out, finished_sweep)
-    assert not list((out / "workers" / "slurm").glob("answers-*"))
+    assert not list((out / "workers" / "slurm").glob("results-*"))
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_a_job_whose_node_is_taken_away_is_queued_again_and_goes_on(spec, reopen
 
     thread = threading.Thread(target=warn, daemon=True)
     thread.start()
-    assert set(run(spec, out, "local")["state"]) == {"finished"}
+    assert set(run_on("local", spec, out)["state"]) == {"finished"}
     thread.join(1)
     assert same(probe, out, finished_sweep)
     rows = [row for row in read_rows(out / "ledger.jsonl") if row["run_id"] == probe.path.name]

@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from cmrplan.errors import CmrplanError, InputError
-from probes.data import prepare, prepared, shards
-from probes.data.epoch_check import check_epochs
-from probes.data.prepared import load_corpora, prepare_corpora
+from probes.data import build, prepare, shards
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import DataIdentity, load_corpora
 from probes.data.shards import Sequences, pack, read_shards, write_shards
-from probes.run_settings import DataIdentity, sweep_settings
+from probes.epoch_check import check_epochs
+from probes.planned_runs import sweep_settings
 from probes.spec.file import parse_spec, read_spec
 
 T = 16
@@ -25,7 +26,7 @@ T = 16
 KILLED_THRICE = """
 import os, signal, sys, time
 from pathlib import Path
-from probes.data.prepared import prepare_corpora
+from probes.data.prepare import prepare_corpora
 from probes.spec.file import read_spec
 for delay in (0.02, 0.08, 0.2):
     child = os.fork()
@@ -177,7 +178,7 @@ class TestContents:
 
 class TestLimits:
     def test_max_tokens_stops_reading(self, make, sources, tmp_path, monkeypatch):
-        monkeypatch.setattr(prepare, "BATCH_DOCUMENTS", 4)
+        monkeypatch.setattr(build, "BATCH_DOCUMENTS", 4)
         (sources / "general" / "2.jsonl").write_text("never read, or it would be refused")
         found = prepare_corpora(
             make(general={"max_tokens": 1000}, evaluation_sequences=4), tmp_path / "corpora"
@@ -327,7 +328,7 @@ class TestTrouble:
         elif where == "shard":
             monkeypatch.setattr(shards.os, "fsync", full)
         else:
-            monkeypatch.setattr(prepared, "_write_papers", full)
+            monkeypatch.setattr(prepare, "_write_papers", full)
         folder = tmp_path / "corpora"
         with pytest.raises(CmrplanError, match=r"cannot write prepared corpora to .*No space left"):
             prepare_corpora(make(), folder)
@@ -350,7 +351,7 @@ class TestTrouble:
     def test_source_that_vanishes_or_changes_in_the_middle(
         self, make, sources, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(prepare, "BATCH_DOCUMENTS", 10)
+        monkeypatch.setattr(build, "BATCH_DOCUMENTS", 10)
         take_in = prepare._take_in
         folder = tmp_path / "corpora"
 
@@ -359,7 +360,7 @@ class TestTrouble:
                 change()
                 take_in(*args)
 
-            monkeypatch.setattr(prepare, "_take_in", taking)
+            monkeypatch.setattr(build, "_take_in", taking)
 
         meddle(lambda: (sources / "general" / "1.jsonl").unlink(missing_ok=True))
         with pytest.raises(InputError, match=r"1\.jsonl: no such file$"):

@@ -13,11 +13,13 @@ from tiny_checkpoints import ROWS, write_checkpoint
 
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
-from probes.data.prepared import load_corpora, prepare_corpora
-from probes.models.decoder import ModelShape
+from probes.data.prepare import prepare_corpora
+from probes.data.prepared import load_corpora
+from probes.models.build import build_model
 from probes.models.pretrained import load_pretrained, read_pretrained, transformers_quietly
-from probes.models.source import build_model, count_params, flops_per_token, source_from_dict
-from probes.run_settings import RunSettings, sweep_settings
+from probes.models.source import ModelShape, count_params, flops_per_token, source_from_dict
+from probes.planned_runs import sweep_settings
+from probes.run_settings import RunSettings
 from probes.runner import execute_runs, final_losses, make_trainee
 from probes.runs import RunFolder, RunState, SweepFolder
 from probes.spec.file import read_spec

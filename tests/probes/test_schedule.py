@@ -9,7 +9,7 @@ from probes.training.schedule import (
     Schedule,
     evaluation_steps,
     learning_rate_factor,
-    legs,
+    segments,
     trained_steps,
     whole_steps,
 )
@@ -58,8 +58,10 @@ def test_cosine_falls_to_a_tenth():
 
 
 def test_constant_legs_end_at_evaluations():
-    made = legs(Schedule("constant", 1.0, 0), (3, 10))
-    assert [(leg.start, leg.stop, leg.is_branch, leg.evaluates) for leg in made] == [
+    parts = segments(Schedule("constant", 1.0, 0), (3, 10))
+    assert [
+        (segment.start, segment.stop, segment.is_cooldown, segment.evaluates) for segment in parts
+    ] == [
         (0, 3, False, True),
         (3, 10, False, True),
     ]
@@ -68,17 +70,17 @@ def test_constant_legs_end_at_evaluations():
 @pytest.mark.parametrize("decay_share", [0.01, 0.2, 0.5, 0.99])
 def test_branches_leave_the_trunk_in_order(decay_share):
     budgets = (1, 2, 3, 7, 8, 100)
-    made = legs(Schedule("branches", 1.0, 0, decay_share), budgets)
+    parts = segments(Schedule("branches", 1.0, 0, decay_share), budgets)
     trunk = 0
-    for leg in made:
-        assert leg.start == trunk
-        if leg.is_branch:
-            assert (leg.decay_start, leg.decay_end) == (leg.start, leg.stop)
+    for segment in parts:
+        assert segment.start == trunk
+        if segment.is_cooldown:
+            assert (segment.decay_start, segment.decay_end) == (segment.start, segment.stop)
         else:
-            trunk = leg.stop
-    assert tuple(leg.stop for leg in made if leg.is_branch) == budgets
+            trunk = segment.stop
+    assert tuple(segment.stop for segment in parts if segment.is_cooldown) == budgets
     assert trained_steps(Schedule("branches", 1.0, 0, decay_share), budgets) == sum(
-        leg.stop - leg.start for leg in made
+        segment.stop - segment.start for segment in parts
     )
 
 

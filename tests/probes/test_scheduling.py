@@ -10,14 +10,13 @@ from settings_by_hand import BASE
 
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
-from probes.executors.base import Answer, End, Trouble
-from probes.executors.scheduler import LOST_ATTEMPTS, Limits, Scheduler
+from probes.executors.base import Cause, RunResult, TaskResult
+from probes.executors.scheduler import LOST_ATTEMPTS, RunLimits, Scheduler
 from probes.jobs import Job
 from probes.ledger import Ledger
 from probes.progress import SweepProgress
 from probes.runner import write_outcome
-from probes.runs import RunState, SweepFolder
-from probes.training.loop import Outcome
+from probes.runs import Outcome, RunState, SweepFolder
 from probes.training.metrics import read_rows
 
 PROBES = [
@@ -30,7 +29,7 @@ ENDED_AND_DIED = "ended and died"
 
 
 class Played:
-    """An executor whose tasks end as a script says, one a poll; by default they finish."""
+    """An executor whose tasks end as a script says, one a wait; by default they finish."""
 
     def __init__(self, sweep, script=(), slots=2):
         self.sweep = sweep
@@ -44,7 +43,7 @@ class Played:
     def slots(self):
         return self.num_slots
 
-    def start(self, tasks):
+    def submit(self, tasks):
         for task in tasks:
             for path in task.paths:
                 self.order.append(path.name)
@@ -53,7 +52,7 @@ class Played:
         self.running.extend(tasks)
         self.most = max(self.most, len(self.running))
 
-    def poll(self, seconds):
+    def wait(self, seconds):
         task = self.running.popleft()
         acts = self.script.get(task.paths[0].name)
         act = acts.popleft() if acts else RunState.FINISHED
@@ -64,17 +63,17 @@ class Played:
             write_outcome(self.sweep.run(task.job.runs[0]), Outcome(RunState.FINISHED, "", 1.0))
             act = DIED
         if act in (DIED, LOST):
-            trouble = Trouble.DIED if act == DIED else Trouble.LOST
-            return [End(task, trouble=trouble, reason=f"worker {act}")]
-        if isinstance(act, Answer):
-            return [End(task, (act,) * len(task.paths))]
+            cause = Cause.DIED if act == DIED else Cause.LOST
+            return [TaskResult(task, cause=cause, reason=f"worker {act}")]
+        if isinstance(act, RunResult):
+            return [TaskResult(task, (act,) * len(task.paths))]
         for run in task.job.runs:
             outcome = Outcome(act, "" if act is RunState.FINISHED else "loss was nan", 1.0)
             write_outcome(self.sweep.run(run), outcome)
-        return [End(task, tuple(Answer(act, outcome.reason) for _ in task.paths))]
+        return [TaskResult(task, tuple(RunResult(act, outcome.reason) for _ in task.paths))]
 
-    def close(self, *, at_once):
-        self.closed.append(at_once)
+    def shutdown(self, *, cancel):
+        self.closed.append(cancel)
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def sweep(tmp_path):
 def play(sweep):
     """Return a function that plays a script and returns the executor and the events by run."""
 
-    def run(script=(), *, jobs=None, limits=Limits(), slots=2):  # noqa: B008
+    def run(script=(), *, jobs=None, limits=RunLimits(), slots=2):  # noqa: B008
         jobs = jobs or [Job((run,)) for run in [BASE, *PROBES]]
         for job in jobs:
             for one in job.runs:
@@ -141,7 +140,7 @@ def test_after_its_attempts_a_run_has_failed_until_the_next_start(play, sweep):
 
 
 def test_lost_machines_are_not_charged_to_the_run(play, sweep):
-    play({PROBES[1]: [LOST] * (LOST_ATTEMPTS - 1)}, limits=Limits(attempts=1))
+    play({PROBES[1]: [LOST] * (LOST_ATTEMPTS - 1)}, limits=RunLimits(attempts=1))
     assert sweep.run(PROBES[1]).state() is RunState.FINISHED
     assert Counter(events(sweep, PROBES[1]))["retried"] == LOST_ATTEMPTS - 1
 
@@ -153,7 +152,7 @@ def test_a_diverged_run_is_not_tried_again(play, sweep):
 
 
 def test_a_run_over_time_has_failed_until_the_next_start(play, sweep):
-    play({PROBES[1]: [Answer(RunState.FAILED, "over the limit", Trouble.TIME_LIMIT)]})
+    play({PROBES[1]: [RunResult(RunState.FAILED, "over the limit", Cause.TIME_LIMIT)]})
     outcome = sweep.run(PROBES[1]).read_outcome()
     assert (outcome["state"], outcome["retry"], outcome["reason"]) == (
         *("failed", True),
@@ -183,7 +182,7 @@ class TestFailureRate:
 
     def test_as_many_as_allowed_may_fail(self, play, sweep):
         script = {run: [RunState.FAILED] for run in PROBES}
-        play(script, slots=1, limits=Limits(failures=0.9))
+        play(script, slots=1, limits=RunLimits(failures=0.9))
         assert sum(sweep.run(run).state() is RunState.FAILED for run in PROBES) == 6
 
     def test_half_is_not_more_than_half(self, play, sweep):
@@ -193,7 +192,7 @@ class TestFailureRate:
 
 
 def test_no_space_stops_the_sweep_and_nothing_is_failed(play, sweep):
-    full = Answer(RunState.STOPPED, "no space left on the disk of X", Trouble.DISK_FULL)
+    full = RunResult(RunState.STOPPED, "no space left on the disk of X", Cause.DISK_FULL)
     with pytest.raises(
         CmrplanError, match="no space left on the disk of X; what is finished is kept"
     ):

@@ -12,8 +12,8 @@ import pytest
 
 from cmrplan.errors import InputError
 from probes.data import readers
-from probes.data.sources import absolute_source, open_source, read_documents, source_files
-from probes.spec.corpora import CorpusSpec
+from probes.data.sources import open_source, read_documents, source_files
+from probes.spec.corpora import CorpusSpec, absolute_source
 
 TEXTS = ["one", "two lines\nof text", "drei\u2028é"]
 

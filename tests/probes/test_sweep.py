@@ -11,28 +11,25 @@ import time
 import pytest
 import torch
 import yaml
+from sweeping import run
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
 from probes.collect import collect, read_ledger
-from probes.data.prepared import prepare_corpora
-from probes.executors.scheduler import Limits
+from probes.data.prepare import prepare_corpora
+from probes.executors.scheduler import RunLimits
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.sweep import run_sweep
-from probes.training.checkpoint import Checkpoints, Place
+from probes.training.checkpoint import Checkpoints, Position
 from probes.training.metrics import read_rows
 
 START = """
 import sys
+from probes.executors.base import ExecutorOptions
 from probes.spec.file import read_spec
 from probes.sweep import run_sweep
-spec, out, workers = read_spec(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-run_sweep(spec, out, workers=workers, device="cpu", checkpoint_seconds=0.1)
+executor = ExecutorOptions(workers=int(sys.argv[3]), device="cpu", checkpoint_seconds=0.1)
+run_sweep(read_spec(sys.argv[1]), sys.argv[2], executor=executor)
 """
-
-
-def run(spec, out, **options):
-    return run_sweep(spec, out, **({"workers": 1, "device": "cpu", "progress": False} | options))
 
 
 def final_numbers(out):
@@ -171,7 +168,7 @@ class TestTrouble:
         for path in (other.outcome, other.progress):
             path.unlink()
         with pytest.raises(KeyError):
-            run(spec, out, limits=Limits(attempts=1))  # the ledger needs sound settings
+            run(spec, out, limits=RunLimits(attempts=1))  # the ledger needs sound settings
         outcome = probe.read_outcome()
         assert (outcome["state"], outcome["retry"]) == ("failed", True)
         assert outcome["reason"] == "worker process ended with exit code 1: KeyError: 'model'"
@@ -186,7 +183,7 @@ class TestTrouble:
         out = tmp_path / "runs"
         shutil.copytree(finished_sweep, out)
         probe, other = (RunFolder(next(out.glob(f"probes/*-{r}-*"))) for r in ("r0.3", "r1"))
-        Checkpoints(probe.checkpoints, "other").save(Place(0, 5), {"x": torch.ones(1)})
+        Checkpoints(probe.checkpoints, "other").save(Position(0, 5), {"x": torch.ones(1)})
         probe.outcome.unlink()
         other.outcome.unlink()
         with pytest.raises(CmrplanError, match=r"r0\.3\S+ belongs to other settings"):

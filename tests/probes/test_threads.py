@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from settings_by_hand import BASE
+from sweeping import run
 
 from probes.executors.task import file_says_threads
-from probes.models.decoder import ParamCount
-from probes.models.pretrained import Pretrained
+from probes.models.source import ParamCount, Pretrained
 from probes.run_settings import Numerics
 from probes.runner import make_trainee
-from probes.sweep import run_sweep
 from probes.training.threads import EFFICIENCY, most_threads, side_by_side, speedup
 
 SETTINGS = replace(BASE, batch_size=8, numerics=Numerics("fp32", micro_batch_size=3))
@@ -61,7 +60,7 @@ def test_a_worker_asks_its_file_again(tmp_path, monkeypatch):
 
 def test_idle_cores_are_granted(spec, tmp_path, monkeypatch, finished_sweep):
     monkeypatch.setattr("probes.executors.local.usable_cores", lambda: 4)
-    run_sweep(spec, tmp_path / "runs", workers=3, device="cpu", progress=False)
+    run(spec, tmp_path / "runs", workers=3)
     assert (tmp_path / "runs" / "workers" / "threads").read_text() == "3\n"  # the last run, alone
     for path in finished_sweep.glob("*/*/metrics.jsonl"):
         ours = tmp_path / "runs" / path.relative_to(finished_sweep)

@@ -1,4 +1,4 @@
-"""How far runs in lockstep are from separate ones, and what changes no bit.
+"""How far batched runs are from separate ones, and what changes no bit.
 
 Trains the same runs both ways on words drawn at random, and prints a Markdown table of the largest
 differences after so many steps: of training losses, of the losses of unseen sequences, of weights.
@@ -12,7 +12,7 @@ from functools import cache
 import click
 import numpy as np
 import torch
-from lockstep import SHAPES, make_run
+from batched import SHAPES, make_run
 
 from probes.run_settings import RunSettings
 from probes.runner import make_trainee
@@ -37,7 +37,7 @@ class Trained:
 @click.option("--sequence-length", type=int, default=32, show_default=True)
 @click.option("--steps", type=int, default=100, show_default=True)
 def main(sizes: tuple[str, ...], batch_size: int, sequence_length: int, steps: int) -> None:
-    """Compare three runs in lockstep with themselves alone, and with other neighbors."""
+    """Compare three batched runs with themselves alone, and with other neighbors."""
     print("| size | arithmetic | head | against | steps | loss | unseen loss | weights |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for size in sizes:

@@ -1,4 +1,4 @@
-"""Training speed of K runs: in lockstep, one after another, and as several processes, side by side.
+"""The training speed of K runs: batched, one after another, and as several processes side by side.
 
 Prints a Markdown table of tokens a second summed over the runs. The ways take turns within each
 round, every cell is the median over the rounds, and the last column of a row compares it with one
@@ -20,8 +20,7 @@ import click
 import numpy as np
 import torch
 
-from probes.models.decoder import ModelShape
-from probes.models.source import count_params
+from probes.models.source import ModelShape, count_params
 from probes.run_settings import Numerics, RunSettings
 from probes.runner import make_trainee
 from probes.training.schedule import Schedule
@@ -84,7 +83,7 @@ class Way:
     Parameters
     ----------
     name : str
-        ``separate``, ``lockstep`` or ``processes``.
+        ``separate``, ``batched`` or ``processes``.
     mode : str
         A key of ``MODES``.
     """
@@ -121,7 +120,7 @@ def main(
     print(f"{where}, torch {torch.__version__}, {batch_size} x {sequence_length} tokens a step\n")
     print("| size | N | K | way | mode | tokens/s | spread | times separate |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    ways = [Way(name, mode) for mode in modes for name in ("separate", "lockstep")]
+    ways = [Way(name, mode) for mode in modes for name in ("separate", "batched")]
     ways += [Way("processes", mode) for mode in modes if processes]
     for size in sizes:
         precision = "bf16" if device == "cuda" else "fp32"
@@ -159,7 +158,7 @@ def _timer(way: Way, run: RunSettings, count: int, steps: int) -> Callable[[], f
     run = replace(run, numerics=numerics)
     if way.name == "processes":
         return lambda: _together(run, count, steps)
-    groups = [[run] * count] if way.name == "lockstep" else [[run]] * count
+    groups = [[run] * count] if way.name == "batched" else [[run]] * count
     trainees = [make_trainee(group) for group in groups]
     for trainee in trainees:
         _train(trainee, run, WARMUP_STEPS)

@@ -1,4 +1,4 @@
-"""Runs trained in lockstep do what each does alone, whoever trains beside them."""
+"""Runs trained batched do what each does alone, whoever trains beside them."""
 
 import math
 from dataclasses import replace
@@ -12,15 +12,17 @@ from safetensors.torch import load_file
 
 from cmrplan.files import write_json
 from probes.data.prepared import load_corpora
-from probes.models.decoder import Decoder, ModelShape
+from probes.models.decoder import Decoder
+from probes.models.source import ModelShape
 from probes.models.stacked import stack
 from probes.run_settings import Numerics
 from probes.runner import execute_runs, final_losses, final_state, make_trainee
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.training.batched import Lockstep
+from probes.training.batched import Batched
 from probes.training.checkpoint import Checkpoints
 from probes.training.feed import Feed
-from probes.training.loop import Member, train
+from probes.training.group import GroupMember
+from probes.training.loop import train
 from probes.training.metrics import read_rows
 from probes.training.schedule import Schedule
 
@@ -65,7 +67,7 @@ def train_in(folder, sweep, group, *, trainee=None, from_base=True, **options):
         write_json(run.settings, settings.as_dict())
         base = sweep.base(settings.base)
         start = (final_state(base), final_losses(base)) if from_base else (None, None)
-        members.append(Member(settings, run, *start))
+        members.append(GroupMember(settings, run, *start))
     trainee = trainee or make_trainee(group)
     options = {"checkpoint_seconds": 1e9} | options
     outcomes = train(trainee, members, load_corpora(sweep.corpora), **options)
@@ -122,7 +124,7 @@ class TestExactness:
     def test_float64_equals_separate_runs(self, sweep, settings, tmp_path, tied):
         """100 steps, three ratios, two seeds, micro-batches of 3 and 1: rounding alone differs.
 
-        1e-12 is what the project asks for; up to 6e-14 was measured, at 1M parameters (docs/lockstep.md).
+        1e-12 is what the project asks for; up to 6e-14 was measured, at 1M parameters (docs/batched-training.md).
         """
         model = replace(settings.model, tied_embeddings=tied)
         numerics = Numerics("fp64", micro_batch_size=3)
@@ -135,7 +137,7 @@ class TestExactness:
         assert largest_difference(together, alone) < 1e-6
 
     def test_float32_equals_separate_runs_closely(self, sweep, settings, tmp_path):
-        """Sums in another order round otherwise, and training enlarges that (docs/lockstep.md).
+        """Sums in another order round otherwise, and training enlarges that (docs/batched-training.md).
 
         Measured: up to 6e-5 in the loss of a sequence, at 1M parameters.
         """
@@ -234,15 +236,17 @@ class TestResuming:
         assert all("was damaged" in outcome.reason for outcome in outcomes)
         assert largest_difference(runs, unbroken["branches"]) == 0
 
-    def test_members_at_different_places_go_on_from_a_common_one(
+    def test_members_at_different_positions_go_on_from_a_common_one(
         self, sweep, settings, unbroken, tmp_path
     ):
         group = of_kind(settings, "branches")
         train_in(tmp_path, sweep, group, should_stop=stop_before(20))
         # two of them go on alone, past the point where the branch of 24 steps leaves the trunk
         train_in(tmp_path, sweep, group[:2], should_stop=stop_before(10))
-        places = [Checkpoints(tmp_path / one.run_id / "checkpoints", "").places() for one in group]
-        assert places[0] == places[1] != places[2]
+        positions = [
+            Checkpoints(tmp_path / one.run_id / "checkpoints", "").positions() for one in group
+        ]
+        assert positions[0] == positions[1] != positions[2]
         runs, _ = train_in(tmp_path, sweep, group)
         assert largest_difference(runs, unbroken["branches"]) == 0
 
@@ -271,7 +275,7 @@ class TestMovingBetween:
         assert len(read_rows(paths[2] / "metrics.jsonl")) == 5
 
 
-class Spoiled(Lockstep):
+class Spoiled(Batched):
     """Puts a NaN into one member before a step."""
 
     def __init__(self, group, *, member, update):
@@ -342,7 +346,7 @@ class TestDivergence:
         )
 
 
-class TestLockstep:
+class TestBatched:
     def test_update_counts_must_agree(self, settings):
         one, two = make_trainee([settings]), make_trainee(group_of(settings))
         tokens = np.random.default_rng(5).integers(257, size=(3, 4, 17))

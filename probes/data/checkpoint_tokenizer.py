@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint, from its ``tokenizer.json``.
+"""The tokenizer of a checkpoint is read from its ``tokenizer.json``.
 
 It is read with the ``tokenizers`` library and not with ``AutoTokenizer``, which takes half a second longer
 and in version 5 replaces the pre-tokenizer of some checkpoints by that of their class
@@ -16,7 +16,8 @@ import numpy as np
 from cmrplan.errors import InputError
 from cmrplan.files import fingerprint, read_text
 from probes.data.tokens import token_dtype
-from probes.models.checkpoint_files import read_json_object
+from probes.models.checkpoint_files import checkpoint_folder, read_json_object
+from probes.spec.sweep import SweepSpec
 
 
 class CheckpointTokenizer:
@@ -109,6 +110,30 @@ def read_tokenizer(folder: Path, *, end_of_document: str | None = None) -> Check
             f"{path}: {str(error).splitlines()[0]}; give a tokenizer of the tokenizers library and a token "
             "of it as tokenizer.end_of_document"
         ) from None
+
+
+def sweep_tokenizer(spec: SweepSpec) -> CheckpointTokenizer:
+    """Return the tokenizer that all checkpoints of a spec have.
+
+    Raises
+    ------
+    InputError
+        If one has none, or another one.
+    """
+    first, *others = [
+        read_tokenizer(
+            checkpoint_folder(size.checkpoint, size.revision),
+            end_of_document=spec.tokenizer.end_of_document,
+        )
+        for size in spec.checkpoints
+    ]
+    for size, other in zip(spec.checkpoints[1:], others, strict=True):
+        if other.identity != first.identity:
+            raise InputError(
+                f"sizes '{spec.checkpoints[0].name}' and '{size.name}' have different tokenizers "
+                f"({first.identity} and {other.identity}), so their losses cannot be compared; give each its own sweep"
+            )
+    return first
 
 
 def _end_token(folder: Path) -> str | None:

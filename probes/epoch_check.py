@@ -1,15 +1,13 @@
-"""Whether the corpora are large enough for the runs: how often each would be gone through."""
+"""The corpora must be large enough for the runs, which may go through them so often and no more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cmrplan.errors import CmrplanError
-
-if TYPE_CHECKING:
-    from probes.run_settings import RunSettings
-    from probes.spec.corpora import CorporaSpec
+from probes.run_settings import RunSettings
+from probes.spec.corpora import CorporaSpec
 
 
 def corpus_epochs(run: RunSettings, corpus: str, unique_tokens: float) -> float:

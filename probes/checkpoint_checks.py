@@ -1,13 +1,16 @@
-"""What must fit together in a sweep over checkpoints, checked before anything is read or trained."""
+"""The checkpoints, tokenizer and sequence length of a sweep must fit together.
+
+They are checked before anything is read or trained.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from cmrplan.errors import InputError
+from probes.data.checkpoint_tokenizer import sweep_tokenizer
 from probes.data.tokens import ByteTokenizer
 from probes.models.checkpoint_files import checkpoint_folder, weight_files
-from probes.models.checkpoint_tokenizer import CheckpointTokenizer, read_tokenizer
 from probes.models.pretrained import read_config
 from probes.spec.sizes import CheckpointSpec
 from probes.spec.sweep import SweepSpec
@@ -49,30 +52,6 @@ def spec_vocab_size(spec: SweepSpec) -> int:
     if spec.tokenizer.kind == "checkpoint":
         return sweep_tokenizer(spec).vocab_size
     return spec.tokenizer.vocab_size or ByteTokenizer.vocab_size
-
-
-def sweep_tokenizer(spec: SweepSpec) -> CheckpointTokenizer:
-    """Return the tokenizer that all checkpoints of a spec have.
-
-    Raises
-    ------
-    InputError
-        If one has none, or another one.
-    """
-    first, *others = [
-        read_tokenizer(
-            checkpoint_folder(size.checkpoint, size.revision),
-            end_of_document=spec.tokenizer.end_of_document,
-        )
-        for size in spec.checkpoints
-    ]
-    for size, other in zip(spec.checkpoints[1:], others, strict=True):
-        if other.identity != first.identity:
-            raise InputError(
-                f"sizes '{spec.checkpoints[0].name}' and '{size.name}' have different tokenizers "
-                f"({first.identity} and {other.identity}), so their losses cannot be compared; give each its own sweep"
-            )
-    return first
 
 
 def _check_vocabulary(spec: SweepSpec, size: CheckpointSpec, vocab_size: int, *, rows: int) -> None:
