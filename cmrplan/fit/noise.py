@@ -27,6 +27,10 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 
+ROUNDED_DEGREES = (
+    1e-6  # degrees of freedom below which there are none: traces of projections add up rounding
+)
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -100,10 +104,12 @@ def run_noise(parts: Sequence[Residuals]) -> Noise:
 
 def _solve(expected: Array, squares: Array) -> Array:
     """Return the variances that make the expected sums of squares the found ones, none below zero."""
-    if expected[1, 1] <= 0:  # one evaluation a run: nothing to tell the two kinds apart by
+    if (
+        expected[1, 1] <= ROUNDED_DEGREES
+    ):  # one evaluation a run: nothing to tell the two kinds apart by
         return np.array([squares[0] / expected[0, 0] if expected[0, 0] > 0 else 0.0, 0.0])
     if (
-        expected[0, 0] <= 0
+        expected[0, 0] <= ROUNDED_DEGREES
         or abs(np.linalg.det(expected)) <= 1e-12 * expected[0, 0] * expected[1, 1]
     ):
         return np.array([0.0, squares[1] / expected[1, 1]])
