@@ -46,6 +46,7 @@ class Event(StrEnum):
 
 
 _BEGINNINGS = frozenset({Event.STARTED, Event.REQUEUED})
+_SWEEP_ENDED = "the sweep's process ended"
 _LAST = {RunState.FINISHED: Event.FINISHED, RunState.FAILED: Event.FAILED}
 
 
@@ -115,6 +116,9 @@ class Ledger:
             If the ledger cannot be written to, for example for want of space.
         """
         before = self.histories.get(run_id, History())
+        if event is Event.STARTED and before.is_open:  # by a worker that outlived its sweep a little
+            self.write(Event.DIED, run_id, reason=_SWEEP_ENDED)
+            before = self.histories[run_id]
         host, pid = socket.gethostname(), os.getpid()
         if attempt:
             host, pid = attempt["host"], attempt["pid"]
@@ -151,7 +155,7 @@ class Ledger:
             if outcome and history.last is not _LAST[state]:
                 self.write(_LAST[state], run_id, reason=outcome["reason"])
             elif history.is_open and outcome is None and state is not RunState.RUNNING:
-                self.write(Event.DIED, run_id, reason="the sweep's process ended")
+                self.write(Event.DIED, run_id, reason=_SWEEP_ENDED)
 
 
 def read_histories(path: Path) -> dict[str, History]:

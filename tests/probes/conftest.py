@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from sweeping import run
 from tiny_checkpoints import write_checkpoint
 
 from probes.spec.file import read_spec
+
+# as a worker: with more threads, models this small spend their time waiting for each other
+torch.set_num_threads(1)
 
 WORDS = {
     "general": "the cat sat on a mat and saw one more bird near old green hill".split(),

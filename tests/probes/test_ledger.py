@@ -7,6 +7,7 @@ import pytest
 from cmrplan.errors import CmrplanError
 from cmrplan.files import write_json
 from probes.ledger import Event, Ledger, read_histories
+from probes.locks import locked
 from probes.runner import write_outcome
 from probes.runs import Outcome, RunFolder, RunState
 from probes.training.metrics import read_rows
@@ -70,6 +71,19 @@ class TestCatchingUp:
             Ledger(path).catch_up([run])
         assert happened(path) == ["planned", "started", "died"]
         assert read_rows(path)[2]["reason"] == "the sweep's process ended"
+
+    def test_a_worker_that_lets_go_of_its_run_later(self, path, run):
+        """An attempt still in work is left open, and ends where the next one begins."""
+        write_json(run.attempt, ATTEMPT)
+        with locked(run.path):
+            ledger = Ledger(path)
+            ledger.catch_up([run])
+        assert happened(path) == ["planned", "started"]
+        later = ATTEMPT | {"token": "u", "pid": 43, "time": "2026-01-01T00:00:09.000+00:00"}
+        ledger.write(Event.STARTED, run.path.name, attempt=later)
+        assert happened(path) == ["planned", "started", "died", "started"]
+        assert [row["pid"] for row in read_rows(path)[1:]] == [42, 42, 43]
+        assert [row["attempt"] for row in read_rows(path)[1:]] == [1, 1, 2]
 
     def test_a_run_that_finished_by_itself(self, path, run):
         ledger = Ledger(path)

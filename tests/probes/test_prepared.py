@@ -352,7 +352,7 @@ class TestTrouble:
         self, make, sources, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(build, "BATCH_DOCUMENTS", 10)
-        take_in = prepare._take_in
+        take_in = build._take_in
         folder = tmp_path / "corpora"
 
         def meddle(change):
