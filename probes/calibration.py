@@ -121,7 +121,8 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
         If a process cannot measure; with its last words.
     """
     kinds = {(job.size, len(job.runs)): job for job in jobs}
-    task = json.dumps([[run.as_dict() for run in job.runs] for job in kinds.values()])
+    groups = [[run.as_dict() for run in job.runs] for job in kinds.values()]
+    task = json.dumps({"groups": groups, "seconds": MEASURED_SECONDS})
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         processes = [_start(number, Path(folder)) for number in range(min(workers, len(jobs)))]
@@ -142,8 +143,8 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
     return Calibration(start_seconds, dict(zip(kinds, paces, strict=True)))
 
 
-def measure(runs: Sequence[RunSettings]) -> Pace:
-    """Return the pace of runs that are trained together, in this process."""
+def measure(runs: Sequence[RunSettings], seconds: float = MEASURED_SECONDS) -> Pace:
+    """Return the pace of runs that are trained together, measured in this process for so long."""
     lead, members = runs[0], len(runs)
     processes = lead.numerics.processes
     if processes > 1:
@@ -166,8 +167,8 @@ def measure(runs: Sequence[RunSettings]) -> Pace:
         if lead.device == "cpu":
             trainee.trouble()
 
-    step_seconds = _seconds_each(steps, finish=trainee.trouble)
-    evaluation_seconds = _seconds_each(lambda _: trainee.sequence_losses(sequences))
+    step_seconds = _seconds_each(steps, seconds, finish=trainee.trouble)
+    evaluation_seconds = _seconds_each(lambda _: trainee.sequence_losses(sequences), seconds)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         for member in range(members):
@@ -186,12 +187,14 @@ def measure(runs: Sequence[RunSettings]) -> Pace:
 
 
 def _seconds_each(
-    work: Callable[[int], object], finish: Callable[[], object] = lambda: None
+    work: Callable[[int], object],
+    seconds: float,
+    finish: Callable[[], object] = lambda: None,
 ) -> float:
-    """Return the mean time of a piece of work; ``finish`` waits for the device."""
+    """Return the mean time of a piece of work, done for so long; ``finish`` waits for the device."""
     began = time.perf_counter()
     done = 0
-    while done < LEAST_STEPS or time.perf_counter() - began < MEASURED_SECONDS:
+    while done < LEAST_STEPS or time.perf_counter() - began < seconds:
         work(done)
         done += 1
         if done % 20 == 0:
@@ -268,10 +271,12 @@ def main() -> None:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     prepare_process()
-    groups = [[RunSettings.from_dict(run) for run in group] for group in json.loads(input())]
+    task = json.loads(input())
+    groups = [[RunSettings.from_dict(run) for run in group] for group in task["groups"]]
     print("ready", file=output, flush=True)
     input()
-    print(json.dumps([asdict(measure(runs)) for runs in groups]), file=output, flush=True)
+    paces = [asdict(measure(runs, task["seconds"])) for runs in groups]
+    print(json.dumps(paces), file=output, flush=True)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,9 @@ class Ledger:
             If the ledger cannot be written to, for example for want of space.
         """
         before = self.histories.get(run_id, History())
-        if event is Event.STARTED and before.is_open:  # by a worker that outlived its sweep a little
+        if (
+            event is Event.STARTED and before.is_open
+        ):  # by a worker that outlived its sweep a little
             self.write(Event.DIED, run_id, reason=_SWEEP_ENDED)
             before = self.histories[run_id]
         host, pid = socket.gethostname(), os.getpid()

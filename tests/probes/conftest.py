@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sweeping import run
+from sweeping import run_here
 from tiny_checkpoints import write_checkpoint
 
 from probes.spec.file import read_spec
@@ -89,7 +89,7 @@ def finished_sweep(corpora_folder, tmp_path_factory):
     path = corpora_folder / "unbroken.yaml"
     path.write_text(yaml.safe_dump(tiny_values()))
     out = tmp_path_factory.mktemp("unbroken") / "runs"
-    run(read_spec(path), out)
+    run_here(read_spec(path), out)
     return out
 
 

@@ -72,8 +72,9 @@ class TestDesign:
         evaluated = (2 + 6 * 4) * 2 * 24 * 16
         assert found.seconds == pytest.approx((6 * 64 * 48 + evaluated / 3) / 1e3)
 
-    def test_speed_is_measured(self, checkpoint_spec_path):
-        found = design_sweep(read_spec(checkpoint_spec_path), device="cpu")
+    def test_speed_is_measured(self, checkpoint_spec_path, monkeypatch):
+        monkeypatch.setattr("probes.calibration.MEASURED_SECONDS", 0.2)
+        found = design_sweep(read_spec(checkpoint_spec_path), device="cpu", workers=1)
         assert all(size.tokens_per_second > 0 for size in found.sizes)
 
 

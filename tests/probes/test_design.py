@@ -87,7 +87,8 @@ def test_pace_by_hand(spec):
     )
 
 
-def test_speed_is_measured_when_not_given(spec):
+def test_speed_is_measured_when_not_given(spec, monkeypatch):
+    monkeypatch.setattr("probes.calibration.MEASURED_SECONDS", 0.5)
     found = design_sweep(spec, device="cpu", workers=2)
     (size,) = found.sizes
     assert 0 < size.tokens_per_second < size.evaluation_tokens_per_second

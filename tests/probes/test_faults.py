@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from redone import has_results_of, reopen
-from sweeping import run
+from sweeping import run, run_here
 
 from cmrplan.errors import CmrplanError, InputError
 from probes.collect import read_ledger
@@ -71,7 +71,7 @@ class TestFullDisk:
         assert probe.state() is not RunState.FAILED
         before = read_rows(probe.metrics)
         assert before == read_rows(other.metrics)[: len(before)]
-        assert set(run(spec, out)["state"]) == {"finished"}
+        assert set(run_here(spec, out)["state"]) == {"finished"}
         assert has_results_of(probe, other)
 
     def test_too_little_space_is_refused_before_anything_starts(self, spec, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_prepared_corpus_that_vanishes_before_the_start(spec, reopened):
         "prepare the corpora again"
     )
     shutil.rmtree(out / "corpora")
-    assert set(run(spec, out)["state"]) == {"finished"}
+    assert set(run_here(spec, out)["state"]) == {"finished"}
 
 
 def test_a_prepared_corpus_that_vanishes_in_the_middle(reopened):
@@ -147,11 +147,11 @@ def test_a_run_over_its_time_keeps_its_checkpoint_and_goes_on_when_allowed(
     spec, reopened, finished_sweep
 ):
     out, probe = reopened
-    ledger = run(spec, out, limits=RunLimits(run_seconds=1e-6)).set_index("run_id")
+    ledger = run_here(spec, out, limits=RunLimits(run_seconds=1e-6)).set_index("run_id")
     assert ledger.loc[probe.path.name, "state"] == "failed"
     assert "over the limit of" in ledger.loc[probe.path.name, "reason"]
     assert list(probe.checkpoints.iterdir())
-    assert set(run(spec, out)["state"]) == {"finished"}
+    assert set(run_here(spec, out)["state"]) == {"finished"}
     assert has_results_of(probe, RunFolder(finished_sweep / probe.path.relative_to(out)))
 
 
@@ -162,7 +162,7 @@ class TestRefused:
         with only_sweep(out), pytest.raises(InputError) as caught:
             run(spec, out)
         assert "another sweep runs in this folder (process " in str(caught.value)
-        assert set(run(spec, out)["state"]) == {"finished"}
+        assert set(run_here(spec, out)["state"]) == {"finished"}
 
     def test_no_gpu_where_one_is_asked_for(self, spec, tmp_path):
         with pytest.raises(InputError, match="device cuda: torch sees no GPU on this machine"):
@@ -203,7 +203,7 @@ def test_too_many_failures_stop_the_sweep(make_spec, values, tmp_path):
     values["probes"]["learning_rate"] = 1e30
     values["probes"]["grid"]["domain_ratio"] = [0.2, 0.4, 0.6, 0.8]
     with pytest.raises(CmrplanError, match=r"stopped: \d of \d ended runs failed, more than 50%"):
-        run(make_spec(values), tmp_path / "runs")
+        run_here(make_spec(values), tmp_path / "runs")
     states = read_ledger(tmp_path / "runs")["state"].value_counts()
     assert states["failed"] == 4  # of the first five that ended
     assert states["planned"] == 2

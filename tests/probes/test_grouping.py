@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from settings_by_hand import BASE
-from sweeping import run
+from sweeping import run_here
 
 from cmrplan.errors import InputError
 from probes.grouping import group_bytes, group_runs, step_seconds
@@ -140,7 +140,7 @@ class TestSweep:
         self, finished_sweep, spec, tmp_path, capfd
     ):
         """To the tolerance of float32, measured in docs/batched-training.md."""
-        ledger = run(spec, tmp_path / "runs", batched="always", progress=True)
+        ledger = run_here(spec, tmp_path / "runs", batched="always", progress=True)
         assert set(ledger["state"]) == {RunState.FINISHED}
         assert "nano, 3 probes: batched by 3, as asked" in capfd.readouterr().err
         for path in sorted((finished_sweep / "probes").iterdir()):

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 import yaml
-from sweeping import run
+from sweeping import run, run_here
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import write_json
@@ -89,7 +89,7 @@ class TestAgain:
         shutil.copytree(finished_sweep, out)
         before = {path: path.stat().st_mtime_ns for path in out.rglob("metrics.jsonl")}
         values["probes"]["grid"]["domain_ratio"] = [0.3, 0.6]
-        ledger = run(make_spec(values), out)
+        ledger = run_here(make_spec(values), out)
         assert {path: path.stat().st_mtime_ns for path in before} == before
         assert ledger.loc[ledger["stage"] == "base", "run_id"].size == 1
         probes = ledger[ledger["stage"] == "probe"]
@@ -134,7 +134,7 @@ class TestTrouble:
         # an update of this size makes the next loss infinite or NaN
         values["probes"]["learning_rate"] = 1e30
         out = tmp_path / "runs"
-        ledger = run(make_spec(values), out)
+        ledger = run_here(make_spec(values), out)
         probes = ledger[ledger["stage"] == "probe"]
         assert set(probes["state"]) == {"failed"}
         assert probes["reason"].str.contains(r"(?:loss|norm) was (?:nan|inf) at step \d").all()
@@ -174,7 +174,7 @@ class TestTrouble:
         assert outcome["reason"] == "worker process ended with exit code 1: KeyError: 'model'"
         assert other.read_outcome()["state"] == "finished"
         probe.settings.write_text(sound)
-        assert set(run(spec, out)["state"]) == {"finished"}
+        assert set(run_here(spec, out)["state"]) == {"finished"}
         assert final_numbers(out) == final_numbers(finished_sweep)
 
     def test_checkpoint_of_another_run_is_refused_after_the_others_are_done(
@@ -187,7 +187,7 @@ class TestTrouble:
         probe.outcome.unlink()
         other.outcome.unlink()
         with pytest.raises(CmrplanError, match=r"r0\.3\S+ belongs to other settings"):
-            run(spec, out)
+            run_here(spec, out)
         assert other.read_outcome()["state"] == "finished"
 
     def test_interrupted_sweep_keeps_its_state(self, corpora_folder, finished_sweep, tmp_path):
@@ -232,7 +232,7 @@ def test_a_folder_of_another_version_is_refused(spec, finished_sweep, tmp_path):
     base.rename(base.with_name("nano-base-s0-00000000"))  # as if made from other settings
     before = sorted(path.name for path in out.glob("probes/*"))
     with pytest.raises(InputError) as caught:
-        run(spec, out)
+        run_here(spec, out)
     assert str(caught.value) == (
         f"{out} was begun by another version of cmrplan: its base nano-base-s0-00000000 would now be {base.name}; "
         "finish it with that version or choose another output folder"
