@@ -40,7 +40,7 @@ LATE = 0.6  # of the largest budget; for steps up to 30,000 that is after step 1
 LARGEST_SIZES, LARGEST_FLOPS = 4.0, 10.0  # "the largest" are within this factor of the largest
 WHAT_IS_HIDDEN = """hidden: random 20 %: of the rows, mean of 5 draws; late budgets: above 0.6 of the largest; one
 ratio: each in turn, mean; late, largest size: those rows of the largest model; largest size: that model;
-largest FLOPs, largest models: within a factor of 10 and of 4 of the largest. A knee of 1e-3 is what the papers
+largest FLOPs, largest models: within a factor of 10 and of 4 of the largest. A Huber delta of 1e-3 is what the papers
 fit with. An empty cell: the predictor does not apply."""
 
 
@@ -174,7 +174,7 @@ def tables(title: str, kind: str, log: pd.DataFrame, pool: ProcessPoolExecutor) 
             mark = "**" if mae == best[column] else ""
             cells.append("" if np.isnan(mae) else f"{r2:.3f} / {mark}{mae:.4f}{mark}")
         print(f"| {name} | " + " | ".join(cells) + " |")
-    laws = [name for name in names if name not in {*BASELINES, "auto"} and "knee" not in name]
+    laws = [name for name in names if name not in {*BASELINES, "auto"} and "delta" not in name]
     verdicts(table["mae"][columns], laws)
 
 
