@@ -62,7 +62,7 @@ def _train(run: RunSettings, members: list[int], steps: int) -> Trained:
     losses = []
     for step in range(steps):
         batches = [_batch(run, member, step) for member in members]
-        trainee.update(batches, learning_rate=run.schedule.rate(step, run.legs[0]))
+        trainee.update(batches, learning_rate=run.schedule.rate(step, run.segments[0]))
         losses.append(trainee._seen[-1].reshape(2, -1)[0].numpy())
     numbers = range(len(members))
     states = [{n: t.clone() for n, t in trainee.state(number).items()} for number in numbers]

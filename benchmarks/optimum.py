@@ -3,8 +3,8 @@
     python benchmarks/optimum.py data/probes/log.csv ../logs --starts 2000
 
 For each log (a file, or whatever ``held_out.py`` finds in a folder), corpus and law, on all rows and on the training
-part of each split, with the Huber delta that our fit takes from the noise. Logs over ratios are fitted with D-CPT laws, logs
-of one corpus over sizes with the Chinchilla law, logs of many corpora with the data mixing law. Of the starts
+part of each split, with the Huber delta that our fit takes from the noise. Logs over ratios are fitted with D-CPT laws,
+logs of one corpus over sizes with the Chinchilla law, logs of many corpora with the data mixing law. Of the starts
 the lowest twentieth is carried on to tight tolerance. Prints a Markdown table; ``excess`` is how far our objective lies
 above the best that L-BFGS-B found, negative where ours is lower.
 """
