@@ -8,9 +8,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 from simulated import simulated_log
 
 from cmrplan import cli
+
+# a property is not one of the machine's speed
+settings.register_profile("no_time_limit", deadline=None)
+settings.load_profile("no_time_limit")
 
 
 @pytest.fixture(scope="session")

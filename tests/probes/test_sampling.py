@@ -152,7 +152,7 @@ class TestCoupling:
 
 
 class TestEpochs:
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(
         ratios,
         seeds,
@@ -171,7 +171,7 @@ class TestEpochs:
             epoch = drawn[start : start + size]
             assert len(set(epoch.tolist())) == len(epoch)
 
-    @settings(deadline=None, max_examples=25)
+    @settings(max_examples=25)
     @given(st.floats(0.02, 1), st.integers(5, 70), st.lists(st.integers(0, 39), max_size=3))
     def test_any_step_can_be_asked_alone(self, ratio, size, steps):
         rows = run_rows(ratio, 40, size).reshape(40, 8)
