@@ -129,9 +129,9 @@ def main(
         for count in members:
             speeds = _speeds(ways, run, count, steps, rounds)
             reference = statistics.median(speeds[ways[0]])
-            for way, found in speeds.items():
-                median = statistics.median(found)
-                spread = (max(found) - min(found)) / median
+            for way, its_speeds in speeds.items():
+                median = statistics.median(its_speeds)
+                spread = (max(its_speeds) - min(its_speeds)) / median
                 print(
                     f"| {size} | {params:.3g} | {count} | {way.name} | {way.mode} | {median:,.0f} | "
                     f"{spread:.0%} | {median / reference:.2f} |",

@@ -52,9 +52,9 @@ def main(sizes: tuple[str, ...], batch_size: int, sequence_length: int, steps: i
             if precision == "fp32":
                 few = _train(run, [0, 1, 2], 20)
                 for other in ([0, 1, 2], [0, 1], list(range(9)), [2, 1, 0]):
-                    found = _train(run, other, 20)
+                    other_run = _train(run, other, 20)
                     name = "group of members " + ", ".join(map(str, other))
-                    _print(f"{cell} {name} | 20 |", *_common(few, [0, 1, 2], found, other))
+                    _print(f"{cell} {name} | 20 |", *_common(few, [0, 1, 2], other_run, other))
 
 
 def _train(run: RunSettings, members: list[int], steps: int) -> Trained:

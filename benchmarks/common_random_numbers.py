@@ -179,12 +179,14 @@ def table_row(losses: dict[str, np.ndarray], pairs: list[tuple[int, int]]) -> st
     while len(cuts) < RESAMPLES:
         drawn = generator.integers(count, size=count)
         if len(set(drawn.tolist())) > 2:  # two seeds or fewer say nothing of a variance
-            found = variances(drawn)
-            cuts.append(found[:2] / found[2])
-    found = variances(np.arange(count))
+            estimates = variances(drawn)
+            cuts.append(estimates[:2] / estimates[2])
+    estimates = variances(np.arange(count))
     low, high = np.percentile(cuts, [5, 95], axis=0)
-    cells = [f"{value**0.5:.4f}" for value in found]
-    cells += [f"{found[n] / found[2]:.1f} ({low[n]:.1f} to {high[n]:.1f})" for n in range(2)]
+    cells = [f"{value**0.5:.4f}" for value in estimates]
+    cells += [
+        f"{estimates[n] / estimates[2]:.1f} ({low[n]:.1f} to {high[n]:.1f})" for n in range(2)
+    ]
     return " | ".join(cells)
 
 
@@ -215,9 +217,9 @@ def main() -> None:
         "| --- | --- | --- | --- | --- | --- | --- |"
     )
     for corpus in ("general", "domain"):
-        found = {(row["way"], row["seed"], row["domain_ratio"]): row[corpus] for row in rows}
+        estimates = {(row["way"], row["seed"], row["domain_ratio"]): row[corpus] for row in rows}
         losses = {
-            way: np.array([[found[way, s, r] for r in ratios] for s in range(options.seeds)])
+            way: np.array([[estimates[way, s, r] for r in ratios] for s in range(options.seeds)])
             for way in WAYS
         }
         neighbors = list(pairwise(range(len(ratios))))
@@ -225,7 +227,7 @@ def main() -> None:
         pairs = list(combinations(range(len(ratios)), 2))
         print(f"| {corpus} | all pairs | {table_row(losses, pairs)} |")
         for pair in pairs:
-            names = " and ".join(f"{ratios[place]:g}" for place in pair)
+            names = " and ".join(f"{ratios[number]:g}" for number in pair)
             print(f"| {corpus} | {names} | {table_row(losses, [pair])} |")
 
 

@@ -72,15 +72,15 @@ def report(size: str) -> None:
     first = 0.0
     for name, (numerics, threads) in ways.items():
         asked = settings_of(size, numerics)
-        found = rate(steps(trainee_of(asked, threads), asked), step_tokens)
-        first = first or found
-        print(f"| {size} | {name} | {found:,.0f} | {found / first:.2f} |", flush=True)
+        speed = rate(steps(trainee_of(asked, threads), asked), step_tokens)
+        first = first or speed
+        print(f"| {size} | {name} | {speed:,.0f} | {speed / first:.2f} |", flush=True)
     sequences = np.random.default_rng(1).integers(257, size=(128, 129), dtype=np.uint16)
     trainee = trainee_of(settings)
     for slice_size in (32, 8):
         trainee_module.EVALUATION_BATCH = slice_size
-        found = rate(lambda: trainee.sequence_losses(sequences), 128 * 128)
-        print(f"| {size} | evaluation, slices of {slice_size} | {found:,.0f} | |", flush=True)
+        speed = rate(lambda: trainee.sequence_losses(sequences), 128 * 128)
+        print(f"| {size} | evaluation, slices of {slice_size} | {speed:,.0f} | |", flush=True)
     print(f"| {size} | {shares(trainee, settings)} | | |", flush=True)
 
 
@@ -88,10 +88,10 @@ def shares(trainee: Single, settings: RunSettings) -> str:
     """Say what part of a step's time matrix products and attention take."""
     work = steps(trainee, settings)
     work()
-    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as found:
+    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiled:
         for _ in range(5):
             work()
-    events = found.key_averages()
+    events = profiled.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
     products = [event for event in events if event.key == "aten::mm"]
     attention = [event for event in events if "scaled_dot_product_flash" in event.key]

@@ -143,15 +143,15 @@ def get_batch(config, part, domain_ratio):
 def estimate_loss(config, model, context):
     """Return the mean loss of random validation batches of each corpus."""
     model.eval()
-    found = {}
+    means = {}
     for name, ratio in (("general", 0.0), ("domain", 1.0)):
         losses = []
         for _ in range(config.eval_batches):
             with context():
                 losses.append(model(*get_batch(config, "val", ratio)).item())
-        found[name] = sum(losses) / len(losses)
+        means[name] = sum(losses) / len(losses)
     model.train()
-    return found
+    return means
 
 
 def main(config):

@@ -65,17 +65,17 @@ class TestWholeSweep:
 class TestDesign:
     def test_a_base_costs_its_evaluation_alone(self, checkpoint_spec_path):
         speed = {"llama": 1e3, "neox": 1e3}
-        found = design_sweep(read_spec(checkpoint_spec_path), tokens_per_second=speed, workers=1)
-        assert found.base_tokens == 0
-        assert [size.params_non_embedding for size in found.sizes] == [3920, 9792]
+        design = design_sweep(read_spec(checkpoint_spec_path), tokens_per_second=speed, workers=1)
+        assert design.base_tokens == 0
+        assert [size.params_non_embedding for size in design.sizes] == [3920, 9792]
         # two bases evaluate once and six probes four times: two corpora, 24 sequences of 16 tokens
         evaluated = (2 + 6 * 4) * 2 * 24 * 16
-        assert found.seconds == pytest.approx((6 * 64 * 48 + evaluated / 3) / 1e3)
+        assert design.seconds == pytest.approx((6 * 64 * 48 + evaluated / 3) / 1e3)
 
     def test_speed_is_measured(self, checkpoint_spec_path, monkeypatch):
         monkeypatch.setattr("probes.calibration.MEASURED_SECONDS", 0.2)
-        found = design_sweep(read_spec(checkpoint_spec_path), device="cpu", workers=1)
-        assert all(size.tokens_per_second > 0 for size in found.sizes)
+        design = design_sweep(read_spec(checkpoint_spec_path), device="cpu", workers=1)
+        assert all(size.tokens_per_second > 0 for size in design.sizes)
 
 
 class TestSpec:
@@ -93,8 +93,8 @@ class TestSpec:
         checkpoint_values["sizes"] = [
             {"name": f"m{number}", "checkpoint": name} for number, name in enumerate(names)
         ]
-        found = [size.checkpoint for size in make_spec(checkpoint_values).checkpoints]
-        assert found == [
+        folders = [size.checkpoint for size in make_spec(checkpoint_values).checkpoints]
+        assert folders == [
             str(corpora_folder / "mine" / "llama"),
             "EleutherAI/pythia-70m",
             str(corpora_folder / "none" / "here"),

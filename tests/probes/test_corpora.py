@@ -39,14 +39,14 @@ class TestKeys:
 
     @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 40), max_size=200))
     def test_set_tells_what_is_new_as_a_set_of_python_does(self, keys):
-        found, plain = DocumentSet(), set()
+        ours, plain = DocumentSet(), set()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "_RECENT", 4)
             for key in keys:
-                assert found.add(key) == (key not in plain)
+                assert ours.add(key) == (key not in plain)
                 plain.add(key)
-                assert key in found
-        assert len(found) == len(plain)
+                assert key in ours
+        assert len(ours) == len(plain)
 
     def test_set_takes_about_8_bytes_a_document(self, monkeypatch):
         monkeypatch.setattr(module, "_RECENT", 64)
@@ -109,8 +109,8 @@ class TestEmbedded:
         assert sum(paragraph in code for paragraph in long) <= 0.005 * len(long)
 
     def test_each_docstring_once(self):
-        found = Counter(normalized(text) for prose, _ in standard_library() for text in prose)
-        repeated = [text for text, count in found.items() if count > 1 and len(text) > 60]
+        ours = Counter(normalized(text) for prose, _ in standard_library() for text in prose)
+        repeated = [text for text, count in ours.items() if count > 1 and len(text) > 60]
         english = normalized(" ".join(english_documents()))
         assert repeated
         assert [english.count(text) for text in repeated] == [1] * len(repeated)

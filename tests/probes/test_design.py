@@ -13,58 +13,58 @@ from probes.planned_runs import sweep_settings
 
 
 def test_design_by_hand(spec):
-    found = design_sweep(spec, tokens_per_second={"nano": 1000.0}, workers=2, device="cpu")
-    assert (found.num_bases, found.num_probes) == (1, 3)
-    assert (found.base_tokens, found.probe_tokens) == (64 * 60, 3 * 64 * 48)
-    assert found.evaluation_train_tokens == (384, 768, 1536, 3072)
+    design = design_sweep(spec, tokens_per_second={"nano": 1000.0}, workers=2, device="cpu")
+    assert (design.num_bases, design.num_probes) == (1, 3)
+    assert (design.base_tokens, design.probe_tokens) == (64 * 60, 3 * 64 * 48)
+    assert design.evaluation_train_tokens == (384, 768, 1536, 3072)
     # one evaluation of the base and four of each probe; two corpora, 24 sequences of 16 tokens
-    assert found.evaluation_tokens == (1 + 3 * 4) * 2 * 24 * 16
+    assert design.evaluation_tokens == (1 + 3 * 4) * 2 * 24 * 16
     shape = ModelShape(16, 1, 2, 24, True, 257)
-    work = found.base_tokens + found.probe_tokens + found.evaluation_tokens / 3
-    assert found.flops == pytest.approx(work * flops_per_token(shape, 16))
+    work = design.base_tokens + design.probe_tokens + design.evaluation_tokens / 3
+    assert design.flops == pytest.approx(work * flops_per_token(shape, 16))
     # the base with both cores, two of three equal probes side by side, and the third with both cores again
     base, probe = 3840 + 768 / 3, 3072 + 4 * 768 / 3
-    assert found.seconds == pytest.approx((base / 1.8 + probe + probe / 1.8) / 1000)
+    assert design.seconds == pytest.approx((base / 1.8 + probe + probe / 1.8) / 1000)
     # weights and two moments in fp32; the base keeps one, two runs in work have up to three each;
     # five evaluations a probe (with token 0), one of the base
     checkpoint = 12 * count_params(shape).total
-    assert found.disk_bytes == (1 + 2 * 3) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
-    assert (found.gpu_hours, found.price) == (0.0, None)
+    assert design.disk_bytes == (1 + 2 * 3) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
+    assert (design.gpu_hours, design.price) == (0.0, None)
 
 
 def test_table_of_sizes_adds_up(make_spec, values):
     values["sizes"].append(values["sizes"][0] | {"name": "micro", "layers": 2})
     values["base"] = {"tokens_per_param": 2}
-    found = design_sweep(make_spec(values), tokens_per_second={"nano": 1e3, "micro": 5e2})
-    assert [size.name for size in found.sizes] == ["nano", "micro"]
-    assert sum(size.flops for size in found.sizes) == pytest.approx(found.flops)
-    assert sum(size.base_tokens for size in found.sizes) == found.base_tokens
-    for size in found.sizes:
+    design = design_sweep(make_spec(values), tokens_per_second={"nano": 1e3, "micro": 5e2})
+    assert [size.name for size in design.sizes] == ["nano", "micro"]
+    assert sum(size.flops for size in design.sizes) == pytest.approx(design.flops)
+    assert sum(size.base_tokens for size in design.sizes) == design.base_tokens
+    for size in design.sizes:
         assert abs(size.base_tokens - 2 * size.params_non_embedding) <= 32
 
 
 def test_branches_keep_checkpoints_of_trunk_and_branch(make_spec, values):
     values["probes"] |= {"schedule": "branches", "warmup_steps": 2}
-    found = design_sweep(make_spec(values), tokens_per_second={"nano": 1e3}, workers=1)
+    design = design_sweep(make_spec(values), tokens_per_second={"nano": 1e3}, workers=1)
     checkpoint = 12 * count_params(ModelShape(16, 1, 2, 24, True, 257)).total
     # two of the newest, two of the trunk, one being written
-    assert found.disk_bytes == (1 + 5) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
+    assert design.disk_bytes == (1 + 5) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
 
 
 def test_price_is_that_of_the_hours(spec):
-    found = design_sweep(spec, tokens_per_second={"nano": 1.0}, device="cpu", price_per_hour=2.5)
-    assert found.price == pytest.approx(found.seconds / 3600 * 2.5)
+    design = design_sweep(spec, tokens_per_second={"nano": 1.0}, device="cpu", price_per_hour=2.5)
+    assert design.price == pytest.approx(design.seconds / 3600 * 2.5)
 
 
 def test_gpu_hours_and_price_of_a_gpu(spec):
     speed = {"nano": 10.0}
-    found = design_sweep(
+    design = design_sweep(
         spec, tokens_per_second=speed, device="cuda", workers=1, price_per_hour=3.0
     )
     # one worker, hence one GPU; all the work of test_design_by_hand at 10 tokens/s
     work = (3840 + 768 / 3) + 3 * (3072 + 4 * 768 / 3)
-    assert found.gpu_hours == pytest.approx(work / 10 / 3600)
-    assert found.price == pytest.approx(3 * found.gpu_hours)
+    assert design.gpu_hours == pytest.approx(work / 10 / 3600)
+    assert design.price == pytest.approx(3 * design.gpu_hours)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
@@ -89,12 +89,12 @@ def test_pace_by_hand(spec):
 
 def test_speed_is_measured_when_not_given(spec, monkeypatch):
     monkeypatch.setattr("probes.calibration.MEASURED_SECONDS", 0.5)
-    found = design_sweep(spec, device="cpu", workers=2)
-    (size,) = found.sizes
+    design = design_sweep(spec, device="cpu", workers=2)
+    (size,) = design.sizes
     assert 0 < size.tokens_per_second < size.evaluation_tokens_per_second
     # what starting takes is in it
-    work = found.base_tokens + found.probe_tokens
-    assert found.seconds > work / size.tokens_per_second / 2 + 1
+    work = design.base_tokens + design.probe_tokens
+    assert design.seconds > work / size.tokens_per_second / 2 + 1
 
 
 def test_measuring_that_fails_says_why(spec, monkeypatch):

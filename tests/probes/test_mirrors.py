@@ -40,14 +40,14 @@ class TestTensorBoard:
     def test_each_evaluation_once(self, sweep, tmp_path):
         loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
         settings, rows = mirror_twice_in_parts(sweep, tensorboard=tmp_path / "board")
-        found = [
+        events = [
             (event.step, value.tag, value.tensor.float_val[0])
             for file in sorted((tmp_path / "board" / settings.run_id).iterdir())
             for event in loader.EventFileLoader(str(file)).Load()
             for value in event.summary.value
         ]
         for name in ("general_loss", "domain_loss"):
-            mine = sorted((step, value) for step, tag, value in found if tag == name)
+            mine = sorted((step, value) for step, tag, value in events if tag == name)
             assert [step for step, _ in mine] == [row["train_tokens"] for row in rows]
             assert [value for _, value in mine] == pytest.approx([row[name] for row in rows])
         assert len(list((tmp_path / "board").iterdir())) == 4  # a folder a run

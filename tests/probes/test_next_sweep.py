@@ -26,13 +26,13 @@ def probe(model_params):
 def test_the_sweep_has_the_new_runs_and_the_controls_of_the_old(spec):
     count = count_params(model_source(spec.sizes[0], 257))
     for known in (count.non_embedding, count.total):
-        made = sweep_of(spec, [probe(known)])
-        assert parse_spec(yaml.safe_load(spec_text(made))) == made
+        new_spec = sweep_of(spec, [probe(known)])
+        assert parse_spec(yaml.safe_load(spec_text(new_spec))) == new_spec
         data = DataIdentity("d", "bytes", 257)
-        (_, before), (_, after) = (sweep_settings(s, data) for s in (spec, made))
+        (_, before), (_, after) = (sweep_settings(s, data) for s in (spec, new_spec))
         new = {run.run_id for run in after} - {run.run_id for run in before}
-        (found,) = (run for run in after if run.run_id in new)
-        assert (found.size, found.domain_ratio, found.steps) == ("nano", 0.62, 96)
+        (new_run,) = (run for run in after if run.run_id in new)
+        assert (new_run.size, new_run.domain_ratio, new_run.steps) == ("nano", 0.62, 96)
 
 
 def test_a_size_that_the_sweep_lacks_is_named(spec):

@@ -34,12 +34,12 @@ def cluster(monkeypatch):
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     head = {"num_cpus": 0, "include_dashboard": False} | STORE
-    made = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [made.add_node(num_cpus=1, **STORE) for _ in range(2)]
-    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
-    yield made, nodes
+    ray_cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [ray_cluster.add_node(num_cpus=1, **STORE) for _ in range(2)]
+    ray.init(address=ray_cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield ray_cluster, nodes
     ray.shutdown()
-    made.shutdown()
+    ray_cluster.shutdown()
 
 
 def node_of(pid, nodes):
@@ -57,7 +57,7 @@ def node_of(pid, nodes):
 def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
     cluster, corpora_folder, finished_sweep, tmp_path
 ):
-    made, nodes = cluster
+    ray_cluster, nodes = cluster
     out = tmp_path / "runs"
     shutil.copytree(finished_sweep, out)
     probes = reopen(out, "0.3", "1")
@@ -70,7 +70,7 @@ def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
         pid = probes[0].read_attempt()["pid"]
         os.kill(pid, signal.SIGSTOP)  # taking a node away takes longer than the rest of the run
         node = node_of(pid, nodes)
-        made.remove_node(node, allow_graceful=False)
+        ray_cluster.remove_node(node, allow_graceful=False)
         os.kill(pid, signal.SIGKILL)  # stopped, it would not see that its node is gone
         taken.append(node)
 

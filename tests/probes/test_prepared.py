@@ -101,13 +101,13 @@ def all_of(sequences):
 
 class TestContents:
     def test_sequences_are_the_documents_by_hash(self, make, tmp_path):
-        found = prepare_corpora(make(), tmp_path / "corpora")
+        prepared = prepare_corpora(make(), tmp_path / "corpora")
         for name, documents in (("general", GENERAL), ("domain", DOMAIN)):
             stream = expected_stream(documents, validation=False)
-            assert all_of(found.train[name]) == expected_sequences(stream)
+            assert all_of(prepared.train[name]) == expected_sequences(stream)
             held_out = expected_sequences(expected_stream(documents, validation=True))
-            assert len(found.evaluation[name]) == 24
-            assert all(row in held_out for row in found.evaluation[name].tolist())
+            assert len(prepared.evaluation[name]) == 24
+            assert all(row in held_out for row in prepared.evaluation[name].tolist())
 
     @pytest.mark.parametrize("shard_tokens", [T, 5 * T, 7 * T + 3])
     def test_shards_join_to_the_same_sequences(self, make, tmp_path, monkeypatch, shard_tokens):
@@ -130,25 +130,25 @@ class TestContents:
         assert after.identity == before.identity
 
     def test_fingerprint_sees_one_character_and_the_split(self, make, sources, tmp_path):
-        found = {prepare_corpora(make(), tmp_path / "a").identity.data_fingerprint}
+        fingerprints = {prepare_corpora(make(), tmp_path / "a").identity.data_fingerprint}
         other = make()
         other = other.model_copy(
             update={"corpora": other.corpora.model_copy(update={"validation_share": 0.31})}
         )
-        found.add(prepare_corpora(other, tmp_path / "b").identity.data_fingerprint)
+        fingerprints.add(prepare_corpora(other, tmp_path / "b").identity.data_fingerprint)
         write_jsonl(sources / "domain.jsonl", [DOMAIN[0] + "!", *DOMAIN[1:]])
-        found.add(prepare_corpora(make(), tmp_path / "c").identity.data_fingerprint)
-        assert len(found) == 3
+        fingerprints.add(prepare_corpora(make(), tmp_path / "c").identity.data_fingerprint)
+        assert len(fingerprints) == 3
 
     def test_duplicates_are_dropped_and_common_texts_stay_in_the_domain(
         self, make, sources, tmp_path
     ):
         more = [*GENERAL[80:], "  ", GENERAL[3].replace(" ", "\n"), *DOMAIN[:7]]
         write_jsonl(sources / "general" / "1.jsonl", more)
-        found = prepare_corpora(make(), tmp_path / "corpora")
+        prepared = prepare_corpora(make(), tmp_path / "corpora")
         stream = expected_stream(GENERAL, validation=False)
-        assert all_of(found.train["general"]) == expected_sequences(stream)
-        counts = found.manifest["corpora"]
+        assert all_of(prepared.train["general"]) == expected_sequences(stream)
+        counts = prepared.manifest["corpora"]
         assert counts["general"]["duplicate_documents"] == 8
         assert counts["domain"]["duplicate_documents"] == 0
         for name, documents in (("general", GENERAL), ("domain", DOMAIN)):
@@ -159,11 +159,11 @@ class TestContents:
 
     def test_bpe_is_trained_on_training_documents_in_any_order(self, make, sources, tmp_path):
         bpe = {"kind": "bpe", "vocab_size": 300}
-        found = prepare_corpora(make(tokenizer=bpe, evaluation_sequences=4), tmp_path / "a")
+        prepared = prepare_corpora(make(tokenizer=bpe, evaluation_sequences=4), tmp_path / "a")
         write_jsonl(sources / "domain.jsonl", DOMAIN[::-1])
         again = prepare_corpora(make(tokenizer=bpe, evaluation_sequences=4), tmp_path / "b")
-        assert again.identity == found.identity
-        assert all_of(again.train["domain"]) == all_of(found.train["domain"])
+        assert again.identity == prepared.identity
+        assert all_of(again.train["domain"]) == all_of(prepared.train["domain"])
         assert (tmp_path / "a" / "tokenizer.json").exists()
 
     def test_large_vocabularies_take_32_bits(self, tmp_path):
@@ -171,34 +171,34 @@ class TestContents:
         names = write_shards(
             tmp_path, "x", [stream[:7], stream[7:]], sequences=5, sequence_length=T, dtype="uint32"
         )
-        found = read_shards(tmp_path, names, sequence_length=T)
-        assert found.dtype == np.uint32
-        assert np.array_equal(found[np.arange(5)], pack(stream, sequence_length=T))
+        sequences = read_shards(tmp_path, names, sequence_length=T)
+        assert sequences.dtype == np.uint32
+        assert np.array_equal(sequences[np.arange(5)], pack(stream, sequence_length=T))
 
 
 class TestLimits:
     def test_max_tokens_stops_reading(self, make, sources, tmp_path, monkeypatch):
         monkeypatch.setattr(build, "BATCH_DOCUMENTS", 4)
         (sources / "general" / "2.jsonl").write_text("never read, or it would be refused")
-        found = prepare_corpora(
+        prepared = prepare_corpora(
             make(general={"max_tokens": 1000}, evaluation_sequences=4), tmp_path / "corpora"
         )
-        assert len(found.train["general"]) == 1000 // T
+        assert len(prepared.train["general"]) == 1000 // T
         read = json.loads((tmp_path / "corpora" / "sources.json").read_text())["general"]
         assert [(part["documents"] < 80, part["complete"]) for part in read] == [(True, False)]
         stream = expected_stream(GENERAL[: read[0]["documents"]], validation=False)
-        assert all_of(found.train["general"]) == expected_sequences(stream)[: 1000 // T]
+        assert all_of(prepared.train["general"]) == expected_sequences(stream)[: 1000 // T]
 
     def test_unique_domain_tokens_take_the_first_documents_by_hash(self, make, tmp_path):
-        found = prepare_corpora(make(unique_domain_tokens=40 * T), tmp_path / "corpora")
+        prepared = prepare_corpora(make(unique_domain_tokens=40 * T), tmp_path / "corpora")
         stream = expected_stream(DOMAIN, validation=False)
-        assert all_of(found.train["domain"]) == expected_sequences(stream)[:40]
-        entry = found.manifest["corpora"]["domain"]
+        assert all_of(prepared.train["domain"]) == expected_sequences(stream)[:40]
+        entry = prepared.manifest["corpora"]["domain"]
         assert entry["train_tokens"] == 40 * T
         assert entry["available_train_tokens"] == (len(stream) - 1) // T * T
         whole = prepare_corpora(make(), tmp_path / "whole")
-        assert np.array_equal(whole.evaluation["domain"], found.evaluation["domain"])
-        assert whole.identity.data_fingerprint != found.identity.data_fingerprint
+        assert np.array_equal(whole.evaluation["domain"], prepared.evaluation["domain"])
+        assert whole.identity.data_fingerprint != prepared.identity.data_fingerprint
 
     def test_more_unique_tokens_than_there_are(self, make, tmp_path):
         available = (len(expected_stream(DOMAIN, validation=False)) - 1) // T * T
@@ -240,9 +240,9 @@ class TestAgain:
         first = prepare_corpora(make(), tmp_path / "corpora")
 
         def again(**changes):
-            found = prepare_corpora(make(**changes), tmp_path / "corpora", say=notices.append)
-            assert found.identity == first.identity
-            assert all_of(found.train["general"]) == all_of(first.train["general"])
+            prepared = prepare_corpora(make(**changes), tmp_path / "corpora", say=notices.append)
+            assert prepared.identity == first.identity
+            assert all_of(prepared.train["general"]) == all_of(first.train["general"])
 
         return again
 
@@ -383,27 +383,27 @@ class TestTrouble:
         folder = tmp_path / "killed"
         command = [sys.executable, "-c", KILLED_THRICE, str(path), str(folder)]
         subprocess.run(command, check=True)
-        found = prepare_corpora(read_spec(path), folder)
-        assert found.manifest == whole.manifest
+        prepared = prepare_corpora(read_spec(path), folder)
+        assert prepared.manifest == whole.manifest
         assert self.left(folder) == ["manifest.json", "shards", "sources.json"]
         for name in whole.train:
-            assert all_of(found.train[name]) == all_of(whole.train[name])
+            assert all_of(prepared.train[name]) == all_of(whole.train[name])
 
 
 class TestSequences:
     def test_rows_as_of_one_array(self):
         one = np.arange(60).reshape(12, 5)
-        found = Sequences([one[:5], one[5:6], one[6:]])
+        parts = Sequences([one[:5], one[5:6], one[6:]])
         rows = np.array([11, 0, 5, 4, 6, 0])
-        assert np.array_equal(found[rows], one[rows])
-        assert (len(found), found.shape) == (12, (12, 5))
-        assert found[np.empty(0, int)].shape == (0, 5)
+        assert np.array_equal(parts[rows], one[rows])
+        assert (len(parts), parts.shape) == (12, (12, 5))
+        assert parts[np.empty(0, int)].shape == (0, 5)
 
     @pytest.mark.parametrize("row", [-1, 12])
     def test_rows_outside(self, row):
-        found = Sequences([np.zeros((12, 5), np.uint16)])
+        sequences = Sequences([np.zeros((12, 5), np.uint16)])
         with pytest.raises(IndexError, match="sequences are 0 to 11"):
-            found[np.array([row])]
+            sequences[np.array([row])]
 
 
 def test_training_tokens_stay_on_disk(make, tmp_path):

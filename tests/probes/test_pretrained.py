@@ -60,11 +60,11 @@ class TestModel:
     def test_count_is_that_of_the_loaded_model(self, sources, kind):
         model = build_model(sources[kind])
         weights = {name: weight.numel() for name, weight in model.named_parameters()}
-        found = count_params(sources[kind])
-        assert found.total == sum(weights.values())
+        params = count_params(sources[kind])
+        assert params.total == sum(weights.values())
         tables = [n for n in weights if "embed" in n or "lm_head" in n]
         assert len(tables) == {"llama": 1, "neox": 2}[kind]  # the head of the first is tied
-        assert found.non_embedding == found.total - sum(weights[name] for name in tables)
+        assert params.non_embedding == params.total - sum(weights[name] for name in tables)
 
     def test_gradient_checkpointing_changes_no_gradient(self, sources, kind):
         """The same operations on the same numbers, so equal to the last bit."""
@@ -124,10 +124,10 @@ class TestDescription:
         save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
         # qkv, out and two layers of 4 * 32, all with biases; two norms with gain and bias
         block = 32 * 96 + 96 + 32 * 32 + 32 + 2 * 32 * 128 + 128 + 32 + 4 * 32
-        found = read_pretrained(str(tmp_path))
-        assert count_params(found).non_embedding == 2 * block + 2 * 32
-        assert count_params(found).total == 2 * block + 2 * 32 + (ROWS + 64) * 32  # tied
-        assert (found.width, found.layers) == (32, 2)
+        pretrained = read_pretrained(str(tmp_path))
+        assert count_params(pretrained).non_embedding == 2 * block + 2 * 32
+        assert count_params(pretrained).total == 2 * block + 2 * 32 + (ROWS + 64) * 32  # tied
+        assert (pretrained.width, pretrained.layers) == (32, 2)
 
     def test_label_names_folder_and_content(self, sources):
         assert sources["llama"].label == f"llama@{sources['llama'].fingerprint}"

@@ -47,14 +47,14 @@ def test_warm_up_then_constant():
 
 def test_decay_falls_to_a_tenth():
     expected = [1.0] * 6 + [0.775, 0.55, 0.325, 0.1]
-    found = factors(10, warmup_steps=0, decay_start=6, decay_end=10)
-    assert found == pytest.approx(expected)
+    rates = factors(10, warmup_steps=0, decay_start=6, decay_end=10)
+    assert rates == pytest.approx(expected)
 
 
 def test_cosine_falls_to_a_tenth():
-    found = factors(4, warmup_steps=0, decay_start=0, decay_end=4, is_cosine=True)
+    rates = factors(4, warmup_steps=0, decay_start=0, decay_end=4, is_cosine=True)
     waves = [(1 + math.cos(math.pi * done)) / 2 for done in (0.25, 0.5, 0.75, 1)]
-    assert found == pytest.approx([0.1 + 0.9 * wave for wave in waves])
+    assert rates == pytest.approx([0.1 + 0.9 * wave for wave in waves])
 
 
 def test_constant_legs_end_at_evaluations():

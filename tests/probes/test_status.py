@@ -35,9 +35,9 @@ def out(finished_sweep, tmp_path):
 
 
 def test_states_losses_speed_attempts_and_reasons(out):
-    found = read_status(out)
-    assert found.counts == {"finished": 2, "stopped": 1, "failed": 1}
-    by_ratio = {run.domain_ratio: run for run in found.runs if run.stage == "probe"}
+    status = read_status(out)
+    assert status.counts == {"finished": 2, "stopped": 1, "failed": 1}
+    by_ratio = {run.domain_ratio: run for run in status.runs if run.stage == "probe"}
     stopped, failed, finished = by_ratio[0.3], by_ratio[1.0], by_ratio[0.0]
     rows = read_rows(next(out.glob("probes/*-r0.3-*/metrics.jsonl")))
     assert (stopped.general_loss, stopped.domain_loss) == (
@@ -48,9 +48,9 @@ def test_states_losses_speed_attempts_and_reasons(out):
     assert (stopped.attempts, stopped.host, stopped.reason) == (2, "node7", "the sweep was stopped")
     assert (failed.state, failed.reason) == ("failed", "loss was nan at step 7")
     assert (finished.attempts, finished.reason, finished.seconds_left) == (1, "", None)
-    assert found.seconds_left is None  # nothing is in work
+    assert status.seconds_left is None  # nothing is in work
     # all but half of one of three equal probes; the failed one counts as far as it came
-    assert 0.8 < found.work_done < 1
+    assert 0.8 < status.work_done < 1
 
 
 def test_the_command_prints_a_line_a_run(out, call):

@@ -42,9 +42,9 @@ def test_numbers_do_not_depend_on_threads(checkpointing):
     granted = iter([1, 3, 2, 2, 1, 3, 2])
     alone = trained(settings, lambda: 1)
     for threads in (lambda: 2, lambda: 3, lambda: 16, lambda: next(granted)):
-        found = trained(settings, threads)
-        assert alone.keys() == found.keys()
-        assert all(torch.equal(alone[name], found[name]) for name in alone)
+        threaded = trained(settings, threads)
+        assert alone.keys() == threaded.keys()
+        assert all(torch.equal(alone[name], threaded[name]) for name in alone)
 
 
 def test_a_worker_asks_its_file_again(tmp_path, monkeypatch):
