@@ -1,4 +1,4 @@
-"""The corpora must be large enough for the runs, which may go through them so often and no more."""
+"""Each run may go through a corpus as often as its spec allows, and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callbacks that make probes of runs in other trainers: they write probe-log rows as the run goes.
+"""Callbacks make probes of runs in other trainers: they write probe-log rows as the run goes.
 
 ======================  ==============================================  ============================
 name                    what it is                                      needs

@@ -1,4 +1,4 @@
-"""Corpora are built: read once, rid of duplicates, split, tokenized and written to shards.
+"""Corpora are built: they are read once, rid of duplicates, split, tokenized and written to shards.
 
 Documents are tokenized in the order of reading into a spool on disk, and go from there into the
 shards in the order of their hashes: so the sequences depend on the documents, not on how they

@@ -1,4 +1,4 @@
-"""Two real corpora that need no download: English prose and Python source.
+"""Two real corpora need no download: English prose and Python source.
 
 Both come from the Python installation that runs this code:
 

@@ -1,4 +1,4 @@
-"""The sequence of a corpus in each slot: every run has exact epochs, and most runs share them.
+"""Each slot of a run has a sequence so that its epochs are exact, and the same as in most other runs.
 
 Slot ``n`` of a stream belongs to step ``n // batch_size``; a run uses the slots of the corpus that its
 ``domain_ratio`` gives it. Two things are wanted of the sequences in them:

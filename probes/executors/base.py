@@ -1,4 +1,4 @@
-"""What every executor has: tasks are submitted to it, and their results come out.
+"""An executor takes the tasks that are submitted to it, and gives their results.
 
 An executor only starts tasks and says how they ended. What is started when, what is tried again and
 when a sweep is given up is the same for all of them: :mod:`probes.executors.scheduler`.

@@ -1,4 +1,4 @@
-"""What the settings of a run say about its model: a shape with random weights, or a checkpoint.
+"""A model comes from a shape, with random weights, or from a checkpoint; settings say from which.
 
 Sizes and costs follow from these alone; no model is built for them, and torch is not imported.
 """
