@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cmrplan.errors import Finding, InputError
+from cmrplan.errors import Code, Finding, InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.fit.averaged_model import Average
 from cmrplan.fit.bootstrap import Resamples
@@ -176,6 +176,7 @@ def read_fit(path: str | os.PathLike[str]) -> Fit:
             corpus: _load_model(corpus, record, settings, resamples)
             for corpus, record in file.state.models.items()
         }
+        warnings = tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -194,7 +195,7 @@ def read_fit(path: str | os.PathLike[str]) -> Fit:
         log=log,
         models=models,
         base_loss=base_loss,
-        warnings=tuple(Finding(w["code"], w["message"]) for w in file.warnings),
+        warnings=warnings,
         provenance=file.provenance,
     )
 

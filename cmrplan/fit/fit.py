@@ -15,7 +15,7 @@ import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.arrays import SAME_SIZE, Array, is_among
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.averaged_model import (
     Average,
     average,
@@ -253,7 +253,7 @@ class Fit:
     def parameter_findings(self) -> list[Finding]:
         """Return what the parameters of both losses mean where the data do not settle them."""
         return [
-            Finding(warning["code"], warning["message"])
+            Finding(Code(warning["code"]), warning["message"])
             for figures in self.summary().values()
             for warning in figures["warnings"]
         ]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from cmrplan.errors import Finding, InputError
+from cmrplan.errors import Code, Finding, InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.fit.file import LawFitRecord, Strict, dump_law_fit, load_law_fit
 from cmrplan.mixture.fit import MixtureFit, MixtureSettings
@@ -114,6 +114,7 @@ def read_mixture_fit(path: str | os.PathLike[str]) -> MixtureFit:
         settings = MixtureSettings(**file.settings.model_dump())
         log = pd.DataFrame(file.state.log)
         log["run_id"] = log["run_id"].astype("str")
+        warnings = tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -133,7 +134,7 @@ def read_mixture_fit(path: str | os.PathLike[str]) -> MixtureFit:
         log=log,
         models=models,
         base_loss=base_loss,
-        warnings=tuple(Finding(w["code"], w["message"]) for w in file.warnings),
+        warnings=warnings,
         provenance=file.provenance,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.averaged_model import Average, leading_surfaces
 from cmrplan.fit.diagnosis.burn_in import find_settling
 from cmrplan.fit.fit import Fit
@@ -36,7 +36,7 @@ def early_findings(
     chosen : float
         Best estimate of the ratio with every evaluation.
     """
-    if not any(finding.code == "early_evaluations" for finding in fit.warnings):
+    if not any(finding.code == Code.EARLY_EVALUATIONS for finding in fit.warnings):
         return []
     cut, later = without_early(fit)
     try:
@@ -51,7 +51,7 @@ def early_findings(
         answer = f"would be {ratio:.3f} instead of {chosen:.3f}"
     return [
         Finding(
-            "early_evaluations_effect",
+            Code.EARLY_EVALUATIONS_EFFECT,
             f"without the evaluations before {cut:.4g} tokens the best estimate of the ratio {answer}; fit again with "
             "--min-train-tokens auto for its interval",
         )
