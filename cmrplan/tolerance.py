@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from cmrplan.arrays import SAME_SIZE, Array
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 
 SHOWN_DIGITS = 3
 ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
@@ -148,7 +148,7 @@ def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[flo
     if len(sizes) == 1:
         return float(loss[0]), [
             Finding(
-                "base_loss_of_other_size",
+                Code.BASE_LOSS_OF_OTHER_SIZE,
                 f"the base loss is taken from the only probed size, {sizes[0]:.4g} parameters; give --base-loss "
                 f"of the checkpoint with {model_params:.4g}",
             )
@@ -159,7 +159,7 @@ def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[flo
     value = float(np.exp(y0 + (y1 - y0) * (np.log(model_params) - x0) / (x1 - x0)))
     return value, [
         Finding(
-            "base_loss_extrapolated",
+            Code.BASE_LOSS_EXTRAPOLATED,
             f"the base loss {value:.4f} at {model_params:.4g} parameters is drawn through the sizes "
             f"{sizes[upper - 1]:.4g} and {sizes[upper]:.4g}; give --base-loss if you have measured it",
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from cmrplan.errors import Code
 from probes.spec import corpora, sizes, sweep, training
 
 ROOT = Path(__file__).parents[1]
@@ -37,35 +38,28 @@ def test_the_readmes_sessions_print_what_they_show(call, tmp_path, monkeypatch):
     assert len(sessions) == 3
 
 
-# Where findings are made from codes that other modules name.
-MADE_FROM_CODES = {"rawlog.py", "checks.py", "cautions.py", "fitfile.py", "fits.py"}
-
-
-def codes_in_the_source():
-    """Return the code of every finding that the library makes."""
-    found = {"no_rows", "empty_file"}  # one function of rawlog.py makes both
-    for path in (ROOT / "cmrplan").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            code = None
-            if isinstance(node, ast.Call):
-                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-                if name in ("Finding", "LogFinding", "finding", "_unreadable") and node.args:
-                    code = node.args[0]
-                    assert isinstance(code, ast.Constant) or path.name in MADE_FROM_CODES, path
-                elif name == "add" and path.name == "checks.py":
-                    code = node.args[1]
-            elif isinstance(node, ast.Yield) and path.name == "cautions.py":
-                code = node.value.elts[0]
-            if isinstance(code, ast.Constant):
-                found.add(code.value)
-    return found
-
-
-def test_every_code_is_in_the_table_and_no_other():
+def test_every_code_is_in_the_tables_with_its_sentence_and_no_other():
     page = (ROOT / "docs" / "warnings.md").read_text()
-    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
-    documented = {code for cell in rows for code in re.findall(r"`([a-z_]+)`", cell)}
-    assert documented == codes_in_the_source()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    documented = {(code.strip().strip("`"), meaning.strip()) for _, code, meaning, *_ in rows}
+    assert documented == {(code.value, code.meaning) for code in Code}
+
+
+def test_every_code_is_raised_somewhere_in_the_library():
+    sources = (path for path in (ROOT / "cmrplan").rglob("*.py") if path.name != "errors.py")
+    used = {
+        node.attr
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "Code"
+    }
+    assert used == set(Code.__members__)
+
+
+@pytest.mark.parametrize("code", Code)
+def test_a_code_is_its_name_in_lower_case_and_means_one_sentence(code):
+    assert code.value == code.name.lower()
+    assert re.fullmatch(r"[A-Z][^|]*\.", code.meaning)
 
 
 def test_every_key_of_a_sweep_is_in_the_table():

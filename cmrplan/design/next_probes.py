@@ -15,7 +15,7 @@ import numpy as np
 from cmrplan.design.budget import ProbeBudget, parse_probe_budget
 from cmrplan.design.candidates import candidates_of
 from cmrplan.design.forecast import Outlook
-from cmrplan.errors import Finding, InputError
+from cmrplan.errors import Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import require_positive
 from cmrplan.fit.noise import Noise
@@ -256,7 +256,7 @@ def _edge_findings(outlook: Outlook) -> list[Finding]:
         if share > AT_EDGE and 0 < edge < 1:
             findings.append(
                 Finding(
-                    "ratio_at_edge",
+                    Code.RATIO_AT_EDGE,
                     f"{100 * share:.0f} % of the resamples recommend the outermost probed ratio {edge:g}; probe "
                     f"{word} ones first, none are named here",
                 )

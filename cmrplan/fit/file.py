@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import ValidationError
 
-from cmrplan.errors import Finding, InputError
+from cmrplan.errors import Code, Finding, InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fit_log import resamples_of
@@ -163,7 +163,7 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
         "log": log,
         "models": models,
         "base_loss": base_loss,
-        "warnings": tuple(Finding(w["code"], w["message"]) for w in file.warnings),
+        "warnings": tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings),
         "provenance": file.provenance,
     }
 

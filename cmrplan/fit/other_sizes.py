@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array, is_among
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.random_streams import RandomStream
@@ -32,7 +32,7 @@ from cmrplan.tolerance import Reference, base_loss_at
 # 0.10 and 0.01 at a ratio of one half in data/probes, whose smallest base was far from converged; at most 0.015 in the
 # CMR paper (the rise stays below 0.02 from 460M to 3.1B); 0.003 in the log of github.com/yegcjs/mixinglaws.
 WALK_STEP = 0.05
-OTHER_SIZE = ("rise_carried", "level_by_law")  # findings on how the loss got there
+OTHER_SIZE = (Code.RISE_CARRIED, Code.LEVEL_BY_LAW)  # findings on how the loss got there
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _base(
 def _base_loss_carried(base: float, model_params: float, sizes: Array, num_sizes: int) -> Finding:
     how = "that of" if num_sizes == 1 else "carried along the fitted law from"
     return Finding(
-        "base_loss_carried",
+        Code.BASE_LOSS_CARRIED,
         f"the base loss {base:.4f} at {model_params:.4g} parameters is {how} {_listed(sizes)}, and the loss of the run "
         "goes with it; evaluate that checkpoint and give --base-loss, or a row with train_tokens = 0",
     )
@@ -171,7 +171,7 @@ def _rise_carried(model_params: float, sizes: Array, num_sizes: int) -> Finding:
         else "as far as the rises of the probed sizes differ"
     )
     return Finding(
-        "rise_carried",
+        Code.RISE_CARRIED,
         f"the rise of the general loss at {model_params:.4g} parameters is that of {_listed(sizes)}, and the interval "
         f"has room for a change with size ({ground}); probe a size nearer to narrow it",
     )
@@ -179,7 +179,7 @@ def _rise_carried(model_params: float, sizes: Array, num_sizes: int) -> Finding:
 
 def _level_by_law(model_params: float, sizes: Array) -> Finding:
     return Finding(
-        "level_by_law",
+        Code.LEVEL_BY_LAW,
         f"the level of the general loss at {model_params:.4g} parameters is the law's, and few sizes do not settle it; "
         f"no probed size has a base loss to count its rise from; add rows with train_tokens = 0 at {_listed(sizes)}",
     )

@@ -2,7 +2,7 @@
 
 Three formats come in, by suffix; what goes out is one :class:`RawLog`: the cells as they were
 found, the line of each row, and the words to point at a row. Nothing here knows a column's
-meaning (see checks.py for that), so what can be wrong is the file itself: its encoding, its
+meaning (see columns.py for that), so what can be wrong is the file itself: its encoding, its
 suffix, a row with too many cells.
 
 Rows are counted from 1 over the rows of data; lines are the lines of a text file, header included,
@@ -17,7 +17,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cmrplan.errors import Finding, InputError
+from cmrplan.errors import Code, Finding, InputError, Severity
 from cmrplan.files import read_text
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -37,14 +37,13 @@ _MAX_ROWS_NAMED = 10
 
 @dataclass(frozen=True)
 class LogFinding(Finding):
-    """A remark on a log, with its place.
+    """A remark on a log, and the row and column it is about.
 
     Parameters
     ----------
-    code, message : str
-        See :class:`cmrplan.errors.Finding`; the codes are listed in checks.py.
-    severity : {"error", "warning"}
-        An error keeps the log from being read; a warning asks for care with the fit.
+    code : Code
+    message : str
+        See :class:`cmrplan.errors.Finding`.
     file : str
         The file as it was named, or ``"log"`` for a frame.
     row, line : int, optional
@@ -57,7 +56,6 @@ class LogFinding(Finding):
         Rows it applies to; 0 where it is about the log as a whole.
     """
 
-    severity: Literal["error", "warning"]
     file: str
     row: int | None = None
     line: int | None = None
@@ -65,9 +63,15 @@ class LogFinding(Finding):
     value: str | None = None
     num_rows: int = 0
 
+    @property
+    def severity(self) -> Literal["error", "warning"]:
+        """An error keeps the log from being read; a warning asks for care with the fit."""
+        return "error" if self.code.severity is Severity.STOP else "warning"
+
     def as_dict(self) -> dict[str, Any]:
-        """Return every field by name, as JSON can hold it."""
-        return asdict(self)
+        """Return the code, message, severity and every other field, as JSON can hold them."""
+        names = ("severity", "file", "row", "line", "column", "value", "num_rows")
+        return super().as_dict() | {name: getattr(self, name) for name in names}
 
 
 class UnreadableLog(InputError):
@@ -113,12 +117,11 @@ class RawLog:
 
     def finding(
         self,
-        code: str,
+        code: Code,
         problem: str,
         remedy: str,
         *,
         rows: npt.NDArray[np.int64],
-        severity: Literal["error", "warning"] = "error",
         column: str | None = None,
         value: str | None = None,
     ) -> LogFinding:
@@ -134,7 +137,6 @@ class RawLog:
         return LogFinding(
             code,
             f"{problem} ({place}). {remedy}",
-            severity,
             self.source,
             number,
             line,
@@ -189,7 +191,7 @@ def read_raw(path: str | os.PathLike[str]) -> RawLog:
     try:
         text = read_text(path)
     except InputError as error:
-        raise _unreadable("unreadable_file", source, str(error)) from None
+        raise _unreadable(Code.UNREADABLE_FILE, source, str(error)) from None
     return _read_csv(text, source) if suffix == ".csv" else _read_jsonl(text, source)
 
 
@@ -199,7 +201,7 @@ def checked_suffix(path: str | os.PathLike[str]) -> str:
     if suffix not in SUFFIXES:
         source = named(path)
         raise _unreadable(
-            "wrong_suffix",
+            Code.WRONG_SUFFIX,
             source,
             f"{source}: a probe log ends in .csv, .jsonl or .parquet, got {shown(suffix)}; "
             "rename or convert it",
@@ -224,12 +226,12 @@ def raw_frame(frame: pd.DataFrame, source: str) -> RawLog:
     return RawLog(table, source)
 
 
-def _unreadable(code: str, source: str, message: str, **place: Any) -> UnreadableLog:
-    return UnreadableLog(LogFinding(code, message, "error", source, **place))
+def _unreadable(code: Code, source: str, message: str, **where: Any) -> UnreadableLog:
+    return UnreadableLog(LogFinding(code, message, source, **where))
 
 
-def _no_rows(source: str, code: str = "no_rows") -> UnreadableLog:
-    lack = "is empty" if code == "empty_file" else "has a header and no rows"
+def _no_rows(source: str, code: Code = Code.NO_ROWS) -> UnreadableLog:
+    lack = "is empty" if code == Code.EMPTY_FILE else "has a header and no rows"
     return _unreadable(
         code, source, f"{source} {lack}; a probe log has one row for each evaluation"
     )
@@ -239,7 +241,7 @@ def _check_header(header: Sequence[str], source: str) -> None:
     repeated = next((name for name in header if header.count(name) > 1), None)
     if repeated is not None:
         raise _unreadable(
-            "duplicate_column",
+            Code.DUPLICATE_COLUMN,
             source,
             f"{source} has {header.count(repeated)} columns named {shown(repeated)}; keep one",
             column=repeated,
@@ -247,7 +249,7 @@ def _check_header(header: Sequence[str], source: str) -> None:
     for delimiter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and delimiter in header[0]:
             raise _unreadable(
-                "wrong_delimiter",
+                Code.WRONG_DELIMITER,
                 source,
                 f"{source} separates its columns with {name}; save it with commas "
                 "and decimal points",
@@ -258,7 +260,7 @@ def _read_csv(text: str, source: str) -> RawLog:
     records = _csv_records(text, source)
     _, first = next(records, (0, []))
     if not first:
-        raise _no_rows(source, "empty_file")
+        raise _no_rows(source, Code.EMPTY_FILE)
     header = [name.strip() for name in first]
     _check_header(header, source)
     width = len(header)
@@ -283,7 +285,7 @@ def _read_csv(text: str, source: str) -> RawLog:
         found = ragged[0][1]
         raise UnreadableLog(
             shape.finding(
-                "ragged_row",
+                Code.RAGGED_ROW,
                 f"the row has {found} cells where the header has {width}",
                 "Quote a cell that holds a comma; leave a cell without a value empty.",
                 rows=np.array([row for row, _ in ragged]),
@@ -303,7 +305,7 @@ def _csv_records(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, cells
     except csv.Error as error:
         raise _unreadable(
-            "bad_csv",
+            Code.BAD_CSV,
             source,
             f"{source} line {reader.line_num} is not CSV ({error}); check its quotes",
             line=reader.line_num,
@@ -324,7 +326,7 @@ def _read_jsonl(text: str, source: str) -> RawLog:
             cells.append(record.get(name))
         lines.append(number)
     if not lines:
-        raise _no_rows(source, "empty_file")
+        raise _no_rows(source, Code.EMPTY_FILE)
     cells_of = {}
     for name, cells in columns.items():
         cells_of[name] = np.empty(len(lines), dtype=object)
@@ -342,7 +344,7 @@ def _json_record(line: str, number: int, source: str) -> dict[str, Any]:
         problem = type(error).__name__
     if problem:
         raise _unreadable(
-            "bad_json",
+            Code.BAD_JSON,
             source,
             f"{source} line {number} is not a JSON object ({problem}); "
             "JSONL has one object on each line",
@@ -363,12 +365,14 @@ def _read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
         # the file's own columns, whatever pandas noted about them; exact integers beside nulls
         frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     except FileNotFoundError:
-        raise _unreadable("unreadable_file", source, f"{source}: no such file") from None
+        raise _unreadable(Code.UNREADABLE_FILE, source, f"{source}: no such file") from None
     except IsADirectoryError:
-        raise _unreadable("unreadable_file", source, f"{source} is a folder; give a file") from None
+        raise _unreadable(
+            Code.UNREADABLE_FILE, source, f"{source} is a folder; give a file"
+        ) from None
     except (pyarrow.ArrowException, OSError, ValueError):
         raise _unreadable(
-            "bad_parquet", source, f"{source} is not a whole Parquet file; write it again"
+            Code.BAD_PARQUET, source, f"{source} is not a whole Parquet file; write it again"
         ) from None
     return pd.DataFrame(frame)
 
@@ -376,7 +380,7 @@ def _read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
 def needs_pyarrow(source: str) -> UnreadableLog:
     """Return the error for Parquet without pyarrow."""
     return _unreadable(
-        "needs_pyarrow",
+        Code.NEEDS_PYARROW,
         source,
         f"{source}: Parquet needs pyarrow; pip install 'cmrplan[parquet]', or use .csv or .jsonl",
     )

@@ -25,8 +25,8 @@ column                    type     meaning and unit
 
 A log has ``domain_ratio``, ``share_`` columns, or both; from ``share_general`` and
 ``share_domain`` alone the ratio is derived. Other columns are kept as they are, at the end.
-Files are CSV, JSONL (one object a line) or Parquet, by suffix. What is checked is listed in
-checks.py and cautions.py; rows in messages count from 1, without the header.
+Files are CSV, JSONL (one object a line) or Parquet, by suffix. What is checked stands in
+validate.py (errors) and advice.py (warnings); rows in messages count from 1, without the header.
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ def check_log(
     Returns
     -------
     list of LogFinding
-        Empty for a log without a flaw. The codes are listed in checks.py (errors) and
-        cautions.py (warnings). A finding that applies
-        to several rows names the first ten.
+        Empty for a log without a flaw. A finding that applies to several rows names the first ten.
     """
     try:
         raw = raw_frame(log, source) if isinstance(log, pd.DataFrame) else read_raw(log)

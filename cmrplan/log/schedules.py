@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 
 _DECAYING = re.compile(r"cos|linear|decay|anneal|wsd|sqrt", re.IGNORECASE)
 SAME_RATE = 0.99  # of the peak: rates are logged with a few digits
@@ -52,7 +52,7 @@ def schedule_findings(log: pd.DataFrame) -> list[Finding]:
     num_runs = log["run_id"][inside].nunique()
     return [
         Finding(
-            "decaying_schedule",
+            Code.DECAYING_SCHEDULE,
             f"{inside.sum()} rows of {num_runs} run(s) were evaluated inside a decaying learning rate, which lowers "
             "the loss by itself, so they are not short finished runs; keep only the last evaluation of each run, or "
             "fit the learning_rate law of cmrplan.laws",

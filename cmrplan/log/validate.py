@@ -1,39 +1,7 @@
 """What a probe log has to satisfy, and what to say where it does not.
 
-Errors keep a log from being read:
-
-======================  ============================================================================
-code                    meaning
-======================  ============================================================================
-``wrong_suffix``        not ``.csv``, ``.jsonl`` or ``.parquet``
-``unreadable_file``     no such file, a folder, no permission, or not UTF-8
-``empty_file``          nothing in it
-``no_rows``             a header and nothing below it
-``wrong_delimiter``     CSV with semicolons, tabs or bars
-``bad_csv``             a quote that does not close
-``bad_json``            a line of JSONL that is not one object
-``bad_parquet``         not a whole Parquet file
-``needs_pyarrow``       Parquet, without the package that reads it
-``ragged_row``          more or fewer cells than the header
-``duplicate_column``    two columns of one name
-``missing_column``      a required column is not there
-``empty_value``         no value where one is required
-``not_a_number``        text where a number belongs
-``not_finite``          NaN or infinity
-``not_positive``        ``model_params``, ``loss``, ``unique_domain_tokens`` of zero or less
-``negative``            ``train_tokens``, ``step``, ``loss_stderr``, ``learning_rate`` below zero
-``not_whole``           a fraction where a count belongs
-``not_a_fraction``      a share outside [0, 1]
-``unprintable``         control or invisible characters in a name
-``unknown_params_kind`` neither ``non_embedding`` nor ``total``
-``share_sum``           the ``share_`` columns do not sum to 1 within 1e-6
-``ratio_disagrees``     ``domain_ratio`` and the ``share_`` columns say different things
-``duplicate_row``       one ``run_id``, ``train_tokens`` and ``eval_corpus``, twice
-``run_changes``         one ``run_id`` with several sizes, mixtures or seeds
-======================  ============================================================================
-
-Errors across rows are looked for once every cell is sound. Warnings, on logs without errors, are
-in cautions.py.
+An error keeps a log from being read (:class:`cmrplan.errors.Code` lists them). Errors across rows
+are looked for once every cell is sound. Warnings, on logs without errors, are in advice.py.
 """
 
 from __future__ import annotations
@@ -50,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cmrplan.errors import Code
 from cmrplan.log.cells import LogFinding, RawLog, shown
 
 SHARE_PREFIX = "share_"
@@ -97,20 +66,20 @@ _AFTER_SHARES = (
 COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
 
 # what to do about an error, by code, and by code and column where that helps more
-_REMEDIES: dict[str | tuple[str, str], str] = {
-    "empty_value": "Every row needs one.",
-    ("empty_value", "loss"): "Remove the row: a run without a loss belongs in the run ledger.",
-    "not_finite": "Write the number, or remove the row.",
-    ("not_finite", "loss"): "Remove the row: a diverged run belongs in the run ledger.",
-    "not_positive": "Write the number, or remove the row.",
-    ("not_positive", "loss"): "Remove the row: a failed run belongs in the run ledger.",
-    "negative": "Correct the sign.",
-    ("negative", "train_tokens"): "0 is the base checkpoint.",
-    "not_whole": "Billions? Multiply by 1e9.",
-    ("not_whole", "seed"): "Write it without a fraction.",
-    ("not_whole", "step"): "Write it without a fraction.",
-    "unprintable": "Write a plain name.",
-    "unknown_params_kind": "Say whether model_params counts the embeddings.",
+_REMEDIES: dict[Code | tuple[Code, str], str] = {
+    Code.EMPTY_VALUE: "Every row needs one.",
+    (Code.EMPTY_VALUE, "loss"): "Remove the row: a run without a loss belongs in the run ledger.",
+    Code.NOT_FINITE: "Write the number, or remove the row.",
+    (Code.NOT_FINITE, "loss"): "Remove the row: a diverged run belongs in the run ledger.",
+    Code.NOT_POSITIVE: "Write the number, or remove the row.",
+    (Code.NOT_POSITIVE, "loss"): "Remove the row: a failed run belongs in the run ledger.",
+    Code.NEGATIVE: "Correct the sign.",
+    (Code.NEGATIVE, "train_tokens"): "0 is the base checkpoint.",
+    Code.NOT_WHOLE: "Billions? Multiply by 1e9.",
+    (Code.NOT_WHOLE, "seed"): "Write it without a fraction.",
+    (Code.NOT_WHOLE, "step"): "Write it without a fraction.",
+    Code.UNPRINTABLE: "Write a plain name.",
+    Code.UNKNOWN_PARAMS_KIND: "Say whether model_params counts the embeddings.",
 }
 
 
@@ -171,7 +140,7 @@ def _missing_columns(raw: RawLog) -> list[LogFinding]:
         remedy = f"rename {shown(alike)} to it" if alike else f"it has {listed(present)}"
         or_shares = " (and no share_<corpus> columns)" if name == "domain_ratio" else ""
         message = f"{raw.source} has no column {name}{or_shares}; {remedy}"
-        findings.append(LogFinding("missing_column", message, "error", raw.source, column=name))
+        findings.append(LogFinding(Code.MISSING_COLUMN, message, raw.source, column=name))
     return findings
 
 
@@ -198,13 +167,13 @@ class _Remarks:
         self.cells = raw.table[column.name]
         self.found: list[LogFinding] = []
 
-    def add(self, wrong: Flags, code: str, rule: str, remedy: str | None = None) -> None:
+    def add(self, wrong: Flags, code: Code, rule: str, remedy: str | None = None) -> None:
         """Note ``<column> <rule>, got <value> (<place>). <remedy>`` where ``wrong``, if it is."""
         rows = np.flatnonzero(wrong)
         if not len(rows):
             return
         name = self.column.name
-        value = None if code == "empty_value" else shown(self.cells.iloc[rows[0]])
+        value = None if code == Code.EMPTY_VALUE else shown(self.cells.iloc[rows[0]])
         problem = f"{name} {rule}" if value is None else f"{name} {rule}, got {value}"
         remedy = remedy or _REMEDIES.get((code, name)) or _REMEDIES[code]
         self.found.append(
@@ -222,20 +191,20 @@ def parse_column(raw: RawLog, column: Column) -> tuple[Any, list[LogFinding]]:
     finite = np.isfinite(numbers)
     if bad.any():
         hint = _number_hint(cells.iloc[np.flatnonzero(bad)[0]])
-        remarks.add(bad, "not_a_number", "must be a number", hint)
-    remarks.add(~finite & ~missing & ~bad, "not_finite", "must be finite")
+        remarks.add(bad, Code.NOT_A_NUMBER, "must be a number", hint)
+    remarks.add(~finite & ~missing & ~bad, Code.NOT_FINITE, "must be finite")
     if column.required:
-        remarks.add(missing, "empty_value", "is empty")
+        remarks.add(missing, Code.EMPTY_VALUE, "is empty")
     _check_range(remarks, numbers, finite)
     if column.kind == "integer":
         whole = finite & (numbers == np.round(numbers)) & (np.abs(numbers) < 2.0**63)
-        remarks.add(finite & ~whole, "not_whole", "must be a whole number below 2**63")
+        remarks.add(finite & ~whole, Code.NOT_WHOLE, "must be a whole number below 2**63")
         return (numbers if remarks.found else _integers(cells, missing)), remarks.found
     if column.kind == "count":
         apart = np.abs(numbers[finite] - np.round(numbers[finite]))
         fractional = np.zeros_like(finite)
         fractional[finite] = apart > _ROUNDING * np.abs(numbers[finite])
-        remarks.add(fractional, "not_whole", "must be a whole number")
+        remarks.add(fractional, Code.NOT_WHOLE, "must be a whole number")
     return numbers, remarks.found
 
 
@@ -248,16 +217,16 @@ def _parse_text(remarks: _Remarks) -> pd.Series[Any]:
     texts = pd.Series(values, dtype="str")
     missing = texts.isna().to_numpy(dtype=bool)
     if remarks.column.required:
-        remarks.add(missing, "empty_value", "is empty")
+        remarks.add(missing, Code.EMPTY_VALUE, "is empty")
     odd = [text for text in texts.dropna().unique() if not text.isprintable()]
     remarks.add(
         texts.isin(odd).to_numpy(dtype=bool),
-        "unprintable",
+        Code.UNPRINTABLE,
         "must not hold control or invisible characters",
     )
     if remarks.column.name == "params_kind":
         unknown = ~missing & ~texts.isin(PARAMS_KINDS).to_numpy(dtype=bool)
-        remarks.add(unknown, "unknown_params_kind", "must be non_embedding or total")
+        remarks.add(unknown, Code.UNKNOWN_PARAMS_KIND, "must be non_embedding or total")
     return texts
 
 
@@ -269,14 +238,14 @@ def _check_range(remarks: _Remarks, numbers: Numbers, finite: Flags) -> None:
         percent = above.any() and not below.any() and numbers[above].max() <= 100
         remarks.add(
             below | above,
-            "not_a_fraction",
+            Code.NOT_A_FRACTION,
             "must be a fraction in [0, 1]",
             "Percent? Divide by 100." if percent else "Write the share of the training tokens.",
         )
     elif allowed == "positive":
-        remarks.add(finite & (numbers <= 0), "not_positive", "must be > 0")
+        remarks.add(finite & (numbers <= 0), Code.NOT_POSITIVE, "must be > 0")
     elif allowed == "nonnegative":
-        remarks.add(below, "negative", "must be >= 0")
+        remarks.add(below, Code.NEGATIVE, "must be >= 0")
 
 
 def parse_numbers(cells: pd.Series[Any]) -> tuple[Numbers, Flags, Flags]:
@@ -356,7 +325,7 @@ def _share_errors(raw: RawLog, cells: dict[str, Any]) -> list[LogFinding]:
         problem = f"{', '.join(names)} must sum to 1, got {got}"
         findings.append(
             raw.finding(
-                "share_sum",
+                Code.SHARE_SUM,
                 problem,
                 "Write the share of every training corpus.",
                 rows=rows,
@@ -371,7 +340,7 @@ def _share_errors(raw: RawLog, cells: dict[str, Any]) -> list[LogFinding]:
         problem = f"domain_ratio is {got} and the shares say {meant[rows[0]]:.9g}"
         findings.append(
             raw.finding(
-                "ratio_disagrees",
+                Code.RATIO_DISAGREES,
                 problem,
                 "Keep one of the two.",
                 rows=rows,
@@ -390,7 +359,7 @@ def _duplicate_rows(raw: RawLog, frame: pd.DataFrame) -> Iterator[LogFinding]:
     run_id, tokens, corpus = key.iloc[rows[0]]
     first = np.flatnonzero((key == key.iloc[rows[0]]).all(axis=1))[0]
     yield raw.finding(
-        "duplicate_row",
+        Code.DUPLICATE_ROW,
         f"run_id {shown(run_id)}, train_tokens {tokens:.12g}, eval_corpus {shown(corpus)} "
         f"repeats row {raw.number(int(first))}",
         "Keep one of them.",
@@ -409,7 +378,7 @@ def _changing_runs(raw: RawLog, frame: pd.DataFrame) -> Iterator[LogFinding]:
         if len(rows):
             before, now = (shown(frame[name].iloc[row]) for row in (first_row[rows[0]], rows[0]))
             yield raw.finding(
-                "run_changes",
+                Code.RUN_CHANGES,
                 f"run_id {shown(frame['run_id'].iloc[rows[0]])} has {name} {before}, then {now}",
                 "Give every training run a run_id of its own.",
                 rows=rows,

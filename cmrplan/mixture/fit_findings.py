@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.log.validate import SHARE_PREFIX, listed
 from cmrplan.solve.law_fit import Status
@@ -31,14 +31,14 @@ def fit_findings(
     if count < FEWEST_PER_PARAMETER * most:
         found.append(
             Finding(
-                "few_mixtures",
+                Code.FEW_MIXTURES,
                 f"{count} mixtures for laws with up to {most} parameters: little checks them between the mixtures; "
                 f"probe {FEWEST_PER_PARAMETER * most} or more",
             )
         )
     found += [
         Finding(
-            "unvaried_corpus",
+            Code.UNVARIED_CORPUS,
             f"the share of {name} is {rows[SHARE_PREFIX + name].iloc[0]:g} in every run, so what more or less of it "
             "does is not known; a plan keeps it there",
         )
@@ -50,7 +50,7 @@ def fit_findings(
         if blurred:
             found.append(
                 Finding(
-                    "unidentified",
+                    Code.UNIDENTIFIED,
                     f"{corpus} loss: the log does not tell what the share of {listed(sorted(blurred))} does to it; "
                     f"rest on "
                     "predictions near probed mixtures",
@@ -59,7 +59,7 @@ def fit_findings(
         if fit.status is Status.STALLED:
             found.append(
                 Finding(
-                    "stalled",
+                    Code.STALLED,
                     f"{corpus} loss: the search stopped before the optimality test was met; compare the other law",
                 )
             )

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import linprog
 
 from cmrplan.arrays import SAME_SIZE, Array
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.log.validate import listed
 from cmrplan.mixture.fit import MixtureFit
@@ -37,7 +37,7 @@ def plan_findings(
     if far > FAR:
         found.append(
             Finding(
-                "extrapolates_mixture",
+                Code.EXTRAPOLATES_MIXTURE,
                 f"{100 * far:.0f} % of the tokens would have to move to make the mixture a blend of probed ones; "
                 f"probe near "
                 "it before you rely on its losses",
@@ -47,7 +47,7 @@ def plan_findings(
     if edges:
         found.append(
             Finding(
-                "share_at_edge",
+                Code.SHARE_AT_EDGE,
                 f"the share of {listed(edges)} ends where probing did; probe beyond to see whether more, or less, is "
                 f"better",
             )
@@ -60,7 +60,7 @@ def plan_findings(
             worth = float(effective_tokens(np.array([drawn]), unique, REPEAT_SCALE)[0]) / drawn
             found.append(
                 Finding(
-                    "repetition_not_counted",
+                    Code.REPETITION_NOT_COUNTED,
                     f"{name} is passed over {drawn / unique:.3g} times and the laws count its repeats as fresh; after "
                     f"Muennighoff et al. its tokens are worth {worth:.2f} of fresh ones: probe with as many passes",
                 )
@@ -72,9 +72,9 @@ def _levels(fit: MixtureFit, model_params: float, train_tokens: float) -> list[F
     rows = fit.log[fit.log["train_tokens"] > 0]
     found = []
     if beyond := _beyond(rows["model_params"], model_params, "parameters"):
-        found.append(Finding("extrapolates_size", beyond))
+        found.append(Finding(Code.EXTRAPOLATES_SIZE, beyond))
     if beyond := _beyond(rows["train_tokens"], train_tokens, "training tokens"):
-        found.append(Finding("extrapolates_tokens", beyond))
+        found.append(Finding(Code.EXTRAPOLATES_TOKENS, beyond))
     return found
 
 

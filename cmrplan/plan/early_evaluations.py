@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.request import Limits
@@ -29,7 +29,7 @@ def early_findings(
     chosen : float
         Best estimate of the ratio with every evaluation.
     """
-    if not any(finding.code == "early_evaluations" for finding in fit.warnings):
+    if not any(finding.code == Code.EARLY_EVALUATIONS for finding in fit.warnings):
         return []
     cut, later = fit.without_burn_in()
     try:
@@ -44,7 +44,7 @@ def early_findings(
         answer = f"would be {ratio:.3f} instead of {chosen:.3f}"
     return [
         Finding(
-            "early_evaluations_effect",
+            Code.EARLY_EVALUATIONS_EFFECT,
             f"without the evaluations before {cut:.4g} tokens the best estimate of the ratio {answer}; fit again with "
             "--min-train-tokens auto for its interval",
         )

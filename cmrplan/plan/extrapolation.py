@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.fit.fit import Fit
 
 ROUNDING = 0.01  # a size given to two digits is still the probed one
@@ -31,12 +31,12 @@ def extrapolation_findings(
     size = _distance(rows["model_params"].to_numpy(dtype=float), model_params)
     if size:
         findings.append(
-            Finding("extrapolates_size", f"model_params = {model_params:.4g} is {size}")
+            Finding(Code.EXTRAPOLATES_SIZE, f"model_params = {model_params:.4g} is {size}")
         )
     tokens = _distance(rows["train_tokens"].to_numpy(dtype=float), train_tokens)
     if tokens:
         findings.append(
-            Finding("extrapolates_tokens", f"train_tokens = {train_tokens:.4g} is {tokens}")
+            Finding(Code.EXTRAPOLATES_TOKENS, f"train_tokens = {train_tokens:.4g} is {tokens}")
         )
     if domain_ratio is not None:
         findings += _below_shares(fit, domain_ratio) or _outside_ratios(fit, domain_ratio)
@@ -63,7 +63,7 @@ def _below_shares(fit: Fit, domain_ratio: float) -> list[Finding]:
         if text:
             findings.append(
                 Finding(
-                    "extrapolates_share",
+                    Code.EXTRAPOLATES_SHARE,
                     f"the share of {corpus} data, {shares[0]:.3g}, {text}; do not rely on this {corpus} loss, probe "
                     f"domain_ratio {domain_ratio:g} first",
                 )
@@ -100,7 +100,7 @@ def _outside_ratios(fit: Fit, domain_ratio: float) -> list[Finding]:
         return []
     return [
         Finding(
-            "extrapolates_ratio",
+            Code.EXTRAPOLATES_RATIO,
             f"domain_ratio = {domain_ratio:g} is outside the fitted ratios {low:g} to {high:g}; predictions there can "
             "be far off",
         )

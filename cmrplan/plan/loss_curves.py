@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.prediction import Prediction
@@ -274,7 +274,7 @@ def replay_loss(
     if lowest == 0:
         return replay, []
     remark = Finding(
-        "replay_extrapolated",
+        Code.REPLAY_EXTRAPOLATED,
         f"the loss of pure replay is carried from the smallest fitted ratio {lowest:g} to 0; probe a domain_ratio of 0",
     )
     return replay, [remark]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 
 WORRYING_SHARE = 0.25  # of the allowed rise
@@ -57,7 +57,7 @@ def misfit_findings(
         return []
     return [
         Finding(
-            "misfit",
+            Code.MISFIT,
             f"at {tokens:.4g} tokens and domain_ratio {ratio[worst]:g} the measured general loss is "
             f"{abs(miss[worst]):.3f} nats {'above' if miss[worst] > 0 else 'below'} the fitted one, "
             f"{100 * abs(miss[worst]) / allowed:.0f} % of the allowed rise; leave out early evaluations "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
 from cmrplan.plan.constraints import SAME_RATIO, Binding, Window, window_of
@@ -49,7 +49,7 @@ class Decision:
         if self.ratio >= highest - SAME_RATIO and highest < 1:
             found.append(
                 Finding(
-                    "ratio_at_edge",
+                    Code.RATIO_AT_EDGE,
                     f"the ratio is the largest that was probed ({highest:g}); probe larger ones to see whether more is "
                     "feasible",
                 )
@@ -57,7 +57,7 @@ class Decision:
         if self.ratio <= lowest + SAME_RATIO and lowest > 0:
             found.append(
                 Finding(
-                    "ratio_at_edge",
+                    Code.RATIO_AT_EDGE,
                     f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones",
                 )
             )
@@ -65,7 +65,7 @@ class Decision:
         if binding == "none" and self.ratio < highest - SAME_RATIO and not is_weighted:
             found.append(
                 Finding(
-                    "domain_loss_turns",
+                    Code.DOMAIN_LOSS_TURNS,
                     f"the fitted domain loss has its lowest value at {self.ratio:.3g} and rises beyond; more domain "
                     "data should not hurt the domain loss, so look at the fit",
                 )

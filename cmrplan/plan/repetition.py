@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.prediction import Prediction
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
@@ -58,7 +58,7 @@ def domain_prediction(
         if fit.model_of("domain").holds_per_budget:
             findings.append(
                 Finding(
-                    "repetition_not_counted",
+                    Code.REPETITION_NOT_COUNTED,
                     "the CMR laws hold per run, so passes over the domain data beyond the first count as fresh data; "
                     "fit with --law dcpt to discount them",
                 )
@@ -80,7 +80,7 @@ def repetition_findings(limits: Limits, train_tokens: float, domain_ratio: float
         return []
     return [
         Finding(
-            "repetition_assumed",
+            Code.REPETITION_ASSUMED,
             f"the domain data are passed over {epochs:.3g} times; a repeated token is counted by the published "
             f"discount (R* = {REPEAT_SCALE:.2f}, from scratch on one source), not by your probes; probe at that many "
             "passes",

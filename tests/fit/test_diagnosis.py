@@ -218,7 +218,7 @@ class TestRuns:
         log = simulated_log()
         bad = run_named(log, 0.75)
         log.loc[log["run_id"] == bad, "domain_ratio"] = 0.25
-        text = warned(log)["odd_run"]
+        text = warned(log)["outlier_run"]
         assert f"run {bad} (domain_ratio 0.25, model_params 3e+05)" in text
 
     def test_two_broken_runs_are_both_found(self):
@@ -471,10 +471,10 @@ def test_what_the_fit_says_is_printed_and_stored(call, tmp_path):
     log.to_csv(tmp_path / "log.csv", index=False)
     out = tmp_path / "fit.json"
     answer = call("fit", tmp_path / "log.csv", "--law", "dcpt", "--bootstrap", 0, "--out", out)
-    assert f"warning [odd_run]: the general loss of run {bad}" in answer.err
+    assert f"warning [outlier_run]: the general loss of run {bad}" in answer.err
     assert "warning [few_sizes]" in answer.err
     stored = cp.read_fit(out)
-    assert "odd_run" in messages(stored.warnings)
+    assert "outlier_run" in messages(stored.warnings)
 
 
 class TestLackOfFit:

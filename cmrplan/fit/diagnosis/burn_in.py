@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.law_fit import NUMERICAL_NOISE, predict_draws, refit
@@ -82,7 +82,7 @@ def burn_in_findings(burn_in: BurnIn) -> list[Finding]:
     after = burn_in.error[burn_in.cuts == burn_in.chosen][0]
     return [
         Finding(
-            "early_evaluations",
+            Code.EARLY_EVALUATIONS,
             f"evaluations before {burn_in.chosen:.4g} tokens lie outside the law: without them it predicts "
             f"the largest budgets to {after:.4f} instead of {burn_in.error[0]:.4f} nats; fit with "
             f"--min-train-tokens {burn_in.chosen:.0f} (or auto) and compare the plans",
@@ -97,7 +97,7 @@ def left_out_findings(cut: float, rows: Mapping[str, pd.DataFrame]) -> list[Find
     early = pd.concat([frame[frame["train_tokens"] < cut] for frame in rows.values()])
     return [
         Finding(
-            "left_out_early",
+            Code.LEFT_OUT_EARLY,
             f"{len(early)} evaluations of {early['run_id'].nunique()} runs before {cut:.4g} tokens were left out: the "
             "law predicts the largest budgets clearly better without them; --min-train-tokens 1 keeps them",
         )

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cmrplan.arrays import Array
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.laws.law import Inputs
@@ -231,7 +231,7 @@ def influence_findings(
     """Return a finding for each run that looks wrong, and one on those that the fit hangs on."""
     findings = [
         Finding(
-            "odd_run",
+            Code.OUTLIER_RUN,
             f"the {corpus} loss of {_place(run.run_id, run.domain_ratio, run.model_params)} is not what the other runs "
             f"say: it lies {_side(run.miss)} its prediction without it, {abs(run.studentized):.1f} standard errors "
             f"(chance {run.chance:.1g}), and moves the fit elsewhere by up to {run.moved:.2g} nats; check its ratio, "
@@ -249,7 +249,7 @@ def influence_findings(
         more = f" and {len(which) - MOST_NAMED} more" if len(which) > MOST_NAMED else ""
         findings.append(
             Finding(
-                "influential_run",
+                Code.INFLUENTIAL_RUN,
                 f"the fit of the {corpus} loss hangs on {', '.join(named)}{more}: without {influence.runs[k]} it "
                 f"would be {_side(-influence.miss[k])} that run and up to {influence.moved[k]:.2g} nats away at "
                 f"others, against a noise between runs of {influence.noise:.2g}; no other run is near enough to say "

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import fdtrc
 
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise, run_noise, seed_noise
 
@@ -40,7 +40,7 @@ def lack_of_fit_findings(
         if known > 0 and fdtrc(*degrees, (left / known) ** 2) < ALPHA:
             findings.append(
                 Finding(
-                    "lack_of_fit",
+                    Code.LACK_OF_FIT,
                     f"the {corpus} loss lies {100 * left:.2g} % off the law and only {100 * known:.2g} % apart between "
                     "seeds: the law does not follow it, and more seeds will not help; fit one size "
                     "(--model-params), leave out early evaluations, or compare laws",

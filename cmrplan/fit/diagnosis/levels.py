@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 from cmrplan.fit.cmr_model import FEWEST_TOKENS
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 from cmrplan.laws.law import Law
@@ -22,8 +22,8 @@ FEWEST_LEVELS = 3
 CMR_PARAMETERS = 3  # alpha, s and beta of the ratio law
 _NOTHING_SAID = "so nothing is said about it; a plan needs both"
 _MISSING = {
-    "general": Finding("no_general_loss", f"the log has no general loss, {_NOTHING_SAID}"),
-    "domain": Finding("no_domain_loss", f"the log has no domain loss, {_NOTHING_SAID}"),
+    "general": Finding(Code.NO_GENERAL_LOSS, f"the log has no general loss, {_NOTHING_SAID}"),
+    "domain": Finding(Code.NO_DOMAIN_LOSS, f"the log has no domain loss, {_NOTHING_SAID}"),
 }
 
 
@@ -53,7 +53,7 @@ def level_findings(
     if not (log["train_tokens"] == 0).any():
         findings.append(
             Finding(
-                "no_base_row",
+                Code.NO_BASE_ROW,
                 "the log has no base row (train_tokens = 0), so the base loss is not known; a plan needs it",
             )
         )
@@ -70,7 +70,7 @@ def _sizes(found: Array) -> list[Finding]:
     )
     return [
         Finding(
-            "few_sizes",
+            Code.FEW_SIZES,
             f"the log has {_counted(found, 'model size')}: {fate}, so the law says nothing of its own about other "
             "sizes; probe three, a factor of 3 or more apart",
         )
@@ -87,7 +87,7 @@ def _token_counts(found: Array) -> list[Finding]:
     )
     return [
         Finding(
-            "few_token_counts",
+            Code.FEW_TOKEN_COUNTS,
             f"the log has {_counted(found, 'token count')} after the base: {fate}, so predictions at other budgets "
             "have no ground; evaluate each run at three or more",
         )
@@ -101,7 +101,7 @@ def _cmr_token_counts(corpus: str, rows: pd.DataFrame) -> list[Finding]:
         return []
     return [
         Finding(
-            "few_token_counts",
+            Code.FEW_TOKEN_COUNTS,
             f"no run has the {needed} token counts that the CMR token law of the {corpus} loss needs (found {most} at "
             f"most), so its loss is known at measured budgets only; evaluate each run at {needed} or more",
         )
@@ -115,7 +115,7 @@ def _ratios(corpus: str, rows: pd.DataFrame, law: Law | None) -> list[Finding]:
         return []
     return [
         Finding(
-            "few_ratios",
+            Code.FEW_RATIOS,
             f"the {corpus} loss was fitted at {_counted(found, 'domain ratio')} and its law has {number} parameters "
             f"for them: nothing is left to check it between them; probe {number + 1} or more",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 
 # What it means that a parameter sits at the lower and at the upper edge of its range; coefficients only reach zero.
 _NO_RATIO_TERM = "the loss does not depend on the share beyond the token term"
@@ -63,14 +63,14 @@ def parameter_findings(corpus: str, figures: dict[str, Any]) -> list[Finding]:
     if figures["status"] == "stalled":
         findings.append(
             Finding(
-                "stalled",
+                Code.STALLED,
                 f"the fit of the {corpus} loss stopped before the optimality test was met; try another delta",
             )
         )
     if figures["unidentified"]:
         findings.append(
             Finding(
-                "unidentified",
+                Code.UNIDENTIFIED,
                 f"the log cannot tell these parameters of the {corpus} loss: {_unidentified(figures)}; predictions "
                 "inside the probed range stand, the parameters mean nothing by themselves",
             )
@@ -78,7 +78,7 @@ def parameter_findings(corpus: str, figures: dict[str, Any]) -> list[Finding]:
     if figures["at_bound"]:
         findings.append(
             Finding(
-                "at_bound",
+                Code.AT_BOUND,
                 f"these parameters of the {corpus} loss ended at the edge of their range: {_at_bound(figures)}",
             )
         )

@@ -32,7 +32,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.cmr_model import CmrModel
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.law_inputs import row_inputs
@@ -273,29 +273,29 @@ def _finding(corpus: str, failure: Failure, part: float | None) -> Finding:
     often = "" if part is None else f" (in {100 * part:.0f} % of the resamples)"
     if failure.condition == "finite":
         return Finding(
-            "shape_finite",
+            Code.SHAPE_FINITE,
             f"the fitted {corpus} loss is not a number {where}{often}; do not use this fit, try another law",
         )
     if failure.condition == "size":
         return Finding(
-            "shape_size",
+            Code.SHAPE_SIZE,
             f"the fitted {corpus} loss rises with model_params {where}: {by}{often}; a larger model should not be "
             "worse, so do not plan for other sizes from it",
         )
     if failure.condition == "tokens":
         return Finding(
-            "shape_tokens",
+            Code.SHAPE_TOKENS,
             f"the fitted {corpus} loss rises with train_tokens {where}: {by}{often}; the D-CPT law asks that it falls, "
             "so do not plan for larger budgets from it",
         )
     if failure.condition == "share":
         return Finding(
-            "shape_ratio",
+            Code.SHAPE_RATIO,
             f"the fitted {corpus} loss rises with {share} {where}: {by}{often}; more of a corpus should not raise "
             "its own loss, so compare laws and probe more ratios there",
         )
     return Finding(
-        "shape_mixed",
+        Code.SHAPE_MIXED,
         f"as {share} grows, the fitted {corpus} loss gains less from tokens {where}: {by} of both{often}; it "
         "should gain more, so compare laws",
     )

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cmrplan.arrays import Array
-from cmrplan.errors import Finding
+from cmrplan.errors import Code, Finding
 
 ALPHA = 0.01  # chance of a warning on a log without trends, for each loss
 NUM_SHUFFLES = 1999  # the smallest p-value is 1/2000, or 7/2000 when corrected for seven tests
@@ -125,7 +125,7 @@ def trend_findings(corpus: str, trends: list[Trend]) -> list[Finding]:
     """Return a finding for each trend that is improbable without one."""
     return [
         Finding(
-            "residual_trend",
+            Code.RESIDUAL_TREND,
             f"what the fit of the {corpus} loss leaves over depends on {trend.variable}, by {trend.size:.2g} nats over "
             f"the log (p = {trend.p_value:.1g}): {_REMEDIES[trend.variable]}",
         )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import InputError
+from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, raw_frame, shown
 from cmrplan.log.files import validate_log
 from cmrplan.log.validate import Column, convert, listed, parse_column, parse_numbers
@@ -111,11 +111,11 @@ def as_number(text: str, what: str) -> float:
 
 def _option(finding: LogFinding) -> str:
     """Return the option of ``logs import`` that would put an error right, if there is one."""
-    if finding.code == "not_a_fraction" and "Percent?" in finding.message:
+    if finding.code == Code.NOT_A_FRACTION and "Percent?" in finding.message:
         return f" Here: --scale {finding.column}=0.01"
-    if finding.code == "not_whole" and "Billions?" in finding.message:
+    if finding.code == Code.NOT_WHOLE and "Billions?" in finding.message:
         return f" Here: --scale {finding.column}=1e9"
-    if finding.code == "missing_column":
+    if finding.code == Code.MISSING_COLUMN:
         return f"; here: --map OLD={finding.column}, or --set {finding.column}=VALUE for one value"
     return ""
 

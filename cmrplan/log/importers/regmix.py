@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import InputError
+from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, named, read_raw, shown
 from cmrplan.log.files import validate_log
 from cmrplan.log.importers.changes import Changes, as_number, corpus_name, numbers_of, to_log
@@ -82,7 +82,9 @@ def _shares(raw: RawLog) -> pd.DataFrame:
     if len(rows):
         problem = f"the shares must sum to 1, got {total[rows[0]]:g}"
         raise InputError(
-            raw.finding("share_sum", problem, "Write fractions of the tokens.", rows=rows).message
+            raw.finding(
+                Code.SHARE_SUM, problem, "Write fractions of the tokens.", rows=rows
+            ).message
         )
     return shares.div(total, axis=0)
 

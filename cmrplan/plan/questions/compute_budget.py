@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.compute import affordable_tokens, parse_compute
 from cmrplan.plan.plan import Plan, plan_within
@@ -104,7 +104,7 @@ def best_budget(
     if len(tried) > 1 and best in (tried[0], tried[-1]):
         side = "smallest" if best is tried[0] else "largest"
         remark = Finding(
-            "size_at_edge",
+            Code.SIZE_AT_EDGE,
             f"the best size is the {side} that was allowed ({best.model_params:.4g} parameters); look beyond it",
         )
         made = made.with_findings([remark])

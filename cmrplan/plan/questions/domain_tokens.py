@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import require_positive
 from cmrplan.plan.compute import affordable_tokens, parse_compute
@@ -104,7 +104,7 @@ def spend_domain_tokens(
     )
     if ratio <= low + SAME_RATIO and budget is None:
         remark = Finding(
-            "longest_run",
+            Code.LONGEST_RUN,
             f"the longest run that the fitted ratios allow is the best ({used / ratio:.4g} tokens at domain_ratio "
             f"{ratio:.3g}); the law sees no end to what a longer run gives; bound it with min_ratio",
         )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.model_averaging import held_out_score
@@ -180,7 +180,7 @@ def _warnings(
             f"; a probe of {size:.4g} parameters for {tokens:.4g} tokens at domain_ratio {ratio:.2f} would settle it: "
             f"they predict a general loss of {there:.3f} and {here:.3f} there"
         )
-    return [Finding("laws_disagree", text)]
+    return [Finding(Code.LAWS_DISAGREE, text)]
 
 
 def _settling_probe(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import is_among
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import require_positive
 from cmrplan.plan.compute import affordable_tokens, parse_compute
@@ -152,7 +152,7 @@ def fewest_tokens(
     made = plan_within(fit, asked, model_params=model_params, train_tokens=tokens, compute=budget)
     if tokens == least:
         remark = Finding(
-            "target_reached_at_once",
+            Code.TARGET_REACHED_AT_ONCE,
             f"the fewest probed tokens ({least:.4g}) reach the target already; fewer may do",
         )
         made = made.with_findings([remark])
