@@ -13,10 +13,11 @@ load the fitting stack.
 
 from __future__ import annotations
 
+import ast
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cmrplan._version import __version__
+from cmrplan._version import __version__ as __version__
 
 # Loading a folder of this package puts it under its name here, over the function of the same name. So both are loaded
 # now, empty as they are, and taken out again.
@@ -24,120 +25,72 @@ for _folder in ("fit", "plan"):
     importlib.import_module(f"cmrplan.{_folder}")
     del globals()[_folder]
 
-if TYPE_CHECKING:
-    from cmrplan import plots
-    from cmrplan.design.next_probes import NextProbes, next_probes
-    from cmrplan.errors import CmrplanError, Finding, InputError
-    from cmrplan.fit.file import fit_report, read_fit, write_fit
-    from cmrplan.fit.fit import Fit
-    from cmrplan.fit.fit_log import fit
-    from cmrplan.fit.prediction import Prediction
-    from cmrplan.log.files import check_log, read_log, validate_log, write_log
-    from cmrplan.mixture import (
-        fit_domains,
-        fit_mixture,
-        plan_mixture,
-        predict_new_domain,
-        read_mixture_fit,
-        write_mixture_fit,
-    )
-    from cmrplan.plan.plan import Plan, plan
-    from cmrplan.plan.questions.compute_budget import best_budget
-    from cmrplan.plan.questions.critical_curve import critical_over_sizes, critical_over_tokens
-    from cmrplan.plan.questions.domain_tokens import by_epochs, spend_domain_tokens
-    from cmrplan.plan.questions.frontier import frontier
-    from cmrplan.plan.questions.law_panel import law_panel
-    from cmrplan.plan.questions.sensitivity import sensitivity
-    from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
-    from cmrplan.validate.backtest import backtest
-    from cmrplan.validate.compare import compare
+if TYPE_CHECKING:  # the one list of the public names: type checkers read it, and so does _homes
+    from cmrplan import plots as plots
+    from cmrplan.arrays import Interval as Interval
+    from cmrplan.design.next_probes import NextProbes as NextProbes
+    from cmrplan.design.next_probes import next_probes as next_probes
+    from cmrplan.errors import CmrplanError as CmrplanError
+    from cmrplan.errors import Code as Code
+    from cmrplan.errors import Finding as Finding
+    from cmrplan.errors import InputError as InputError
+    from cmrplan.errors import Severity as Severity
+    from cmrplan.fit.file import fit_report as fit_report
+    from cmrplan.fit.file import read_fit as read_fit
+    from cmrplan.fit.file import write_fit as write_fit
+    from cmrplan.fit.fit import Fit as Fit
+    from cmrplan.fit.fit_log import fit as fit
+    from cmrplan.fit.prediction import Prediction as Prediction
+    from cmrplan.log.files import check_log as check_log
+    from cmrplan.log.files import read_log as read_log
+    from cmrplan.log.files import validate_log as validate_log
+    from cmrplan.log.files import write_log as write_log
+    from cmrplan.mixture import fit_domains as fit_domains
+    from cmrplan.mixture import fit_mixture as fit_mixture
+    from cmrplan.mixture import plan_mixture as plan_mixture
+    from cmrplan.mixture import predict_new_domain as predict_new_domain
+    from cmrplan.mixture import read_mixture_fit as read_mixture_fit
+    from cmrplan.mixture import write_mixture_fit as write_mixture_fit
+    from cmrplan.plan.plan import Plan as Plan
+    from cmrplan.plan.plan import plan as plan
+    from cmrplan.plan.questions.compute_budget import best_budget as best_budget
+    from cmrplan.plan.questions.critical_curve import critical_over_sizes as critical_over_sizes
+    from cmrplan.plan.questions.critical_curve import critical_over_tokens as critical_over_tokens
+    from cmrplan.plan.questions.domain_tokens import by_epochs as by_epochs
+    from cmrplan.plan.questions.domain_tokens import spend_domain_tokens as spend_domain_tokens
+    from cmrplan.plan.questions.frontier import frontier as frontier
+    from cmrplan.plan.questions.law_panel import law_panel as law_panel
+    from cmrplan.plan.questions.sensitivity import sensitivity as sensitivity
+    from cmrplan.plan.questions.target_loss import fewest_tokens as fewest_tokens
+    from cmrplan.plan.questions.target_loss import smallest_model as smallest_model
+    from cmrplan.validate.backtest import backtest as backtest
+    from cmrplan.validate.compare import compare as compare
 
-_HOMES = {
-    "CmrplanError": "cmrplan.errors",
-    "Finding": "cmrplan.errors",
-    "InputError": "cmrplan.errors",
-    "fit_report": "cmrplan.fit.file",
-    "read_fit": "cmrplan.fit.file",
-    "write_fit": "cmrplan.fit.file",
-    "Fit": "cmrplan.fit.fit",
-    "Prediction": "cmrplan.fit.prediction",
-    "fit": "cmrplan.fit.fit_log",
-    "Plan": "cmrplan.plan.plan",
-    "plan": "cmrplan.plan.plan",
-    "fit_domains": "cmrplan.mixture",
-    "fit_mixture": "cmrplan.mixture",
-    "plan_mixture": "cmrplan.mixture",
-    "predict_new_domain": "cmrplan.mixture",
-    "read_mixture_fit": "cmrplan.mixture",
-    "write_mixture_fit": "cmrplan.mixture",
-    "backtest": "cmrplan.validate.backtest",
-    "frontier": "cmrplan.plan.questions.frontier",
-    "critical_over_tokens": "cmrplan.plan.questions.critical_curve",
-    "critical_over_sizes": "cmrplan.plan.questions.critical_curve",
-    "fewest_tokens": "cmrplan.plan.questions.target_loss",
-    "smallest_model": "cmrplan.plan.questions.target_loss",
-    "best_budget": "cmrplan.plan.questions.compute_budget",
-    "spend_domain_tokens": "cmrplan.plan.questions.domain_tokens",
-    "by_epochs": "cmrplan.plan.questions.domain_tokens",
-    "law_panel": "cmrplan.plan.questions.law_panel",
-    "NextProbes": "cmrplan.design.next_probes",
-    "next_probes": "cmrplan.design.next_probes",
-    "sensitivity": "cmrplan.plan.questions.sensitivity",
-    "check_log": "cmrplan.log.files",
-    "compare": "cmrplan.validate.compare",
-    "read_log": "cmrplan.log.files",
-    "validate_log": "cmrplan.log.files",
-    "write_log": "cmrplan.log.files",
-}
 
-__all__ = [
-    "CmrplanError",
-    "Finding",
-    "Fit",
-    "InputError",
-    "NextProbes",
-    "Plan",
-    "Prediction",
-    "__version__",
-    "backtest",
-    "best_budget",
-    "by_epochs",
-    "check_log",
-    "compare",
-    "critical_over_sizes",
-    "critical_over_tokens",
-    "fewest_tokens",
-    "fit",
-    "fit_domains",
-    "fit_mixture",
-    "fit_report",
-    "frontier",
-    "law_panel",
-    "next_probes",
-    "plan",
-    "plan_mixture",
-    "plots",
-    "predict_new_domain",
-    "read_fit",
-    "read_log",
-    "read_mixture_fit",
-    "sensitivity",
-    "smallest_model",
-    "spend_domain_tokens",
-    "validate_log",
-    "write_fit",
-    "write_log",
-    "write_mixture_fit",
-]
+def _homes() -> dict[str, str]:
+    """Return the module of each public name, as the list above has it."""
+    with open(__file__, encoding="utf-8") as source:
+        body = ast.parse(source.read()).body
+    block = next(node for node in body if isinstance(node, ast.If))
+    return {
+        alias.name: str(node.module)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+_HOMES = _homes()
+__all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "plots":
         return importlib.import_module("cmrplan.plots")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

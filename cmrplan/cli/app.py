@@ -3,33 +3,143 @@
 Exit codes: 0 done; 1 the data cannot answer, and the message says what would; 2 the caller's mistake, and the
 message names the argument, file, row and column. Messages are one line on standard error. With ``--json``
 standard output is one JSON object and nothing else.
+
+A command's module is imported when the command is called, so that help, completion and a typo cost nothing.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 
 import click
+from click.shell_completion import CompletionItem
 
 from cmrplan._version import __version__
-from cmrplan.cli import data_commands, judge_commands, mix, next, plan_commands, probe
-from cmrplan.cli.parameters import print_error
+from cmrplan.cli.output import print_error
 from cmrplan.errors import CmrplanError
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+
+@dataclass(frozen=True)
+class CommandEntry:
+    """A command that is imported when it is called.
+
+    Parameters
+    ----------
+    module, attribute : str
+        Where it is.
+    help : str
+        Its line in the list of commands: the first sentence of its own help.
+    """
+
+    module: str
+    attribute: str
+    help: str
 
 
-class _InOrder(click.Group):
-    """Lists its commands in the order of the flow, not of the alphabet."""
+# In the order of the flow.
+COMMANDS = {
+    "quickstart": CommandEntry(
+        "quickstart",
+        "quickstart",
+        "Run the whole flow on two corpora that Python ships, on a CPU, in minutes.",
+    ),
+    "probe": CommandEntry(
+        "probe", "probe", "Design, run and watch a sweep of small training runs."
+    ),
+    "logs": CommandEntry("logs", "logs", "Make, import and check probe logs."),
+    "fit": CommandEntry(
+        "fit", "fit", "Fit the laws of the general and the domain loss to a probe log."
+    ),
+    "compare": CommandEntry(
+        "compare",
+        "compare",
+        "Rank every applicable law, and simple baselines, by out-of-sample error.",
+    ),
+    "backtest": CommandEntry(
+        "backtest",
+        "backtest",
+        "Hide the largest budgets and models, plan from the rest, and report the miss.",
+    ),
+    "profile": CommandEntry(
+        "profile",
+        "profile",
+        "Profile-likelihood intervals: of parameters, of losses, of the critical ratio.",
+    ),
+    "predict": CommandEntry(
+        "predict", "predict", "Predict both losses of one run, with intervals."
+    ),
+    "plan": CommandEntry("plan", "plan", "Recommend the domain ratio of a full-scale run."),
+    "next": CommandEntry(
+        "next",
+        "next_command",
+        "Name the probes that would narrow the recommended ratio most for their cost.",
+    ),
+    "plot": CommandEntry(
+        "plot", "plot", "Draw a picture of a fit, with a plan where a limit is given."
+    ),
+    "mix": CommandEntry(
+        "mix", "mix", "Several training corpora: fit their losses, find the best mixture."
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and line; imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        """Return the names in the order of the flow."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; None for a name that is not one."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module = importlib.import_module(f"cmrplan.cli.{entry.module}")
+        command: click.Command = getattr(module, entry.attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that was called.
+
+        Raises
+        ------
+        click.UsageError
+            If there is none of that name, with the nearest.
+        """
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        width = formatter.width - 6 - max(len(name) for name in COMMANDS)
+        lines = [
+            (name, click.Command(name, help=entry.help).get_short_help_str(width))
+            for name, entry in COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so."""
+        return [
+            CompletionItem(name, help=entry.help)
+            for name, entry in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cmrplan")
 def cli() -> None:
     """Choose the domain/general mixture of continual pre-training with evidence.
@@ -37,20 +147,6 @@ def cli() -> None:
     The flow: corpora -> probes -> probe log -> fit -> plan -> plots. Every step reads and writes a
     file, so start anywhere: most people have a log of their own and begin with `fit`.
     """
-
-
-cli.add_command(probe.quickstart)
-cli.add_command(probe.probe)
-cli.add_command(data_commands.logs)
-cli.add_command(data_commands.fit)
-cli.add_command(judge_commands.compare)
-cli.add_command(judge_commands.backtest)
-cli.add_command(judge_commands.profile)
-cli.add_command(data_commands.predict)
-cli.add_command(plan_commands.plan)
-cli.add_command(next.next_command)
-cli.add_command(plan_commands.plot)
-cli.add_command(mix.mix)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

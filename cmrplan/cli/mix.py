@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cmrplan.cli.output import print_findings, print_json, working
 from cmrplan.cli.parameters import (
     ASSIGNMENT,
     COUNT,
@@ -14,9 +15,7 @@ from cmrplan.cli.parameters import (
     as_json,
     confidence,
     out_option,
-    print_findings,
-    print_json,
-    working,
+    pairs_once,
 )
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
@@ -216,7 +215,7 @@ def plan_command(
         train_tokens=train_tokens,
         model_params=model_params,
         objective=_numbers("--weight", objective, _NUMBER) or None,
-        protected=_once("--protect", protected),
+        protected=pairs_once("--protect", protected),
         available=_numbers("--available", available, COUNT),
         max_epochs=_epochs(epochs),
         floors=_numbers("--floor", floors, FRACTION),
@@ -244,21 +243,12 @@ def plan_command(
 _NUMBER = click.FloatRange(min=0)
 
 
-def _once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for corpus, text in pairs:
-        if corpus in found:
-            raise InputError(f"{option} {corpus} was given twice: {found[corpus]!r} and {text!r}")
-        found[corpus] = text
-    return found
-
-
 def _numbers(
     option: str, pairs: tuple[tuple[str, str], ...], kind: click.ParamType[float]
 ) -> dict[str, float]:
     """Return pairs of a corpus and a number, read as an option of that kind."""
     found = {}
-    for corpus, text in _once(option, pairs).items():
+    for corpus, text in pairs_once(option, pairs).items():
         try:
             found[corpus] = float(kind.convert(text, None, None))
         except click.BadParameter as error:

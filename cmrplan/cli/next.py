@@ -7,15 +7,9 @@ from typing import Any
 
 import click
 
-from cmrplan.cli.parameters import (
-    COUNT,
-    as_json,
-    model_params,
-    out_option,
-    print_findings,
-    print_json,
-)
-from cmrplan.cli.plan_commands import limit_options
+from cmrplan.cli.limits import limit_options
+from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.parameters import COUNT, as_json, model_params, out_option
 from cmrplan.design.next_probes import NextProbes, next_probes
 from cmrplan.errors import InputError
 from cmrplan.files import write_text

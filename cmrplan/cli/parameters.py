@@ -1,20 +1,15 @@
-"""What the commands share: numbers with suffixes, ``--json``, printing."""
+"""The parameters that commands share: numbers with suffixes, assignments, ``--json``, ``--out``."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import click
-from rich.console import Console
 
-from cmrplan.errors import Finding
-
-_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+from cmrplan.errors import InputError
+from cmrplan.numbers import parse_count
 
 
 class Count(click.ParamType[float]):
@@ -26,12 +21,10 @@ class Count(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the number."""
-        text = str(value).strip().replace("_", "")
-        match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)([kKmMbBtT]?)", text)
-        number = float(match[1]) * _SUFFIXES[match[2].lower()] if match else math.nan
-        if not 0 < number < math.inf:
-            self.fail(f"{value!r} is not a number above 0 such as 1.8e9, 1.8B or 300M", param, ctx)
-        return number
+        try:
+            return parse_count(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 class CountOrAuto(Count):
@@ -129,27 +122,25 @@ def out_option(what: str, *, required: bool = False) -> Callable[[Any], Any]:
     return click.option("--out", type=click.Path(), required=required, help=f"Write {what} here.")
 
 
-@contextmanager
-def working() -> Iterator[Callable[[str], None]]:
-    """Show what is being done on standard error while a long command works, on a terminal only."""
-    console = Console(stderr=True)
-    with console.status("") as status:
-        yield lambda line: status.update(line)
+def pairs_once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return pairs as a dict; refuse two for one name.
+
+    Raises
+    ------
+    InputError
+        Naming the option, the name and both values.
+    """
+    values: dict[str, str] = {}
+    for left, right in pairs:
+        if left in values:
+            raise InputError(f"{option} {left} was given twice: {values[left]!r} and {right!r}")
+        values[left] = right
+    return values
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON object on standard output."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
-
-
-def print_findings(findings: list[Finding] | tuple[Finding, ...]) -> None:
-    """Print remarks on standard error, one a line."""
-    for finding in findings:
-        click.echo(f"warning [{finding.code}]: {finding.message}", err=True)
-
-
-def print_error(message: str, code: int) -> int:
-    """Print a message as one line on standard error and return the exit code."""
-    line = " ".join(message.split())
-    click.echo(f"error: {line}", err=True)
-    return code
+min_train_tokens = click.option(
+    "--min-train-tokens",
+    type=COUNT,
+    default=None,
+    help="Leave out evaluations before this many tokens.",
+)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmrplan.cli.parameters import as_json, print_json
+from cmrplan.cli.output import print_json
+from cmrplan.cli.parameters import as_json
 from cmrplan.errors import InputError
 from cmrplan.numbers import compact
 
@@ -35,29 +36,6 @@ workers = click.option(
     type=click.IntRange(min=1),
     help="Training processes at a time.  [default: one a core, one a GPU]",
 )
-
-
-@click.command()
-@click.option(
-    "--out", type=click.Path(), default="quickstart", show_default=True, help="Report folder."
-)
-@workers
-@as_json
-def quickstart(out: str, workers: int | None, as_json: bool) -> None:
-    """Run the whole flow on two corpora that Python ships, on a CPU, in minutes.
-
-    English reference prose is the general corpus, Python source the domain. Trains a small base, continues it
-    over mixture ratios, fits both losses and recommends a ratio. Started again, it goes on where it
-    stopped.
-    """
-    require_probes()
-    from cmrplan.cli.quickstart_flow import run_quickstart
-
-    report = run_quickstart(out, workers=workers)
-    if as_json:
-        print_json(report.as_dict())
-    else:
-        click.echo(report.text)
 
 
 @click.group()

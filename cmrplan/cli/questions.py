@@ -18,8 +18,6 @@ from cmrplan.plan.questions.compute_budget import best_budget
 from cmrplan.plan.questions.critical_curve import Axis, curve_along, default_places
 from cmrplan.plan.questions.domain_tokens import by_epochs, spend_domain_tokens
 from cmrplan.plan.questions.frontier import frontier_of
-from cmrplan.plan.questions.law_panel import law_panel
-from cmrplan.plan.questions.sensitivity import sensitivity
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
 from cmrplan.report.tables import plain_rows
 
@@ -187,11 +185,15 @@ def _epochs(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]
 
 
 def _panel(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:
+    from cmrplan.plan.questions.law_panel import law_panel  # fits anew, so it brings all of fit/
+
     panel = law_panel(fit, plan, progress=say)
     return panel.table(), list(panel.warnings)
 
 
 def _sensitivity(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:
+    from cmrplan.plan.questions.sensitivity import sensitivity  # as above
+
     return sensitivity(fit, plan, progress=say), []
 
 

@@ -17,8 +17,7 @@ from pydantic import ValidationError
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fit_log import resamples_of
-from cmrplan.fit.fitted_log import FittedLog
+from cmrplan.fit.fitted_log import FittedLog, resamples_of
 from cmrplan.fit.model_records import ModelRecord, Strict, dump_model, load_model
 from cmrplan.fit.settings import FitSettings
 from cmrplan.log import CORPORA

@@ -9,13 +9,13 @@ import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.bootstrap import Method, Resamples, resample_runs
+from cmrplan.fit.bootstrap import Method, Resamples
 from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import find_burn_in, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import fitted_rows, rows_of_size
+from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_model import LawModel, fit_law_model
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.row_weights import Weights
@@ -189,15 +189,6 @@ def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> Fit:
     first = find_burn_in(laws, rows).chosen if laws else 0.0
     later = fit_with(log, replace(settings, min_train_tokens=first))
     return replace(later, warnings=(*left_out_findings(first, rows), *later.warnings))
-
-
-def resamples_of(log: pd.DataFrame, settings: FitSettings) -> Resamples | None:
-    """Return the resamples that the settings ask for; always the same for the same log."""
-    if not settings.bootstrap:
-        return None
-    rows = [fitted_rows(log, corpus, settings.min_train_tokens) for corpus in CORPORA]
-    runs = pd.concat(rows)["run_id"].tolist()
-    return resample_runs(runs, count=settings.bootstrap, seed=settings.seed, method=settings.method)
 
 
 def _single_value(log: pd.DataFrame, column: str) -> str | None:

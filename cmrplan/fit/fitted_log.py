@@ -11,10 +11,12 @@ import pandas as pd
 
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import Finding, InputError
+from cmrplan.fit.bootstrap import Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import noise_of
+from cmrplan.log import CORPORA
 from cmrplan.log.files import training_rows
 
 
@@ -69,6 +71,15 @@ def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.D
     """Return the rows of a corpus after the base checkpoint and from ``min_train_tokens`` on."""
     rows = training_rows(log, corpus)
     return rows[rows["train_tokens"] >= min_train_tokens].reset_index(drop=True)
+
+
+def resamples_of(log: pd.DataFrame, settings: FitSettings) -> Resamples | None:
+    """Return the resamples that the settings ask for; always the same for the same log."""
+    if not settings.bootstrap:
+        return None
+    rows = [fitted_rows(log, corpus, settings.min_train_tokens) for corpus in CORPORA]
+    runs = pd.concat(rows)["run_id"].tolist()
+    return resample_runs(runs, count=settings.bootstrap, seed=settings.seed, method=settings.method)
 
 
 def rows_of_size(log: pd.DataFrame, model_params: float) -> pd.DataFrame:

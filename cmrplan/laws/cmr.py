@@ -23,7 +23,6 @@ import math
 import warnings
 
 import numpy as np
-from scipy.optimize import brentq
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
@@ -145,6 +144,8 @@ def turning_tokens(
         t = np.exp(log_tokens)
         rise = alpha2 * s2 * t**s2 + alpha3 * s3 * t**s3
         return float(alpha1 * s1 * t**s1 + multiplier * rise)
+
+    from scipy.optimize import brentq  # takes a quarter of a second to import
 
     grid = np.linspace(np.log(shortest), np.log(longest), 400)
     values = np.array([slope(point) for point in grid])

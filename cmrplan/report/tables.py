@@ -47,3 +47,9 @@ def _cell(name: str, value: Any) -> str:
     if name in COUNTS:
         return compact(float(value))
     return f"{value:.4f}" if np.isfinite(value) else "-"
+
+
+def errors_text(table: pd.DataFrame) -> str:
+    """Return a table of errors for a terminal, all numbers to four decimals; which rows are laws is left out."""
+    shown = table.drop(columns="is_law")
+    return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep="-")

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
@@ -188,7 +188,7 @@ def leave_runs_out(law: LawModel, rows: pd.DataFrame) -> Influence | None:
         chance_alone=_chance(np.abs(miss) / noises, degrees, len(names)),
         moved=_moves(fit.predict(inputs), predicted, inputs["train_tokens"], run_of, left),
         noise=float(np.median(noises[1])) * level,
-        most_moved=float(stats.t.isf(MOVED_TAIL, MAD_EFFICIENCY * degrees)),
+        most_moved=float(-stdtrit(MAD_EFFICIENCY * degrees, MOVED_TAIL)),
         has_alike=_has_alike(place, first_order, left),
     )
 
@@ -204,7 +204,7 @@ def _noises(size: Array, others: NDArray[np.bool_], degrees: float) -> Array:
 def _chance(values: Array, degrees: float, number: int) -> Array:
     """Return the chance that one of ``number`` runs has a value so large by either noise, ``(K,)``."""
     tails = [
-        stats.t.sf(value, part * degrees)
+        stdtr(part * degrees, -value)
         for value, part in zip(values, (1.0, MAD_EFFICIENCY), strict=True)
     ]
     # two sides, two ways

@@ -30,7 +30,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
@@ -147,7 +146,8 @@ def _designs(runs: pd.DataFrame, variables: Sequence[Variable]) -> dict[Variable
         level, levels = pd.factorize(runs[variable], sort=True)
         if len(levels) > 1:
             designs[variable] = _levels_or_bend(level)
-            is_sorted |= bool(abs(stats.spearmanr(order, level).statistic) > SAME_ORDER)
+            ranks = pd.Series(level).rank().to_numpy()  # Spearman's correlation with the order
+            is_sorted |= bool(abs(np.corrcoef(order, ranks)[0, 1]) > SAME_ORDER)
     if not is_sorted:
         designs["run_order"] = _bend(order)
     if "seed" in runs and runs["seed"].notna().all():

@@ -1,0 +1,41 @@
+"""The command ``cmrplan backtest``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cmrplan.cli.output import print_json, working
+from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
+from cmrplan.log.files import read_log
+from cmrplan.report.tables import errors_text, plain_rows
+from cmrplan.validate.backtest import backtest as run_backtest
+
+
+@click.command()
+@click.argument("log", type=click.Path())
+@click.option(
+    "--max-general-rise",
+    type=RISE,
+    default="3%",
+    show_default=True,
+    help="Tolerance that the ratios are planned for: 0.05 (nats per token) or 3%.",
+)
+@click.option("--base-loss", type=COUNT, help="General loss of the base.  [default: the log's]")
+@min_train_tokens
+@as_json
+def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: Any) -> None:
+    """Hide the largest budgets and models, plan from the rest, and report the miss.
+
+    In loss, in the recommended ratio, and in what following it would have cost.
+    """
+    with working() as say:
+        table = run_backtest(
+            read_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say, **asked
+        )
+    if as_json:
+        print_json({"rows": plain_rows(table)})
+    else:
+        click.echo("target: the largest model at its largest budget; errors in nats per token")
+        click.echo(errors_text(table))

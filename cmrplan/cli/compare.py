@@ -1,0 +1,56 @@
+"""The command ``cmrplan compare``."""
+
+from __future__ import annotations
+
+import click
+
+from cmrplan.cli.output import print_json, working
+from cmrplan.cli.parameters import as_json, min_train_tokens
+from cmrplan.log.files import read_log
+from cmrplan.report.tables import errors_text, plain_rows
+from cmrplan.validate.compare import compare as run_compare
+
+
+@click.command()
+@click.argument("log", type=click.Path())
+@min_train_tokens
+@as_json
+def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
+    """Rank every applicable law, and simple baselines, by out-of-sample error.
+
+    Hides each inner ratio, the largest budgets and the largest model in turn.
+    """
+    with working() as say:
+        comparison = run_compare(
+            read_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say
+        )
+    if as_json:
+        print_json(
+            {
+                "ranking": plain_rows(comparison.ranking),
+                "errors": plain_rows(comparison.errors),
+                "verdicts": {
+                    corpus: {
+                        "winner": v.winner,
+                        "runner_up": v.runner_up,
+                        "margin": v.margin,
+                        "margin_stderr": v.margin_stderr,
+                        "is_clear": v.is_clear,
+                        "best_law": v.best_law,
+                    }
+                    for corpus, v in comparison.verdicts.items()
+                },
+                "skipped": comparison.skipped,
+            }
+        )
+        return
+    click.echo("mean absolute error on hidden rows, nats per token")
+    click.echo(errors_text(comparison.ranking))
+    for corpus, verdict in comparison.verdicts.items():
+        sure = "clear" if verdict.is_clear else "not clear"
+        click.echo(
+            f"{corpus}: {verdict.winner} leads {verdict.runner_up} by {verdict.margin:.4f} "
+            f"± {verdict.margin_stderr:.4f} ({sure}); best law {verdict.best_law}"
+        )
+    for name, reason in comparison.skipped.items():
+        click.echo(f"left out {name}: {reason}", err=True)

@@ -1,0 +1,104 @@
+"""The command ``cmrplan fit``."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import click
+
+from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.parameters import COUNT, COUNT_OR_AUTO, as_json, confidence, out_option
+from cmrplan.fit.file import fit_report, write_fit
+from cmrplan.fit.fit_log import fit as fit_laws
+from cmrplan.fit.row_weights import WEIGHTS, Weights
+from cmrplan.fit.settings import LAWS, OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
+from cmrplan.log.files import read_log
+from cmrplan.report.text import fit_text
+
+
+@click.command()
+@click.argument("log", type=click.Path())
+@out_option("the fit (JSON)")
+@click.option("--law", type=click.Choice(LAWS), default="auto", show_default=True)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Resamples of whole runs; 0 for no intervals.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--delta",
+    type=click.FloatRange(0, min_open=True),
+    help="Knee of the Huber loss, in units of the residuals.  [default: from the noise]",
+)
+@click.option(
+    "--objective",
+    type=click.Choice([name.replace("_", "-") for name in OBJECTIVES]),
+    default="huber",
+    show_default=True,
+    help="What is summed over the evaluations.",
+)
+@click.option(
+    "--residuals",
+    type=click.Choice(RESIDUAL_KINDS),
+    default="log",
+    show_default=True,
+    help="Differences of log losses, or of losses.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(WEIGHTS),
+    default="equal",
+    show_default=True,
+    help="Weigh evaluations by the column loss_stderr, or by the spread between repeated seeds.",
+)
+@click.option(
+    "--min-train-tokens",
+    type=COUNT_OR_AUTO,
+    help="Leave out evaluations before this many tokens; auto: those that lie outside the law.",
+)
+@click.option(
+    "--model-params", type=COUNT, help="Fit only the runs of this size.  [default: all sizes]"
+)
+@confidence
+@as_json
+def fit(
+    log: str,
+    out: str | None,
+    law: str,
+    bootstrap: int,
+    seed: int,
+    delta: float | None,
+    objective: str,
+    residuals: ResidualKind,
+    weights: Weights,
+    min_train_tokens: float | Literal["auto"] | None,
+    model_params: float | None,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    """Fit the laws of the general and the domain loss to a probe log."""
+    fitted = fit_laws(
+        read_log(log),
+        law,
+        bootstrap=bootstrap,
+        seed=seed,
+        delta=delta,
+        min_train_tokens=min_train_tokens or 0.0,
+        confidence=confidence,
+        model_params=model_params,
+        objective=cast(Objective, objective.replace("-", "_")),
+        residuals=residuals,
+        weights=weights,
+    )
+    if out:
+        write_fit(fitted, out)
+    if as_json:
+        print_json(fit_report(fitted))
+        return
+    click.echo(fit_text(fitted))
+    print_findings([*fitted.parameter_findings(), *fitted.warnings])
+    if out:
+        click.echo(f"fit -> {out}")

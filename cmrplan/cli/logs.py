@@ -1,0 +1,150 @@
+"""The commands ``cmrplan logs``: collect, import and check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.parameters import ASSIGNMENT, as_json, out_option, pairs_once
+from cmrplan.files import atomic_write
+from cmrplan.log.files import check_log, write_log
+from cmrplan.log.importers import IMPORTERS, import_log
+from cmrplan.log.importers.changes import Changes, as_number
+from cmrplan.log.validate import listed
+
+_IMPORT_HELP = """Turn the log of another trainer into a probe log.
+
+\b
+table       a CSV, JSONL or Parquet file: a row for each evaluation with eval_corpus
+            and loss, or for each checkpoint with columns loss_<corpus>
+mixinglaws  SIZE.txt or their folder: checkpoint, validation file, loss
+regmix      SPLIT_mixture_SIZE.csv beside SPLIT_pile_loss_SIZE.csv, or their folder
+chinchilla  a CSV file with model size, FLOPs and loss
+
+For example:
+
+\b
+cmrplan logs import table runs.csv --out log.csv --set model_params=1.2e8
+  --map run=run_id --map tokens_B=train_tokens --scale train_tokens=1e9
+  --map code=domain_ratio --map val/wiki=loss_general --map val/code=loss_domain
+"""
+
+
+@click.group()
+def logs() -> None:
+    """Make, import and check probe logs."""
+
+
+@logs.command()
+@click.argument("runs", type=click.Path())
+@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@as_json
+def collect(runs: str, out: str, as_json: bool) -> None:
+    """Turn the run folders of a sweep, or the files of trainer callbacks, into one probe log.
+
+    Failed and unfinished runs have no rows: they stand, with their reason, in the run ledger
+    beside the log.
+    """
+    from cmrplan.cli.probe import require_probes
+    from probes.callbacks.folder import collect_logs, is_log_folder
+
+    if is_log_folder(runs):
+        log, ledger = collect_logs(runs)
+    else:
+        require_probes()
+        from probes.collect import collect as collect_runs
+
+        log, ledger = collect_runs(runs)
+    write_log(log, out)
+    ledger_path = Path(out).with_name(Path(out).stem + ".runs.csv")
+    with atomic_write(ledger_path) as temporary:
+        ledger.to_csv(temporary, index=False)
+    finished = int((ledger["state"] == "finished").sum())
+    if as_json:
+        print_json(
+            {"log": out, "ledger": str(ledger_path), "n_rows": len(log), "n_finished": finished}
+        )
+    else:
+        click.echo(
+            f"{len(log)} rows of {log['run_id'].nunique()} runs -> {out}; "
+            f"ledger of {len(ledger)} runs -> {ledger_path}"
+        )
+
+
+@logs.command("import", help=_IMPORT_HELP)
+@click.argument("format", type=click.Choice(list(IMPORTERS)))
+@click.argument("source", type=click.Path())
+@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@click.option(
+    "--map",
+    "names",
+    type=ASSIGNMENT,
+    metavar="OLD=NEW",
+    multiple=True,
+    help="Rename a column, or say what a label of the format means: 70M=18915328.",
+)
+@click.option(
+    "--scale",
+    "scales",
+    type=ASSIGNMENT,
+    metavar="COLUMN=FACTOR",
+    multiple=True,
+    help="Multiply a column: train_tokens=1e9 where tokens are in billions, domain_ratio=0.01 for percent.",
+)
+@click.option(
+    "--set",
+    "constants",
+    type=ASSIGNMENT,
+    metavar="COLUMN=VALUE",
+    multiple=True,
+    help="Fill a column that is not there: model_params=1.2e8.",
+)
+@as_json
+def import_(
+    format: str,
+    source: str,
+    out: str,
+    names: tuple[tuple[str, str], ...],
+    scales: tuple[tuple[str, str], ...],
+    constants: tuple[tuple[str, str], ...],
+    as_json: bool,
+) -> None:
+    """Turn the log of another trainer into a probe log."""
+    changes = Changes(
+        names=pairs_once("--map", names),
+        scales={k: as_number(v, f"--scale {k}") for k, v in pairs_once("--scale", scales).items()},
+        constants=pairs_once("--set", constants),
+    )
+    log = import_log(format, source, changes)
+    write_log(log, out)
+    findings = check_log(log, source=out)
+    corpora = log["eval_corpus"].unique().tolist()
+    if as_json:
+        counts = {"n_rows": len(log), "n_runs": int(log["run_id"].nunique())}
+        warnings = [finding.as_dict() for finding in findings]
+        print_json(
+            {"log": out, "format": format, **counts, "eval_corpora": corpora, "warnings": warnings}
+        )
+        return
+    click.echo(
+        f"{len(log)} rows of {log['run_id'].nunique()} runs, losses on {listed(corpora)} -> {out}"
+    )
+    print_findings(tuple(findings))
+
+
+@logs.command()
+@click.argument("log", type=click.Path())
+@as_json
+def check(log: str, as_json: bool) -> int:
+    """Check a probe log: every finding with its code, row and column."""
+    findings = check_log(log)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if as_json:
+        print_json({"log": log, "findings": [finding.as_dict() for finding in findings]})
+    else:
+        for finding in findings:
+            click.echo(f"{finding.severity} [{finding.code}]: {finding.message}")
+        click.echo(f"{log}: {len(errors)} error(s), {len(findings) - len(errors)} warning(s)")
+    return 2 if errors else 0

@@ -1,0 +1,90 @@
+"""The command ``cmrplan predict``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence, model_params
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.file import read_fit
+from cmrplan.fit.prediction import Prediction
+from cmrplan.plan.extrapolation import extrapolation_findings
+
+
+@click.command()
+@click.argument("fit", type=click.Path())
+@model_params
+@click.option("--train-tokens", type=COUNT, required=True, help="Budget D in tokens: 10B.")
+@click.option("--domain-ratio", type=FRACTION, required=True, help="Share of domain tokens: 0.3.")
+@click.option(
+    "--new-run",
+    is_flag=True,
+    help="Widen the intervals by the noise of a run: what one new run would measure.",
+)
+@confidence
+@as_json
+def predict(
+    fit: str,
+    model_params: float,
+    train_tokens: float,
+    domain_ratio: float,
+    new_run: bool,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    """Predict both losses of one run, with intervals."""
+    fitted = read_fit(fit)
+    result: dict[str, Any] = {}
+    for corpus in ("general", "domain"):
+        values: tuple[float | None, float | None, float | None] = (None, None, None)
+        if corpus in fitted.models:
+            prediction = fitted.predict(
+                corpus,
+                model_params=model_params,
+                train_tokens=train_tokens,
+                domain_ratio=domain_ratio,
+                new_run=new_run,
+            )
+            values = _with_bounds(prediction, confidence)
+            if not np.isfinite([value for value in values if value is not None]).all():
+                raise CmrplanError(
+                    f"the law of the {corpus} loss has no finite value at model_params = {model_params:.4g}, "
+                    f"train_tokens = {train_tokens:.4g}, domain_ratio = {domain_ratio:g}; ask nearer to the probes"
+                )
+        names = (f"{corpus}_loss", f"{corpus}_loss_low", f"{corpus}_loss_high")
+        result |= dict(zip(names, values, strict=True))
+    findings = [
+        *fitted.warnings,
+        *extrapolation_findings(
+            fitted, model_params=model_params, train_tokens=train_tokens, domain_ratio=domain_ratio
+        ),
+    ]
+    if as_json:
+        settings = {
+            "model_params": model_params,
+            "train_tokens": train_tokens,
+            "domain_ratio": domain_ratio,
+            "confidence": confidence,
+            "law": fitted.law,
+        }
+        print_json(result | settings | {"warnings": [finding.as_dict() for finding in findings]})
+        return
+    for corpus in fitted.models:
+        loss, low, high = (result[f"{corpus}_loss{end}"] for end in ("", "_low", "_high"))
+        band = "" if low is None else f"  ({100 * confidence:g} % interval {low:.4f} to {high:.4f})"
+        click.echo(f"{corpus:<8} loss {loss:.4f} nats per token{band}")
+    print_findings(findings)
+
+
+def _with_bounds(
+    prediction: Prediction, confidence: float
+) -> tuple[float, float | None, float | None]:
+    loss = float(prediction.loss[0])
+    if not len(prediction.draws):
+        return loss, None, None
+    low, high = prediction.interval(confidence)
+    return loss, float(low[0]), float(high[0])
