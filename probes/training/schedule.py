@@ -103,7 +103,7 @@ def segments(schedule: Schedule, evaluation_steps: Sequence[int]) -> tuple[Segme
 
 
 def trained_steps(schedule: Schedule, evaluation_steps: Sequence[int]) -> int:
-    """Return how many steps a run does, branches included."""
+    """Return how many steps a run does, cooldown branches included."""
     return sum(segment.stop - segment.start for segment in segments(schedule, evaluation_steps))
 
 

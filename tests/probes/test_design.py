@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cmrplan.errors import CmrplanError, InputError
-from probes.calibration import Pace
+from probes.calibration import Pace, calibrate
 from probes.data.prepared import DataIdentity
 from probes.design import design_sweep
 from probes.jobs import Job
@@ -89,12 +89,21 @@ def test_pace_by_hand(spec):
 
 def test_speed_is_measured_when_not_given(spec, monkeypatch):
     monkeypatch.setattr("probes.calibration.MEASURED_SECONDS", 0.5)
+    calibrations = []
+
+    def calibrate_and_keep(*arguments, **options):
+        calibrations.append(calibrate(*arguments, **options))
+        return calibrations[-1]
+
+    monkeypatch.setattr("probes.design.calibrate", calibrate_and_keep)
     design = design_sweep(spec, device="cpu", workers=2)
     (size,) = design.sizes
     assert 0 < size.tokens_per_second < size.evaluation_tokens_per_second
+    (calibration,) = calibrations
+    assert calibration.start_seconds > 0.2  # no process imports torch in less
     # what starting takes is in it
     work = design.base_tokens + design.probe_tokens
-    assert design.seconds > work / size.tokens_per_second / 2 + 1
+    assert design.seconds > calibration.start_seconds + work / size.tokens_per_second / 2
 
 
 def test_measuring_that_fails_says_why(spec, monkeypatch):
