@@ -25,7 +25,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 
 from cmrplan.arrays import Array
 from cmrplan.fit.noise import Noise, Residuals, within_runs
@@ -152,5 +151,7 @@ def student_scale(level: Array, degrees_of_freedom: float) -> Array:
     degrees_of_freedom : float
         Above 0.
     """
+    from scipy.special import gammaincinv  # takes a seventh of a second to import
+
     chi_square = 2 * gammaincinv(degrees_of_freedom / 2, 1 - level)
     return np.asarray(np.sqrt(degrees_of_freedom / np.maximum(chi_square, np.finfo(float).tiny)))
