@@ -1,9 +1,9 @@
-"""Processor seconds that a command takes from start to end: help, a typo, the state of a sweep, a question to a saved fit.
+"""Processor seconds that a command takes from start to end: help, a typo, a sweep's state, a question to a saved fit.
 
     python benchmarks/startup.py [--runs RUNS]
 
 Each command is run five times in turn with the others; prints the median, and its ratio to the bare interpreter with
-numpy and pandas imported, which is what no question to a fit can go below. RUNS is a sweep's folder for ``probe status``.
+numpy and pandas imported, which no question to a fit can go below. RUNS is a sweep's folder for ``probe status``.
 """
 
 import argparse
