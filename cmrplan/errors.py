@@ -33,6 +33,9 @@ class Severity(StrEnum):
     NOTE = "note"  # the answer stands
 
 
+_STOP, _CAUTION, _NOTE = Severity
+
+
 class Code(StrEnum):
     """Every code of a finding, with its severity and its meaning in one sentence.
 
@@ -67,351 +70,308 @@ class Code(StrEnum):
     # On a fit.
     NO_GENERAL_LOSS = (
         "no_general_loss",
-        Severity.CAUTION,
+        _CAUTION,
         "The log has no loss on the general corpus, which a plan needs.",
     )
     NO_DOMAIN_LOSS = (
         "no_domain_loss",
-        Severity.CAUTION,
+        _CAUTION,
         "The log has no loss on the domain corpus, which a plan needs.",
     )
     NO_BASE_ROW = (
         "no_base_row",
-        Severity.CAUTION,
+        _CAUTION,
         "No row stands at 0 tokens, so the base loss, from which a tolerance counts, is not known.",
     )
     FEW_SIZES = (
         "few_sizes",
-        Severity.CAUTION,
+        _CAUTION,
         "With one model size the term A/N^alpha is left out, and with two its alpha is held.",
     )
     FEW_TOKEN_COUNTS = (
         "few_token_counts",
-        Severity.CAUTION,
+        _CAUTION,
         "With one token count the term B/D^beta is left out, with two its beta is held, and a "
         "CMR token law needs more.",
     )
     FEW_RATIOS = (
         "few_ratios",
-        Severity.CAUTION,
+        _CAUTION,
         "There are so few ratios that nothing checks a law of the ratio between them.",
     )
     DECAYING_SCHEDULE = (
         "decaying_schedule",
-        Severity.CAUTION,
+        _CAUTION,
         "Rows were evaluated inside a decaying learning rate, which lowers the loss by itself.",
     )
     EARLY_EVALUATIONS = (
         "early_evaluations",
-        Severity.CAUTION,
-        "The law predicts the largest budgets clearly better without the first evaluations "
-        "(warm-up, stability gap).",
+        _CAUTION,
+        "The law predicts the largest budgets clearly better without the first evaluations (warm-up, stability gap).",
     )
     LEFT_OUT_EARLY = (
         "left_out_early",
-        Severity.NOTE,
+        _NOTE,
         'The first evaluations were left out, as min_train_tokens "auto" asks.',
     )
     SHAPE_RATIO = (
         "shape_ratio",
-        Severity.CAUTION,
+        _CAUTION,
         "The fitted loss rises with the share of its own corpus somewhere on the fitted range.",
     )
     SHAPE_SIZE = (
         "shape_size",
-        Severity.CAUTION,
+        _CAUTION,
         "The fitted loss rises with model size somewhere on the fitted range.",
     )
     SHAPE_TOKENS = (
         "shape_tokens",
-        Severity.CAUTION,
+        _CAUTION,
         "The fitted loss rises with tokens somewhere on the fitted range.",
     )
     SHAPE_MIXED = (
         "shape_mixed",
-        Severity.CAUTION,
+        _CAUTION,
         "The fitted loss gains less from tokens the larger the share of its corpus.",
     )
     SHAPE_FINITE = (
         "shape_finite",
-        Severity.CAUTION,
+        _CAUTION,
         "The fitted loss is not a number somewhere on the fitted range.",
     )
-    OUTLIER_RUN = (
-        "outlier_run",
-        Severity.CAUTION,
-        "A run is not what the other runs say, beyond chance.",
-    )
+    OUTLIER_RUN = ("outlier_run", _CAUTION, "A run is not what the other runs say, beyond chance.")
     INFLUENTIAL_RUN = (
         "influential_run",
-        Severity.CAUTION,
+        _CAUTION,
         "The fit hangs on this run, and nothing near it says whether it is right.",
     )
     LACK_OF_FIT = (
         "lack_of_fit",
-        Severity.CAUTION,
+        _CAUTION,
         "The losses lie farther from the law than repeated seeds lie apart.",
     )
     RESIDUAL_TREND = (
         "residual_trend",
-        Severity.CAUTION,
+        _CAUTION,
         "What the fit leaves over depends on size, ratio, seed, the order of the runs, or tokens.",
     )
     UNIDENTIFIED = (
         "unidentified",
-        Severity.NOTE,
-        "The log cannot tell these parameters; predictions inside the probed range may still be "
-        "sound.",
+        _NOTE,
+        "The log cannot tell these parameters; predictions inside the probed range may still be sound.",
     )
-    AT_BOUND = ("at_bound", Severity.NOTE, "These parameters ended at the edge of their range.")
+    AT_BOUND = ("at_bound", _NOTE, "These parameters ended at the edge of their range.")
     FEW_MIXTURES = (
         "few_mixtures",
-        Severity.CAUTION,
+        _CAUTION,
         "There are fewer than twice as many mixtures as a law of the mixture has parameters.",
     )
     UNVARIED_CORPUS = (
         "unvaried_corpus",
-        Severity.CAUTION,
+        _CAUTION,
         "A training corpus had the same share in every run.",
     )
     STALLED = (
         "stalled",
-        Severity.CAUTION,
+        _CAUTION,
         "The search for the parameters stopped before its optimality test was met.",
     )
 
     # On a prediction or a plan.
     EXTRAPOLATES_SIZE = (
         "extrapolates_size",
-        Severity.CAUTION,
+        _CAUTION,
         "The model size lies outside the fitted ones, by the factor that the message names.",
     )
     EXTRAPOLATES_TOKENS = (
         "extrapolates_tokens",
-        Severity.CAUTION,
+        _CAUTION,
         "The token budget lies outside the fitted ones, by the factor that the message names.",
     )
     EXTRAPOLATES_SHARE = (
         "extrapolates_share",
-        Severity.CAUTION,
-        "The share of a corpus lies below the smallest fitted one, or in the gap between 0 and "
-        "the next.",
+        _CAUTION,
+        "The share of a corpus lies below the smallest fitted one, or in the gap between 0 and the next.",
     )
-    EXTRAPOLATES_RATIO = (
-        "extrapolates_ratio",
-        Severity.CAUTION,
-        "The ratio lies outside the fitted ones.",
-    )
+    EXTRAPOLATES_RATIO = ("extrapolates_ratio", _CAUTION, "The ratio lies outside the fitted ones.")
     EXTRAPOLATES_MIXTURE = (
         "extrapolates_mixture",
-        Severity.CAUTION,
+        _CAUTION,
         "Part of the tokens would have to move to make the mixture a blend of probed ones.",
     )
-    SHARE_AT_EDGE = (
-        "share_at_edge",
-        Severity.CAUTION,
-        "The share of a corpus ends where probing did.",
-    )
+    SHARE_AT_EDGE = ("share_at_edge", _CAUTION, "The share of a corpus ends where probing did.")
     EARLY_EVALUATIONS_EFFECT = (
         "early_evaluations_effect",
-        Severity.NOTE,
+        _NOTE,
         "The message says what the ratio would be without the early evaluations.",
     )
     REPLAY_EXTRAPOLATED = (
         "replay_extrapolated",
-        Severity.CAUTION,
-        "No run trained on general data alone, so its loss is carried there from the smallest "
-        "fitted ratio.",
+        _CAUTION,
+        "No run trained on general data alone, so its loss is carried there from the smallest fitted ratio.",
     )
     REPETITION_ASSUMED = (
         "repetition_assumed",
-        Severity.CAUTION,
-        "The plan repeats domain data more than the probes did, and a repeated token counts by "
-        "a published discount.",
+        _CAUTION,
+        "The plan repeats domain data more than the probes did, and a repeated token counts by a published discount.",
     )
     REPETITION_NOT_COUNTED = (
         "repetition_not_counted",
-        Severity.CAUTION,
+        _CAUTION,
         "The plan repeats data, and its fit cannot discount repeated tokens.",
     )
     TARGET_REACHED_AT_ONCE = (
         "target_reached_at_once",
-        Severity.NOTE,
+        _NOTE,
         "The fewest probed tokens reach the target already.",
     )
     LONGEST_RUN = (
         "longest_run",
-        Severity.CAUTION,
+        _CAUTION,
         "The longest run that the ratios allow is the best, so the law sees no end.",
     )
     SIZE_AT_EDGE = (
         "size_at_edge",
-        Severity.CAUTION,
+        _CAUTION,
         "The best size for the budget is the smallest or largest that was allowed.",
     )
     LAWS_DISAGREE = (
         "laws_disagree",
-        Severity.CAUTION,
+        _CAUTION,
         "Laws that predict hidden rows about as well answer outside each other's intervals.",
     )
     MISFIT = (
         "misfit",
-        Severity.CAUTION,
-        "Where the decision is made, the fit misses the measured general loss by much of the "
-        "allowed rise.",
+        _CAUTION,
+        "Where the decision is made, the fit misses the measured general loss by much of the allowed rise.",
     )
     RATIO_AT_EDGE = (
         "ratio_at_edge",
-        Severity.CAUTION,
+        _CAUTION,
         "The recommended ratio is the largest or smallest that was probed.",
     )
     DOMAIN_LOSS_TURNS = (
         "domain_loss_turns",
-        Severity.CAUTION,
+        _CAUTION,
         "The fitted domain loss rises again at large ratios.",
     )
     RISE_CARRIED = (
         "rise_carried",
-        Severity.CAUTION,
-        "The size was not probed, so the rise of the general loss is that of the nearest probed "
-        "ones.",
+        _CAUTION,
+        "The size was not probed, so the rise of the general loss is that of the nearest probed ones.",
     )
     LEVEL_BY_LAW = (
         "level_by_law",
-        Severity.CAUTION,
+        _CAUTION,
         "The size was not probed and no probed size has a base loss, so the level is the law's.",
     )
     BASE_LOSS_CARRIED = (
         "base_loss_carried",
-        Severity.CAUTION,
+        _CAUTION,
         "The base loss at that size is carried along the law.",
     )
     BASE_LOSS_OF_OTHER_SIZE = (
         "base_loss_of_other_size",
-        Severity.CAUTION,
+        _CAUTION,
         "The base loss is taken from the only size at which it was measured.",
     )
     BASE_LOSS_EXTRAPOLATED = (
         "base_loss_extrapolated",
-        Severity.CAUTION,
+        _CAUTION,
         "The base loss is drawn through the two nearest sizes at which it was measured.",
     )
 
     # On a log that can be used.
-    NO_TRAINING_ROWS = ("no_training_rows", Severity.CAUTION, "Every row is a base checkpoint.")
-    NO_CONTROL_RATIO = (
-        "no_control_ratio",
-        Severity.NOTE,
-        "No run has ratio 0, or none has ratio 1.",
-    )
+    NO_TRAINING_ROWS = ("no_training_rows", _CAUTION, "Every row is a base checkpoint.")
+    NO_CONTROL_RATIO = ("no_control_ratio", _NOTE, "No run has ratio 0, or none has ratio 1.")
     NO_SMALL_RATIO = (
         "no_small_ratio",
-        Severity.CAUTION,
+        _CAUTION,
         "No run has a ratio above 0 and up to 0.01, where laws bend sharply.",
     )
     ONE_MODEL_SIZE = (
         "one_model_size",
-        Severity.CAUTION,
+        _CAUTION,
         "All rows are of one model size, and nothing says how others behave.",
     )
     ONE_TOKEN_COUNT = (
         "one_token_count",
-        Severity.CAUTION,
+        _CAUTION,
         "All runs were evaluated at one token count, and nothing says how others behave.",
     )
     MISSING_CORPUS = (
         "missing_corpus",
-        Severity.CAUTION,
+        _CAUTION,
         "The log has no losses on general, or none on domain.",
     )
     BASE_ROWS_DIFFER = (
         "base_rows_differ",
-        Severity.CAUTION,
+        _CAUTION,
         "Runs of one size start from different losses.",
     )
-    LOSS_UNIT = (
-        "loss_unit",
-        Severity.CAUTION,
-        "Some losses are above 20, which looks like perplexity.",
-    )
+    LOSS_UNIT = ("loss_unit", _CAUTION, "Some losses are above 20, which looks like perplexity.")
     NO_STDERR = (
         "no_stderr",
-        Severity.NOTE,
+        _NOTE,
         "The log has no loss_stderr, so the noise is taken from the residuals.",
     )
     NO_REPEATED_SEEDS = (
         "no_repeated_seeds",
-        Severity.NOTE,
+        _NOTE,
         "No mixture was run with two seeds, so the spread between runs is not known.",
     )
     MIXED_SETTINGS = (
         "mixed_settings",
-        Severity.CAUTION,
+        _CAUTION,
         "The log mixes tokenizers, schedules, counting conventions, or bases of one size.",
     )
 
     # On a log that cannot be read.
-    WRONG_SUFFIX = ("wrong_suffix", Severity.STOP, "The file is not .csv, .jsonl or .parquet.")
+    WRONG_SUFFIX = ("wrong_suffix", _STOP, "The file is not .csv, .jsonl or .parquet.")
     UNREADABLE_FILE = (
         "unreadable_file",
-        Severity.STOP,
+        _STOP,
         "There is no such file, it is a folder, permission lacks, or it is not UTF-8.",
     )
-    EMPTY_FILE = ("empty_file", Severity.STOP, "The file has nothing in it.")
-    NO_ROWS = ("no_rows", Severity.STOP, "The file has nothing below its header.")
+    EMPTY_FILE = ("empty_file", _STOP, "The file has nothing in it.")
+    NO_ROWS = ("no_rows", _STOP, "The file has nothing below its header.")
     WRONG_DELIMITER = (
         "wrong_delimiter",
-        Severity.STOP,
+        _STOP,
         "The columns of the CSV are not separated by commas.",
     )
-    BAD_CSV = (
-        "bad_csv",
-        Severity.STOP,
-        "The file is not valid CSV, as where a quote does not close.",
-    )
-    BAD_JSON = ("bad_json", Severity.STOP, "A line of the JSONL is not one object.")
-    BAD_PARQUET = ("bad_parquet", Severity.STOP, "The file is not a whole Parquet file.")
+    BAD_CSV = ("bad_csv", _STOP, "The file is not valid CSV, as where a quote does not close.")
+    BAD_JSON = ("bad_json", _STOP, "A line of the JSONL is not one object.")
+    BAD_PARQUET = ("bad_parquet", _STOP, "The file is not a whole Parquet file.")
     NEEDS_PYARROW = (
         "needs_pyarrow",
-        Severity.STOP,
+        _STOP,
         "The file is Parquet, and the package that reads it is not installed.",
     )
-    RAGGED_ROW = ("ragged_row", Severity.STOP, "A row has more or fewer cells than the header.")
-    DUPLICATE_COLUMN = ("duplicate_column", Severity.STOP, "Two columns have one name.")
-    MISSING_COLUMN = ("missing_column", Severity.STOP, "A required column is not there.")
-    EMPTY_VALUE = ("empty_value", Severity.STOP, "A cell is empty where a value is required.")
-    NOT_A_NUMBER = ("not_a_number", Severity.STOP, "A cell holds text where a number belongs.")
-    NOT_FINITE = (
-        "not_finite",
-        Severity.STOP,
-        "A cell holds NaN or infinity where a number belongs.",
-    )
-    NOT_POSITIVE = (
-        "not_positive",
-        Severity.STOP,
-        "A number is zero or less where it must be above zero.",
-    )
-    NEGATIVE = ("negative", Severity.STOP, "A number is below zero where it may not be.")
-    NOT_WHOLE = ("not_whole", Severity.STOP, "A number has a fraction where a count belongs.")
-    NOT_A_FRACTION = ("not_a_fraction", Severity.STOP, "A share or ratio lies outside [0, 1].")
-    UNPRINTABLE = ("unprintable", Severity.STOP, "A name holds control or invisible characters.")
+    RAGGED_ROW = ("ragged_row", _STOP, "A row has more or fewer cells than the header.")
+    DUPLICATE_COLUMN = ("duplicate_column", _STOP, "Two columns have one name.")
+    MISSING_COLUMN = ("missing_column", _STOP, "A required column is not there.")
+    EMPTY_VALUE = ("empty_value", _STOP, "A cell is empty where a value is required.")
+    NOT_A_NUMBER = ("not_a_number", _STOP, "A cell holds text where a number belongs.")
+    NOT_FINITE = ("not_finite", _STOP, "A cell holds NaN or infinity where a number belongs.")
+    NOT_POSITIVE = ("not_positive", _STOP, "A number is zero or less where it must be above zero.")
+    NEGATIVE = ("negative", _STOP, "A number is below zero where it may not be.")
+    NOT_WHOLE = ("not_whole", _STOP, "A number has a fraction where a count belongs.")
+    NOT_A_FRACTION = ("not_a_fraction", _STOP, "A share or ratio lies outside [0, 1].")
+    UNPRINTABLE = ("unprintable", _STOP, "A name holds control or invisible characters.")
     UNKNOWN_PARAMS_KIND = (
         "unknown_params_kind",
-        Severity.STOP,
+        _STOP,
         "The kind of parameter count is neither non_embedding nor total.",
     )
-    SHARE_SUM = ("share_sum", Severity.STOP, "The shares of a row do not sum to 1.")
+    SHARE_SUM = ("share_sum", _STOP, "The shares of a row do not sum to 1.")
     RATIO_DISAGREES = (
         "ratio_disagrees",
-        Severity.STOP,
+        _STOP,
         "The shares of a row say something else than its domain_ratio.",
     )
-    DUPLICATE_ROW = (
-        "duplicate_row",
-        Severity.STOP,
-        "One run, token count and corpus stands twice.",
-    )
-    RUN_CHANGES = ("run_changes", Severity.STOP, "One run has several sizes, mixtures or seeds.")
+    DUPLICATE_ROW = ("duplicate_row", _STOP, "One run, token count and corpus stands twice.")
+    RUN_CHANGES = ("run_changes", _STOP, "One run has several sizes, mixtures or seeds.")
 
 
 @dataclass(frozen=True)

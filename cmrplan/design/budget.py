@@ -10,8 +10,7 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.fit.fitted_log import require_positive
-from cmrplan.numbers import GPU_FLOPS
+from cmrplan.numbers import GPU_FLOPS, require_positive
 from cmrplan.plan.compute import FLOPS_PER_PARAM_AND_TOKEN, SECONDS_PER_HOUR
 
 Unit = Literal["GPU-hours", "tokens", "FLOPs"]

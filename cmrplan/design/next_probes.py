@@ -17,8 +17,8 @@ from cmrplan.design.candidates import candidates_of
 from cmrplan.design.forecast import Outlook
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import require_positive
 from cmrplan.fit.noise import Noise
+from cmrplan.numbers import require_positive
 from cmrplan.plan.extrapolation import extrapolation_findings
 from cmrplan.plan.request import Limits
 

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmrplan.arrays import Array, is_among
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.bootstrap import student_scale
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import find_burn_in
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
-from cmrplan.fit.fitted_log import FittedLog, require_positive
+from cmrplan.fit.fitted_log import FittedLog
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.random_streams import RandomStream
 from cmrplan.fit.size_prior import drawn_at
+from cmrplan.numbers import require_fraction, require_positive
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
@@ -68,9 +69,7 @@ class Fit(FittedLog):
         for extreme in (np.min(train_tokens), np.max(train_tokens)):
             require_positive("train_tokens", float(extreme))
         if not np.all((ratio >= 0) & (ratio <= 1)):
-            bad = ratio[~((ratio >= 0) & (ratio <= 1))][0]
-            hint = ". Percent? Divide by 100." if 1 < bad <= 100 else ""
-            raise InputError(f"domain_ratio must be a fraction in [0, 1], got {bad:g}{hint}")
+            require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
         ratio, tokens = np.broadcast_arrays(ratio, np.asarray(train_tokens, dtype=float))
         flat = self._predict_flat(corpus, float(model_params), tokens.ravel(), ratio.ravel())
         draws = flat.draws

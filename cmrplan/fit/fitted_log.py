@@ -18,6 +18,7 @@ from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import noise_of
 from cmrplan.log import CORPORA
 from cmrplan.log.files import training_rows
+from cmrplan.numbers import require_positive
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,3 @@ def rows_of_size(log: pd.DataFrame, model_params: float) -> pd.DataFrame:
         known = ", ".join(f"{size:.6g}" for size in np.unique(sizes))
         raise InputError(f"model_params = {model_params:.6g} is not in the log; its sizes: {known}")
     return log[near].reset_index(drop=True)
-
-
-def require_positive(name: str, value: float) -> None:
-    """Refuse a number that is not finite and above zero."""
-    if not (np.isfinite(value) and value > 0):
-        raise InputError(f"{name} must be a number above 0, got {value:g}")

@@ -13,6 +13,7 @@ from cmrplan.fit.bootstrap import Method
 from cmrplan.fit.law_model import RATIO_LAWS
 from cmrplan.fit.row_weights import WEIGHTS, Weights
 from cmrplan.laws.law import Link
+from cmrplan.numbers import require_confidence
 
 AUTO_LAWS = ("dcpt", "dcpt_exp", "dcpt_product_exp")
 LAWS = ("auto", *RATIO_LAWS, "cmr")
@@ -79,8 +80,7 @@ class FitSettings:
             raise InputError(
                 f"min_train_tokens must be a number, 0 or more, or 'auto', got {self.min_train_tokens!r}"
             )
-        if not 0 < self.confidence < 1:
-            raise InputError(f"confidence must be between 0 and 1, got {self.confidence:g}")
+        require_confidence(self.confidence)
         for name, value, allowed in (
             ("objective", self.objective, OBJECTIVES),
             ("residuals", self.residuals, RESIDUAL_KINDS),

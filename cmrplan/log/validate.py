@@ -20,6 +20,7 @@ import pandas as pd
 
 from cmrplan.errors import Code
 from cmrplan.log.cells import LogFinding, RawLog, shown
+from cmrplan.numbers import PERCENT_HINT
 
 SHARE_PREFIX = "share_"
 PARAMS_KINDS = ("non_embedding", "total")
@@ -240,7 +241,7 @@ def _check_range(remarks: _Remarks, numbers: Numbers, finite: Flags) -> None:
             below | above,
             Code.NOT_A_FRACTION,
             "must be a fraction in [0, 1]",
-            "Percent? Divide by 100." if percent else "Write the share of the training tokens.",
+            PERCENT_HINT if percent else "Write the share of the training tokens.",
         )
     elif allowed == "positive":
         remarks.add(finite & (numbers <= 0), Code.NOT_POSITIVE, "must be > 0")
@@ -286,7 +287,7 @@ def parse_numbers(cells: pd.Series[Any]) -> tuple[Numbers, Flags, Flags]:
 def _number_hint(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     if text.endswith("%"):
-        return "Percent? Divide by 100."
+        return PERCENT_HINT
     if _DECIMAL_COMMA.fullmatch(text):
         return "Write a decimal point."
     if _WITH_UNIT.fullmatch(text):

@@ -18,7 +18,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.fitted_log import FittedLog, require_positive, rows_of_size
+from cmrplan.fit.fitted_log import FittedLog, rows_of_size
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel, law_model
 from cmrplan.fit.model_averaging import Score
@@ -30,6 +30,7 @@ from cmrplan.laws.law import Law
 from cmrplan.log.files import base_losses, log_fingerprint, validate_log
 from cmrplan.log.validate import SHARE_PREFIX, share_columns
 from cmrplan.mixture.fit_findings import fit_findings
+from cmrplan.numbers import require_positive
 from cmrplan.solve.law_fit import fit_law, predict_draws, refit
 from cmrplan.solve.varpro import Stopping
 

@@ -19,12 +19,12 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.fitted_log import require_positive
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
 from cmrplan.mixture.plan_findings import plan_findings
 from cmrplan.mixture.request import Box, MixtureLimits, box_of, probed_box, references
 from cmrplan.mixture.simplex import Optimum, Prices, Problem, prices, solve
+from cmrplan.numbers import require_positive
 from cmrplan.tolerance import ROUNDING
 
 NUM_DRAWN = 100  # resamples whose own best mixture is sought, for the intervals of the shares

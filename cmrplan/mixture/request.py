@@ -12,6 +12,7 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.mixture.fit import MixtureFit
+from cmrplan.numbers import require_confidence, require_fraction
 from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
 
 Edge = Literal["probed", "floor", "ceiling", "available"]
@@ -69,18 +70,13 @@ class MixtureLimits:
                 raise InputError(f"max_epochs must be a number above 0, got {value:g}")
         for name in ("floors", "ceilings"):
             for corpus, value in getattr(self, name).items():
-                if not 0 <= value <= 1:
-                    hint = ". Percent? Divide by 100." if 1 < value <= 100 else ""
-                    raise InputError(
-                        f"{name} of {corpus} must be a share in [0, 1], got {value:g}{hint}"
-                    )
+                require_fraction(f"{name} of {corpus}", value, "share")
         for corpus, weight in (self.objective or {}).items():
             if not (np.isfinite(weight) and weight >= 0):
                 raise InputError(f"objective of {corpus} must be 0 or more, got {weight:g}")
         if self.objective is not None and not any(self.objective.values()):
             raise InputError("objective must give at least one corpus a weight above 0")
-        if not 0 < self.confidence < 1:
-            raise InputError(f"confidence must be between 0 and 1, got {self.confidence:g}")
+        require_confidence(self.confidence)
         for corpus in self.protected:
             self.tolerance(corpus)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from cmrplan.errors import InputError
-from cmrplan.fit.fitted_log import require_positive
+from cmrplan.numbers import require_positive
 
 FLOPS_PER_PARAM_AND_TOKEN = 6  # forward and backward pass, Kaplan et al. 2020
 SECONDS_PER_HOUR = 3600

@@ -23,8 +23,8 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import require_positive
 from cmrplan.fit.prediction import Prediction
+from cmrplan.numbers import require_positive
 from cmrplan.plan.compute import affordable_tokens, parse_compute, training_flops
 from cmrplan.plan.constraints import Binding, Constraint, binding_of, constraints_of
 from cmrplan.plan.early_evaluations import early_findings

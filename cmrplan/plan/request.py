@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cmrplan.errors import InputError
+from cmrplan.numbers import require_confidence, require_fraction
 from cmrplan.tolerance import Reference, Tolerance, parse_tolerance
 
 
@@ -61,8 +62,7 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(f"{name} must be a number above 0, got {value:g}")
-        if not 0 < self.confidence < 1:
-            raise InputError(f"confidence must be between 0 and 1, got {self.confidence:g}")
+        require_confidence(self.confidence)
         if self.rise_over not in ("base", "replay"):
             raise InputError(f"rise_over must be base or replay, got {self.rise_over!r}")
         if self.turning_point is not None and not self.turning_point >= 0:
@@ -81,9 +81,8 @@ class Limits:
     def _check_ratios(self) -> None:
         for name in ("min_ratio", "max_ratio"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                hint = ". Percent? Divide by 100." if 1 < value <= 100 else ""
-                raise InputError(f"{name} must be a fraction in [0, 1], got {value:g}{hint}")
+            if value is not None:
+                require_fraction(name, value)
         low, high = self.min_ratio, self.max_ratio
         if low is not None and high is not None and low > high:
             raise InputError(

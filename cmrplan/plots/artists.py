@@ -18,6 +18,7 @@ from matplotlib.ticker import (
 )
 
 from cmrplan.arrays import Array
+from cmrplan.numbers import compact_exact
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.wording import percent, recommendation
 
@@ -107,7 +108,7 @@ def count_axis(ax: Axes, counts: Array, label: str) -> None:
         subs = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
         ax.xaxis.set_major_locator(LogLocator(subs=subs))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: _tick(count)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: compact_exact(count)))
     ax.set_xlabel(label)
 
 
@@ -127,10 +128,3 @@ def _extent(parts: Sequence[Array]) -> tuple[float, float]:
     values = np.concatenate([np.ravel(part) for part in parts])
     values = values[np.isfinite(values)]
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-
-
-def _tick(count: float) -> str:
-    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.3g}{letter}"
-    return f"{count:.4g}"

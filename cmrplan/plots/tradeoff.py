@@ -14,8 +14,8 @@ from matplotlib.patheffects import withStroke
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import require_positive
 from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.numbers import require_positive
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
     CHOICE,

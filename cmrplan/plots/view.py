@@ -10,11 +10,10 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import require_positive
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.prediction import Prediction
 from cmrplan.log import CORPORA
-from cmrplan.numbers import compact
+from cmrplan.numbers import compact, require_confidence, require_positive
 from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.wording import law_title
@@ -115,8 +114,7 @@ def view_of(
         train_tokens = float(rows.loc[near, "train_tokens"].max())
     require_positive("train_tokens", train_tokens)
     confidence = fit.settings.confidence if confidence is None else confidence
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
+    require_confidence(confidence)
     return View(fit.law, float(model_params), float(train_tokens), float(confidence))
 
 

@@ -9,6 +9,7 @@ from scipy.stats import t as student
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
+from cmrplan.numbers import require_confidence
 from cmrplan.solve.profile_paths import Path, ProfiledFit
 
 FIRST_STEP = 1e-5  # of the walk outward, in coordinate units; far inside any interval of a real log
@@ -59,8 +60,7 @@ def walk(
     InputError
         If ``confidence`` is not in (0, 1), or there are fewer than two clusters.
     """
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
+    require_confidence(confidence)
     scale, freedom = data.noise_scale(), data.spare
     if num_clusters is not None:
         if num_clusters < 2:

@@ -24,13 +24,13 @@ from cmrplan.log.cells import RawLog, named, read_raw, shown
 from cmrplan.log.files import validate_log
 from cmrplan.log.importers.changes import Changes, as_number, corpus_name, numbers_of, to_log
 from cmrplan.log.validate import Column
+from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"
 ROUNDING = 0.01  # of the sum of seventeen shares with three decimals
 _MIXTURE = re.compile(r"(?P<split>.+)_mixture_(?P<size>[^_]+)\.csv")
 _SHARE = re.compile(r"train_(?:the_pile_)?(.+)")
 _LOSS = re.compile(r"metric/(?:the_pile_)?(.+)_val_loss")
-_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
 
 
 def import_regmix(source: Path, changes: Changes) -> pd.DataFrame:
@@ -113,4 +113,4 @@ def _size(label: str, names: Mapping[str, str]) -> float:
     match = re.fullmatch(r"([0-9.]+)([kmb])", label.lower())
     if match is None:
         raise InputError(f"the parameters of size {label!r} are not known; --map {label}=1.2e8")
-    return as_number(match[1], f"size {label}") * _UNITS[match[2]]
+    return as_number(match[1], f"size {label}") * COUNT_SUFFIXES[match[2]]

@@ -16,7 +16,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import require_positive
+from cmrplan.numbers import require_positive
 from cmrplan.plan.constraints import SAME_RATIO
 from cmrplan.plan.extrapolation import ROUNDING, ratio_range
 from cmrplan.plan.optimum import decide

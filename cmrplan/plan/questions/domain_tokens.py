@@ -12,7 +12,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import require_positive
+from cmrplan.numbers import require_positive
 from cmrplan.plan.compute import affordable_tokens, parse_compute
 from cmrplan.plan.constraints import SAME_RATIO
 from cmrplan.plan.extrapolation import ratio_range
