@@ -81,7 +81,7 @@ def fit_command(
     """
     with working() as say:
         say("fitting")
-        made = fit_mixture(
+        fitted = fit_mixture(
             read_log(log),
             law,
             bootstrap=bootstrap,
@@ -91,12 +91,12 @@ def fit_command(
             confidence=confidence,
         )
     if out:
-        write_mixture_fit(made, out)
+        write_mixture_fit(fitted, out)
     if as_json:
-        print_json(mixture_report(made))
+        print_json(mixture_report(fitted))
         return
-    click.echo(mixture_fit_text(made))
-    print_findings(made.warnings)
+    click.echo(mixture_fit_text(fitted))
+    print_findings(fitted.warnings)
     if out:
         click.echo(f"fit -> {out}")
 
@@ -125,18 +125,18 @@ def predict_command(
         "train_tokens": train_tokens or float(fitted.log["train_tokens"].max()),
     }
     tail = (1 - confidence) / 2
-    found: dict[str, dict[str, float | None]] = {}
+    predicted: dict[str, dict[str, float | None]] = {}
     for corpus, losses in sorted(
         fitted.predict(_numbers("--share", shares, FRACTION), **at).items()
     ):
         low, high = None, None
         if len(losses.draws):
             low, high = (float(q) for q in np.quantile(losses.draws[:, 0], [tail, 1 - tail]))
-        found[corpus] = {"loss": float(losses.loss[0]), "loss_low": low, "loss_high": high}
+        predicted[corpus] = {"loss": float(losses.loss[0]), "loss_low": low, "loss_high": high}
     if as_json:
-        print_json({"losses": found, **at})
+        print_json({"losses": predicted, **at})
         return
-    for corpus, value in found.items():
+    for corpus, value in predicted.items():
         band = (
             ""
             if value["loss_low"] is None
@@ -210,7 +210,7 @@ def plan_command(
     within its tolerance, all together with the asked confidence, repeat no corpus too often, and stay within the
     probed share of each.
     """
-    made = plan_mixture(
+    recommended = plan_mixture(
         read_mixture_fit(fit),
         train_tokens=train_tokens,
         model_params=model_params,
@@ -225,16 +225,16 @@ def plan_command(
         confidence=confidence,
     )
     if out:
-        write_json(out, made.as_dict())
+        write_json(out, recommended.as_dict())
     if picture:
         from cmrplan.plots import mixture_figure, write_figure
 
-        write_figure(mixture_figure(made), picture)
+        write_figure(mixture_figure(recommended), picture)
     if as_json:
-        print_json(made.as_dict())
+        print_json(recommended.as_dict())
         return
-    click.echo(mixture_plan_text(made))
-    print_findings(made.warnings)
+    click.echo(mixture_plan_text(recommended))
+    print_findings(recommended.warnings)
     for path, what in ((out, "plan"), (picture, "picture")):
         if path:
             click.echo(f"{what} -> {path}")
@@ -247,13 +247,13 @@ def _numbers(
     option: str, pairs: tuple[tuple[str, str], ...], kind: click.ParamType[float]
 ) -> dict[str, float]:
     """Return pairs of a corpus and a number, read as an option of that kind."""
-    found = {}
+    numbers = {}
     for corpus, text in pairs_once(option, pairs).items():
         try:
-            found[corpus] = float(kind.convert(text, None, None))
+            numbers[corpus] = float(kind.convert(text, None, None))
         except click.BadParameter as error:
             raise InputError(f"{option} {corpus}: {error.message}") from None
-    return found
+    return numbers
 
 
 def _epochs(given: tuple[str, ...]) -> float | dict[str, float]:

@@ -63,25 +63,25 @@ def next_command(fit: str, sweep: str | None, out: str | None, as_json: bool, **
         raise InputError(f"--out must be a .yaml file, got {out}")
     if sweep and not out:
         raise InputError("--sweep needs --out, the file to write the new sweep to")
-    made = next_probes(read_fit(fit), **asked)
-    if out and made.probes:
-        write_text(out, _sweep_text(made, sweep))
+    next_runs = next_probes(read_fit(fit), **asked)
+    if out and next_runs.probes:
+        write_text(out, _sweep_text(next_runs, sweep))
     if as_json:
-        print_json(made.as_dict())
+        print_json(next_runs.as_dict())
         return
-    click.echo(next_text(made))
-    print_findings(made.warnings)
+    click.echo(next_text(next_runs))
+    print_findings(next_runs.warnings)
     if out:
-        click.echo(f"runs -> {out}" if made.probes else f"no runs, {out} is not written")
+        click.echo(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
 
 
-def _sweep_text(made: NextProbes, sweep: str | None) -> str:
+def _sweep_text(next_runs: NextProbes, sweep: str | None) -> str:
     if sweep is None:
-        return runs_text(made)
+        return runs_text(next_runs)
     from cmrplan.cli.probe import require_probes
 
     require_probes()
     from probes.next_sweep import sweep_of
     from probes.spec.file import read_spec, spec_text
 
-    return spec_text(sweep_of(read_spec(sweep), made.probes))
+    return spec_text(sweep_of(read_spec(sweep), next_runs.probes))

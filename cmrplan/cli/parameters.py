@@ -100,7 +100,7 @@ COUNT_OR_AUTO = CountOrAuto()
 RISE = Rise()
 ASSIGNMENT = Assignment()
 FRACTION = Fraction()
-SIZES = Sizes()
+SIZE_LIST = Sizes()
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, numbers unrounded."

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cmrplan.cli.limits import limit_options
 from cmrplan.cli.output import print_findings, print_json, working
-from cmrplan.cli.parameters import COUNT, SIZES, as_json, out_option
+from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json, out_option
 from cmrplan.cli.questions import TABLES, answer_of
 from cmrplan.files import write_json
 from cmrplan.fit.file import read_fit
@@ -22,7 +22,7 @@ from cmrplan.report.text import plan_text
 @click.option("--model-params", type=COUNT, help="Parameters N, counted as in the log: 1.8B.")
 @click.option(
     "--sizes",
-    type=SIZES,
+    type=SIZE_LIST,
     help="Choose N among these (100M,300M,1B) or between two (100M..1B): the best for --compute, or the "
     "smallest for --target-domain-loss.",
 )
@@ -60,13 +60,13 @@ def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **as
     """
     fitted = read_fit(fit)
     answer = answer_of(fitted, **asked)
-    made = answer.plan
+    recommended = answer.plan
     shown: dict[str, pd.DataFrame] = {}
     with working() as say:
         for name in tables:
-            shown[name], findings = TABLES[name](fitted, made, say)
-            made = made.with_findings(findings)
-    result = made.as_dict() | answer.found
+            shown[name], findings = TABLES[name](fitted, recommended, say)
+            recommended = recommended.with_findings(findings)
+    result = recommended.as_dict() | answer.extra
     if shown:
         result["tables"] = {name: plain_rows(table) for name, table in shown.items()}
     if out:
@@ -74,9 +74,9 @@ def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **as
     if as_json:
         print_json(result)
         return
-    click.echo("\n".join([*answer.lines, plan_text(made)]))
+    click.echo("\n".join([*answer.lines, plan_text(recommended)]))
     for name, table in shown.items():
         click.echo(f"\n{name}\n{table_text(table)}")
-    print_findings(made.warnings)
+    print_findings(recommended.warnings)
     if out:
         click.echo(f"plan -> {out}")

@@ -67,10 +67,10 @@ def plot(
     if kind not in PLOT_KINDS:
         raise InputError(f"KIND must be one of {', '.join(PLOT_KINDS)}, got {kind!r}")
     fitted = read_fit(fit)
-    made = None
+    recommended = None
     if asked["max_general_rise"] is not None:
         rows = fitted.log
-        made = make_plan(
+        recommended = make_plan(
             fitted,
             model_params=model_params or float(rows["model_params"].max()),
             train_tokens=train_tokens or float(rows["train_tokens"].max()),
@@ -81,9 +81,9 @@ def plot(
         "train_tokens": train_tokens,
         "confidence": asked["confidence"],
     }
-    if made is not None or kind not in ("ratio", "curves", "tradeoff", "frontier"):
+    if recommended is not None or kind not in ("ratio", "curves", "tradeoff", "frontier"):
         where = {}
-    picture = plots.figure(kind, fitted, plan=made, **where)
+    picture = plots.figure(kind, fitted, plan=recommended, **where)
     plots.write_figure(picture, out)
     if as_json:
         print_json({"kind": kind, "file": out})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from cmrplan.cli.output import print_json, working
 from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence
 from cmrplan.errors import InputError
 from cmrplan.fit.file import read_fit
+from cmrplan.fit.fit import Fit
 from cmrplan.fit.intervals import (
     critical_ratio_interval,
     free_parameters,
@@ -53,59 +55,77 @@ def profile(
     A second opinion beside the resamples: every other parameter is fitted again at each value, so the interval
     follows curved valleys and says which side the log leaves open.
     """
-    asks_point = domain_ratio is not None or general_loss_limit is not None
-    if asks_point and (model_params is None or train_tokens is None):
-        raise InputError(
-            "--domain-ratio and --general-loss-limit need --model-params and --train-tokens"
-        )
     fitted = read_fit(fit)
-    found: list[tuple[str, ProfileInterval]] = []
     with working() as say:
-        if asks_point:
-            assert model_params is not None
-            assert train_tokens is not None
-            place = {"model_params": model_params, "train_tokens": train_tokens}
-            if domain_ratio is not None:
-                found += [
-                    (
-                        c,
-                        loss_interval(
-                            fitted, c, **place, domain_ratio=domain_ratio, confidence=confidence
-                        ),
-                    )
-                    for c in fitted.models
-                ]
-            if general_loss_limit is not None:
-                interval = critical_ratio_interval(
-                    fitted, **place, general_loss_limit=general_loss_limit, confidence=confidence
-                )
-                found.append(("general", interval))
-        else:
-            for corpus in fitted.models:
-                own = free_parameters(fitted, corpus)
-                for name in [n for n in names if n in own] or ([] if names else own):
-                    say(f"{corpus} {name}")
-                    interval = parameter_interval(fitted, corpus, name, confidence=confidence)
-                    found.append((corpus, interval))
-            unknown = set(names) - {interval.name for _, interval in found}
-            if unknown:
+        if domain_ratio is not None or general_loss_limit is not None:
+            if model_params is None or train_tokens is None:
                 raise InputError(
-                    f"--parameter {min(unknown)}: no fitted law has this free parameter; there are "
-                    + ", ".join(
-                        sorted({n for c in fitted.models for n in free_parameters(fitted, c)})
-                    )
+                    "--domain-ratio and --general-loss-limit need --model-params and --train-tokens"
                 )
+            setting = {"model_params": model_params, "train_tokens": train_tokens}
+            intervals = _at_setting(fitted, setting, domain_ratio, general_loss_limit, confidence)
+        else:
+            intervals = _of_parameters(fitted, names, confidence, say)
     if as_json:
-        rows = [_interval_record(corpus, interval) for corpus, interval in found]
+        rows = [_interval_record(corpus, interval) for corpus, interval in intervals]
         print_json({"confidence": confidence, "law": fitted.law, "intervals": rows})
         return
     click.echo(
         f"{100 * confidence:g} % profile intervals; < or > marks a side that the log leaves open"
     )
-    for corpus, interval in found:
+    for corpus, interval in intervals:
         low = f"{'<' if interval.is_open[0] else ''}{interval.low:.5g}"
         high = f"{'>' if interval.is_open[1] else ''}{interval.high:.5g}"
         click.echo(f"  {corpus:<8} {interval.name:<15}{interval.estimate:>12.5g}   {low} to {high}")
+
+
+def _at_setting(
+    fit: Fit,
+    setting: dict[str, float],
+    domain_ratio: float | None,
+    general_loss_limit: float | None,
+    confidence: float,
+) -> list[tuple[str, ProfileInterval]]:
+    """Return the intervals of both losses at a ratio, and of the ratio at which the general loss reaches its limit."""
+    intervals = []
+    if domain_ratio is not None:
+        for corpus in fit.models:
+            loss = loss_interval(
+                fit, corpus, **setting, domain_ratio=domain_ratio, confidence=confidence
+            )
+            intervals.append((corpus, loss))
+    if general_loss_limit is not None:
+        ratio = critical_ratio_interval(
+            fit, **setting, general_loss_limit=general_loss_limit, confidence=confidence
+        )
+        intervals.append(("general", ratio))
+    return intervals
+
+
+def _of_parameters(
+    fit: Fit, names: tuple[str, ...], confidence: float, say: Callable[[str], None]
+) -> list[tuple[str, ProfileInterval]]:
+    """Return the intervals of the named parameters, of every free one where none is named.
+
+    Raises
+    ------
+    InputError
+        If a name is no free parameter of any fitted law.
+    """
+    free = {corpus: free_parameters(fit, corpus) for corpus in fit.models}
+    known = {name for own in free.values() for name in own}
+    unknown = set(names) - known
+    if unknown:
+        raise InputError(
+            f"--parameter {min(unknown)}: no fitted law has this free parameter; there are "
+            + ", ".join(sorted(known))
+        )
+    intervals = []
+    for corpus, own in free.items():
+        for name in [n for n in names if n in own] if names else own:
+            say(f"{corpus} {name}")
+            intervals.append((corpus, parameter_interval(fit, corpus, name, confidence=confidence)))
+    return intervals
 
 
 def _interval_record(corpus: str, interval: ProfileInterval) -> dict[str, Any]:

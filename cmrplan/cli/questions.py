@@ -28,11 +28,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Answered:
-    """A plan, what else was found, and how that is said before the plan."""
+    """A plan, what else was computed, and how that is said before the plan."""
 
     plan: Plan
     lines: list[str] = field(default_factory=list)
-    found: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def answer_of(
@@ -68,11 +68,13 @@ def answer_of(
     if target_domain_loss is not None:
         return _fewest_tokens(fit, model_params, train_tokens, money, target_domain_loss, limits)
     if train_tokens is None and compute is None and limits["domain_tokens"] is not None:
-        made = spend_domain_tokens(fit, model_params=model_params, **limits)
-        line = f"run that uses the domain data up   D = {compact(made.train_tokens)} tokens"
-        return Answered(made, [line])
-    made = make_plan(fit, model_params=model_params, train_tokens=train_tokens, **money, **limits)  # type: ignore[arg-type]
-    return Answered(made)
+        recommended = spend_domain_tokens(fit, model_params=model_params, **limits)
+        line = f"run that uses the domain data up   D = {compact(recommended.train_tokens)} tokens"
+        return Answered(recommended, [line])
+    recommended = make_plan(
+        fit, model_params=model_params, train_tokens=train_tokens, **money, **limits
+    )  # type: ignore[arg-type]
+    return Answered(recommended)
 
 
 def _fewest_tokens(
@@ -83,7 +85,7 @@ def _fewest_tokens(
     target: float,
     limits: dict[str, Any],
 ) -> Answered:
-    found = fewest_tokens(
+    target_run = fewest_tokens(
         fit,
         target_domain_loss=target,
         model_params=model_params,
@@ -91,16 +93,18 @@ def _fewest_tokens(
         **money,
         **limits,
     )
-    line = f"fewest tokens for a domain loss of {target:g}   {compact(found.plan.train_tokens)}"
-    if found.point_train_tokens is not None and found.plan.num_resamples:
-        line += f" (best estimate {compact(found.point_train_tokens)})"
+    line = (
+        f"fewest tokens for a domain loss of {target:g}   {compact(target_run.plan.train_tokens)}"
+    )
+    if target_run.point_train_tokens is not None and target_run.plan.num_resamples:
+        line += f" (best estimate {compact(target_run.point_train_tokens)})"
     return Answered(
-        found.plan,
+        target_run.plan,
         [line],
         {
             "target_domain_loss": target,
-            "domain_loss_safe": found.domain_loss_safe,
-            "point_train_tokens": found.point_train_tokens,
+            "domain_loss_safe": target_run.domain_loss_safe,
+            "point_train_tokens": target_run.point_train_tokens,
         },
     )
 
@@ -116,17 +120,17 @@ def _smallest_model(
         raise InputError(
             "the smallest model for --target-domain-loss needs --train-tokens and a list of --sizes (100M,300M,1B)"
         )
-    found = smallest_model(
+    target_run = smallest_model(
         fit, target_domain_loss=target, sizes=sizes, train_tokens=train_tokens, **limits
     )
-    size = compact(found.plan.model_params)
+    size = compact(target_run.plan.model_params)
     return Answered(
-        found.plan,
+        target_run.plan,
         [f"smallest listed model for a domain loss of {target:g}   {size} parameters"],
         {
             "target_domain_loss": target,
-            "domain_loss_safe": found.domain_loss_safe,
-            "sizes": plain_rows(found.table()),
+            "domain_loss_safe": target_run.domain_loss_safe,
+            "sizes": plain_rows(target_run.table()),
         },
     )
 
@@ -143,12 +147,12 @@ def _best_budget(
             "--sizes chooses the size for --compute, which pays for the tokens: give --compute and not --train-tokens"
         )
     which = {"size_range": sizes} if isinstance(sizes, tuple) else {"sizes": sizes}
-    found = best_budget(fit, **money, **which, **limits)
+    budget_run = best_budget(fit, **money, **which, **limits)
     line = (
-        f"best run for {found.compute:.4g} FLOPs   N = {compact(found.plan.model_params)} parameters, "
-        f"D = {compact(found.plan.train_tokens)} tokens, of {len(found.tried)} sizes"
+        f"best run for {budget_run.compute:.4g} FLOPs   N = {compact(budget_run.plan.model_params)} parameters, "
+        f"D = {compact(budget_run.plan.train_tokens)} tokens, of {len(budget_run.tried)} sizes"
     )
-    return Answered(found.plan, [line], {"sizes": plain_rows(found.table())})
+    return Answered(budget_run.plan, [line], {"sizes": plain_rows(budget_run.table())})
 
 
 def _frontier(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:

@@ -33,7 +33,7 @@ from probes.planned_runs import planned_probes
 from probes.spec.file import read_spec
 from probes.sweep import run_sweep
 
-TOLERANCE = "3%"
+QUICKSTART_RISE = "3%"
 PICTURES = {
     "tradeoff": "What a nat of domain loss costs in general loss, by domain ratio",
     "ratio": "Loss against domain ratio, with the limit and the recommended ratio",
@@ -107,29 +107,29 @@ def run_quickstart(
     fitted = fit(read_log(folder / "log.csv"))
     write_fit(fitted, folder / "fit.json")
 
-    say(f"3/4 plan: the general loss may rise by {TOLERANCE}")
-    made = plan(
+    say(f"3/4 plan: the general loss may rise by {QUICKSTART_RISE}")
+    recommended = plan(
         fitted,
         model_params=float(log["model_params"].max()),
         train_tokens=float(log["train_tokens"].max()),
-        max_general_rise=TOLERANCE,
+        max_general_rise=QUICKSTART_RISE,
     )
-    write_json(folder / "plan.json", made.as_dict())
+    write_json(folder / "plan.json", recommended.as_dict())
 
     say("4/4 pictures and summary")
     for kind in PICTURES:
-        plots.write_figure(plots.figure(kind, fitted, plan=made), folder / f"{kind}.png")
-    write_text(folder / "summary.md", _page(fitted, made, log))
-    text = f"{plan_text(made)}\nreport -> {folder / 'summary.md'}"
-    return QuickstartReport(str(folder), made, text)
+        plots.write_figure(plots.figure(kind, fitted, plan=recommended), folder / f"{kind}.png")
+    write_text(folder / "summary.md", _page(fitted, recommended, log))
+    text = f"{plan_text(recommended)}\nreport -> {folder / 'summary.md'}"
+    return QuickstartReport(str(folder), recommended, text)
 
 
-def _page(fitted: Fit, made: Plan, log: pd.DataFrame) -> str:
+def _page(fitted: Fit, recommended: Plan, log: pd.DataFrame) -> str:
     probes = log["run_id"].nunique()
     ratios = ", ".join(f"{ratio:g}" for ratio in sorted(log["domain_ratio"].unique()))
     ran = (
-        f"One base of {compact(made.model_params)} parameters was trained on English reference prose, then continued "
-        f"{probes} times for {compact(made.train_tokens)} tokens with a share of Python source of {ratios}. Both "
+        f"One base of {compact(recommended.model_params)} parameters was trained on English reference prose, then continued "
+        f"{probes} times for {compact(recommended.train_tokens)} tokens with a share of Python source of {ratios}. Both "
         "validation losses were measured on one fixed set of sequences."
     )
     onward = (
@@ -139,7 +139,7 @@ def _page(fitted: Fit, made: Plan, log: pd.DataFrame) -> str:
     )
     return summary_page(
         fitted,
-        made,
+        recommended,
         title="English prose continued on Python source",
         notes=[ran, onward],
         pictures=[(f"{kind}.png", caption) for kind, caption in PICTURES.items()],
