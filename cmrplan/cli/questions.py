@@ -59,7 +59,7 @@ def answer_of(
         raise InputError(
             "give either --model-params, or --sizes to choose the size for --compute or --target-domain-loss"
         )
-    money = {"compute": compute, "gpu_flops": gpu_flops}
+    money: dict[str, Any] = {"compute": compute, "gpu_flops": gpu_flops}
     if sizes is not None:
         if target_domain_loss is not None:
             return _smallest_model(fit, sizes, train_tokens, target_domain_loss, limits)
@@ -73,7 +73,7 @@ def answer_of(
         return Answered(recommended, [line])
     recommended = make_plan(
         fit, model_params=model_params, train_tokens=train_tokens, **money, **limits
-    )  # type: ignore[arg-type]
+    )
     return Answered(recommended)
 
 

@@ -128,9 +128,9 @@ def _page(fitted: Fit, recommended: Plan, log: pd.DataFrame) -> str:
     probes = log["run_id"].nunique()
     ratios = ", ".join(f"{ratio:g}" for ratio in sorted(log["domain_ratio"].unique()))
     ran = (
-        f"One base of {compact(recommended.model_params)} parameters was trained on English reference prose, then continued "
-        f"{probes} times for {compact(recommended.train_tokens)} tokens with a share of Python source of {ratios}. Both "
-        "validation losses were measured on one fixed set of sequences."
+        f"One base of {compact(recommended.model_params)} parameters was trained on English reference prose, then "
+        f"continued {probes} times for {compact(recommended.train_tokens)} tokens with a share of Python source of "
+        f"{ratios}. Both validation losses were measured on one fixed set of sequences."
     )
     onward = (
         "Plan for other limits from the same fit: `cmrplan plan fit.json --model-params N --train-tokens D "
