@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from cmrplan.errors import CmrplanError
 from cmrplan.laws.mixtures import autoscale_law, data_mixing_law, optimal_mixture_law
-from cmrplan.log.validate import share_columns
+from cmrplan.log.columns import share_columns
 from cmrplan.numbers import compact
 from cmrplan.solve.law_fit import fit_law
 

@@ -35,7 +35,7 @@ from cmrplan.fit.law_model import RATIO_LAWS, fit_law_model
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.law import Inputs
 from cmrplan.laws.mixtures import data_mixing_law
-from cmrplan.log.validate import share_columns
+from cmrplan.log.columns import share_columns
 from cmrplan.solve.law_fit import LawFit, fit_law
 
 

@@ -9,10 +9,10 @@ import click
 from cmrplan.cli.output import print_findings, print_json
 from cmrplan.cli.parameters import ASSIGNMENT, as_json, out_option, pairs_once
 from cmrplan.files import atomic_write
+from cmrplan.log.cells import listed
 from cmrplan.log.files import check_log, write_log
 from cmrplan.log.importers import IMPORTERS, import_log
 from cmrplan.log.importers.changes import Changes, as_number
-from cmrplan.log.validate import listed
 
 _IMPORT_HELP = """Turn the log of another trainer into a probe log.
 

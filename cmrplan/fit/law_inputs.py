@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
-from cmrplan.log.validate import share_columns
+from cmrplan.log.columns import share_columns
 
 LawInputs = dict[str, Array]
 

@@ -6,7 +6,7 @@
 general loss uses one minus it. The two are fitted separately. The offset epsilon is called
 ``ratio_offset`` outside the formula.
 
-The variants differ in two places. The mixture term, in which the share changes the worth of tokens, is
+The variants differ in two terms. The mixture term, in which the share changes the worth of tokens, is
 
 - ``product``: ``B r^eta / D^beta``, as published;
 - ``none``: ``B / D^beta``;

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.laws.law import Exponent, Factor, Inputs, Law, Power
+from cmrplan.laws.law import Exponent, Factor, Inputs, Law, Power, Term
 
 REPEAT_SCALE = 15.387756  # R_D*
 EXCESS_SCALE = 5.309743  # R_N*
@@ -162,22 +162,7 @@ def with_repetition(
     InputError
         If the law does not read ``train_tokens``, or reads them other than as a power.
     """
-    if "train_tokens" not in law.inputs:
-        raise InputError(
-            f"law {law.name} does not read train_tokens, so repetition changes nothing"
-        )
-
-    def repeated(factor: Factor) -> Factor:
-        if "train_tokens" not in factor.variables:
-            return factor
-        if not isinstance(factor, Power):
-            raise InputError(f"law {law.name} reads train_tokens other than as a power of them")
-        return RepeatedPower(factor.exponent, factor.sign, repeated_share)
-
-    terms = tuple(
-        replace(term, factors=tuple(repeated(factor) for factor in term.factors))
-        for term in law.terms
-    )
+    terms = _repeated_terms(law, repeated_share)
     exponents, fixed = law.exponents, law.fixed
     if repeat_scale is None:
         exponents = (*exponents, Exponent("repeat_scale", 0.5, 500.0))
@@ -200,6 +185,25 @@ def with_repetition(
             *law.options,
             *((key, value) for key, value in chosen.items() if value is not None),
         ),
+    )
+
+
+def _repeated_terms(law: Law, repeated_share: str | None) -> tuple[Term, ...]:
+    if "train_tokens" not in law.inputs:
+        raise InputError(
+            f"law {law.name} does not read train_tokens, so repetition changes nothing"
+        )
+
+    def repeated(factor: Factor) -> Factor:
+        if "train_tokens" not in factor.variables:
+            return factor
+        if not isinstance(factor, Power):
+            raise InputError(f"law {law.name} reads train_tokens other than as a power of them")
+        return RepeatedPower(factor.exponent, factor.sign, repeated_share)
+
+    return tuple(
+        replace(term, factors=tuple(repeated(factor) for factor in term.factors))
+        for term in law.terms
     )
 
 

@@ -12,19 +12,19 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Code
-from cmrplan.log.cells import LogFinding, RawLog, shown
+from cmrplan.log.cells import LogFinding, RawLog, listed, shown
+from cmrplan.log.columns import share_columns
 from cmrplan.log.schedules import inside_decay
-from cmrplan.log.validate import listed, share_columns
 
 _FEW_RATIOS = 3
 _SMALL_RATIO = 0.01
 _HIGH_LOSS = 20.0  # nats per token; a uniform guess over 256,000 tokens is at 12.5
 _SAME_BASE = 2e-4  # nats per token; two units of the fourth decimal, which is what papers print
 
-Caution = tuple[Code, str | None, str]  # code, column, text
+Advice = tuple[Code, str | None, str]  # code, column, text
 
 
-def cautions(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
+def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
     """Return every warning on a log without errors; ``frame`` is its canonical form."""
     findings = [
         LogFinding(code, f"{raw.source}: {text}", raw.source, column=column)
@@ -47,7 +47,7 @@ def cautions(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
     return findings
 
 
-def _coverage(frame: pd.DataFrame) -> Iterator[Caution]:
+def _coverage(frame: pd.DataFrame) -> Iterator[Advice]:
     training = frame[frame["train_tokens"] > 0]
     if training.empty:
         yield (
@@ -112,7 +112,7 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _base_rows(frame: pd.DataFrame) -> Iterator[Caution]:
+def _base_rows(frame: pd.DataFrame) -> Iterator[Advice]:
     base = frame[frame["train_tokens"] == 0]
     general = frame[frame["eval_corpus"] == "general"]
     known = base.loc[base["eval_corpus"] == "general", "model_params"]
@@ -137,7 +137,7 @@ def _base_rows(frame: pd.DataFrame) -> Iterator[Caution]:
         )
 
 
-def _settings(frame: pd.DataFrame) -> Iterator[Caution]:
+def _settings(frame: pd.DataFrame) -> Iterator[Advice]:
     if "loss_stderr" not in frame or frame["loss_stderr"].isna().all():
         yield Code.NO_STDERR, "loss_stderr", "no loss_stderr; the noise is taken from the residuals"
     for name in ("tokenizer", "schedule", "params_kind"):

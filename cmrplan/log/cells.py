@@ -1,7 +1,7 @@
 """A log file as a table of cells, before anything is known to be right.
 
-Three formats come in, by suffix; what goes out is one :class:`RawLog`: the cells as they were
-found, the line of each row, and the words to point at a row. Nothing here knows a column's
+Three formats come in, by suffix; what goes out is one :class:`RawLog`: the cells as they
+are, the line of each row, and the words to point at a row. Nothing here knows a column's
 meaning (see columns.py for that), so what can be wrong is the file itself: its encoding, its
 suffix, a row with too many cells.
 
@@ -125,18 +125,18 @@ class RawLog:
         column: str | None = None,
         value: str | None = None,
     ) -> LogFinding:
-        """Return a finding on ``rows`` (positions from 0): ``problem (place). remedy``."""
+        """Return a finding on ``rows`` (positions from 0): ``problem (where). remedy``."""
         first = int(rows[0])
         line = None if self.lines is None else int(self.lines[first])
         number = self.number(first)
-        place = f"{self.source} row {number}" + ("" if line is None else f", line {line}")
+        where = f"{self.source} row {number}" + ("" if line is None else f", line {line}")
         if len(rows) > 1:
             named = [str(self.number(row)) for row in rows[1:_MAX_ROWS_NAMED]]
             more = len(rows) - 1 - len(named)
-            place += f"; also row {', '.join(named)}" + (f" and {more:,} more" if more else "")
+            where += f"; also row {', '.join(named)}" + (f" and {more:,} more" if more else "")
         return LogFinding(
             code,
-            f"{problem} ({place}). {remedy}",
+            f"{problem} ({where}). {remedy}",
             self.source,
             number,
             line,
@@ -156,6 +156,12 @@ def shown(value: object) -> str:
         text = str(value)
         text = text if text.isprintable() else ascii(text)
     return _cut(text)
+
+
+def listed(values: list[Any], most: int = 8) -> str:
+    """Return values as a message may show them, the first few of many."""
+    text = ", ".join(shown(value) for value in values[:most])
+    return text + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def _cut(text: str) -> str:
@@ -266,7 +272,7 @@ def _read_csv(text: str, source: str) -> RawLog:
     width = len(header)
     chunks: list[list[npt.NDArray[Any]]] = [[] for _ in header]
     lines: list[int] = []
-    ragged: list[tuple[int, int]] = []  # row from 0, cells found
+    ragged: list[tuple[int, int]] = []  # row from 0, cells it has
     while chunk := list(islice(records, _CHUNK)):
         rows = [cells for _, cells in chunk]
         if set(map(len, rows)) != {width}:
@@ -282,14 +288,14 @@ def _read_csv(text: str, source: str) -> RawLog:
         raise _no_rows(source)
     if ragged:
         shape = RawLog(pd.DataFrame(), source, np.array(lines))
-        found = ragged[0][1]
+        num_cells = ragged[0][1]
         raise UnreadableLog(
             shape.finding(
                 Code.RAGGED_ROW,
-                f"the row has {found} cells where the header has {width}",
+                f"the row has {num_cells} cells where the header has {width}",
                 "Quote a cell that holds a comma; leave a cell without a value empty.",
                 rows=np.array([row for row, _ in ragged]),
-                value=str(found),
+                value=str(num_cells),
             )
         )
     cells_of = {name: np.concatenate(pieces) for name, pieces in zip(header, chunks, strict=True)}

@@ -41,7 +41,7 @@ import pandas as pd
 
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write, fingerprint
-from cmrplan.log.advice import cautions
+from cmrplan.log.advice import advice
 from cmrplan.log.cells import (
     LogFinding,
     RawLog,
@@ -52,7 +52,8 @@ from cmrplan.log.cells import (
     raw_frame,
     read_raw,
 )
-from cmrplan.log.validate import canonical_columns, convert
+from cmrplan.log.columns import canonical_columns
+from cmrplan.log.validate import convert
 
 _EXACT_INTEGERS = 2.0**53  # float64 holds every whole number below
 
@@ -136,7 +137,7 @@ def check_log(
     except UnreadableLog as error:
         return [error.finding]
     frame, errors = convert(raw)
-    return errors or cautions(raw, frame)
+    return errors or advice(raw, frame)
 
 
 def write_log(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:

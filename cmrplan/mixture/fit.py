@@ -27,8 +27,8 @@ from cmrplan.fit.settings import FitSettings, require_law
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Law
+from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.log.files import base_losses, log_fingerprint, validate_log
-from cmrplan.log.validate import SHARE_PREFIX, share_columns
 from cmrplan.mixture.fit_findings import fit_findings
 from cmrplan.numbers import require_positive
 from cmrplan.solve.law_fit import fit_law, predict_draws, refit

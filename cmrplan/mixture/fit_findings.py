@@ -9,7 +9,8 @@ import pandas as pd
 
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.log.validate import SHARE_PREFIX, listed
+from cmrplan.log.cells import listed
+from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.solve.law_fit import Status
 
 FEWEST_PER_PARAMETER = 2

@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import Code, Finding
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
-from cmrplan.log.validate import listed
+from cmrplan.log.cells import listed
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.request import MixtureLimits
 

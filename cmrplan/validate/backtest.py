@@ -25,12 +25,12 @@ from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 
-NUM_GRID = 1001
+NUM_TRUTH_RATIOS = 1001
 FEWEST_BUDGETS = 3
 
 
 @dataclass(frozen=True)
-class Window:
+class HistoryWindow:
     """The rows that a predictor may see.
 
     Parameters
@@ -55,18 +55,19 @@ class Window:
         return rows[inside].reset_index(drop=True)
 
 
-def windows(rows: pd.DataFrame) -> list[Window]:
+def windows(rows: pd.DataFrame) -> list[HistoryWindow]:
     """Return windows that grow over budgets, then over sizes."""
     sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
     budgets = np.unique(rows["train_tokens"].to_numpy(dtype=float))
-    found = [
-        Window("tokens", f"D <= {budget:.3g}", float(sizes[-1]), float(budget))
+    by_tokens = [
+        HistoryWindow("tokens", f"D <= {budget:.3g}", float(sizes[-1]), float(budget))
         for budget in budgets[FEWEST_BUDGETS - 1 : -1]
     ]
-    found += [
-        Window("size", f"N <= {size:.3g}", float(size), float(budgets[-1])) for size in sizes[:-1]
+    by_size = [
+        HistoryWindow("size", f"N <= {size:.3g}", float(size), float(budgets[-1]))
+        for size in sizes[:-1]
     ]
-    return found
+    return by_tokens + by_size
 
 
 def backtest(
@@ -122,7 +123,6 @@ def backtest(
             "nothing can be hidden: a backtest needs four token counts, or two model sizes"
         )
     truth = Truth.of(rows, size, tokens)
-    best = float(best_ratio(truth.grid, truth.general[None, :], truth.domain[None, :], limit)[0])
     table = []
     for window in parts:
         for name, predictor in predictors().items():
@@ -131,22 +131,13 @@ def backtest(
                 general, domain = _predict(predictor, window, rows, truth)
             except CmrplanError:
                 continue
-            chosen = float(best_ratio(truth.grid, general[None, :], domain[None, :], limit)[0])
-            table.append(
-                {
-                    "kind": window.kind,
-                    "window": window.name,
-                    "predictor": name,
-                    "is_law": name not in BASELINES,
-                    "general_mae": truth.error("general", general),
-                    "domain_mae": truth.error("domain", domain),
-                    "domain_ratio": chosen,
-                    "best_domain_ratio": best,
-                    "ratio_error": chosen - best,
-                    "regret": truth.domain_at(chosen) - truth.domain_at(best),
-                    "excess": max(truth.general_at(chosen) - limit, 0.0),
-                }
-            )
+            about = {
+                "kind": window.kind,
+                "window": window.name,
+                "predictor": name,
+                "is_law": name not in BASELINES,
+            }
+            table.append(about | truth.compare(general, domain, limit))
     return pd.DataFrame(table)
 
 
@@ -193,7 +184,9 @@ class Truth:
             )
         ratio = shared.to_numpy(dtype=float)
         measured = {c: means[c].loc[shared].to_numpy(dtype=float) for c in CORPORA}
-        return cls(size, tokens, ratio, measured, np.linspace(ratio[0], ratio[-1], NUM_GRID))
+        return cls(
+            size, tokens, ratio, measured, np.linspace(ratio[0], ratio[-1], NUM_TRUTH_RATIOS)
+        )
 
     @property
     def general(self) -> Array:
@@ -213,6 +206,24 @@ class Truth:
         """Return the domain loss at a ratio; NaN for NaN."""
         return float(np.interp(ratio, self.grid, self.domain)) if np.isfinite(ratio) else np.nan
 
+    def best_ratio(self, general: Array, domain: Array, limit: float) -> float:
+        """Return the ratio of the grid that two curves on it recommend; NaN where none is feasible."""
+        return float(best_ratio(self.grid, general[None, :], domain[None, :], limit)[0])
+
+    def compare(self, general: Array, domain: Array, limit: float) -> dict[str, float]:
+        """Return what :func:`backtest` says of two predicted curves on the grid."""
+        best = self.best_ratio(self.general, self.domain, limit)
+        chosen = self.best_ratio(general, domain, limit)
+        return {
+            "general_mae": self.error("general", general),
+            "domain_mae": self.error("domain", domain),
+            "domain_ratio": chosen,
+            "best_domain_ratio": best,
+            "ratio_error": chosen - best,
+            "regret": self.domain_at(chosen) - self.domain_at(best),
+            "excess": max(self.general_at(chosen) - limit, 0.0),
+        }
+
     def error(self, corpus: str, curve: Array) -> float:
         """Return the mean absolute error of a curve on the grid at the measured ratios."""
         at = np.interp(self.ratio, self.grid, curve)
@@ -220,7 +231,7 @@ class Truth:
 
 
 def _predict(
-    predictor: Predictor, window: Window, rows: dict[str, pd.DataFrame], truth: Truth
+    predictor: Predictor, window: HistoryWindow, rows: dict[str, pd.DataFrame], truth: Truth
 ) -> tuple[Array, Array]:
     def curves() -> Iterator[Array]:
         wanted = pd.DataFrame(

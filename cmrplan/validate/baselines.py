@@ -100,10 +100,10 @@ def _by_ratio(
             for ratio, group in part.groupby("domain_ratio", sort=True)
         ]
     predicted = np.empty(len(wanted))
-    places = wanted[["model_params", "train_tokens"]].to_numpy(dtype=float)
+    settings = wanted[["model_params", "train_tokens"]].to_numpy(dtype=float)
     ratio = _column(wanted, "domain_ratio")
-    for size, tokens in np.unique(places, axis=0):
-        rows = (places[:, 0] == size) & (places[:, 1] == tokens)
+    for size, tokens in np.unique(settings, axis=0):
+        rows = (settings[:, 0] == size) & (settings[:, 1] == tokens)
         nearest = float(sizes[np.argmin(np.abs(np.log(sizes / size)))])
         known = curves[nearest]
         losses = [along(t, loss, float(tokens)) for _, t, loss in known]

@@ -99,7 +99,7 @@ def compare(
     """
     log = validate_log(log)
     say = progress or (lambda line: None)
-    found: list[pd.DataFrame] = []
+    answers: list[pd.DataFrame] = []
     skipped: dict[str, str] = {}
     for corpus in CORPORA:
         rows = fitted_rows(log, corpus, min_train_tokens)
@@ -107,16 +107,16 @@ def compare(
         for name, predictor in predictors().items():
             say(f"{corpus} {name}")
             try:
-                found += [_answer(rows, corpus, name, predictor, h) for h in questions]
+                answers += [_answer(rows, corpus, name, predictor, h) for h in questions]
             except CmrplanError as error:
                 skipped[f"{corpus}/{name}"] = str(error)
-                found = [f for f in found if not _is(f, corpus, name)]
-    if not found:
+                answers = [a for a in answers if not _is(a, corpus, name)]
+    if not answers:
         raise CmrplanError(
             "nothing can be held out of this log: it needs four ratios, or budgets that span a factor of four; add "
             "probes"
         )
-    misses = pd.concat(found, ignore_index=True)
+    misses = pd.concat(answers, ignore_index=True)
     keys = ["corpus", "predictor", "is_law", "kind", "holdout"]
     errors = misses.groupby(keys, sort=False)["miss"].agg(mae="mean", num_rows="size").reset_index()
     ranking = _ranking(errors)

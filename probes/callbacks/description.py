@@ -11,7 +11,8 @@ from typing import Any
 
 from cmrplan.errors import InputError
 from cmrplan.log.cells import shown
-from cmrplan.log.validate import PARAMS_KINDS, SHARE_PREFIX, SHARE_TOLERANCE
+from cmrplan.log.columns import PARAMS_KINDS, SHARE_PREFIX
+from cmrplan.log.validate import SHARE_TOLERANCE
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}")  # it becomes a file name
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cmrplan.errors import CmrplanError
 from cmrplan.files import read_json
-from cmrplan.log.validate import SHARE_PREFIX
+from cmrplan.log.columns import SHARE_PREFIX
 from probes.callbacks.rows import LOG_SUFFIX, STATE_SUFFIX, State
 from probes.training.metrics import read_rows
 

@@ -17,7 +17,7 @@ from cmrplan._version import __version__
 from cmrplan.errors import InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.log.cells import shown
-from cmrplan.log.validate import SHARE_PREFIX
+from cmrplan.log.columns import SHARE_PREFIX
 from probes.callbacks.description import ProbeRun
 from probes.training.metrics import append_row, cut_back, read_rows
 

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from cmrplan.errors import InputError
-from cmrplan.log.cells import shown
-from cmrplan.log.validate import listed
+from cmrplan.log.cells import listed, shown
 from probes.callbacks.description import ProbeRun
 from probes.callbacks.params import with_counted_params
 from probes.callbacks.rows import ProbeLogWriter

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Code, InputError
-from cmrplan.log.cells import LogFinding, RawLog, raw_frame, shown
+from cmrplan.log.cells import LogFinding, RawLog, listed, raw_frame, shown
+from cmrplan.log.columns import Column, parse_column, parse_numbers
 from cmrplan.log.files import validate_log
-from cmrplan.log.validate import Column, convert, listed, parse_column, parse_numbers
+from cmrplan.log.validate import convert
 
 LOSS_PREFIX = "loss_"
 FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
@@ -68,7 +69,7 @@ def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
     Parameters
     ----------
     raw : RawLog
-        The cells as they were found.
+        The cells as they are.
     changes : Changes
 
     Raises

@@ -60,8 +60,8 @@ def _import_file(path: Path, changes: Changes) -> pd.DataFrame:
     rows, lines = [], []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
-            place = f"{source} line {number}"
-            rows.append(_row(line, place, labels, step_tokens))
+            where = f"{source} line {number}"
+            rows.append(_row(line, where, labels, step_tokens))
             lines.append(number)
     if not rows:
         raise InputError(f"{source} is empty; each line is {_LAYOUT}")
@@ -69,21 +69,21 @@ def _import_file(path: Path, changes: Changes) -> pd.DataFrame:
     return to_log(raw, Changes(scales=changes.scales, constants=constants))
 
 
-def _row(line: str, place: str, labels: dict[str, str], step_tokens: float) -> dict[str, object]:
+def _row(line: str, where: str, labels: dict[str, str], step_tokens: float) -> dict[str, object]:
     cells = line.split("\t")
     parts = cells[0].strip().rstrip("/").split("/")
     run = _RUN.fullmatch(parts[-2]) if len(parts) > 1 and len(cells) == 3 else None
     if run is None or not parts[-1].isdecimal():
-        raise InputError(f"{place} is {shown(line)}; it must be {_LAYOUT}")
-    first, last = (_share(run[which], place) for which in ("first", "last"))
+        raise InputError(f"{where} is {shown(line)}; it must be {_LAYOUT}")
+    first, last = (_share(run[which], where) for which in ("first", "last"))
     if abs(first + last - 1) > _SHARE_SUM:
         raise InputError(
-            f"{place}: the shares {first:g} and {last:g} of {parts[-2]!r} must sum to 1"
+            f"{where}: the shares {first:g} and {last:g} of {parts[-2]!r} must sum to 1"
         )
     size = run["size"]
     if size not in labels:
         raise InputError(
-            f"{place}: the parameters of size {size!r} are not known; --map {size}=1.2e8"
+            f"{where}: the parameters of size {size!r} are not known; --map {size}=1.2e8"
         )
     corpus = cells[1].strip().split("/")[-1].removesuffix(".bin").split(".")[-1]
     return {
@@ -97,11 +97,11 @@ def _row(line: str, place: str, labels: dict[str, str], step_tokens: float) -> d
     }
 
 
-def _share(text: str, place: str) -> float:
+def _share(text: str, where: str) -> float:
     try:
         share = float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise InputError(f"{place}: a share must be a fraction in [0, 1], got {text!r}")
+        raise InputError(f"{where}: a share must be a fraction in [0, 1], got {text!r}")
     return share

@@ -21,9 +21,9 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, named, read_raw, shown
+from cmrplan.log.columns import Column
 from cmrplan.log.files import validate_log
 from cmrplan.log.importers.changes import Changes, as_number, corpus_name, numbers_of, to_log
-from cmrplan.log.validate import Column
 from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"
@@ -101,10 +101,10 @@ def _index(raw: RawLog) -> pd.Index[str]:
 
 def _corpora(raw: RawLog, pattern: re.Pattern[str], example: str) -> dict[str, str]:
     """Return the corpus of each column that a pattern finds, by column."""
-    found = {str(old): match[1] for old in raw.table if (match := pattern.fullmatch(str(old)))}
-    if not found:
+    corpora = {str(old): match[1] for old in raw.table if (match := pattern.fullmatch(str(old)))}
+    if not corpora:
         raise InputError(f"{raw.source} has no column such as {example}")
-    return {old: corpus_name(corpus) for old, corpus in found.items()}
+    return {old: corpus_name(corpus) for old, corpus in corpora.items()}
 
 
 def _size(label: str, names: Mapping[str, str]) -> float:
