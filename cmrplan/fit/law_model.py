@@ -145,10 +145,12 @@ def law_model(corpus: str, fit: LawFit, rows: pd.DataFrame) -> LawModel:
 
 def declare(law_name: str, corpus: str, rows: pd.DataFrame, link: Link = "log") -> Law:
     """Return a law with the terms and bounds that the levels of the rows support."""
+    share = row_inputs(corpus, rows)["share"]
     options = {
         "size_levels": int(rows["model_params"].nunique()),
         "token_levels": int(rows["train_tokens"].nunique()),
-        "smallest_share": float(row_inputs(corpus, rows)["share"].min()),
+        "smallest_share": float(share.min()),
+        "share_levels": len(np.unique(share)),
     }
     return replace(build_law(law_name, options), link=link)
 

@@ -98,7 +98,8 @@ def run_noise(parts: Sequence[Residuals]) -> Noise:
     spread = [variance[0] * shared + variance[1] * own for shared, own in inner]
     total = float(sum(np.trace(block) for block in spread))
     scatter = float(sum(np.sum(block * block.T) for block in spread))
-    degrees = total**2 / scatter if scatter > 0 else 1.0
+    has_degrees = expected[0, 1] > ROUNDED_DEGREES and scatter > 0  # between the means of the runs
+    degrees = total**2 / scatter if has_degrees else 1.0
     return Noise(float(np.sqrt(variance[0])), float(np.sqrt(variance[1])), max(degrees, 1.0))
 
 

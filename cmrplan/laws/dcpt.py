@@ -14,7 +14,9 @@ The variants differ in two terms. The mixture term, in which the share changes t
 
 and the ratio term is ``C / (r + epsilon)^gamma`` as published, or ``C exp(-k r)``.
 
-Sizes and token counts with few levels reduce the terms as in :mod:`cmrplan.laws.chinchilla`.
+Sizes and token counts with few levels reduce the terms as in :mod:`cmrplan.laws.chinchilla`. So do few shares: at ``m``
+shares the terms that read the share alone, with the constant, may have ``m - 1`` parameters (3 of 3), so that the
+optimum is a point and not a valley. What is too many is held, the offset first.
 
 References
 ----------
@@ -23,7 +25,10 @@ Que et al., D-CPT Law, NeurIPS 2024, arXiv:2406.01375.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
+
+import numpy as np
 
 from cmrplan.laws.chinchilla import IRREDUCIBLE, free_or_held, size_pieces, token_pieces
 from cmrplan.laws.law import Exponent, Exponential, Law, Piece, Power, ShiftedPower, Term, assemble
@@ -32,6 +37,10 @@ SMALLEST_OFFSET = 1e-4
 LARGEST_OFFSET = 2.0
 # With rows at share 0 the term jumps where eta reaches 0 (0^0 is 1), so eta stays above it.
 SMALLEST_ETA = 1e-6
+# Where the shares are too few to tell an exponent of a term that reads the share alone: within the range of fits to
+# logs with many shares. In the order in which they are held.
+HELD_SHAPES = {"ratio_offset": 0.1, "eta": 0.5, "gamma": 0.5, "k": 5.0}
+ALL_SHAPES = 7  # shares from which on every form has all its parameters
 
 Mixture = Literal["product", "none", "sum"]
 
@@ -52,6 +61,7 @@ def dcpt_law(
     smallest_share: float = 0.0,
     mixture: Mixture = "product",
     is_power: bool = True,
+    share_levels: int = ALL_SHAPES,
 ) -> Law:
     """Return the D-CPT law with the terms that the levels of a log support.
 
@@ -66,9 +76,11 @@ def dcpt_law(
         Where the share changes the worth of tokens; see the module.
     is_power : bool
         The ratio term is ``C / (r + epsilon)^gamma`` as published, or else ``C exp(-k r)``.
+    share_levels : int
+        Distinct shares in the log, 3 or more.
     """
     return assemble(
-        dcpt_pieces(size_levels, token_levels, smallest_share, mixture, is_power),
+        dcpt_pieces(size_levels, token_levels, smallest_share, mixture, is_power, share_levels),
         name=_NAMES[mixture, is_power],
         reference="Que et al. 2024, arXiv:2406.01375",
         needs="Losses of one corpus at 3 or more shares (better 5, one of them at or below 0.01); "
@@ -77,12 +89,18 @@ def dcpt_law(
             ("size_levels", size_levels),
             ("token_levels", token_levels),
             ("smallest_share", smallest_share),
+            ("share_levels", share_levels),
         ),
     )
 
 
 def dcpt_pieces(
-    size_levels: int, token_levels: int, smallest_share: float, mixture: Mixture, is_power: bool
+    size_levels: int,
+    token_levels: int,
+    smallest_share: float,
+    mixture: Mixture,
+    is_power: bool,
+    share_levels: int = ALL_SHAPES,
 ) -> list[Piece]:
     """Return the terms of a D-CPT law; the arguments are those of :func:`dcpt_law`."""
     if mixture == "product":
@@ -95,7 +113,33 @@ def dcpt_pieces(
         eta = Exponent("eta", 0.05, 5.0)
         tokens.append(Piece(term, "F*r^eta", r"F\,r^{\eta}", (eta,)))
     ratio = _power_piece(smallest_share) if is_power else _exponential_piece()
-    return [IRREDUCIBLE, *size_pieces(size_levels), *tokens, ratio]
+    pieces = [IRREDUCIBLE, *size_pieces(size_levels), *tokens, ratio]
+    return _with_held_shapes(pieces, share_levels)
+
+
+def _with_held_shapes(pieces: list[Piece], share_levels: int) -> list[Piece]:
+    """Hold exponents of the terms that read the share alone until the shares can tell the others."""
+    own = [piece for piece in pieces if _reads_share_alone(piece)]
+    names = [exponent.name for piece in own for exponent in piece.exponents]
+    num_parameters = 1 + len(own) + len(names)  # the constant, the coefficients, the exponents
+    excess = num_parameters - max(share_levels - 1, 3)
+    held = [name for name in HELD_SHAPES if name in names][: max(excess, 0)]
+    return [_holding(piece, held) if _reads_share_alone(piece) else piece for piece in pieces]
+
+
+def _reads_share_alone(piece: Piece) -> bool:
+    variables = {name for factor in piece.term.factors for name in factor.variables}
+    return variables == {"share"}
+
+
+def _holding(piece: Piece, held: list[str]) -> Piece:
+    free = tuple(e for e in piece.exponents if e.name not in held)
+    fixed = tuple(
+        (e.name, float(np.clip(HELD_SHAPES[e.name], e.lower, e.upper)))
+        for e in piece.exponents
+        if e.name in held
+    )
+    return replace(piece, exponents=free, fixed=(*piece.fixed, *fixed))
 
 
 def _product_pieces(levels: int, smallest_share: float) -> list[Piece]:

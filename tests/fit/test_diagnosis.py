@@ -385,8 +385,10 @@ class TestLevels:
         assert "2 model sizes (3e+05, 1e+06): alpha of the term A/N^alpha" in found["few_sizes"]
         assert "1 token count (1e+06)" in found["few_token_counts"]
         assert "4 domain ratios (0, 0.05, 0.5, 1)" in found["few_ratios"]
-        assert "probe 5 or more" in found["few_ratios"]
+        # of four shares, the constant and a ratio term with one exponent leave one over
+        assert "ratio_offset at 0.1 held; probe 7 or more" in found["few_ratios"]
         assert "few_ratios" not in warned(log, "dcpt_exp")
+        assert "few_ratios" not in warned(simulated_log(ratios=(0, 0.05, 0.3, 0.5, 1)))
 
     def test_cmr_needs_more_token_counts(self):
         log = simulated_log(sizes=(3e5,))

@@ -16,6 +16,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.cmr_model import FEWEST_TOKENS
 from cmrplan.laws.chinchilla import HELD_EXPONENT
+from cmrplan.laws.dcpt import ALL_SHAPES, HELD_SHAPES
 from cmrplan.laws.law import Law
 
 FEWEST_LEVELS = 3
@@ -109,14 +110,25 @@ def _cmr_token_counts(corpus: str, rows: pd.DataFrame) -> list[Finding]:
 
 
 def _ratios(corpus: str, rows: pd.DataFrame, law: Law | None) -> list[Finding]:
-    found = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
+    ratios = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
+    held = (
+        [f"{name} at {value:g}" for name, value in law.fixed if name in HELD_SHAPES] if law else []
+    )
+    if held:
+        return [
+            Finding(
+                Code.FEW_RATIOS,
+                f"the {corpus} loss was fitted at {_counted(ratios, 'domain ratio')}, which do not tell how it bends "
+                f"between them: its law has {' and '.join(held)} held; probe {ALL_SHAPES} or more",
+            )
+        ]
     number = CMR_PARAMETERS if law is None else ratio_parameters(law) + 1
-    if len(found) > number:
+    if len(ratios) > number:
         return []
     return [
         Finding(
             Code.FEW_RATIOS,
-            f"the {corpus} loss was fitted at {_counted(found, 'domain ratio')} and its law has {number} parameters "
+            f"the {corpus} loss was fitted at {_counted(ratios, 'domain ratio')} and its law has {number} parameters "
             f"for them: nothing is left to check it between them; probe {number + 1} or more",
         )
     ]
