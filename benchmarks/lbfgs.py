@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from cmrplan.laws.law import Law
-from cmrplan.solve.varpro import box, to_theta
+from cmrplan.solve.problem import box, to_theta
 
 LOG_COEFFICIENT = (-25.0, 12.0)  # for inputs divided by their geometric mean
 TIGHT = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 100000}

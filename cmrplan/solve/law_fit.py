@@ -1,8 +1,8 @@
 """Fit one law to one set of losses and say how the fit ended.
 
-The knee of the Huber loss comes from the noise unless it is given: 1.345 robust standard deviations
-of the residuals, the classical choice that keeps 95 % efficiency under normal errors. A knee far below
-the noise would turn the fit into one of least absolute deviations.
+The Huber delta comes from the noise unless it is given: 1.345 robust standard deviations of the residuals, the
+classical choice that keeps 95 % efficiency under normal errors. A delta far below the noise would turn the fit
+into one of least absolute deviations.
 """
 
 from __future__ import annotations
@@ -15,26 +15,24 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.laws.law import Inputs, Law
+from cmrplan.solve.identification import MAD_TO_SIGMA, at_bound_names, unidentified_names
 from cmrplan.solve.multistart import MANY_ROWS, distinct_ends, minimize_from_many
-from cmrplan.solve.signed_lstsq import upper_triangle
-from cmrplan.solve.varpro import Optimum, Problem, Stopping, box, minimize, to_theta
+from cmrplan.solve.problem import FitOptimum, FitProblem, to_theta
+from cmrplan.solve.scaling import input_scales, loss_level, residual_unit, scaled_inputs
+from cmrplan.solve.varpro import Stopping, minimize
 
-KNEE_PER_SIGMA = 1.345
-MAD_TO_SIGMA = 1.4826
-PAPER_DELTA = 1e-3  # the knee that the papers use, for the reported Huber score
+DELTA_PER_SIGMA = 1.345
+PAPER_DELTA = 1e-3  # the Huber delta that the papers use, for the reported Huber score
 SMALLEST_DELTA = 1e-6  # nats; below it a log is free of noise and every row counts fully
-# A parameter is not identified when its relative standard error exceeds this.
-UNIDENTIFIED = 0.5
 LARGEST_UNIT = 1e150  # of plain residuals, which are squared
 LARGEST_LOG = 708.0  # exp of it, and of minus it, are normal numbers
-NUMERICAL_NOISE = 1e-9  # relative noise that float64 optimization leaves on noise-free data
 # A resample is one of hundreds: its optimum need not be known better than a thousandth of the noise.
 ROUGH = Stopping(gradient=1e-4, no_gain=1e-6, idle_steps=4, max_iterations=60)
 
 # Resamples that are fitted at once: enough to fill numpy, few enough for the cache and, with many rows, the memory.
 MOST_AT_ONCE = 256
 MOST_VALUES = 2**20
-# While the knee is still being found, optima need only be told apart.
+# While the Huber delta is still sought, optima need only be told apart.
 ON_THE_WAY = Stopping(gradient=1e-5, no_gain=1e-7, idle_steps=6, max_iterations=150)
 
 # The outer parts of a box over- and underflow; the search takes what is not finite as no use.
@@ -64,11 +62,11 @@ class LawFit:
     scales : dict
         What the inputs were divided by inside the fit.
     search : array (q,)
-        Optimum in search coordinates.
+        FitOptimum in search coordinates.
     coefficients : array (p,)
         Linear coefficients for scaled inputs.
     delta : float
-        Knee of the Huber loss, in residual units.
+        Huber delta, in residual units.
     objective : float
         Summed Huber loss at the optimum.
     gradient : float
@@ -83,7 +81,7 @@ class LawFit:
     at_bound : tuple of str
         Exponents at the edge of their box and coefficients at zero.
     r2, huber, mae : float
-        Share of the loss's variance explained; summed Huber loss of log residuals at a knee of 1e-3;
+        Share of the loss's variance explained; summed Huber loss of log residuals at a delta of 1e-3;
         mean absolute error in the unit of the target.
     """
 
@@ -139,7 +137,7 @@ def predict_draws(
     law: Law, scales: dict[str, float], inputs: Inputs, search: Array, coefficients: Array
 ) -> Array:
     """Return predictions of ``S`` parameter sets for inputs in the caller's units, ``(S, n)``."""
-    return law.predict(_scaled(inputs, scales), to_theta(law, search), coefficients)
+    return law.predict(scaled_inputs(inputs, scales), to_theta(law, search), coefficients)
 
 
 @quiet
@@ -163,74 +161,89 @@ def fit_law(
     weights : array (n,), optional
         Nonnegative row weights; all one by default.
     delta : float, optional
-        Knee of the Huber loss in residual units; from the noise by default; infinity is least squares.
+        Huber delta in residual units; from the noise by default; infinity is least squares.
 
     Raises
     ------
     CmrplanError
         If there are fewer rows than free parameters, or no start gives a finite loss.
     """
-    num_rows = len(target)
-    if num_rows < law.num_free:
-        raise CmrplanError(
-            f"law {law.name} ({law.formula}) has {law.num_free} free parameters and there are "
-            f"{num_rows} rows to fit; add probes or token counts"
-        )
     target = np.asarray(target, dtype=float)
-    if law.link == "log" and not np.all(target > 0):
-        raise CmrplanError(
-            f"law {law.name} is fitted to log losses and row {int(np.argmin(target)) + 1} has {target.min():g}; a "
-            "validation loss is above 0"
-        )
+    num_rows = len(target)
     row_weights = np.ones(num_rows) if weights is None else np.asarray(weights, dtype=float)
-    scales = _scales(law, inputs)
-    scaled = _scaled(inputs, scales)
-    level = _level(law, target)
-    unit = _residual_unit(law, level)
-    if unit > LARGEST_UNIT:
-        raise CmrplanError(
-            f"law {law.name} is fitted to plain losses, whose squares must be numbers, and they reach {level:.3g}; "
-            "divide them by a constant"
-        )
-    knee = None if delta is None else delta / unit
-    whole = Problem(law, scaled, target[None, :] / level, row_weights[None, :], np.inf)
+    scales = input_scales(law, inputs)
+    level = _checked_level(law, target)
+    unit = residual_unit(law, level)
+    scaled_delta = None if delta is None else delta / unit
+    whole = FitProblem(
+        law, scaled_inputs(inputs, scales), target[None, :] / level, row_weights[None, :], np.inf
+    )
     few = whole.thinned(MANY_ROWS) if num_rows > MANY_ROWS else whole
-    few, optimum = _search(few, knee)
+    few, optimum = _search(few, scaled_delta)
     if not np.isfinite(optimum.objective).any():
         raise CmrplanError(
             f"law {law.name} gives no finite loss on these rows from any start; check the log for values "
             "of extreme size"
         )
     if num_rows > MANY_ROWS:
-        few, optimum = _continue(replace(whole, delta=few.delta), optimum, knee)
+        few, optimum = _continue(replace(whole, delta=few.delta), optimum, scaled_delta)
     return _describe(few, optimum, optimum.best(), scales, level)
 
 
-def _search(problem: Problem, delta: float | None) -> tuple[Problem, Optimum]:
-    """Search from many starts; return the problem with its knee, and where the starts ended."""
+def _checked_level(law: Law, target: Array) -> float:
+    """Return the level of losses that a law can be fitted to.
+
+    Raises
+    ------
+    CmrplanError
+        If they are too few, not positive for a log law, or too large to be squared.
+    """
+    if len(target) < law.num_free:
+        raise CmrplanError(
+            f"law {law.name} ({law.formula}) has {law.num_free} free parameters and there are "
+            f"{len(target)} rows to fit; add probes or token counts"
+        )
+    if law.link == "log" and not np.all(target > 0):
+        raise CmrplanError(
+            f"law {law.name} is fitted to log losses and row {int(np.argmin(target)) + 1} has {target.min():g}; a "
+            "validation loss is above 0"
+        )
+    level = loss_level(law, target)
+    if residual_unit(law, level) > LARGEST_UNIT:
+        raise CmrplanError(
+            f"law {law.name} is fitted to plain losses, whose squares must be numbers, and they reach {level:.3g}; "
+            "divide them by a constant"
+        )
+    return level
+
+
+def _search(problem: FitProblem, delta: float | None) -> tuple[FitProblem, FitOptimum]:
+    """Search from many starts; return the problem with its Huber delta, and where the starts ended."""
     if delta is not None:
         problem = replace(problem, delta=delta)
         return problem, minimize_from_many(problem)
-    return _with_knee(problem, minimize_from_many(problem, stopping=ON_THE_WAY))
+    return _with_delta(problem, minimize_from_many(problem, stopping=ON_THE_WAY))
 
 
-def _with_knee(problem: Problem, optimum: Optimum) -> tuple[Problem, Optimum]:
-    """Take the knee from the noise, twice, each time going on from the distinct ends."""
+def _with_delta(problem: FitProblem, optimum: FitOptimum) -> tuple[FitProblem, FitOptimum]:
+    """Take the Huber delta from the noise, twice, each time going on from the distinct ends."""
     for stopping in (ON_THE_WAY, Stopping()):
         if np.isfinite(optimum.objective).any():
-            problem = replace(problem, delta=knee_from_noise(problem, optimum))
+            problem = replace(problem, delta=delta_from_noise(problem, optimum))
             optimum = minimize(problem, distinct_ends(optimum), stopping=stopping, is_race=True)
     return problem, optimum
 
 
-def _continue(problem: Problem, optimum: Optimum, delta: float | None) -> tuple[Problem, Optimum]:
+def _continue(
+    problem: FitProblem, optimum: FitOptimum, delta: float | None
+) -> tuple[FitProblem, FitOptimum]:
     """Descend on all rows from that end of a search on few rows which is lowest on all."""
     here = Stopping(max_iterations=0)
     ends = [minimize(problem, end[None, :], stopping=here) for end in distinct_ends(optimum)]
     best = min(ends, key=lambda end: float(end.objective[0]))
     if delta is not None:
         return problem, minimize(problem, best.search)
-    return _with_knee(problem, best)
+    return _with_delta(problem, best)
 
 
 @quiet
@@ -241,7 +254,7 @@ def residual_jacobian(fit: LawFit, inputs: Inputs) -> Array:
     scale: what they span is what matters.
     """
     law = fit.law
-    scaled = _scaled(inputs, fit.scales)
+    scaled = scaled_inputs(inputs, fit.scales)
     theta, coefficients = to_theta(law, fit.search[None, :]), fit.coefficients[None, :]
     jacobian = law.jacobian(scaled, theta, coefficients)[0]
     if law.link == "log":
@@ -274,10 +287,12 @@ def refit(
     coefficients : array (B, p)
     """
     count = max(len(targets), len(weights))
-    level = _level(fit.law, targets[0])
-    knee = fit.delta / _residual_unit(fit.law, level)
+    level = loss_level(fit.law, targets[0])
+    delta = fit.delta / residual_unit(fit.law, level)
     row_weights = weights * fit.row_weights
-    problem = Problem(fit.law, _scaled(inputs, fit.scales), targets / level, row_weights, knee)
+    problem = FitProblem(
+        fit.law, scaled_inputs(inputs, fit.scales), targets / level, row_weights, delta
+    )
     ends = []
     size = batch_size(len(targets[0]))
     for first in range(0, count, size):
@@ -311,35 +326,23 @@ def batch_size(num_rows: int) -> int:
     return min(max(MOST_VALUES // num_rows, 1), MOST_AT_ONCE)
 
 
-def knee_from_noise(problem: Problem, optimum: Optimum) -> float:
+def delta_from_noise(problem: FitProblem, optimum: FitOptimum) -> float:
     """Return 1.345 robust standard deviations of the residuals at the best point found."""
     residual = _residual(problem, optimum, optimum.best())
     spread = MAD_TO_SIGMA * float(np.median(np.abs(residual)))
     spare = max(len(residual) - problem.law.num_free, 1)
-    knee = KNEE_PER_SIGMA * spread * float(np.sqrt(len(residual) / spare))
-    return max(knee, SMALLEST_DELTA)
+    delta = DELTA_PER_SIGMA * spread * float(np.sqrt(len(residual) / spare))
+    return max(delta, SMALLEST_DELTA)
 
 
-def _residual(problem: Problem, optimum: Optimum, which: int) -> Array:
+def _residual(problem: FitProblem, optimum: FitOptimum, which: int) -> Array:
     theta = to_theta(problem.law, optimum.search[which : which + 1])
     predicted = problem.law.predict(problem.inputs, theta, optimum.coefficients[which : which + 1])
     return np.asarray(problem.residual(predicted)[0])
 
 
-def _level(law: Law, target: Array) -> float:
-    """Return what losses are divided by inside a fit: their geometric mean, or the largest of differences."""
-    if law.link == "log":
-        return float(np.exp(np.mean(np.log(target))))
-    return float(np.max(np.abs(target))) or 1.0
-
-
-def _residual_unit(law: Law, level: float) -> float:
-    """Return what a residual inside the fit is worth outside: logarithms have no unit."""
-    return 1.0 if law.link == "log" else level
-
-
 def _describe(
-    problem: Problem, optimum: Optimum, best: int, scales: dict[str, float], level: float
+    problem: FitProblem, optimum: FitOptimum, best: int, scales: dict[str, float], level: float
 ) -> LawFit:
     law = problem.law
     search, coefficients = optimum.search[best], optimum.coefficients[best]
@@ -348,10 +351,10 @@ def _describe(
     predicted = target - residual if law.link == "identity" else target * np.exp(-residual)
     variance = float(np.sum((target - target.mean()) ** 2))
     miss = target - predicted  # in units of the level
-    unit = _residual_unit(law, level)
+    unit = residual_unit(law, level)
     size = np.abs(residual) * unit
     clipped = np.minimum(size, PAPER_DELTA)
-    at_bound = _at_bound(law, search, coefficients)
+    at_bound = at_bound_names(law, search, coefficients)
     status = Status.STALLED
     if optimum.is_converged[best]:
         status = Status.AT_BOUND if at_bound else Status.CONVERGED
@@ -366,72 +369,9 @@ def _describe(
         status=status,
         residual=residual * unit,
         row_weights=problem.weights[0],
-        unidentified=_unidentified(problem, search, coefficients, residual),
+        unidentified=unidentified_names(problem, search, coefficients, residual),
         at_bound=at_bound,
         r2=1.0 - float(np.sum(miss**2)) / variance if variance > 0 else float("nan"),
         huber=float(np.sum(clipped * (size - 0.5 * clipped))),
         mae=float(np.mean(np.abs(miss))) * level,
     )
-
-
-def _at_bound(law: Law, search: Array, coefficients: Array) -> tuple[str, ...]:
-    lower, upper = box(law)
-    edge = 1e-9 * np.maximum(upper - lower, 1.0)
-    exponents = [
-        e.name
-        for k, e in enumerate(law.exponents)
-        if search[k] <= lower[k] + edge[k] or search[k] >= upper[k] - edge[k]
-    ]
-    zeros = [t.coefficient for j, t in enumerate(law.terms) if t.sign and coefficients[j] == 0]
-    return (*zeros, *exponents)
-
-
-def _unidentified(
-    problem: Problem, search: Array, coefficients: Array, residual: Array
-) -> tuple[str, ...]:
-    """Return parameters whose relative standard error, to first order, is above one half.
-
-    The Jacobian is taken by the logarithm of each coefficient and of each exponent searched so, and by the plain
-    value of the other exponents. A coefficient at zero leaves the exponents of its term alone
-    without meaning.
-    """
-    law = problem.law
-    theta = to_theta(law, search[None, :])
-    jacobian = law.jacobian(problem.inputs, theta, coefficients[None, :])[0]
-    predicted = law.predict(problem.inputs, theta, coefficients[None, :])[0]
-    if law.link == "log":
-        jacobian = jacobian / predicted[:, None]
-    is_log = np.array([e.is_log for e in law.exponents], dtype=bool)
-    unit = np.concatenate([coefficients, np.where(is_log, theta[0], 1.0)])
-    jacobian = jacobian * unit * np.sqrt(problem.weights[0])[:, None]
-    spare = max(len(residual) - law.num_free, 1)
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(residual))) * np.sqrt(len(residual) / spare)
-    noise = max(noise, NUMERICAL_NOISE)
-    used = np.flatnonzero(np.any(jacobian != 0, axis=0))
-    triangle = upper_triangle(jacobian[None, :, used])[0]
-    _, singular, right = np.linalg.svd(triangle, full_matrices=False)
-    floor = np.finfo(float).eps * len(residual) * singular[0]
-    spread = noise * np.sqrt(np.sum((right / np.maximum(singular, floor)[:, None]) ** 2, axis=0))
-    relative = np.full(len(unit), np.inf)
-    relative[used] = spread
-    return tuple(
-        name
-        for name, value in zip(law.parameter_names, relative, strict=False)
-        if value > UNIDENTIFIED
-    )
-
-
-def _scales(law: Law, inputs: Inputs) -> dict[str, float]:
-    """Return the geometric mean of each input that the law wants scaled."""
-    return {
-        name: float(np.exp(np.mean(np.log(inputs[name]))))
-        for name in law.scaled
-        if name in law.inputs
-    }
-
-
-def _scaled(inputs: Inputs, scales: dict[str, float]) -> dict[str, Array]:
-    return {
-        name: np.asarray(values, dtype=float) / scales.get(name, 1.0)
-        for name, values in inputs.items()
-    }

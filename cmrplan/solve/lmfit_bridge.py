@@ -32,7 +32,7 @@ from cmrplan.laws.law import Inputs, Law
 from cmrplan.solve.law_fit import LawFit
 
 # For what lmfit refits later, in intervals; its own 1.5e-8 is coarse for a sum of squares near 1e-4.
-TOLERANCE = 1e-12
+REFIT_TOLERANCE = 1e-12
 STOP_AT_ONCE = 1.0  # a cosine is never above it
 
 
@@ -88,8 +88,8 @@ def to_lmfit(
         data=target,
         fcn_kws=rows,
         nan_policy="propagate",
-        ftol=TOLERANCE,
-        xtol=TOLERANCE,
+        ftol=REFIT_TOLERANCE,
+        xtol=REFIT_TOLERANCE,
         gtol=STOP_AT_ONCE,
         Dfun=misfit.slopes,
     )

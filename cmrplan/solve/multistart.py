@@ -1,61 +1,55 @@
-"""Deterministic starts: a low-discrepancy set over the box, screened, the best kept."""
+"""Starts of a search that are the same every time: Halton points over the box, screened, and the best of them kept."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.solve.varpro import (
-    Optimum,
-    Problem,
-    Stopping,
-    box,
-    minimize,
-    solve_coefficients,
-    to_theta,
-)
+from cmrplan.solve.problem import FitOptimum, FitProblem, box, to_theta
+from cmrplan.solve.projection import solve_coefficients
+from cmrplan.solve.varpro import Stopping, minimize
 
 NUM_SCREENED = 128
 NUM_STARTS = 16
-MANY_ROWS = (
-    4000  # beyond this the starts race on about so many rows, and their best end goes on to all
-)
+# Above so many rows the starts descend on a sample of about that size, and their best ends go on with all rows.
+MANY_ROWS = 4000
 MOST_DISTINCT = 6
 
 
 def halton_starts(lower: Array, upper: Array, count: int) -> Array:
     """Return ``count`` points of the Halton sequence in the box, ``(count, q)``; always the same.
 
-    Point ``n`` has in dimension ``k`` the digits of ``n`` in the base of the ``k``-th prime, mirrored at the
-    point. (The sequence in scipy.stats takes longer to import than a fit takes.)
+    The ``k``-th coordinate of point ``n`` is its radical inverse in the ``k``-th prime: the digits of ``n`` in that
+    base, written backward behind the point. (scipy.stats has the sequence too, and takes longer to import than a fit
+    takes.)
     """
     if not len(lower):
         return np.zeros((1, 0))
     points = np.zeros((count, len(lower)))
     for k, base in enumerate(_primes(len(lower))):
-        rest, place = np.arange(1, count + 1), 1.0 / base
+        rest, unit = np.arange(1, count + 1), 1.0 / base
         while rest.any():
-            points[:, k] += place * (rest % base)
-            rest, place = rest // base, place / base
+            points[:, k] += unit * (rest % base)
+            rest, unit = rest // base, unit / base
     return np.asarray(lower + points * (upper - lower))
 
 
 def _primes(count: int) -> list[int]:
-    found: list[int] = []
+    primes: list[int] = []
     candidate = 2
-    while len(found) < count:
-        if all(candidate % prime for prime in found):
-            found.append(candidate)
+    while len(primes) < count:
+        if all(candidate % prime for prime in primes):
+            primes.append(candidate)
         candidate += 1
-    return found
+    return primes
 
 
-def minimize_from_many(problem: Problem, *, stopping: Stopping | None = None) -> Optimum:
+def minimize_from_many(problem: FitProblem, *, stopping: Stopping | None = None) -> FitOptimum:
     """Screen starts over the box for one problem and descend from the best of them.
 
     Parameters
     ----------
-    problem : Problem
+    problem : FitProblem
         With one target and one set of weights.
     stopping : Stopping, optional
         When a descent ends.
@@ -68,7 +62,7 @@ def minimize_from_many(problem: Problem, *, stopping: Stopping | None = None) ->
     return minimize(problem, starts[order[:NUM_STARTS]], stopping=stopping, is_race=True)
 
 
-def distinct_ends(optimum: Optimum) -> Array:
+def distinct_ends(optimum: FitOptimum) -> Array:
     """Return the best ends of a search that differ, at most six, ``(K, q)``."""
     order = np.argsort(optimum.objective, kind="stable")
     ends = optimum.search[order[np.isfinite(optimum.objective[order])]]

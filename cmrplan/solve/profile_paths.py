@@ -11,13 +11,16 @@ from scipy.optimize import brentq
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.laws.law import Factor, Inputs, Law
-from cmrplan.solve.law_fit import NUMERICAL_NOISE, LawFit
-from cmrplan.solve.varpro import Optimum, Problem, box, minimize, to_theta
+from cmrplan.solve.identification import NUMERICAL_NOISE
+from cmrplan.solve.law_fit import LawFit
+from cmrplan.solve.problem import FitOptimum, FitProblem, box, to_theta
+from cmrplan.solve.scaling import scaled_inputs
+from cmrplan.solve.varpro import minimize
 
 # Weight of the row that fixes a value, in units of all rows together. The value reached differs a little from the one
 # asked for; what is reached is what is reported, so the profile is exact, and a heavier row only slows the descent.
 PIN = 1e4
-FARTHEST = 40.0  # logarithm at which a positive quantity counts as 0 or infinite
+LARGEST_LOGARITHM = 40.0  # logarithm at which a positive quantity counts as 0 or infinite
 SECANT = 1e-6  # of the range of an input
 NUM_SCANNED = 401  # inputs at which a crossing is looked for
 
@@ -39,11 +42,11 @@ class ProfiledFit:
         row_weights = fit.row_weights if weights is None else np.asarray(weights, dtype=float)
         return cls(fit, rows, target, row_weights)
 
-    def problem(self, law: Law, scales: Mapping[str, float]) -> Problem:
+    def problem(self, law: Law, scales: Mapping[str, float]) -> FitProblem:
         """Return the fit's problem for a law, its inputs divided by ``scales``."""
-        return Problem(
+        return FitProblem(
             law,
-            _divide(self.inputs, scales),
+            scaled_inputs(self.inputs, scales),
             self.target[None, :],
             self.weights[None, :],
             self.fit.delta,
@@ -174,15 +177,17 @@ def coefficient_path(data: ProfiledFit, which: int) -> Path:
     if direction:  # the logarithm of the size, which may fall to zero
         near = float(np.log(abs(estimate)))
         edges = (0.0, np.inf) if direction > 0 else (0.0, -np.inf)
-        return Path(near, near - FARTHEST, near + FARTHEST, edges, to_value, refit)
-    far = float(np.exp(FARTHEST / 2))
+        return Path(
+            near, near - LARGEST_LOGARITHM, near + LARGEST_LOGARITHM, edges, to_value, refit
+        )
+    far = float(np.exp(LARGEST_LOGARITHM / 2))
     lower = 0.0 if term.sign > 0 else -far
     upper = 0.0 if term.sign < 0 else far
     edges = (0.0 if term.sign > 0 else -np.inf, 0.0 if term.sign < 0 else np.inf)
     return Path(estimate / unit, lower, upper, edges, to_value, refit)
 
 
-def _coefficient_unit(data: ProfiledFit, unscaled: Problem, which: int) -> float:
+def _coefficient_unit(data: ProfiledFit, unscaled: FitProblem, which: int) -> float:
     """Return the coefficient whose term is as large as the target."""
     theta = to_theta(data.fit.law, data.fit.search[None, :])
     design, _ = data.fit.law.design(unscaled.inputs, theta)
@@ -195,7 +200,7 @@ def prediction_path(data: ProfiledFit, at: dict[str, float]) -> Path:
     """Return the path of the law's value at a point, in the caller's units."""
     law = data.fit.law
     problem = data.problem(law, data.fit.scales)
-    point = _divide({name: np.array([at[name]]) for name in law.inputs}, data.fit.scales)
+    point = scaled_inputs({name: np.array([at[name]]) for name in law.inputs}, data.fit.scales)
     estimate = float(data.fit.predict({name: np.array([at[name]]) for name in law.inputs})[0])
     is_log = law.link == "log"
     unit = 1.0 if is_log else float(np.max(np.abs(data.target))) or 1.0
@@ -215,8 +220,10 @@ def prediction_path(data: ProfiledFit, at: dict[str, float]) -> Path:
 
     if is_log:
         near = float(np.log(estimate))
-        return Path(near, near - FARTHEST, near + FARTHEST, (0.0, np.inf), to_value, refit)
-    near, far = estimate / unit, float(np.exp(FARTHEST / 2))
+        return Path(
+            near, near - LARGEST_LOGARITHM, near + LARGEST_LOGARITHM, (0.0, np.inf), to_value, refit
+        )
+    near, far = estimate / unit, float(np.exp(LARGEST_LOGARITHM / 2))
     return Path(near, near - far, near + far, (-np.inf, np.inf), to_value, refit)
 
 
@@ -255,7 +262,7 @@ def crossing_path(
     root = float(brentq(miss, grid[changes[0]], grid[changes[0] + 1], xtol=1e-14 * span))
 
     def refit(points: Array, starts: Array) -> tuple[Array, Array, Array]:
-        pins = _divide(row(lower + span * points), data.fit.scales)
+        pins = scaled_inputs(row(lower + span * points), data.fit.scales)
         rows = {
             name: np.concatenate([values, pins[name]]) for name, values in problem.inputs.items()
         }
@@ -264,7 +271,7 @@ def crossing_path(
         near = np.stack([points, points + SECANT], axis=1)
         value = np.array(
             [
-                _values(law, _divide(row(lower + span * pair), data.fit.scales), optimum)[k]
+                _values(law, scaled_inputs(row(lower + span * pair), data.fit.scales), optimum)[k]
                 for k, pair in enumerate(near)
             ]
         )
@@ -275,8 +282,8 @@ def crossing_path(
 
 
 def _pinned(
-    problem: Problem, law: Law, inputs: Inputs, wanted: Array, starts: Array
-) -> tuple[Optimum, Array]:
+    problem: FitProblem, law: Law, inputs: Inputs, wanted: Array, starts: Array
+) -> tuple[FitOptimum, Array]:
     """Refit with one more row a problem; return the optimum and the objective of the data alone.
 
     ``law`` on ``inputs`` has the ``n`` rows of ``problem`` and ``K`` more; problem ``k`` counts the
@@ -286,13 +293,9 @@ def _pinned(
     target = np.concatenate([problem.target[0], wanted])[None, :]
     pins = PIN * float(np.sum(problem.weights)) * np.eye(count)
     weights = np.concatenate([np.repeat(problem.weights, count, axis=0), pins], axis=1)
-    optimum = minimize(Problem(law, inputs, target, weights, problem.delta), starts)
+    optimum = minimize(FitProblem(law, inputs, target, weights, problem.delta), starts)
     return optimum, problem.objective(_values(problem.law, problem.inputs, optimum))
 
 
-def _values(law: Law, inputs: Inputs, optimum: Optimum) -> Array:
+def _values(law: Law, inputs: Inputs, optimum: FitOptimum) -> Array:
     return law.predict(inputs, to_theta(law, optimum.search), optimum.coefficients)
-
-
-def _divide(inputs: Inputs, scales: Mapping[str, float]) -> dict[str, Array]:
-    return {name: values / scales.get(name, 1.0) for name, values in inputs.items()}

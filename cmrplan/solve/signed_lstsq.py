@@ -10,9 +10,9 @@ import numpy as np
 from cmrplan.arrays import Array
 
 # Relative to columns of unit length: far above rounding (1e-16), far below any useful direction.
-RIDGE = 1e-11
-PULL = 1e-12  # relative pull of a held column that is rounding
-BLOCK = 2048  # rows that are reduced at once: few enough for the cache
+NULL_RIDGE = 1e-11
+ROUNDED_PULL = 1e-12  # relative pull of a held column that is rounding
+ROWS_AT_ONCE = 2048  # rows that are reduced at once: few enough for the cache
 
 
 def signed_least_squares(design: Array, target: Array, signs: Sequence[int]) -> Array:
@@ -56,11 +56,11 @@ def upper_triangle(stacked: Array) -> Array:
     Many rows go block by block, and then the triangles of the blocks: the same factor, up to signs.
     """
     num_matrices, num_rows, size = stacked.shape
-    if num_rows > BLOCK:
-        count = num_rows // BLOCK
-        whole = stacked[:, : count * BLOCK].reshape(num_matrices * count, BLOCK, size)
+    if num_rows > ROWS_AT_ONCE:
+        count = num_rows // ROWS_AT_ONCE
+        whole = stacked[:, : count * ROWS_AT_ONCE].reshape(num_matrices * count, ROWS_AT_ONCE, size)
         parts = upper_triangle(whole).reshape(num_matrices, count * size, size)
-        return upper_triangle(np.concatenate([parts, stacked[:, count * BLOCK :]], axis=1))
+        return upper_triangle(np.concatenate([parts, stacked[:, count * ROWS_AT_ONCE :]], axis=1))
     triangle: Array = np.asarray(np.linalg.qr(stacked, mode="r"))
     return triangle
 
@@ -68,7 +68,7 @@ def upper_triangle(stacked: Array) -> Array:
 def _ridge_solve(left: Array, right: Array) -> Array:
     """Solve least squares with a ridge so small that it acts only on null directions."""
     size = left.shape[2]
-    ridge = np.broadcast_to(RIDGE * np.eye(size), (len(left), size, size))
+    ridge = np.broadcast_to(NULL_RIDGE * np.eye(size), (len(left), size, size))
     zeros = np.zeros((len(left), size))
     q, r = np.linalg.qr(np.concatenate([left, ridge], axis=1))
     rhs = np.einsum("snk,sn->sk", q, np.concatenate([right, zeros], axis=1))
@@ -89,7 +89,7 @@ def _active_set(left: Array, right: Array, solution: Array, bounded: list[int]) 
     miss = right - np.einsum("snp,sp->sn", left, solution)
     pull = np.einsum("snp,sn->sp", left, miss)  # columns have unit length
     scale = np.linalg.norm(right, axis=1)[:, None]
-    wants_in = (free == 0) & (pull > PULL * scale)
+    wants_in = (free == 0) & (pull > ROUNDED_PULL * scale)
     is_negative = (solution[:, bounded] < 0).any(axis=1)
     doubtful = np.flatnonzero(wants_in.any(axis=1) | is_negative)
     if len(doubtful):

@@ -14,7 +14,8 @@ import pytest
 
 from cmrplan.laws.law import Exponent, Law, Term
 from cmrplan.solve.multistart import minimize_from_many
-from cmrplan.solve.varpro import Problem, box, minimize, to_theta
+from cmrplan.solve.problem import FitProblem, box, to_theta
+from cmrplan.solve.varpro import minimize
 
 FOLDER = Path(__file__).parents[1] / "reference" / "nist"
 CERTIFIED_DIGITS = 6  # issue 3; the certified values carry 11
@@ -308,7 +309,7 @@ def read_certified(name):
 def problem_of(case, certified):
     inputs = dict(zip(case.predictors, certified.columns[1:], strict=True))
     target = case.response(certified.columns[0])[None, :]
-    return Problem(case.law, inputs, target, np.ones_like(target), np.inf)
+    return FitProblem(case.law, inputs, target, np.ones_like(target), np.inf)
 
 
 def digits(found, certified):

@@ -17,7 +17,8 @@ from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel
-from cmrplan.solve.law_fit import NUMERICAL_NOISE, predict_draws, refit
+from cmrplan.solve.identification import NUMERICAL_NOISE
+from cmrplan.solve.law_fit import predict_draws, refit
 
 LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
 FEWEST_LEVELS = 3  # token counts that must stay between the cut and the largest budgets

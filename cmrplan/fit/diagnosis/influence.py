@@ -40,8 +40,8 @@ from cmrplan.errors import Code, Finding
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.laws.law import Inputs
+from cmrplan.solve.identification import MAD_TO_SIGMA
 from cmrplan.solve.law_fit import (
-    MAD_TO_SIGMA,
     predict_draws,
     refit,
     residual_jacobian,
