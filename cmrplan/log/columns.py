@@ -60,10 +60,10 @@ _AFTER_SHARES = (
     Column("tokenizer", "text"),
     Column("params_kind", "text"),
 )
-COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
+LOG_COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
 
 # what to do about an error, by code, and by code and column where that helps more
-_REMEDIES: dict[Code | tuple[Code, str], str] = {
+_CELL_REMEDIES: dict[Code | tuple[Code, str], str] = {
     Code.EMPTY_VALUE: "Every row needs one.",
     (Code.EMPTY_VALUE, "loss"): "Remove the row: a run without a loss belongs in the run ledger.",
     Code.NOT_FINITE: "Write the number, or remove the row.",
@@ -114,7 +114,7 @@ class _Remarks:
         name = self.column.name
         value = None if code == Code.EMPTY_VALUE else shown(self.cells.iloc[rows[0]])
         problem = f"{name} {rule}" if value is None else f"{name} {rule}, got {value}"
-        remedy = remedy or _REMEDIES.get((code, name)) or _REMEDIES[code]
+        remedy = remedy or _CELL_REMEDIES.get((code, name)) or _CELL_REMEDIES[code]
         self.errors.append(
             self.raw.finding(code, problem, remedy, rows=rows, column=name, value=value)
         )
@@ -157,9 +157,9 @@ def _parse_text(remarks: _Remarks) -> pd.Series[Any]:
     missing = texts.isna().to_numpy(dtype=bool)
     if remarks.column.required:
         remarks.add(missing, Code.EMPTY_VALUE, "is empty")
-    odd = [text for text in texts.dropna().unique() if not text.isprintable()]
+    bad = [text for text in texts.dropna().unique() if not text.isprintable()]
     remarks.add(
-        texts.isin(odd).to_numpy(dtype=bool),
+        texts.isin(bad).to_numpy(dtype=bool),
         Code.UNPRINTABLE,
         "must not hold control or invisible characters",
     )
