@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +9,9 @@ import numpy as np
 
 from cmrplan.errors import InputError
 from cmrplan.fit.bootstrap import Method
-from cmrplan.fit.law_model import RATIO_LAWS
 from cmrplan.fit.row_weights import WEIGHTS, Weights
 from cmrplan.laws.law import Link
 from cmrplan.numbers import require_confidence
-
-AUTO_LAWS = ("dcpt", "dcpt_exp", "dcpt_product_exp")
-LAWS = ("auto", *RATIO_LAWS, "cmr")
 
 Objective = Literal["huber", "least_squares"]
 OBJECTIVES: tuple[Objective, ...] = ("huber", "least_squares")
@@ -107,15 +102,3 @@ class FitSettings:
     def link(self) -> Link:
         """What the law's residuals are differences of."""
         return "log" if self.residuals == "log" else "identity"
-
-
-def require_law(law: str, allowed: Sequence[str]) -> None:
-    """Refuse a law that a fit does not take.
-
-    Raises
-    ------
-    InputError
-        Naming the laws that it takes.
-    """
-    if law not in allowed:
-        raise InputError(f"law must be one of {', '.join(allowed)}, got {law!r}")

@@ -1,0 +1,97 @@
+"""The learning-rate areas S1 and S2 of the runs of a log, for the learning-rate-aware law.
+
+A row says the rate of the last step before it. Between two rows of a run the rate is taken to change linearly from step
+to step, before the first row to be that of the first, and beyond the last to stay as it is. The areas are then those of
+:func:`cmrplan.laws.learning_rate.schedule_areas`, in units of the rate times steps. Where the log has no ``step``, a
+step is taken to be 2**20 tokens.
+
+A prediction follows the schedule of the log's longest run (the first of them by name), its last rate going on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array
+from cmrplan.errors import InputError
+from cmrplan.laws.learning_rate import schedule_areas
+
+TOKENS_PER_STEP = 2.0**20
+MOST_STEPS = 10**7  # an array of them is 80 MB
+
+
+@dataclass(frozen=True)
+class RunSchedule:
+    """The learning rate of one run where it was logged.
+
+    Parameters
+    ----------
+    train_tokens, step, learning_rate : array (k,)
+        Ascending, all tokens above 0.
+    """
+
+    train_tokens: Array
+    step: Array
+    learning_rate: Array
+
+    def areas(self, train_tokens: Array) -> tuple[Array, Array]:
+        """Return S1 and S2 at token counts, each ``(n,)``."""
+        known_tokens = np.concatenate([[0.0], self.train_tokens])
+        known_step = np.concatenate([[0.0], self.step])
+        beyond = self.step[-1] * train_tokens / self.train_tokens[-1]
+        within = np.interp(train_tokens, known_tokens, known_step)
+        step = np.where(train_tokens > self.train_tokens[-1], beyond, within)
+        last = int(np.ceil(step.max()))
+        if last > MOST_STEPS:
+            raise InputError(f"a schedule may have {MOST_STEPS} steps at most, got {last}")
+        steps = np.arange(max(last, 1) + 1.0)
+        s1, s2 = schedule_areas(np.interp(steps[1:], self.step, self.learning_rate))
+        return (
+            np.interp(step, steps, np.concatenate([[0.0], s1])),
+            np.interp(step, steps, np.concatenate([[0.0], s2])),
+        )
+
+
+def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:
+    """Return the schedule of each run of a log, by ``run_id``.
+
+    Raises
+    ------
+    InputError
+        If a row after the base checkpoint has no learning rate.
+    """
+    rows = log[log["train_tokens"] > 0]
+    if "learning_rate" not in rows or rows["learning_rate"].isna().any():
+        raise InputError(
+            f"the law {law} reads the column learning_rate, which every row after the base checkpoint needs: the rate "
+            "of the last step before it"
+        )
+    has_steps = "step" in rows and bool(rows["step"].notna().all())
+    schedules = {}
+    for run, group in rows.groupby("run_id", sort=True):
+        ordered = group.drop_duplicates("train_tokens").sort_values("train_tokens")
+        tokens = ordered["train_tokens"].to_numpy(dtype=float)
+        step = ordered["step"].to_numpy(dtype=float) if has_steps else tokens / TOKENS_PER_STEP
+        rate = ordered["learning_rate"].to_numpy(dtype=float)
+        schedules[str(run)] = RunSchedule(tokens, step, rate)
+    return schedules
+
+
+def with_areas(log: pd.DataFrame, law: str) -> pd.DataFrame:
+    """Return the log with the columns ``s1_cpt`` and ``s2_cpt``, 0 at the base checkpoint."""
+    areas = np.zeros((2, len(log)))
+    tokens = log["train_tokens"].to_numpy(dtype=float)
+    runs = log["run_id"].astype(str).to_numpy()
+    for run, schedule in run_schedules(log, law).items():
+        mine = (runs == run) & (tokens > 0)
+        areas[:, mine] = schedule.areas(tokens[mine])
+    return log.assign(s1_cpt=areas[0], s2_cpt=areas[1])
+
+
+def longest_schedule(log: pd.DataFrame, law: str) -> RunSchedule:
+    """Return the schedule that predictions follow."""
+    schedules = run_schedules(log, law)
+    return max(schedules.values(), key=lambda schedule: float(schedule.train_tokens[-1]))
