@@ -26,7 +26,8 @@ from held_out_mixtures import mixture_tables
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import RATIO_LAWS, fit_law_model
+from cmrplan.fit.law_model import fit_law_model
+from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.log import CORPORA
 from cmrplan.log.importers import import_log
@@ -180,7 +181,7 @@ def tables(title: str, kind: str, log: pd.DataFrame, pool: ProcessPoolExecutor) 
 
 def verdicts(mae: pd.DataFrame, laws: list[str]) -> None:
     """Print the best law beside the best baseline, and the law that ``fit`` chooses beside the best ones."""
-    ratio_laws = [name for name in RATIO_LAWS if name in mae.index]
+    ratio_laws = [name for name in plain_ratio_laws() if name in mae.index]
     names = ["hidden", "best law", "best baseline", "law / baseline"]
     if ratio_laws:
         names += ["best D-CPT form", "auto / best D-CPT form", "auto / best law"]

@@ -31,7 +31,8 @@ import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import holdouts
 from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import RATIO_LAWS, fit_law_model
+from cmrplan.fit.law_model import fit_law_model
+from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.law import Inputs
 from cmrplan.laws.mixtures import data_mixing_law
@@ -125,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="+", type=Path)
     parser.add_argument("--starts", type=int, default=2000)
-    parser.add_argument("--laws", nargs="+", default=RATIO_LAWS, help="of logs over ratios")
+    parser.add_argument("--laws", nargs="+", default=plain_ratio_laws(), help="of logs over ratios")
     parser.add_argument("--corpora", nargs="+", default=["pile_cc"], help="of logs of many corpora")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()

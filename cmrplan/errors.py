@@ -210,6 +210,11 @@ class Code(StrEnum):
         _CAUTION,
         "No run trained on general data alone, so its loss is carried there from the smallest fitted ratio.",
     )
+    NO_REPETITION = (
+        "no_repetition",
+        _NOTE,
+        "A law of repeated tokens was asked for, and the log shows no repetition of this loss's tokens.",
+    )
     REPETITION_ASSUMED = (
         "repetition_assumed",
         _CAUTION,

@@ -11,15 +11,25 @@ from cmrplan.cli.parameters import COUNT, COUNT_OR_AUTO, as_json, confidence, ou
 from cmrplan.fit.file import fit_report, write_fit
 from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.row_weights import WEIGHTS, Weights
-from cmrplan.fit.settings import LAWS, OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
+from cmrplan.fit.settings import OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
+from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_log
 from cmrplan.report.text import fit_text
+
+
+KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 
 
 @click.command()
 @click.argument("log", type=click.Path())
 @out_option("the fit (JSON)")
-@click.option("--law", type=click.Choice(LAWS), default="auto", show_default=True)
+@click.option(
+    "--law",
+    default=AUTO,
+    show_default=True,
+    metavar="LAW",
+    help=f"auto averages laws of the ratio; or one of {', '.join(names_for(*KINDS))}.",
+)
 @click.option(
     "--bootstrap",
     type=click.IntRange(min=0),

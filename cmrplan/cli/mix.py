@@ -19,6 +19,7 @@ from cmrplan.cli.parameters import (
 )
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
+from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_log
 from cmrplan.mixture import (
     fit_mixture,
@@ -27,7 +28,6 @@ from cmrplan.mixture import (
     read_mixture_fit,
     write_mixture_fit,
 )
-from cmrplan.mixture.fit import LAWS_OF_MIXTURES
 from cmrplan.report.mixture import mixture_fit_text, mixture_plan_text
 
 
@@ -50,7 +50,13 @@ def mix() -> None:
 @mix.command("fit")
 @click.argument("log", type=click.Path())
 @out_option("the fit (JSON)")
-@click.option("--law", type=click.Choice(LAWS_OF_MIXTURES), default="auto", show_default=True)
+@click.option(
+    "--law",
+    default=AUTO,
+    show_default=True,
+    metavar="LAW",
+    help=f"auto averages laws by their errors; or one of {', '.join(names_for(FitKind.CORPORA))}.",
+)
 @click.option(
     "--bootstrap",
     type=click.IntRange(min=0),

@@ -19,7 +19,16 @@ from cmrplan.plan.extrapolation import extrapolation_findings
 @click.argument("fit", type=click.Path())
 @model_params
 @click.option("--train-tokens", type=COUNT, required=True, help="Budget D in tokens: 10B.")
-@click.option("--domain-ratio", type=FRACTION, required=True, help="Share of domain tokens: 0.3.")
+@click.option(
+    "--domain-ratio",
+    type=FRACTION,
+    help="Share of domain tokens: 0.3; may be left out where the log has one, or no law reads it.",
+)
+@click.option(
+    "--unique-domain-tokens",
+    type=COUNT,
+    help="Tokens the domain corpus holds before it repeats, for laws that read them.  [default: it never does]",
+)
 @click.option(
     "--new-run",
     is_flag=True,
@@ -31,13 +40,15 @@ def predict(
     fit: str,
     model_params: float,
     train_tokens: float,
-    domain_ratio: float,
+    domain_ratio: float | None,
+    unique_domain_tokens: float | None,
     new_run: bool,
     confidence: float,
     as_json: bool,
 ) -> None:
     """Predict both losses of one run, with intervals."""
     fitted = read_fit(fit)
+    domain_ratio = float(np.asarray(fitted.ratio_or_only(domain_ratio)))
     result: dict[str, Any] = {}
     for corpus in ("general", "domain"):
         values: tuple[float | None, float | None, float | None] = (None, None, None)
@@ -47,6 +58,7 @@ def predict(
                 model_params=model_params,
                 train_tokens=train_tokens,
                 domain_ratio=domain_ratio,
+                unique_domain_tokens=unique_domain_tokens,
                 new_run=new_run,
             )
             values = _with_bounds(prediction, confidence)

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
+from cmrplan.fit.law_inputs import row_columns
 from cmrplan.fit.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -85,6 +86,15 @@ class CorpusModel(ABC):
     def reads_size(self) -> bool:
         """Whether predictions differ between sizes."""
         return True
+
+    @property
+    def reads_mixture(self) -> bool:
+        """Whether predictions differ between mixtures."""
+        return True
+
+    def fitted_loss(self, rows: pd.DataFrame) -> Array:
+        """Return the estimated loss of each row of the log, ``(n,)``."""
+        return self.without_resamples().predict(row_columns(rows)).loss
 
     def fitted_ratios(self, rows: pd.DataFrame) -> Array:
         """Return the domain ratio of each row, or of each run, that a law was fitted to."""

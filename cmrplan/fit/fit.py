@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmrplan.arrays import Array, is_among
-from cmrplan.errors import CmrplanError, Finding
+from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.bootstrap import student_scale
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import find_burn_in
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.fitted_log import FittedLog
+from cmrplan.fit.law_columns import completed
 from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import fitted_values
 from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.random_streams import RandomStream
@@ -41,7 +43,8 @@ class Fit(FittedLog):
         *,
         model_params: float,
         train_tokens: float | Array,
-        domain_ratio: Array | Sequence[float] | float,
+        domain_ratio: Array | Sequence[float] | float | None = None,
+        unique_domain_tokens: float | None = None,
         new_run: bool = False,
     ) -> Prediction:
         """Return the loss of a corpus at one or more ratios.
@@ -52,7 +55,10 @@ class Fit(FittedLog):
         model_params : float
             Counted as in the log.
         train_tokens, domain_ratio : float or array
-            Tokens of the continual phase, above 0, and ratios in [0, 1]; they are broadcast against each other.
+            Tokens of the continual phase, above 0, and ratios in [0, 1]; they are broadcast against each other. The
+            ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
+        unique_domain_tokens : float, optional
+            Tokens that the domain corpus holds before it repeats, for the laws that read them; without it none do.
         new_run : bool
             Widen the draws by the noise of a run and of an evaluation: what one new run would measure,
             rather than the mean of many.
@@ -64,33 +70,64 @@ class Fit(FittedLog):
         CmrplanError
             If that corpus was not fitted, or the law cannot answer there.
         """
-        ratio = np.atleast_1d(np.asarray(domain_ratio, dtype=float))
+        ratio = np.atleast_1d(np.asarray(self.ratio_or_only(domain_ratio), dtype=float))
+        if unique_domain_tokens is not None:
+            require_positive("unique_domain_tokens", unique_domain_tokens)
         require_positive("model_params", model_params)
         for extreme in (np.min(train_tokens), np.max(train_tokens)):
             require_positive("train_tokens", float(extreme))
         if not np.all((ratio >= 0) & (ratio <= 1)):
             require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
         ratio, tokens = np.broadcast_arrays(ratio, np.asarray(train_tokens, dtype=float))
-        flat = self._predict_flat(corpus, float(model_params), tokens.ravel(), ratio.ravel())
+        flat = self._predict_flat(
+            corpus, float(model_params), tokens.ravel(), ratio.ravel(), unique_domain_tokens
+        )
         draws = flat.draws
         if new_run:
             shift = self._new_run_shifts(len(draws))
-            draws = draws * np.exp(shift) if self.settings.link == "log" else draws + shift
+            law = self.model_of(corpus).top_weighted
+            is_log = law is not None and law.fit.law.link == "log"
+            draws = draws * np.exp(shift) if is_log else draws + shift
         return Prediction(
             {name: values.reshape(ratio.shape) for name, values in flat.inputs.items()},
             flat.loss.reshape(ratio.shape),
             draws.reshape(len(draws), *ratio.shape),
         )
 
-    def _predict_flat(self, corpus: str, size: float, tokens: Array, ratio: Array) -> Prediction:
+    def ratio_or_only(
+        self, domain_ratio: Array | Sequence[float] | float | None
+    ) -> Array | Sequence[float] | float:
+        """Return a ratio that was given, or that of a log with one; where no law reads it the first serves.
+
+        Raises
+        ------
+        InputError
+            If there is none, and a law reads it.
+        """
+        if domain_ratio is not None:
+            return domain_ratio
+        ratios = np.unique(self.log["domain_ratio"].to_numpy(dtype=float))
+        if len(ratios) > 1 and any(model.reads_mixture for model in self.models.values()):
+            raise InputError(
+                f"domain_ratio must be given: the log has {len(ratios)} and the law {self.law} reads it"
+            )
+        return float(ratios[0])
+
+    def _predict_flat(
+        self, corpus: str, size: float, tokens: Array, ratio: Array, unique: float | None
+    ) -> Prediction:
         """Return the loss at ``n`` places of one size, with what few probed sizes leave open about the level."""
         model = self.model_of(corpus)
 
         def at_size(model_params: float) -> Prediction:
             sizes = np.full(ratio.shape, model_params)
-            return model.predict(
-                {"model_params": sizes, "train_tokens": tokens, "domain_ratio": ratio}
-            )
+            columns = {"model_params": sizes, "train_tokens": tokens, "domain_ratio": ratio}
+            law = model.top_weighted
+            if law is None:
+                return model.predict(columns)
+            base = self.base_loss.get(corpus, {})
+            prediction = model.predict(completed(columns, law, self.log, base, unique))
+            return replace(prediction, inputs=columns)
 
         prediction, probed = at_size(size), self.sizes_of(corpus)
         if not len(prediction.draws) or len(probed) >= FEWEST_LEVELS or is_among(probed, size):
@@ -161,7 +198,8 @@ class Fit(FittedLog):
                 "cmrplan.solve.lmfit_bridge.to_lmfit"
             )
         rows = self.rows(corpus)
-        return to_lmfit(law.fit, row_inputs(corpus, rows), rows["loss"].to_numpy(dtype=float))
+        inputs = row_inputs(corpus, rows)
+        return to_lmfit(law.fit, inputs, fitted_values(law.law, inputs, rows))
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of every corpus and of the whole, as plain values."""

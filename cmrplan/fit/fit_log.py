@@ -15,19 +15,15 @@ from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import find_burn_in, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.diagnosis.repeats import repetition_findings
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
+from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.fit.law_model import LawModel, fit_law_model
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.row_weights import Weights
-from cmrplan.fit.settings import (
-    AUTO_LAWS,
-    LAWS,
-    FitSettings,
-    Objective,
-    ResidualKind,
-    require_law,
-)
+from cmrplan.fit.settings import FitSettings, Objective, ResidualKind
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
+from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
 from cmrplan.log import CORPORA
 from cmrplan.log.files import base_losses, log_fingerprint, validate_log
 
@@ -66,9 +62,9 @@ def fit(log: pd.DataFrame, law: str = "auto", **options: Unpack[FitOptions]) -> 
         A probe log, as :func:`cmrplan.read_log` returns it. Rows at 0 tokens give the base losses and are
         not fitted.
     law : str
-        One of :data:`LAWS`. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
+        A law that :mod:`cmrplan.laws.registry` gives to fits of two corpora. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
         variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
-        ``auto``: for each loss the average of :data:`AUTO_LAWS`, weighted by how they predict hidden ratios,
+        ``auto``: for each loss the average of those that the registry marks, weighted by how they predict hidden ratios,
         budgets and sizes (see :mod:`cmrplan.fit.model_averaging`), or ``cmr`` where there are too few rows for any.
     bootstrap : int, default 200
         Resamples of whole runs; 0 for none.
@@ -101,8 +97,8 @@ def fit(log: pd.DataFrame, law: str = "auto", **options: Unpack[FitOptions]) -> 
     """
     first = options.get("min_train_tokens", 0.0)
     numeric = {**options, "min_train_tokens": 0.0 if first == "auto" else first}
+    require_choice(law, FitKind.RUNS, FitKind.BUDGETS)
     settings = FitSettings(law=law, **numeric)  # type: ignore[arg-type]
-    require_law(law, LAWS)
     return _fit_after_burn_in(log, settings) if first == "auto" else fit_with(log, settings)
 
 
@@ -117,24 +113,27 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
             "the column domain_ratio"
         )
     first = settings.min_train_tokens
-    rows = {c: part for c in CORPORA if len(part := fitted_rows(log, c, first))}
+    log, added = with_law_columns(log, settings.law)
+    corpora = CORPORA if settings.law == AUTO else REGISTRY[settings.law].corpora
+    rows = {c: part for c in corpora if len(part := fitted_rows(log, c, first))}
     if not rows:
         raise CmrplanError(
-            "the log has no rows to fit: no loss of the corpus general or domain at "
+            f"the log has no rows to fit: no loss of the corpus {' or '.join(corpora)} at "
             f"{max(first, 1):g} or more train_tokens"
         )
     resamples = resamples_of(log, settings)
     models = {c: _fit_model(part, c, settings, resamples) for c, part in rows.items()}
     if resamples is not None:
         models = with_resamples(models, rows, resamples)
-    kept = [*KEPT_COLUMNS, "loss_stderr"] if settings.weights == "stderr" else KEPT_COLUMNS
+    weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
+    kept = (*KEPT_COLUMNS, *weighed, *added)
     return Fit(
         settings=settings,
         corpora=CORPORA,
         log=log[[c for c in kept if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=tuple(diagnose(log, models, rows)),
+        warnings=(*repetition_findings(models, settings.law), *diagnose(log, models, rows)),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,
@@ -177,7 +176,7 @@ def _law_choice(settings: FitSettings) -> LawChoice:
             weights=settings.weights,
         )
 
-    names = AUTO_LAWS if settings.law == "auto" else (settings.law,)
+    names = averaged_names(FitKind.RUNS) if settings.law == AUTO else (settings.law,)
     return LawChoice(names, fit_one, held_out_score)
 
 

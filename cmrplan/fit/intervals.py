@@ -14,8 +14,9 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.law_columns import completed
 from cmrplan.fit.law_inputs import law_inputs, row_inputs
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import LawModel, fitted_values
 from cmrplan.solve.profile import (
     ProfileInterval,
     profile_crossing,
@@ -65,7 +66,7 @@ def loss_interval(
         law.fit,
         inputs,
         loss,
-        _point(corpus, model_params, train_tokens, domain_ratio),
+        _point(fit, law, model_params, train_tokens, domain_ratio),
         confidence=confidence,
         num_clusters=law.num_runs,
     )
@@ -97,7 +98,7 @@ def critical_ratio_interval(
         law.fit,
         inputs,
         loss,
-        _point("general", model_params, train_tokens, 0.5),
+        _point(fit, law, model_params, train_tokens, 0.5),
         "share",
         general_loss_limit,
         (0.0, 1.0),
@@ -128,15 +129,21 @@ def _top_law(fit: Fit, corpus: str) -> LawModel:
 
 def _rows(fit: Fit, law: LawModel) -> tuple[dict[str, Array], Array]:
     rows = fit.rows(law.corpus)
-    return row_inputs(law.corpus, rows), rows["loss"].to_numpy(dtype=float)
+    inputs = row_inputs(law.corpus, rows)
+    return inputs, fitted_values(law.law, inputs, rows)
 
 
 def _point(
-    corpus: str, model_params: float, train_tokens: float, domain_ratio: float
+    fit: Fit, law: LawModel, model_params: float, train_tokens: float, domain_ratio: float
 ) -> dict[str, float]:
+    if law.entry.fits_rises:
+        raise CmrplanError(
+            f"the law {law.law} is one of rises over the base loss; profile its parameters"
+        )
     columns = {
         "model_params": np.array([model_params]),
         "train_tokens": np.array([train_tokens]),
         "domain_ratio": np.array([domain_ratio]),
     }
-    return {name: float(values[0]) for name, values in law_inputs(corpus, columns).items()}
+    whole = completed(columns, law, fit.log, {}, None)
+    return {name: float(values[0]) for name, values in law_inputs(law.corpus, whole).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +13,16 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.corpus_model import Columns, CorpusModel
-from cmrplan.fit.law_inputs import law_inputs, row_inputs
+from cmrplan.fit.law_inputs import LawInputs, law_inputs, require_inputs, row_columns, row_inputs
 from cmrplan.fit.noise import Noise, Residuals, run_noise
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.row_weights import Weights, row_weights
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Law, Link
+from cmrplan.laws.registry import FEWEST_RATIOS, REGISTRY, LawEntry
+from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.solve.law_fit import (
     LawFit,
     batch_size,
@@ -29,15 +33,7 @@ from cmrplan.solve.law_fit import (
     residual_jacobian,
 )
 
-FEWEST_RATIOS = 3
-RATIO_LAWS = (
-    "dcpt",
-    "dcpt_no_mixture",
-    "dcpt_sum",
-    "dcpt_exp",
-    "dcpt_product_exp",
-    "dcpt_sum_exp",
-)
+_MIXTURE_INPUTS = ("share", "domain_ratio", "replay_ratio")
 
 
 @dataclass(frozen=True)
@@ -82,11 +78,40 @@ class LawModel(CorpusModel):
         """Whether the law has a term of size."""
         return "model_params" in self.fit.law.inputs
 
+    @property
+    def reads_mixture(self) -> bool:
+        """Whether the law reads the ratio, or the share of a corpus."""
+        return any(
+            name in _MIXTURE_INPUTS or name.startswith(SHARE_PREFIX) for name in self.fit.law.inputs
+        )
+
+    @property
+    def entry(self) -> LawEntry:
+        """What the registry says of the law."""
+        return REGISTRY[self.law]
+
     def predict(self, columns: Columns) -> Prediction:
-        """Return the loss and its resamples at ``n`` places."""
+        """Return the loss and its resamples at ``n`` points.
+
+        Raises
+        ------
+        CmrplanError
+            If the law reads more than the columns have.
+        """
         fit, inputs = self.fit, law_inputs(self.corpus, columns)
+        require_inputs(self.law, (*fit.law.inputs, *self._added), inputs)
         draws = predict_draws(fit.law, fit.scales, inputs, self.search, self.coefficients)
-        return Prediction(columns, fit.predict(inputs), draws)
+        base = inputs["base_loss"] if self._added else 0.0
+        return Prediction(columns, fit.predict(inputs) + base, draws + base)
+
+    def fitted_loss(self, rows: pd.DataFrame) -> Array:
+        """Return the estimated loss of each row of the log, ``(n,)``."""
+        return self.predict(row_columns(rows)).loss
+
+    @property
+    def _added(self) -> tuple[str, ...]:
+        """What the law's value is added to."""
+        return ("base_loss",) if self.entry.fits_rises else ()
 
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the fit's figures for reports, numbers unrounded."""
@@ -112,7 +137,8 @@ class LawModel(CorpusModel):
             return self
         fit, left = self.fit, self.residuals(rows)
         noise = noise or run_noise([left])
-        inputs, loss = row_inputs(self.corpus, rows), rows["loss"].to_numpy(dtype=float)
+        inputs = row_inputs(self.corpus, rows)
+        loss = fitted_values(self.law, inputs, rows)
         ends = []
         for first in range(0, resamples.count, size := batch_size(len(rows))):
             some = resamples.select(np.arange(first, min(first + size, resamples.count)))
@@ -124,7 +150,7 @@ class LawModel(CorpusModel):
     def refitted_from(self, rows: pd.DataFrame, first_tokens: float) -> LawModel:
         """Return the law fitted to the rows from ``first_tokens`` on, starting from its optimum."""
         inputs = row_inputs(self.corpus, rows)
-        loss = rows["loss"].to_numpy(dtype=float)
+        loss = fitted_values(self.law, inputs, rows)
         weights = (inputs["train_tokens"] >= first_tokens).astype(float)
         search, coefficients = refit(self.fit, inputs, loss[None, :], weights[None, :])
         later = replace(self.fit, search=search[0], coefficients=coefficients[0])
@@ -143,16 +169,41 @@ def law_model(corpus: str, fit: LawFit, rows: pd.DataFrame) -> LawModel:
     )
 
 
+def fitted_values(law_name: str, inputs: LawInputs, rows: pd.DataFrame) -> Array:
+    """Return what a law is fitted to, ``(n,)``: the losses, or their rises over the base checkpoint."""
+    loss = rows["loss"].to_numpy(dtype=float)
+    return loss - inputs["base_loss"] if REGISTRY[law_name].fits_rises else loss
+
+
+def _repeat_scale(corpus: str, rows: pd.DataFrame) -> float | None:
+    """Return R* to hold, or None to fit it, where some row has passed over its domain tokens."""
+    inputs = row_inputs(corpus, rows)
+    passes = inputs["train_tokens"] * inputs["share"] / inputs["unique_tokens"]
+    return None if (passes > 1).any() else REPEAT_SCALE
+
+
+# How each option of a law follows from the rows of a corpus.
+_OPTIONS: dict[str, Callable[[str, pd.DataFrame], Any]] = {
+    "size_levels": lambda corpus, rows: int(rows["model_params"].nunique()),
+    "token_levels": lambda corpus, rows: int(rows["train_tokens"].nunique()),
+    "smallest_share": lambda corpus, rows: float(row_inputs(corpus, rows)["share"].min()),
+    "share_levels": lambda corpus, rows: len(np.unique(row_inputs(corpus, rows)["share"])),
+    "repeat_scale": _repeat_scale,
+    "repeated_share": lambda corpus, rows: "share",
+    "corpus": lambda corpus, rows: corpus,
+    "base_levels": lambda corpus, rows: 1,
+}
+
+
 def declare(law_name: str, corpus: str, rows: pd.DataFrame, link: Link = "log") -> Law:
-    """Return a law with the terms and bounds that the levels of the rows support."""
-    share = row_inputs(corpus, rows)["share"]
-    options = {
-        "size_levels": int(rows["model_params"].nunique()),
-        "token_levels": int(rows["train_tokens"].nunique()),
-        "smallest_share": float(share.min()),
-        "share_levels": len(np.unique(share)),
-    }
-    return replace(build_law(law_name, options), link=link)
+    """Return a law with the terms and bounds that the levels of the rows support.
+
+    A law of differences keeps residuals of losses whatever ``link`` says.
+    """
+    wanted = REGISTRY[law_name].options
+    options = {name: _OPTIONS[name](corpus, rows) for name in wanted if name in _OPTIONS}
+    law = build_law(law_name, {name: value for name, value in options.items() if value is not None})
+    return law if law.link == "identity" else replace(law, link=link)
 
 
 def fit_law_model(
@@ -164,15 +215,17 @@ def fit_law_model(
     link: Link = "log",
     weights: Weights = "equal",
 ) -> LawModel:
-    """Fit a law of the ratio, reduced to what the log supports, to one corpus's rows.
+    """Fit a law, reduced to what the log supports, to one corpus's rows.
+
+    Of laws with repetition, only the domain loss gets the repetition: nothing else is known to repeat.
 
     Parameters
     ----------
     rows : DataFrame
-        Rows of one ``eval_corpus`` with ``train_tokens`` above 0.
+        Rows of one ``eval_corpus`` with ``train_tokens`` above 0 and the columns that the law reads.
     corpus : str
     law_name : str
-        One of :data:`RATIO_LAWS`.
+        A law of :data:`~cmrplan.laws.registry.REGISTRY` across runs.
     delta : float, optional
         Huber delta in residual units, infinity for least squares; from the noise by default.
     link : {"log", "identity"}
@@ -183,14 +236,50 @@ def fit_law_model(
     Raises
     ------
     CmrplanError
-        If the log has fewer than three ratios or fewer rows than parameters.
+        If the log has too few or too many ratios or sizes for the law, or fewer rows than parameters.
     """
+    entry = REGISTRY[law_name]
+    if entry.plain and corpus != "domain":
+        entry = REGISTRY[entry.plain]
+    if entry.fewest_ratios > 1:
+        require_ratios(rows, corpus)
+    else:
+        _require_one_ratio(rows, corpus, entry)
+    if entry.is_of_one_size:
+        require_one_size(rows, corpus, entry.name)
     inputs = row_inputs(corpus, rows)
-    require_ratios(rows, corpus)
-    law = declare(law_name, corpus, rows, link)
-    loss = rows["loss"].to_numpy(dtype=float)
+    law = declare(entry.name, corpus, rows, link)
+    require_inputs(entry.name, law.inputs, inputs)
+    loss = fitted_values(entry.name, inputs, rows)
     fit = fit_law(law, inputs, loss, weights=row_weights(rows, weights), delta=delta)
     return law_model(corpus, fit, rows)
+
+
+def _require_one_ratio(rows: pd.DataFrame, corpus: str, entry: LawEntry) -> None:
+    """Refuse several ratios for a law that would read them all as one."""
+    number = rows["domain_ratio"].nunique()
+    if number > 1:
+        raise CmrplanError(
+            f"the law {entry.name} does not read the domain ratio and the {corpus} loss was measured at {number}; take "
+            f"--law {entry.instead}, or the rows of one ratio"
+        )
+
+
+def require_one_size(rows: pd.DataFrame, corpus: str, law_name: str) -> None:
+    """Refuse several sizes for a law without a term of size.
+
+    Raises
+    ------
+    CmrplanError
+        Naming the sizes.
+    """
+    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
+    if len(sizes) > 1:
+        known = ", ".join(f"{size:.4g}" for size in sizes)
+        raise CmrplanError(
+            f"the law {law_name} holds at one model size and the {corpus} loss was measured at {known}; choose one "
+            "with --model-params"
+        )
 
 
 def require_ratios(rows: pd.DataFrame, corpus: str) -> None:

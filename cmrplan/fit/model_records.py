@@ -14,8 +14,9 @@ from cmrplan.fit.cmr_model import CmrModel, RunCurve
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.settings import FitSettings
-from cmrplan.laws import LAW_BUILDERS, build_law
+from cmrplan.laws import build_law
 from cmrplan.laws.law import Link
+from cmrplan.laws.registry import REGISTRY
 from cmrplan.solve.law_fit import LawFit, Status
 
 
@@ -190,7 +191,7 @@ def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
 
 
 def _load_law_fit(record: LawFitRecord) -> LawFit:
-    if record.law not in LAW_BUILDERS:
+    if record.law not in REGISTRY:
         raise ValueError(f"unknown law {record.law!r}")
     law = replace(build_law(record.law, record.options), link=record.link)
     residual = np.array(record.residual)

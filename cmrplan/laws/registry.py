@@ -23,7 +23,7 @@ from cmrplan.laws.law import Law
 from cmrplan.laws.learning_rate import learning_rate_law
 from cmrplan.laws.mixtures import autoscale_law, bimix_law, data_mixing_law, optimal_mixture_law
 from cmrplan.laws.repetition import repeated_builder
-from cmrplan.log.files import CORPORA
+from cmrplan.log import CORPORA
 
 AUTO = "auto"
 FEWEST_RATIOS = 3  # of a law of the ratio
@@ -132,7 +132,7 @@ def _call_of(entry: LawEntry) -> str:
 
 
 _LEVELS = ("size_levels", "token_levels")
-_SHARE_LEVELS = (*_LEVELS, "smallest_share")
+_SHARE_LEVELS = (*_LEVELS, "smallest_share", "share_levels")
 _REPEATED = ("repeat_scale", "repeated_share")
 _EFFECTIVE = "D' = U + U·R*·(1 − e^(−(D/U−1)/R*))"
 _REPEATS = "runs that pass over U `unique_domain_tokens` as often as the target will"
@@ -308,7 +308,7 @@ _ENTRIES = (
         "3 domains from the same base, a short run each",
         "to forecast a domain that was not probed",
         kind=FitKind.DOMAINS,
-        options=(*_SHARE_LEVELS, "domain_levels"),
+        options=(*_LEVELS, "smallest_share", "domain_levels"),
         columns=("domain_coefficient",),
     ),
     LawEntry(
@@ -357,6 +357,9 @@ _ENTRIES = (
     ),
 )
 REGISTRY: dict[str, LawEntry] = {entry.name: entry for entry in _ENTRIES}
+
+# The laws that can answer a plan's question from any log over ratios; a plan's panel asks each of them.
+PLAN_LAWS = (AUTO, *(e.name for e in _ENTRIES if e.is_plain_ratio_law), "cmr")
 
 
 def names_for(*kinds: FitKind) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def schedule_findings(log: pd.DataFrame) -> list[Finding]:
             Code.DECAYING_SCHEDULE,
             f"{inside.sum()} rows of {num_runs} run(s) were evaluated inside a decaying learning rate, which lowers "
             "the loss by itself, so they are not short finished runs; keep only the last evaluation of each run, or "
-            "fit the learning_rate law of cmrplan.laws",
+            "fit --law learning_rate_replay (of one ratio: learning_rate)",
         )
     ]
 

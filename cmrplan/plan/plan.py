@@ -159,6 +159,7 @@ def plan_within(
 ) -> Plan:
     """Return :func:`plan` for limits that were put together before, and compute in FLOPs."""
     require_positive("model_params", model_params)
+    require_mixture_laws(fit)
     tokens, is_cut = _budget(model_params, train_tokens, compute)
     made = decide(fit, limits, model_params=model_params, train_tokens=tokens)
     land, window, chosen = made.land, made.window, made.ratio
@@ -233,6 +234,22 @@ def plan_within(
         warnings=tuple(findings),
         provenance=fit.provenance,
     )
+
+
+def require_mixture_laws(fit: Fit) -> None:
+    """Refuse a fit whose laws do not read the ratio.
+
+    Raises
+    ------
+    CmrplanError
+        Naming the law.
+    """
+    blind = [model.law for model in fit.models.values() if not model.reads_mixture]
+    if blind:
+        raise CmrplanError(
+            f"the law {blind[0]} does not read the domain ratio, so it cannot choose one; fit a log of several ratios "
+            "with --law dcpt"
+        )
 
 
 def _budget(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -93,17 +93,10 @@ def residuals_data(fit: Fit, corpus: str = "general") -> ResidualsData:
     taken = fit.models[corpus].is_fitted(rows)
     ratio = rows["domain_ratio"].to_numpy(dtype=float)
     fitted = np.full(len(rows), np.nan)
-    keys: Any
-    for keys, group in rows.groupby(["model_params", "train_tokens"], sort=True):
-        size, tokens = keys
+    for _, group in rows.groupby(["model_params", "train_tokens"], sort=True):
         where = group.index.to_numpy()
         try:
-            fitted[where] = bare.predict(
-                corpus,
-                model_params=float(size),
-                train_tokens=float(tokens),
-                domain_ratio=ratio[where],
-            ).loss
+            fitted[where] = bare.models[corpus].fitted_loss(group)
         except CmrplanError:
             continue  # counted below
     known = taken & np.isfinite(fitted) & (fitted > 0)

@@ -11,7 +11,8 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import RATIO_LAWS, fit_law_model
+from cmrplan.fit.law_model import fit_law_model
+from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.validate.baselines import BASELINES, Baseline
 
 Predictor = Callable[[pd.DataFrame, pd.DataFrame, str], Array]
@@ -23,7 +24,7 @@ def predictors() -> dict[str, Predictor]:
     Each takes the rows to fit and the rows to predict, both of one corpus, and the corpus's name; it returns
     losses in nats per token, ``(n,)``, or raises :class:`CmrplanError` where it does not apply.
     """
-    laws: dict[str, Predictor] = {name: _ratio_law(name) for name in RATIO_LAWS}
+    laws: dict[str, Predictor] = {name: _ratio_law(name) for name in plain_ratio_laws()}
     return laws | {"cmr": _cmr} | {name: _baseline(call) for name, call in BASELINES.items()}
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from cmrplan.errors import InputError
-from cmrplan.laws import LAW_BUILDERS, build_law, required_options
+from cmrplan.laws import build_law, required_options
 from cmrplan.laws.chinchilla import HELD_EXPONENT, chinchilla_law
 from cmrplan.laws.cmr import cmr_ratio, peak_tokens, turning_tokens
 from cmrplan.laws.cross_domain import cross_domain_law, domain_coefficient
 from cmrplan.laws.dcpt import dcpt_law
+from cmrplan.laws.registry import REGISTRY
 from cmrplan.laws.law import Power
 from cmrplan.laws.learning_rate import learning_rate_law, schedule_areas
 from cmrplan.laws.mixtures import autoscale_law, bimix_law, data_mixing_law, optimal_mixture_law
@@ -118,7 +119,7 @@ class TestDeclarations:
             assert np.abs(slope * unit[:, None]).max() > 1e-5 * size  # the parameter is at work
 
     def test_every_law_is_tried(self):
-        assert {name for name, _ in VARIANTS} == set(LAW_BUILDERS)
+        assert {name for name, _ in VARIANTS} == set(REGISTRY)
 
     @pytest.mark.parametrize(("name", "options"), VARIANTS)
     def test_declaration_is_whole_and_can_be_made_again(self, name, options):
@@ -806,7 +807,7 @@ class TestRecovery:
             assert fit.params[parameter] == pytest.approx(truth[parameter], rel=1e-3), parameter
 
     def test_every_law_is_recovered(self):
-        assert set(RECOVERED) == set(LAW_BUILDERS)
+        assert set(RECOVERED) == set(REGISTRY)
 
 
 def test_the_how_to_runs():

@@ -67,7 +67,7 @@ class TestPanel:
         assert [text.get_text() for text in ax.texts] == ["no answer: cmr"]
 
     def test_on_a_real_fit(self, call, fit_path, monkeypatch):
-        monkeypatch.setattr(panels, "LAWS", ("auto", "dcpt", "cmr"))
+        monkeypatch.setattr(panels, "PLAN_LAWS", ("auto", "dcpt", "cmr"))
         answer = call(
             "plan", fit_path, "--model-params", "1e6", "--train-tokens", "1e6",
             "--max-general-rise", "5%", "--table", "panel", "--json",
@@ -93,7 +93,7 @@ class TestSensitivity:
         assert set(table["choice"]) == {"as asked", "tolerance", "Huber knee", "law"}
 
     def test_refits_are_the_rows_choices(self, log, monkeypatch):
-        monkeypatch.setattr(choices, "LAWS", ("auto", "dcpt", "dcpt_exp"))
+        monkeypatch.setattr(choices, "PLAN_LAWS", ("auto", "dcpt", "dcpt_exp"))
         monkeypatch.setattr(choices, "DELTAS", (1e-3,))
         monkeypatch.setattr(choices, "MOST_DROPPED", 1)
         fit = cp.fit(log, "dcpt", bootstrap=0)
@@ -115,7 +115,7 @@ class TestSensitivity:
         monkeypatch.setattr(
             choices,
             "refit",
-            by_law(dict.fromkeys(choices.LAWS, 0.2) | {"cmr": None}),
+            by_law(dict.fromkeys(choices.PLAN_LAWS, 0.2) | {"cmr": None}),
         )
         monkeypatch.setattr(choices, "DELTAS", ())
         fit = make_fit(base=BASE - 0.03)

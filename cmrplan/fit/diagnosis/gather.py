@@ -25,7 +25,7 @@ def diagnose(
 ) -> list[Finding]:
     """Return the findings on a fit, but for those on parameters, which stand with each corpus.
 
-    Where laws were averaged, the one with the largest weight is looked at. Of the CMR laws, levels, schedule and shape
+    Laws of rises over the base are looked at for levels and parameters alone. Where laws were averaged, the one with the largest weight is looked at. Of the CMR laws, levels, schedule and shape
     are looked at: runs are not left out, since each has a token law of its own, and for the same reason residuals say
     nothing across runs.
 
@@ -41,7 +41,12 @@ def diagnose(
     laws = top_weighted_laws(models)
     declared = {corpus: laws[corpus].fit.law if corpus in laws else None for corpus in models}
     fitted = pd.concat(list(rows.values()))
-    findings = level_findings(log, rows, declared) + schedule_findings(fitted)
+    findings = level_findings(log, rows, declared)
+    if not any("s1_cpt" in law.fit.law.inputs for law in laws.values()):
+        findings += schedule_findings(fitted)
+    rising = [corpus for corpus, law in laws.items() if law.entry.fits_rises]
+    models = {corpus: model for corpus, model in models.items() if corpus not in rising}
+    laws = {corpus: law for corpus, law in laws.items() if corpus not in rising}
     if laws:
         findings += burn_in_findings(find_burn_in(laws, rows))
     findings += lack_of_fit_findings(laws, rows)

@@ -18,6 +18,7 @@ from cmrplan.fit.cmr_model import FEWEST_TOKENS
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 from cmrplan.laws.dcpt import ALL_SHAPES, HELD_SHAPES
 from cmrplan.laws.law import Law
+from cmrplan.laws.registry import REGISTRY
 
 FEWEST_LEVELS = 3
 CMR_PARAMETERS = 3  # alpha, s and beta of the ratio law
@@ -42,15 +43,23 @@ def level_findings(
     laws : mapping of str to Law or None
         Their laws; None for the CMR laws, which are one per run and budget.
     """
-    findings = [finding for corpus, finding in _MISSING.items() if corpus not in rows]
+    asked = {c for law in laws.values() if law is not None for c in REGISTRY[law.name].corpora}
+    findings = [
+        finding
+        for corpus, finding in _MISSING.items()
+        if corpus not in rows and (corpus in asked or not asked)
+    ]
     fitted = pd.concat(list(rows.values()))
-    if any(law is not None for law in laws.values()):
+    options = {name for law in laws.values() if law is not None for name, _ in law.options}
+    if "size_levels" in options:
         findings += _sizes(np.unique(fitted["model_params"].to_numpy(dtype=float)))
+    if "token_levels" in options:
         findings += _token_counts(np.unique(fitted["train_tokens"].to_numpy(dtype=float)))
     for corpus, law in laws.items():
         if law is None:
             findings += _cmr_token_counts(corpus, rows[corpus])
-        findings += _ratios(corpus, rows[corpus], law)
+        if law is None or "share" in law.inputs:
+            findings += _ratios(corpus, rows[corpus], law)
     if not (log["train_tokens"] == 0).any():
         findings.append(
             Finding(

@@ -35,7 +35,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.cmr_model import CmrModel
 from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_inputs import LawInputs, row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.law_fit import predict_draws
 
@@ -43,6 +43,7 @@ STEP = 1e-3  # of the logarithm of an input
 NEGLIGIBLE = 1e-3  # nats per factor e
 MOST_LEVELS = 6  # of sizes and of token counts on the grid
 SHARES = 25  # spaced evenly, and as many in the logarithm
+_LOOKED_AT = {"model_params", "train_tokens", "share", "unique_tokens"}
 
 Condition = Literal["finite", "size", "tokens", "share", "mixed"]
 # model_params, train_tokens and share, each (n,), to losses (..., n)
@@ -197,12 +198,15 @@ def shape_findings(model: CorpusModel, rows: pd.DataFrame) -> list[Finding]:
     Parameters
     ----------
     model : CorpusModel
-        One law across runs, or the CMR laws; nothing is said of others.
+        One law across runs, or the CMR laws; nothing is said of others, nor of laws that read more than size, tokens
+        and share. Tokens count as fresh ones.
     rows : DataFrame
         What it was fitted to.
     """
     corpus = model.corpus
     if isinstance(model, LawModel):
+        if not set(model.fit.law.inputs) <= _LOOKED_AT:
+            return []
         grid = shape_grid(rows, corpus)
         estimate, resamples = law_losses(model)
     elif isinstance(model, CmrModel):
@@ -223,13 +227,16 @@ def law_losses(model: LawModel) -> tuple[Losses, Losses]:
     """Return the losses of the estimate, ``(n,)``, and of the resamples, ``(B, n)``."""
     fit = model.fit
 
-    def resamples(model_params: Array, train_tokens: Array, share: Array) -> Array:
+    def inputs_at(model_params: Array, train_tokens: Array, share: Array) -> LawInputs:
         inputs = {"model_params": model_params, "train_tokens": train_tokens, "share": share}
+        return inputs | {"unique_tokens": np.full_like(train_tokens, np.inf)}
+
+    def resamples(model_params: Array, train_tokens: Array, share: Array) -> Array:
+        inputs = inputs_at(model_params, train_tokens, share)
         return predict_draws(fit.law, fit.scales, inputs, model.search, model.coefficients)
 
     def estimate(model_params: Array, train_tokens: Array, share: Array) -> Array:
-        inputs = {"model_params": model_params, "train_tokens": train_tokens, "share": share}
-        return fit.predict(inputs)
+        return fit.predict(inputs_at(model_params, train_tokens, share))
 
     return estimate, resamples
 

@@ -14,7 +14,7 @@ from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.model_averaging import held_out_score
-from cmrplan.fit.settings import LAWS
+from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.plan.compute import training_flops
 from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.plan import Plan, plan_within
@@ -101,7 +101,7 @@ def law_panel(
     plan : Plan
         Made from the fit.
     laws : sequence of str, optional
-        Names from :data:`cmrplan.fit.fit.LAWS`; all by default.
+        Names from :data:`cmrplan.laws.registry.PLAN_LAWS`; all by default.
     progress : callable, optional
         Takes a word on what is being done.
 
@@ -110,10 +110,10 @@ def law_panel(
     InputError
         If a law is not known.
     """
-    names = [law for law in LAWS if law != "auto"] if laws is None else list(laws)
+    names = [law for law in PLAN_LAWS if law != "auto"] if laws is None else list(laws)
     for name in names:
-        if name not in LAWS:
-            raise InputError(f"law must be one of {', '.join(LAWS)}, got {name!r}")
+        if name not in PLAN_LAWS:
+            raise InputError(f"law must be one of {', '.join(PLAN_LAWS)}, got {name!r}")
     say = progress or (lambda line: None)
     fits: dict[str, Fit] = {}
     answers = []

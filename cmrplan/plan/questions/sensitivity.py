@@ -11,7 +11,7 @@ import pandas as pd
 
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.settings import LAWS
+from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.plan.plan import Plan, plan_within
 from cmrplan.plan.questions.law_panel import refit
 from cmrplan.plan.request import Limits
@@ -125,6 +125,6 @@ def _refits(fit: Fit) -> Iterator[tuple[str, str, Any]]:
     for tokens in counts[: min(MOST_DROPPED + 1, len(counts) - FEWEST_LEFT + 1)]:
         if (counts >= tokens).sum() != (counts >= fit.settings.min_train_tokens).sum():
             yield "min_train_tokens", "first tokens", float(tokens)
-    for law in LAWS:
+    for law in PLAN_LAWS:
         if law not in (fit.settings.law, "auto"):
             yield "law", "law", law
