@@ -15,7 +15,7 @@ from cmrplan.plan.questions.critical_curve import (
     Axis,
     CriticalCurve,
     curve_along,
-    default_places,
+    default_values,
     measured_critical,
 )
 from cmrplan.plots.artists import (
@@ -70,8 +70,8 @@ def critical_data(
     here, fixed = plan.train_tokens, plan.model_params
     if against == "model_params":
         here, fixed = fixed, here
-    places = np.append(default_places(fit, against, here), here)
-    curve = curve_along(fit, plan.asked, against, places, fixed)
+    values = np.append(default_values(fit, against, here), here)
+    curve = curve_along(fit, plan.asked, against, values, fixed)
     place, ratio = measured_critical(fit, plan.asked, against, fixed)
     rows = fit.log[fit.log["train_tokens"] > 0]
     return CriticalData(curve, place, ratio, float(rows[against].max()), plan)
@@ -114,7 +114,7 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     curve, plan = data.curve, data.plan
     draw_band(
         ax,
-        curve.place,
+        curve.values,
         curve.low,
         curve.high,
         color=DATA,
@@ -123,9 +123,9 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     )
     single = int(np.isfinite(curve.domain_ratio).sum()) == 1  # a curve of one point would not show
     style = {"marker": "_", "markersize": 14.0} if single else {}
-    ax.plot(curve.place, curve.point, color=DATA, linewidth=1, linestyle=":", label="best estimate")
+    ax.plot(curve.values, curve.best_estimate, color=DATA, linewidth=1, linestyle=":", label="best estimate")
     ax.plot(
-        curve.place,
+        curve.values,
         curve.domain_ratio,
         color=DATA,
         linewidth=1.8,
@@ -136,7 +136,7 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     if missing.any():
         floor = np.zeros(int(missing.sum()))
         ax.plot(
-            curve.place[missing],
+            curve.values[missing],
             floor,
             "x",
             color=FORBIDDEN,
@@ -165,8 +165,8 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
         zorder=4,
         label=f"recommended {recommendation(plan)}",
     )
-    count_axis(ax, np.append(curve.place, data.last_measured), LABELS[curve.axis])
-    if curve.place[-1] > data.last_measured:
+    count_axis(ax, np.append(curve.values, data.last_measured), LABELS[curve.axis])
+    if curve.values[-1] > data.last_measured:
         ax.axvspan(
             data.last_measured,
             ax.get_xlim()[1],
@@ -176,7 +176,7 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
             zorder=0,
             label="beyond the probes",
         )
-    shown = [curve.domain_ratio, curve.point, curve.low, curve.high, data.measured_ratio]
+    shown = [curve.domain_ratio, curve.best_estimate, curve.low, curve.high, data.measured_ratio]
     if missing.any():
         shown.append(np.zeros(1))
     low, high = padded([*shown, np.array([plan.domain_ratio])])

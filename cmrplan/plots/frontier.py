@@ -13,7 +13,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.frontier import Frontier, frontier_of
-from cmrplan.plan.request import Limits
+from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.artists import (
     CHOICE,
     DATA,
@@ -83,25 +83,24 @@ def frontier_data(
     view = view_of(
         fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
     )
-    asked = Limits(max_general_rise=0.0, confidence=view.confidence)
+    asked = PlanRequest(
+        model_params=view.model_params,
+        train_tokens=view.train_tokens,
+        max_general_rise=0.0,
+        confidence=view.confidence,
+    )
     if plan is not None:
         asked = plan.asked
         if asked.tolerance is None:
             raise InputError("the frontier is drawn over tolerances; give max_general_rise")
-    land = survey(
-        fit,
-        asked,
-        model_params=view.model_params,
-        train_tokens=view.train_tokens,
-        num_grid=NUM_GRID,
-    )
-    scale = 100.0 if land.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
+    curves = survey(fit, asked, num_grid=NUM_GRID)
+    scale = 100.0 if curves.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
     return FrontierData(
         view=view,
-        frontier=frontier_of(land, view.confidence),
+        frontier=frontier_of(curves, view.confidence),
         scale=scale,
         over=asked.rise_over,
-        tolerance=None if plan is None else scale * land.tolerance.value,
+        tolerance=None if plan is None else scale * curves.tolerance.value,
         plan=plan,
     )
 
@@ -203,7 +202,7 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
             linestyle="--",
             label=f"tolerance: {data.plan.max_general_rise}",
         )
-        chosen = data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss
+        chosen = data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss.estimate
         ax.plot(
             [data.tolerance],
             [chosen],

@@ -268,7 +268,7 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
             zorder=0,
             label="not allowed",
         )
-        over = " over pure replay" if plan.rise_over == "replay" else ""
+        over = " over pure replay" if plan.asked.rise_over == "replay" else ""
         ax.axvline(
             data.tolerance,
             color=LIMIT,
@@ -277,8 +277,8 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
             label=f"tolerance: {plan.max_general_rise}{over}",
         )
     ax.plot(
-        [plan.general_rise],
-        [plan.domain_loss],
+        [plan.general_rise.estimate],
+        [plan.domain_loss.estimate],
         "*",
         linestyle="none",
         markersize=15,
@@ -287,7 +287,7 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
         zorder=5,
         label=f"recommended {recommendation(plan)}",
     )
-    star = (plan.general_rise, plan.domain_loss)
+    star = (plan.general_rise.estimate, plan.domain_loss.estimate)
     # left and below of a falling frontier is free, but the axis may be too near
     is_near_axis = ax.transLimits.transform(star)[0] < ROOM_FOR_TEXT
     text = ax.annotate(
@@ -308,7 +308,7 @@ def _draw_labels(data: TradeoffData, ax: Axes) -> None:
     """Write the ratio beside each measured point, leaving out what would touch."""
     taken: list[Array] = []
     if data.plan is not None:
-        star = (data.plan.general_rise, data.plan.domain_loss)
+        star = (data.plan.general_rise.estimate, data.plan.domain_loss.estimate)
         taken.append(np.asarray(ax.transLimits.transform(star)))
     for text, rise, loss in data.labels():
         place = np.asarray(ax.transLimits.transform((rise, loss)))
