@@ -62,13 +62,12 @@ def controls_of(fit: Fit, model_params: float, budget: ProbeBudget) -> SizeContr
         rows = rows.assign(seed=0)
     longest = float(rows["train_tokens"].max())
     cost = float(budget.cost(np.array(model_params), np.array(longest)))
-    by_seed = {
-        int(seed): tuple(
-            ControlRun(ratio, model_params, longest, int(seed), cost)
-            for ratio in CONTROL_RATIOS
-            if not (group["domain_ratio"] == ratio).any()
+    missing_by_seed = {}
+    for seed in np.unique(rows["seed"].dropna().to_numpy(dtype=int)).tolist():
+        ratios = set(rows.loc[rows["seed"] == seed, "domain_ratio"])
+        missing = [ratio for ratio in CONTROL_RATIOS if ratio not in ratios]
+        missing_by_seed[seed] = tuple(
+            ControlRun(ratio, model_params, longest, seed, cost) for ratio in missing
         )
-        for seed, group in rows.dropna(subset=["seed"]).groupby("seed")
-    }
-    seed = min(by_seed, key=lambda one: (len(by_seed[one]), one))
-    return SizeControls(seed, by_seed[seed])
+    seed = min(missing_by_seed, key=lambda one: (len(missing_by_seed[one]), one))
+    return SizeControls(seed, missing_by_seed[seed])

@@ -123,7 +123,14 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     )
     single = int(np.isfinite(curve.domain_ratio).sum()) == 1  # a curve of one point would not show
     style = {"marker": "_", "markersize": 14.0} if single else {}
-    ax.plot(curve.values, curve.best_estimate, color=DATA, linewidth=1, linestyle=":", label="best estimate")
+    ax.plot(
+        curve.values,
+        curve.best_estimate,
+        color=DATA,
+        linewidth=1,
+        linestyle=":",
+        label="best estimate",
+    )
     ax.plot(
         curve.values,
         curve.domain_ratio,

@@ -202,7 +202,9 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
             linestyle="--",
             label=f"tolerance: {data.plan.max_general_rise}",
         )
-        chosen = data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss.estimate
+        chosen = (
+            data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss.estimate
+        )
         ax.plot(
             [data.tolerance],
             [chosen],

@@ -31,7 +31,9 @@ def next_text(answer: NextProbes) -> str:
             f"{answer.unit}; the sweep trains them"
         )
     if answer.probes:
-        lines.append(f"cost                      {answer.cost:.4g} of {answer.budget:.4g} {answer.unit}")
+        lines.append(
+            f"cost                      {answer.cost:.4g} of {answer.budget:.4g} {answer.unit}"
+        )
     if answer.gpu_flops is not None:
         lines.append(f"one GPU is taken to do    {answer.gpu_flops:.3g} FLOP/s (--gpu-flops)")
     lines.append(f"stopped                   {answer.stop_reason}")

@@ -78,12 +78,13 @@ def plan_text(plan: Plan) -> str:
     if plan.violation_probability is not None:
         lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %")
     lines += [
-        f"general loss              {_with_band(plan.general_loss)}"
-        f"{limit_text(plan)}",
+        f"general loss              {_with_band(plan.general_loss)}{limit_text(plan)}",
         f"rise over the base        {_with_band(plan.general_rise)}",
     ]
     if plan.replay_rise is not None:
-        lines.append(f"rise over pure replay     {_with_band(plan.replay_rise)}, which reaches {plan.replay_loss:.4f}")
+        lines.append(
+            f"rise over pure replay     {_with_band(plan.replay_rise)}, which reaches {plan.replay_loss:.4f}"
+        )
     lines += [
         f"domain loss               {_with_band(plan.domain_loss)}",
         f"asked for                 N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} "

@@ -82,7 +82,8 @@ def best_budget(
         If no size has a feasible ratio.
     """
     fit, asked = fit_of(fit), request_of(request, options)
-    if asked.flops is None:
+    budget = asked.flops
+    if budget is None:
         raise InputError("compute must be given")
     asked = replace(asked, train_tokens=None)
     asked.refuse_base_loss()
@@ -91,9 +92,7 @@ def best_budget(
     tried = _tried(fit, asked, sizes, size_range)
     best = min(tried, key=lambda one: one.domain_loss)
     if not np.isfinite(best.domain_loss):
-        raise CmrplanError(
-            f"no size has a feasible ratio at {asked.flops:.4g} FLOPs: {best.reason}"
-        )
+        raise CmrplanError(f"no size has a feasible ratio at {budget:.4g} FLOPs: {best.reason}")
     plan = plan_for(fit, replace(asked, model_params=best.model_params))
     if len(tried) > 1 and best in (tried[0], tried[-1]):
         side = "smallest" if best is tried[0] else "largest"
@@ -102,7 +101,7 @@ def best_budget(
             f"the best size is the {side} that was allowed ({best.model_params:.4g} parameters); look beyond it",
         )
         plan = plan.with_findings([remark])
-    return ComputeOptimalPlan(asked.flops, plan, tuple(tried))
+    return ComputeOptimalPlan(budget, plan, tuple(tried))
 
 
 def _tried(
@@ -129,7 +128,7 @@ def _tried(
 
 def _between(at: Callable[[float], ReachedLoss], low: float, high: float) -> list[ReachedLoss]:
     """Return sizes from ``low`` to ``high``, densest around the best."""
-    found: dict[float, ReachedLoss] = {}
+    by_size: dict[float, ReachedLoss] = {}
     for _ in range(NUM_ROUNDS):
         for size in np.geomspace(low, high, NUM_SIZES):
             by_size.setdefault(float(size), at(float(size)))

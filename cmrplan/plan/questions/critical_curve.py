@@ -164,7 +164,8 @@ def curve_along(
         raise InputError(f"{axis} must be one or more numbers above 0, got none")
     if axis == "model_params":
         request = request.for_any_size()
-    rows, reasons = [], []
+    reasons: list[str] = []
+    rows: list[tuple[float | None, ...]] = []
     remarks: dict[str, Finding] = {}
     for value in along.tolist():
         run = (value, fixed) if axis == "model_params" else (fixed, value)
