@@ -77,21 +77,14 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
             "the chance to break a tolerance needs a tolerance and resamples: fit with --bootstrap above 0 and give "
             "max_general_rise"
         )
-    land = survey(
-        fit,
-        plan.asked,
-        model_params=plan.model_params,
-        train_tokens=plan.train_tokens,
-        marks=[plan.domain_ratio],
-        num_grid=NUM_RISK_RATIOS,
-    )
-    frontier = frontier_of(land, plan.confidence)
+    curves = survey(fit, plan.asked, marks=[plan.domain_ratio], num_grid=NUM_RISK_RATIOS)
+    frontier = frontier_of(curves, plan.confidence)
     return RiskData(
         view=view_of(fit, plan),
         plan=plan,
         domain_ratio=frontier.domain_ratio,
         probability=frontier.violation_probability,
-        levels=tuple((level, frontier.safe_ratio(level)) for level in CONFIDENCES),
+        levels=tuple((level, frontier.chance_constrained_ratio(level)) for level in CONFIDENCES),
     )
 
 

@@ -20,7 +20,7 @@ from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.settings import FitSettings
-from cmrplan.plan.questions.law_panel import Answer, Panel
+from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
 from cmrplan.plots.wording import plain, recommendation
 
 N, D = 2e6, 1e6
@@ -112,7 +112,9 @@ def _no_refits(monkeypatch):
     def law_panel(fit, plan):
         named = {"low": plan.domain_ratio_low or np.nan, "high": plan.domain_ratio_high or np.nan}
         ends = {f"domain_ratio_{end}": value for end, value in named.items()}
-        return Panel(plan, (Answer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ())
+        return LawPanel(
+            plan, (LawAnswer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ()
+        )
 
     monkeypatch.setattr("cmrplan.plots.panel.law_panel", law_panel)
 
