@@ -63,7 +63,7 @@ _AFTER_SHARES = (
 COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
 
 # what to do about an error, by code, and by code and column where that helps more
-_REMEDIES: dict[Code | tuple[Code, str], str] = {
+_CELL_REMEDIES: dict[Code | tuple[Code, str], str] = {
     Code.EMPTY_VALUE: "Every row needs one.",
     (Code.EMPTY_VALUE, "loss"): "Remove the row: a run without a loss belongs in the run ledger.",
     Code.NOT_FINITE: "Write the number, or remove the row.",
@@ -114,7 +114,7 @@ class _Remarks:
         name = self.column.name
         value = None if code == Code.EMPTY_VALUE else shown(self.cells.iloc[rows[0]])
         problem = f"{name} {rule}" if value is None else f"{name} {rule}, got {value}"
-        remedy = remedy or _REMEDIES.get((code, name)) or _REMEDIES[code]
+        remedy = remedy or _CELL_REMEDIES.get((code, name)) or _CELL_REMEDIES[code]
         self.errors.append(
             self.raw.finding(code, problem, remedy, rows=rows, column=name, value=value)
         )

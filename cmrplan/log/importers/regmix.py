@@ -27,7 +27,7 @@ from cmrplan.log.importers.changes import Changes, as_number, corpus_name, numbe
 from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"
-ROUNDING = 0.01  # of the sum of seventeen shares with three decimals
+ROUNDED_SUM = 0.01  # of the sum of seventeen shares with three decimals
 _MIXTURE = re.compile(r"(?P<split>.+)_mixture_(?P<size>[^_]+)\.csv")
 _SHARE = re.compile(r"train_(?:the_pile_)?(.+)")
 _LOSS = re.compile(r"metric/(?:the_pile_)?(.+)_val_loss")
@@ -78,7 +78,7 @@ def _shares(raw: RawLog) -> pd.DataFrame:
     }
     shares = pd.DataFrame(columns, index=_index(raw))
     total = shares.sum(axis=1).to_numpy()
-    rows = np.flatnonzero(np.abs(total - 1) > ROUNDING)
+    rows = np.flatnonzero(np.abs(total - 1) > ROUNDED_SUM)
     if len(rows):
         problem = f"the shares must sum to 1, got {total[rows[0]]:g}"
         raise InputError(
