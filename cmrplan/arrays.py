@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SAME_SIZE = 0.01  # relative difference below which two model sizes are the same
+SAME_SIZE = 0.01  # relative difference below which two model sizes, or budgets, are the same
 
 
 def is_among(sizes: Array, model_params: float) -> bool:

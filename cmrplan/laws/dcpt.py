@@ -44,7 +44,7 @@ ALL_SHAPES = 7  # shares from which on every form has all its parameters
 
 Mixture = Literal["product", "none", "sum"]
 
-_NAMES: dict[tuple[Mixture, bool], str] = {
+_VARIANT_NAMES: dict[tuple[Mixture, bool], str] = {
     ("product", True): "dcpt",
     ("product", False): "dcpt_product_exp",
     ("none", True): "dcpt_no_mixture",
@@ -81,7 +81,7 @@ def dcpt_law(
     """
     return assemble(
         dcpt_pieces(size_levels, token_levels, smallest_share, mixture, is_power, share_levels),
-        name=_NAMES[mixture, is_power],
+        name=_VARIANT_NAMES[mixture, is_power],
         reference="Que et al. 2024, arXiv:2406.01375",
         needs="Losses of one corpus at 3 or more shares (better 5, one of them at or below 0.01); "
         "3 or more sizes and token counts for the terms in them.",

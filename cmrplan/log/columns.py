@@ -60,7 +60,7 @@ _AFTER_SHARES = (
     Column("tokenizer", "text"),
     Column("params_kind", "text"),
 )
-COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
+LOG_COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
 
 # what to do about an error, by code, and by code and column where that helps more
 _CELL_REMEDIES: dict[Code | tuple[Code, str], str] = {
@@ -157,9 +157,9 @@ def _parse_text(remarks: _Remarks) -> pd.Series[Any]:
     missing = texts.isna().to_numpy(dtype=bool)
     if remarks.column.required:
         remarks.add(missing, Code.EMPTY_VALUE, "is empty")
-    odd = [text for text in texts.dropna().unique() if not text.isprintable()]
+    bad = [text for text in texts.dropna().unique() if not text.isprintable()]
     remarks.add(
-        texts.isin(odd).to_numpy(dtype=bool),
+        texts.isin(bad).to_numpy(dtype=bool),
         Code.UNPRINTABLE,
         "must not hold control or invisible characters",
     )

@@ -16,7 +16,7 @@ import pandas as pd
 
 from cmrplan.errors import Code
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
-from cmrplan.log.columns import COLUMNS, canonical_columns, parse_column, share_columns
+from cmrplan.log.columns import LOG_COLUMNS, canonical_columns, parse_column, share_columns
 
 SHARE_TOLERANCE = 1e-6  # of the sum of shares, and of a ratio against its share
 
@@ -51,7 +51,9 @@ def _missing_columns(raw: RawLog) -> list[LogFinding]:
     present = list(raw.table.columns)
     known = [column.name for column in canonical_columns(raw.table)]
     others = [name for name in present if name not in known]
-    lacking = [column.name for column in COLUMNS if column.required and column.name not in present]
+    lacking = [
+        column.name for column in LOG_COLUMNS if column.required and column.name not in present
+    ]
     if share_columns(raw.table) and "domain_ratio" in lacking:
         lacking.remove("domain_ratio")
     findings = []

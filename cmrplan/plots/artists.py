@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -44,8 +45,8 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 def shades(count: int) -> list[tuple[float, float, float, float]]:
     """Return ``count`` colors of a sequential color map, dark to light."""
-    places = np.linspace(0, PALEST, count) if count > 1 else np.zeros(count)
-    return [mpl.colormaps[COLORMAP](place) for place in places]
+    shade = np.linspace(0, PALEST, count) if count > 1 else np.zeros(count)
+    return [mpl.colormaps[COLORMAP](part) for part in shade]
 
 
 def draw_band(ax: Axes, x: Array, low: Array, high: Array, **style: object) -> None:
@@ -65,6 +66,53 @@ def draw_choice(ax: Axes, plan: Plan) -> None:
     ax.axvline(
         plan.domain_ratio, color=CHOICE, linewidth=1.6, label=f"recommended {recommendation(plan)}"
     )
+
+
+def draw_star(
+    ax: Axes, x: float, y: float, *, size: float, label: str = "_recommended", zorder: float = 4
+) -> None:
+    """Mark the point that a plan recommends."""
+    ax.plot(
+        [x],
+        [y],
+        "*",
+        linestyle="none",
+        markersize=size,
+        color=CHOICE,
+        markeredgecolor="white",
+        zorder=zorder,
+        label=label,
+    )
+
+
+def draw_tolerance(ax: Axes, rise: float, label: str) -> None:
+    """Mark the allowed rise on an x axis of rises."""
+    ax.axvline(rise, color=LIMIT, linewidth=1.2, linestyle="--", label=label)
+
+
+def draw_beyond(ax: Axes, last_measured: float) -> None:
+    """Shade the x axis beyond the probes; its limits must stand already."""
+    ax.axvspan(
+        last_measured,
+        ax.get_xlim()[1],
+        color=FORBIDDEN,
+        alpha=0.18,
+        linewidth=0,
+        zorder=0,
+        label="beyond the probes",
+    )
+
+
+def point_style(count: int) -> dict[str, Any]:
+    """Return the style that shows a curve of a single point; nothing for a longer one."""
+    return {"marker": "_", "markersize": 14.0} if count == 1 else {}
+
+
+def titled(ax: Axes, title: str) -> Axes:
+    """Give the axes a title and a legend."""
+    ax.set_title(title)
+    ax.legend(fontsize="small")
+    return ax
 
 
 def padded(core: Sequence[Array], soft: Sequence[Array] = ()) -> tuple[float, float]:
@@ -121,7 +169,7 @@ def thinned(count: int, most: int) -> set[int]:
     """Return at most ``most`` positions of ``count``, evenly spread, the ends included."""
     if count <= most:
         return set(range(count))
-    return {round(place) for place in np.linspace(0, count - 1, most)}
+    return {round(position) for position in np.linspace(0, count - 1, most)}
 
 
 def _extent(parts: Sequence[Array]) -> tuple[float, float]:

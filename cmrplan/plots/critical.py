@@ -1,8 +1,9 @@
-"""The ratio that a run stands, against its tokens and against its size."""
+"""The largest feasible domain ratio, drawn against tokens and against model size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,15 +20,18 @@ from cmrplan.plan.questions.critical_curve import (
     measured_critical,
 )
 from cmrplan.plots.artists import (
-    CHOICE,
     DATA,
     FORBIDDEN,
     TOKENS_LABEL,
     axes_or_new,
     count_axis,
     draw_band,
+    draw_beyond,
+    draw_star,
     padded,
     percent_ticks,
+    point_style,
+    titled,
 )
 from cmrplan.plots.view import require_plan
 from cmrplan.plots.wording import law_title, percent, recommendation
@@ -42,15 +46,15 @@ class CriticalData:
     Parameters
     ----------
     curve : CriticalCurve
-    measured_place, measured_ratio : array (M,)
-        By the measurements alone, at the probed place nearest to the plan's.
+    measured_count, measured_ratio : array (M,)
+        By the measurements alone, at the probed tokens and sizes nearest to the plan's.
     last_measured : float
         The largest probed tokens or size.
     plan : Plan
     """
 
     curve: CriticalCurve
-    measured_place: Array
+    measured_count: Array
     measured_ratio: Array
     last_measured: float
     plan: Plan
@@ -70,11 +74,11 @@ def critical_data(
     here, fixed = plan.train_tokens, plan.model_params
     if against == "model_params":
         here, fixed = fixed, here
-    places = np.append(default_places(fit, against, here), here)
-    curve = curve_along(fit, plan.asked, against, places, fixed)
-    place, ratio = measured_critical(fit, plan.asked, against, fixed)
+    counts = np.append(default_places(fit, against, here), here)
+    curve = curve_along(fit, plan.asked, against, counts, fixed)
+    measured, ratio = measured_critical(fit, plan.asked, against, fixed)
     rows = fit.log[fit.log["train_tokens"] > 0]
-    return CriticalData(curve, place, ratio, float(rows[against].max()), plan)
+    return CriticalData(curve, measured, ratio, float(rows[against].max()), plan)
 
 
 def plot_critical(
@@ -100,52 +104,19 @@ def plot_critical(
     InputError
         If there is no plan.
     CmrplanError
-        If no place has a feasible ratio.
+        If no tokens or size has a feasible ratio.
     """
     data = critical_data(fit, against, plan=plan)
-    ax = draw_critical(data, axes_or_new(ax))
-    ax.set_title(data.title)
-    ax.legend(fontsize="small")
-    return ax
+    return titled(draw_critical(data, axes_or_new(ax)), data.title)
 
 
 def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
     curve, plan = data.curve, data.plan
-    draw_band(
-        ax,
-        curve.place,
-        curve.low,
-        curve.high,
-        color=DATA,
-        alpha=0.18,
-        label=f"{percent(curve.confidence)} interval of the best ratio",
-    )
-    single = int(np.isfinite(curve.domain_ratio).sum()) == 1  # a curve of one point would not show
-    style = {"marker": "_", "markersize": 14.0} if single else {}
-    ax.plot(curve.place, curve.point, color=DATA, linewidth=1, linestyle=":", label="best estimate")
-    ax.plot(
-        curve.place,
-        curve.domain_ratio,
-        color=DATA,
-        linewidth=1.8,
-        label=f"holds with {percent(curve.confidence)}",
-        **style,  # type: ignore[arg-type]
-    )
-    missing = np.isnan(curve.domain_ratio)
-    if missing.any():
-        floor = np.zeros(int(missing.sum()))
+    _draw_curve(curve, ax)
+    if len(data.measured_count):
         ax.plot(
-            curve.place[missing],
-            floor,
-            "x",
-            color=FORBIDDEN,
-            markersize=5,
-            label="none is feasible",
-        )
-    if len(data.measured_place):
-        ax.plot(
-            data.measured_place,
+            data.measured_count,
             data.measured_ratio,
             "o",
             markersize=5,
@@ -154,33 +125,36 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
             label="by the measured losses alone",
         )
     here = plan.train_tokens if curve.axis == "train_tokens" else plan.model_params
-    ax.plot(
-        [here],
-        [plan.domain_ratio],
-        "*",
-        linestyle="none",
-        markersize=13,
-        color=CHOICE,
-        markeredgecolor="white",
-        zorder=4,
-        label=f"recommended {recommendation(plan)}",
-    )
+    draw_star(ax, here, plan.domain_ratio, size=13, label=f"recommended {recommendation(plan)}")
     count_axis(ax, np.append(curve.place, data.last_measured), LABELS[curve.axis])
     if curve.place[-1] > data.last_measured:
-        ax.axvspan(
-            data.last_measured,
-            ax.get_xlim()[1],
-            color=FORBIDDEN,
-            alpha=0.18,
-            linewidth=0,
-            zorder=0,
-            label="beyond the probes",
-        )
+        draw_beyond(ax, data.last_measured)
     shown = [curve.domain_ratio, curve.point, curve.low, curve.high, data.measured_ratio]
-    if missing.any():
+    if np.isnan(curve.domain_ratio).any():
         shown.append(np.zeros(1))
     low, high = padded([*shown, np.array([plan.domain_ratio])])
     ax.set_ylim(max(low, -0.04), min(high, 1.04))
     ax.yaxis.set_major_formatter(percent_ticks())
     ax.set_ylabel("recommended domain ratio")
     return ax
+
+
+def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:
+    """Draw the ratio, its best estimate and interval, and a cross where none is feasible."""
+    level = percent(curve.confidence)
+    band = f"{level} interval of the best ratio"
+    draw_band(ax, curve.place, curve.low, curve.high, color=DATA, alpha=0.18, label=band)
+    ax.plot(curve.place, curve.point, color=DATA, linewidth=1, linestyle=":", label="best estimate")
+    ax.plot(
+        curve.place,
+        curve.domain_ratio,
+        color=DATA,
+        linewidth=1.8,
+        label=f"holds with {level}",
+        **point_style(int(np.isfinite(curve.domain_ratio).sum())),
+    )
+    missing = np.isnan(curve.domain_ratio)
+    if missing.any():
+        floor = np.zeros(int(missing.sum()))
+        style: dict[str, Any] = {"color": FORBIDDEN, "markersize": 5}
+        ax.plot(curve.place[missing], floor, "x", label="none is feasible", **style)

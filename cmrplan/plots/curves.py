@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
-    CHOICE,
     FORBIDDEN,
     LIMIT,
     LOSS_UNIT,
@@ -20,14 +20,17 @@ from cmrplan.plots.artists import (
     axes_or_new,
     count_axis,
     draw_band,
+    draw_beyond,
+    draw_star,
     padded,
+    point_style,
     ratio_label,
     shades,
     thinned,
 )
 from cmrplan.plots.view import (
-    SAME,
     View,
+    ViewOptions,
     base_loss_of,
     is_same,
     nearest,
@@ -38,7 +41,7 @@ from cmrplan.plots.view import (
 from cmrplan.plots.wording import heading, percent, recommendation
 
 NUM_TOKENS = 61
-MOST_NAMED = 9
+MOST_NAMED_RATIOS = 9
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,13 @@ def curves_data(
     corpus: str = "general",
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
+    **options: Unpack[ViewOptions],
 ) -> CurvesData:
     """Return the numbers of :func:`plot_curves`, which has the same parameters.
 
     The CMR laws have a curve per run, of which the mean over the runs of a ratio is taken, and no band.
     """
-    view = view_of(
-        fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
-    )
+    view = view_of(fit, plan, **options)
     require_fitted(fit, corpus)
     rows = fit.rows(corpus)
     size = nearest(rows["model_params"], view.model_params)
@@ -158,10 +157,8 @@ def plot_curves(
     corpus: str = "general",
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
     ax: Axes | None = None,
+    **options: Unpack[ViewOptions],
 ) -> Axes:
     """Draw the loss of a corpus against tokens, one color for each probed ratio.
 
@@ -171,14 +168,11 @@ def plot_curves(
     corpus : {"general", "domain"}
     plan : Plan, optional
         Adds the recommended ratio at its budget.
-    model_params : float, optional
-        The plan's, or the largest probed, by default. Points of another size are hollow.
-    train_tokens : float, optional
-        The curves go on to here where it is beyond the probes; that part is shaded.
-    confidence : float, optional
-        Level of the bands; the plan's, or the fit's, by default.
     ax : Axes, optional
         Where to draw; a new figure's by default.
+    **options
+        See :class:`ViewOptions`. Points of another size are hollow; where ``train_tokens`` lies beyond the
+        probes the curves go on to there, and that part is shaded.
 
     Returns
     -------
@@ -195,9 +189,7 @@ def plot_curves(
         fit,
         corpus,
         plan=plan,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        confidence=confidence,
+        **options,
     )
     drawn = draw_curves(data, axes_or_new(ax))
     drawn.set_title(data.title)
@@ -212,16 +204,15 @@ def draw_curves(data: CurvesData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
     core: list[Array] = []
     soft: list[Array] = []
-    named = thinned(len(data.series), MOST_NAMED)
-    beyond = data.tokens[-1] > data.last_measured * (1 + SAME)
+    named = thinned(len(data.series), MOST_NAMED_RATIOS)
+    beyond = data.tokens[-1] > data.last_measured * (1 + SAME_SIZE)
     for k, (one, color) in enumerate(zip(data.series, shades(len(data.series)), strict=True)):
         core += [one.measured_loss, one.loss]
         soft += [one.low, one.high]
         draw_band(ax, data.tokens, one.low, one.high, color=color, alpha=0.13)
         label = ratio_label(one.domain_ratio) if k in named else "_unnamed"
-        single = len(data.tokens) == 1  # a curve of one point would not show
-        style = {"marker": "_", "markersize": 14.0} if single else {}
-        ax.plot(data.tokens, one.loss, color=color, linewidth=1.4, label=label, **style)  # type: ignore[arg-type]
+        style = point_style(len(data.tokens))
+        ax.plot(data.tokens, one.loss, color=color, linewidth=1.4, label=label, **style)
         ax.plot(
             one.measured_tokens,
             one.measured_loss,
@@ -240,35 +231,18 @@ def draw_curves(data: CurvesData, ax: Axes) -> Axes:
     if data.plan is not None:
         chosen = data.plan.general_loss if data.corpus == "general" else data.plan.domain_loss
         core.append(np.array([chosen]))
-        ax.plot(
-            [data.plan.train_tokens],
-            [chosen],
-            "*",
-            linestyle="none",
-            markersize=12,
-            color=CHOICE,
-            markeredgecolor="white",
-            zorder=4,
-            label=f"recommended\n{recommendation(data.plan)}",
-        )
+        label = f"recommended\n{recommendation(data.plan)}"
+        draw_star(ax, data.plan.train_tokens, chosen, size=12, label=label)
     count_axis(ax, np.append(data.tokens, data.last_measured), TOKENS_LABEL)
     if beyond:
-        ax.axvspan(
-            data.last_measured,
-            ax.get_xlim()[1],
-            color=FORBIDDEN,
-            alpha=0.18,
-            linewidth=0,
-            zorder=0,
-            label="beyond the probes",
-        )
+        draw_beyond(ax, data.last_measured)
     ax.set_ylim(*padded(core, soft))
     ax.set_ylabel(f"{data.corpus} loss ({LOSS_UNIT})")
     return ax
 
 
 def _token_grid(first: float, last: float) -> Array:
-    if last <= first * (1 + SAME):
+    if last <= first * (1 + SAME_SIZE):
         return np.array([last])
     return np.geomspace(first, last, NUM_TOKENS)
 

@@ -23,7 +23,7 @@ from cmrplan.plots.frontier import SHOWN, draw_frontier, frontier_data
 from cmrplan.plots.next_map import draw_next, next_data
 from cmrplan.plots.panel import draw_panel, panel_data
 from cmrplan.plots.ratio import draw_ratio, ratio_data
-from cmrplan.plots.residuals import MOST_NAMED, VARIABLES, draw_residuals, residuals_data
+from cmrplan.plots.residuals import MOST_NAMED_RUNS, VARIABLES, draw_residuals, residuals_data
 from cmrplan.plots.risk import draw_risk, risk_data
 from cmrplan.plots.tradeoff import draw_tradeoff, tradeoff_data
 from cmrplan.plots.view import fitted_corpora
@@ -56,7 +56,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "text.usetex": False,
 }
-LegendPlace = Literal["outside lower center", "outside right upper"]
+LegendPosition = Literal["outside lower center", "outside right upper"]
 
 PANEL = (4.8, 3.7)  # inches
 METADATA: dict[str, dict[str, Any]] = {
@@ -135,98 +135,98 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 def _ratio(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     parts = [ratio_data(fit, corpus, plan=plan, **options) for corpus in fitted_corpora(fit)]
-    made = _blank(1, len(parts), extra_height=0.7)
-    axes = made.subplots(1, len(parts), squeeze=False)[0]
+    fig = _blank(1, len(parts), extra_height=0.7)
+    axes = fig.subplots(1, len(parts), squeeze=False)[0]
     for ax, data in zip(axes, parts, strict=True):
         draw_ratio(data, ax).set_title(data.title.splitlines()[0])
-    made.suptitle(parts[0].view.law_and_budget)
-    _shared_legend(made, "outside lower center", columns=len(parts) + 1)
-    return made
+    fig.suptitle(parts[0].view.law_and_budget)
+    _shared_legend(fig, "outside lower center", columns=len(parts) + 1)
+    return fig
 
 
 def _curves(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     parts = [curves_data(fit, corpus, plan=plan, **options) for corpus in fitted_corpora(fit)]
-    made = _blank(1, len(parts), extra_width=1.3)
-    axes = made.subplots(1, len(parts), squeeze=False)[0]
+    fig = _blank(1, len(parts), extra_width=1.3)
+    axes = fig.subplots(1, len(parts), squeeze=False)[0]
     for ax, data in zip(axes, parts, strict=True):
         draw_curves(data, ax).set_title(data.title.splitlines()[0])
-    made.suptitle(parts[0].context)
-    _shared_legend(made, "outside right upper")
-    return made
+    fig.suptitle(parts[0].context)
+    _shared_legend(fig, "outside right upper")
+    return fig
 
 
 def _tradeoff(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     data = tradeoff_data(fit, plan=plan, **options)
-    made = _blank(1, 1, extra_width=2.2, extra_height=1.2)
-    draw_tradeoff(data, made.subplots()).set_title(data.title)
-    _shared_legend(made, "outside lower center", columns=3)
-    return made
+    fig = _blank(1, 1, extra_width=2.2, extra_height=1.2)
+    draw_tradeoff(data, fig.subplots()).set_title(data.title)
+    _shared_legend(fig, "outside lower center", columns=3)
+    return fig
 
 
 def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     parts = [residuals_data(fit, corpus) for corpus in fitted_corpora(fit)]
     several = len({size for data in parts for size in data.model_params}) > 1
     variables = [name for name in VARIABLES if several or name != "model_params"]
-    made = _blank(len(parts), len(variables))
-    axes = made.subplots(len(parts), len(variables), squeeze=False)
+    fig = _blank(len(parts), len(variables))
+    axes = fig.subplots(len(parts), len(variables), squeeze=False)
     for row, data in zip(axes, parts, strict=True):
         for ax, variable in zip(row, variables, strict=True):
             draw_residuals(data, ax, variable)
         row[0].set_title(data.title, loc="left")
-    made.suptitle("Residuals: one color for each run, dark to light by ratio")
-    if max(len(data.runs()) for data in parts) <= MOST_NAMED:
-        _shared_legend(made, "outside right upper")
-    return made
+    fig.suptitle("Residuals: one color for each run, dark to light by ratio")
+    if max(len(data.runs()) for data in parts) <= MOST_NAMED_RUNS:
+        _shared_legend(fig, "outside right upper")
+    return fig
 
 
 def _frontier(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     data = frontier_data(fit, plan=plan, **options)
-    made = _blank(1, 2, extra_height=0.7)
-    for ax, show in zip(made.subplots(1, 2), SHOWN, strict=True):
+    fig = _blank(1, 2, extra_height=0.7)
+    for ax, show in zip(fig.subplots(1, 2), SHOWN, strict=True):
         draw_frontier(data, ax, show)
-    made.suptitle(data.title)
-    _shared_legend(made, "outside lower center", columns=3)
-    return made
+    fig.suptitle(data.title)
+    _shared_legend(fig, "outside lower center", columns=3)
+    return fig
 
 
 def _critical(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     axes_of: tuple[Axis, ...] = ("train_tokens", "model_params")
     parts = [critical_data(fit, axis, plan=plan) for axis in axes_of]
     parts = [data for data in parts if len(data.curve.place) > 1] or parts[:1]
-    made = _blank(1, len(parts), extra_width=1.6 if len(parts) == 1 else 0.0, extra_height=0.9)
-    axes = made.subplots(1, len(parts), squeeze=False)[0]
+    fig = _blank(1, len(parts), extra_width=1.6 if len(parts) == 1 else 0.0, extra_height=0.9)
+    axes = fig.subplots(1, len(parts), squeeze=False)[0]
     for ax, data in zip(axes, parts, strict=True):
         draw_critical(data, ax).set_title(data.title)
-    made.suptitle(f"Ratio that a general rise of {parts[0].plan.max_general_rise} allows")
-    _shared_legend(made, "outside lower center", columns=1 + len(parts))
-    return made
+    fig.suptitle(f"Ratio that a general rise of {parts[0].plan.max_general_rise} allows")
+    _shared_legend(fig, "outside lower center", columns=1 + len(parts))
+    return fig
 
 
 def _risk(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     data = risk_data(fit, plan=plan)
-    made = _blank(1, 1, extra_width=1.0, extra_height=0.5)
-    draw_risk(data, made.subplots()).set_title(data.title)
-    _shared_legend(made, "outside lower center", columns=3)
-    return made
+    fig = _blank(1, 1, extra_width=1.0, extra_height=0.5)
+    draw_risk(data, fig.subplots()).set_title(data.title)
+    _shared_legend(fig, "outside lower center", columns=3)
+    return fig
 
 
 def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     data = panel_data(fit, plan=plan, **options)
-    made = _blank(1, 1, extra_width=2.4, extra_height=0.9)
-    draw_panel(data, made.subplots()).set_title(data.title)
-    _shared_legend(made, "outside lower center", columns=2)
-    return made
+    fig = _blank(1, 1, extra_width=2.4, extra_height=0.9)
+    draw_panel(data, fig.subplots()).set_title(data.title)
+    _shared_legend(fig, "outside lower center", columns=2)
+    return fig
 
 
 def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     parts = next_data(fit, plan=plan)
-    made = _blank(1, len(parts), extra_height=0.9)
-    axes = made.subplots(1, len(parts), squeeze=False, sharey=True)[0]
+    fig = _blank(1, len(parts), extra_height=0.9)
+    axes = fig.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for ax, data in zip(axes, parts, strict=True):
         draw_next(data, ax).set_title(data.title)
-    made.suptitle(parts[0].question)
-    _shared_legend(made, "outside lower center", columns=3)
-    return made
+    fig.suptitle(parts[0].question)
+    _shared_legend(fig, "outside lower center", columns=3)
+    return fig
 
 
 _COMMON = ("model_params", "train_tokens", "confidence")
@@ -252,10 +252,10 @@ def _blank(
     return Figure(figsize=size, layout="constrained")
 
 
-def _shared_legend(made: Figure, place: LegendPlace, *, columns: int = 1) -> None:
+def _shared_legend(fig: Figure, position: LegendPosition, *, columns: int = 1) -> None:
     """Put one legend beside the panels, each label once."""
     entries: dict[str, Any] = {}
-    for ax in made.axes:
+    for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    made.legend(list(entries.values()), list(entries), loc=place, ncols=columns)
+    fig.legend(list(entries.values()), list(entries), loc=position, ncols=columns)

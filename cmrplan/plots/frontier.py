@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,18 +15,19 @@ from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.frontier import Frontier, frontier_of
 from cmrplan.plan.request import Limits
 from cmrplan.plots.artists import (
-    CHOICE,
     DATA,
-    LIMIT,
     LOSS_UNIT,
     axes_or_new,
+    draw_star,
+    draw_tolerance,
     padded,
     percent_ticks,
+    titled,
 )
-from cmrplan.plots.view import View, view_of
+from cmrplan.plots.view import View, ViewOptions, view_of
 from cmrplan.plots.wording import percent, recommendation, rise_label
 
-NUM_GRID = 401
+NUM_FRONTIER_RATIOS = 401
 WIDEST = 3.0  # tolerances that are shown beyond the plan's
 SHOWN = ("domain_ratio", "domain_loss")
 
@@ -75,14 +76,10 @@ def frontier_data(
     fit: Fit,
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
+    **options: Unpack[ViewOptions],
 ) -> FrontierData:
     """Return the numbers of :func:`plot_frontier`, which has the same parameters."""
-    view = view_of(
-        fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
-    )
+    view = view_of(fit, plan, **options)
     asked = Limits(max_general_rise=0.0, confidence=view.confidence)
     if plan is not None:
         asked = plan.asked
@@ -93,7 +90,7 @@ def frontier_data(
         asked,
         model_params=view.model_params,
         train_tokens=view.train_tokens,
-        num_grid=NUM_GRID,
+        num_grid=NUM_FRONTIER_RATIOS,
     )
     scale = 100.0 if land.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
     return FrontierData(
@@ -111,10 +108,8 @@ def plot_frontier(
     show: Literal["domain_ratio", "domain_loss"] = "domain_ratio",
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
     ax: Axes | None = None,
+    **options: Unpack[ViewOptions],
 ) -> Axes:
     """Draw the recommended ratio, or the domain loss there, against the tolerance.
 
@@ -124,13 +119,11 @@ def plot_frontier(
         Of both corpora.
     show : {"domain_ratio", "domain_loss"}
     plan : Plan, optional
-        Sets the place, the unit of the tolerance and what it is measured from; marks the plan's.
-    model_params, train_tokens : float, optional
-        The plan's, or the largest probed, by default.
-    confidence : float, optional
-        How surely each tolerance is to hold; the plan's, or the fit's, by default.
+        Sets the size, the budget, the unit of the tolerance and what it is measured from; marks the plan's.
     ax : Axes, optional
         Where to draw; a new figure's by default.
+    **options
+        See :class:`ViewOptions`; the confidence says how surely each tolerance is to hold.
 
     Returns
     -------
@@ -148,79 +141,54 @@ def plot_frontier(
     data = frontier_data(
         fit,
         plan=plan,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        confidence=confidence,
+        **options,
     )
-    ax = draw_frontier(data, axes_or_new(ax), show)
-    ax.set_title(data.title)
-    ax.legend(fontsize="small")
-    return ax
+    return titled(draw_frontier(data, axes_or_new(ax), show), data.title)
 
 
 def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
     """Draw one quantity against the tolerance, without title and legend."""
-    found, low, high = data.frontier, *data.span
-    value = found.domain_ratio if show == "domain_ratio" else found.domain_loss
-    needed = data.scale * found.needed_rise
+    frontier, low, high = data.frontier, *data.span
+    value = frontier.domain_ratio if show == "domain_ratio" else frontier.domain_loss
+    needed = data.scale * frontier.needed_rise
     inside = (needed >= low) & (needed <= high)
-    if show == "domain_ratio" and np.isfinite(found.rise_low).any():
-        ax.fill_betweenx(
-            value,
-            data.scale * found.rise_low,
-            data.scale * found.rise_high,
-            color=DATA,
-            alpha=0.18,
-            linewidth=0,
-            label=f"{percent(found.confidence)} interval of the best ratio",
-        )
-    if show == "domain_loss" and np.isfinite(found.domain_loss_low).any():
-        ax.fill_between(
-            needed,
-            found.domain_loss_low,
-            found.domain_loss_high,
-            color=DATA,
-            alpha=0.18,
-            linewidth=0,
-            label=f"{percent(found.confidence)} interval of the fit",
-        )
+    _draw_interval(data, ax, show)
     ax.plot(
-        data.scale * found.rise,
+        data.scale * frontier.rise,
         value,
         color=DATA,
         linewidth=1,
         linestyle=":",
         label="best estimate, breaks it every other time",
     )
-    ax.plot(
-        needed, value, color=DATA, linewidth=1.8, label=f"holds with {percent(found.confidence)}"
-    )
+    holds = f"holds with {percent(frontier.confidence)}"
+    ax.plot(needed, value, color=DATA, linewidth=1.8, label=holds)
     if data.plan is not None and data.tolerance is not None:
-        ax.axvline(
-            data.tolerance,
-            color=LIMIT,
-            linewidth=1.2,
-            linestyle="--",
-            label=f"tolerance: {data.plan.max_general_rise}",
-        )
+        draw_tolerance(ax, data.tolerance, f"tolerance: {data.plan.max_general_rise}")
         chosen = data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss
-        ax.plot(
-            [data.tolerance],
-            [chosen],
-            "*",
-            linestyle="none",
-            markersize=13,
-            color=CHOICE,
-            markeredgecolor="white",
-            zorder=4,
-            label=f"recommended {recommendation(data.plan)}",
-        )
+        label = f"recommended {recommendation(data.plan)}"
+        draw_star(ax, data.tolerance, chosen, size=13, label=label)
     ax.set_xlim(low, high)
     ax.set_ylim(*padded([value[inside]]))
-    ax.set_xlabel(rise_label(found.unit, data.over))
+    ax.set_xlabel(rise_label(frontier.unit, data.over))
     if show == "domain_ratio":
         ax.yaxis.set_major_formatter(percent_ticks())
         ax.set_ylabel("recommended domain ratio")
     else:
         ax.set_ylabel(f"domain loss ({LOSS_UNIT})")
     return ax
+
+
+def _draw_interval(data: FrontierData, ax: Axes, show: str) -> None:
+    """Fill the interval of a ratio's rise, or of its domain loss, where there are resamples."""
+    frontier = data.frontier
+    style: dict[str, Any] = {"color": DATA, "alpha": 0.18, "linewidth": 0}
+    level = f"{percent(frontier.confidence)} interval"
+    if show == "domain_ratio" and np.isfinite(frontier.rise_low).any():
+        low, high = data.scale * frontier.rise_low, data.scale * frontier.rise_high
+        label = f"{level} of the best ratio"
+        ax.fill_betweenx(frontier.domain_ratio, low, high, label=label, **style)
+    if show == "domain_loss" and np.isfinite(frontier.domain_loss_low).any():
+        needed = data.scale * frontier.needed_rise
+        low, high = frontier.domain_loss_low, frontier.domain_loss_high
+        ax.fill_between(needed, low, high, label=f"{level} of the fit", **style)

@@ -102,14 +102,14 @@ def plot_mixture(plan: MixturePlan, *, ax: Axes | None = None) -> Axes:
     """
     data = mixture_data(plan)
     ax = axes_or_new(ax)
-    place = np.arange(len(data.corpora), dtype=float)
-    ax.barh(place - HEIGHT / 2, data.shares, HEIGHT, color=CHOICE, label="recommended")
+    row_of = np.arange(len(data.corpora), dtype=float)
+    ax.barh(row_of - HEIGHT / 2, data.shares, HEIGHT, color=CHOICE, label="recommended")
     what = "in proportion to the tokens at hand" if data.is_measured else "equal shares"
-    ax.barh(place + HEIGHT / 2, data.natural, HEIGHT, color=FORBIDDEN, alpha=0.6, label=what)
+    ax.barh(row_of + HEIGHT / 2, data.natural, HEIGHT, color=FORBIDDEN, alpha=0.6, label=what)
     known = np.isfinite(data.low) & np.isfinite(data.high)
     if known.any():
         ax.hlines(
-            place[known] - HEIGHT / 2,
+            row_of[known] - HEIGHT / 2,
             data.low[known],
             data.high[known],
             color=LIMIT,
@@ -128,7 +128,7 @@ def plot_mixture(plan: MixturePlan, *, ax: Axes | None = None) -> Axes:
                 fontsize="small",
                 color=DATA,
             )
-    ax.set_yticks(place, [plain(name) for name in data.corpora])
+    ax.set_yticks(row_of, [plain(name) for name in data.corpora])
     ax.set_ylim(len(data.corpora) - 0.4, -0.6)
     ax.set_xlim(0, 1.22 * float(np.nanmax(ends)))
     ax.xaxis.set_major_formatter(percent_ticks())
@@ -141,6 +141,6 @@ def plot_mixture(plan: MixturePlan, *, ax: Axes | None = None) -> Axes:
 def mixture_figure(plan: MixturePlan) -> Figure:
     """Return :func:`plot_mixture` as a figure whose height follows the number of corpora."""
     with mpl.rc_context(STYLE):
-        made = Figure(figsize=(6.4, 1.6 + ROW * len(plan.shares)), layout="constrained")
-        plot_mixture(plan, ax=made.subplots())
-    return made
+        fig = Figure(figsize=(6.4, 1.6 + ROW * len(plan.shares)), layout="constrained")
+        plot_mixture(plan, ax=fig.subplots())
+    return fig

@@ -13,7 +13,7 @@ from cmrplan.design.forecast import Outlook
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
-from cmrplan.plots.artists import axes_or_new, draw_choice, ratio_axis, shades
+from cmrplan.plots.artists import axes_or_new, draw_choice, ratio_axis, shades, titled
 from cmrplan.plots.view import require_plan, view_of
 
 MARKS = ("o", "s", "^", "D")
@@ -68,11 +68,11 @@ def next_data(fit: Fit, *, plan: Plan | None = None) -> tuple[NextData, ...]:
         ratios = np.unique(candidates.domain_ratio[mine])
         lengths = np.unique(candidates.train_tokens[mine])
         values = np.empty((len(lengths), len(ratios)))
-        place = (
+        cell = (
             np.searchsorted(lengths, candidates.train_tokens[mine]),
             np.searchsorted(ratios, candidates.domain_ratio[mine]),
         )
-        values[place] = 100 * narrowing[mine]
+        values[cell] = 100 * narrowing[mine]
         question = f"Asked for: {view_of(fit, plan).law_and_budget}"
         parts.append(NextData(plan, question, float(size), ratios, lengths, values))
     return tuple(parts)
@@ -101,10 +101,7 @@ def plot_next(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
         If the fit cannot say what a probe would tell.
     """
     data = next_data(fit, plan=plan)[-1]
-    ax = draw_next(data, axes_or_new(ax))
-    ax.set_title(f"{data.title}\n{data.question}")
-    ax.legend(fontsize="small")
-    return ax
+    return titled(draw_next(data, axes_or_new(ax)), f"{data.title}\n{data.question}")
 
 
 def draw_next(data: NextData, ax: Axes) -> Axes:

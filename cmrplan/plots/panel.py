@@ -11,7 +11,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.law_panel import Answer, Panel, law_panel
-from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis
+from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis, titled
 from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import percent
 
@@ -40,8 +40,8 @@ class PanelData:
     @property
     def title(self) -> str:
         """What the panel shows."""
-        place = self.view.law_and_budget.split(", ", 1)[1]
-        return f"The ratio by every law, {percent(self.plan.confidence)} intervals\n{place}"
+        question = self.view.law_and_budget.split(", ", 1)[1]
+        return f"The ratio by every law, {percent(self.plan.confidence)} intervals\n{question}"
 
 
 def panel_data(fit: Fit, *, plan: Plan | None = None, panel: Panel | None = None) -> PanelData:
@@ -83,10 +83,7 @@ def plot_panel(
         If no law answers.
     """
     data = panel_data(fit, plan=plan, panel=panel)
-    ax = draw_panel(data, axes_or_new(ax))
-    ax.set_title(data.title)
-    ax.legend(fontsize="small")
-    return ax
+    return titled(draw_panel(data, axes_or_new(ax)), data.title)
 
 
 def draw_panel(data: PanelData, ax: Axes) -> Axes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,6 @@ from cmrplan.arrays import Array
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
-    CHOICE,
     DATA,
     FORBIDDEN,
     LIMIT,
@@ -19,12 +19,15 @@ from cmrplan.plots.artists import (
     axes_or_new,
     draw_band,
     draw_choice,
+    draw_star,
     padded,
     ratio_axis,
+    titled,
 )
 from cmrplan.plots.view import (
     Measured,
     View,
+    ViewOptions,
     base_loss_of,
     measured_at,
     predicted_at,
@@ -75,17 +78,13 @@ def ratio_data(
     corpus: str = "general",
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
+    **options: Unpack[ViewOptions],
 ) -> RatioData:
     """Return the numbers of :func:`plot_ratio`, which has the same parameters.
 
     The curve spans the probed ratios and is not drawn beyond them.
     """
-    view = view_of(
-        fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
-    )
+    view = view_of(fit, plan, **options)
     prediction = predicted_at(fit, corpus, view, ratio_grid(fit), plan)
     low, high = prediction.interval(view.confidence)
     base_loss = limit = chosen = None
@@ -115,10 +114,8 @@ def plot_ratio(
     corpus: str = "general",
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
     ax: Axes | None = None,
+    **options: Unpack[ViewOptions],
 ) -> Axes:
     """Draw the loss of a corpus against the domain ratio: measured, fitted, and what a plan allows.
 
@@ -128,13 +125,10 @@ def plot_ratio(
     corpus : {"general", "domain"}
     plan : Plan, optional
         Adds the limit of the general loss and the recommended ratio with its interval.
-    model_params, train_tokens : float, optional
-        Where to look; the plan's, or the largest probed, by default. Points measured elsewhere are
-        hollow and the legend says where.
-    confidence : float, optional
-        Level of the band; the plan's, or the fit's, by default.
     ax : Axes, optional
         Where to draw; a new figure's by default.
+    **options
+        See :class:`ViewOptions`. Points measured elsewhere are hollow and the legend says where.
 
     Returns
     -------
@@ -151,14 +145,9 @@ def plot_ratio(
         fit,
         corpus,
         plan=plan,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        confidence=confidence,
+        **options,
     )
-    ax = draw_ratio(data, axes_or_new(ax))
-    ax.set_title(data.title)
-    ax.legend(fontsize="small")
-    return ax
+    return titled(draw_ratio(data, axes_or_new(ax)), data.title)
 
 
 def draw_ratio(data: RatioData, ax: Axes) -> Axes:
@@ -206,15 +195,7 @@ def draw_ratio(data: RatioData, ax: Axes) -> Axes:
     )
     if data.plan is not None and data.chosen_loss is not None:
         draw_choice(ax, data.plan)
-        ax.plot(
-            [data.plan.domain_ratio],
-            [data.chosen_loss],
-            "*",
-            markersize=11,
-            color=CHOICE,
-            markeredgecolor="white",
-            zorder=4,
-        )
+        draw_star(ax, data.plan.domain_ratio, data.chosen_loss, size=11)
     ratio_axis(ax, np.concatenate([data.domain_ratio, measured.domain_ratio]))
     ax.set_ylim(bottom, top)
     ax.set_ylabel(f"{data.corpus} loss ({LOSS_UNIT})")

@@ -29,7 +29,7 @@ from cmrplan.plots.wording import heading, law_title, plain
 Variable = Literal["domain_ratio", "train_tokens", "model_params", "run_order"]
 
 VARIABLES: tuple[Variable, ...] = ("domain_ratio", "train_tokens", "model_params", "run_order")
-MOST_NAMED = 8
+MOST_NAMED_RUNS = 8
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ def residuals_data(fit: Fit, corpus: str = "general") -> ResidualsData:
     keys: Any
     for keys, group in rows.groupby(["model_params", "train_tokens"], sort=True):
         size, tokens = keys
-        place = group.index.to_numpy()
+        where = group.index.to_numpy()
         try:
-            fitted[place] = bare.predict(
+            fitted[where] = bare.predict(
                 corpus,
                 model_params=float(size),
                 train_tokens=float(tokens),
-                domain_ratio=ratio[place],
+                domain_ratio=ratio[where],
             ).loss
         except CmrplanError:
             continue  # counted below
@@ -154,7 +154,7 @@ def plot_residuals(
     data = residuals_data(fit, corpus)
     ax = draw_residuals(data, axes_or_new(ax), against)
     ax.set_title(data.title)
-    if len(data.runs()) <= MOST_NAMED:
+    if len(data.runs()) <= MOST_NAMED_RUNS:
         ax.legend(fontsize="small")
     return ax
 
@@ -166,10 +166,10 @@ def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
     x: Array = getattr(data, against)
     runs = data.runs()
     ax.axhline(0, color=LIMIT, linewidth=1)
-    for (run, place), color in zip(runs, shades(len(runs)), strict=True):
+    for (run, where), color in zip(runs, shades(len(runs)), strict=True):
         ax.plot(
-            x[place],
-            data.residual[place],
+            x[where],
+            data.residual[where],
             marker="o",
             markersize=3.6,
             linestyle="-" if against == "train_tokens" else "none",

@@ -1,4 +1,4 @@
-"""The chance to break the tolerance at each ratio, and the ratio that is safe at each confidence."""
+"""The chance to break the tolerance at each ratio, and the ratio that holds with each confidence."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from cmrplan.plots.artists import (
     axes_or_new,
     percent_ticks,
     ratio_axis,
+    titled,
 )
 from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import percent
 
-NUM_GRID = 1001
-STEP = 1e-3
+NUM_RISK_RATIOS = 1001
+LEAST_GAP = 1e-3
 LEAST_CHANCE = 0.01
-ROOM = 0.2  # share of the axis that a label needs
-MARGIN = 0.5  # of the ratios over which the chance moves
+LABEL_ROOM = 0.2  # share of the axis that a label needs
+MARGIN_OF_MOVE = 0.5  # of the ratios over which the chance moves
 CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
 
 
@@ -63,7 +64,7 @@ class RiskData:
         """The ratios around which the chance moves, with the plan's."""
         moving = (self.probability > LEAST_CHANCE) & (self.probability < 1 - LEAST_CHANCE)
         ratios = np.append(self.domain_ratio[moving], self.plan.domain_ratio)
-        margin = MARGIN * (ratios.max() - ratios.min()) + 0.01
+        margin = MARGIN_OF_MOVE * (ratios.max() - ratios.min()) + 0.01
         low, high = ratios.min() - margin, ratios.max() + margin
         return np.asarray(np.clip([low, high], self.domain_ratio[0], self.domain_ratio[-1]))
 
@@ -82,15 +83,15 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
         model_params=plan.model_params,
         train_tokens=plan.train_tokens,
         marks=[plan.domain_ratio],
-        num_grid=NUM_GRID,
+        num_grid=NUM_RISK_RATIOS,
     )
-    found = frontier_of(land, plan.confidence)
+    frontier = frontier_of(land, plan.confidence)
     return RiskData(
         view=view_of(fit, plan),
         plan=plan,
-        domain_ratio=found.domain_ratio,
-        probability=found.violation_probability,
-        levels=tuple((level, found.safe_ratio(level)) for level in CONFIDENCES),
+        domain_ratio=frontier.domain_ratio,
+        probability=frontier.violation_probability,
+        levels=tuple((level, frontier.safe_ratio(level)) for level in CONFIDENCES),
     )
 
 
@@ -101,7 +102,7 @@ def plot_risk(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
     ----------
     fit : Fit
     plan : Plan
-        Sets the place and the tolerance.
+        Sets the size, the budget and the tolerance.
     ax : Axes, optional
         Where to draw; a new figure's by default.
 
@@ -117,10 +118,7 @@ def plot_risk(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
         If the fit has no resamples, or the plan no tolerance.
     """
     data = risk_data(fit, plan=plan)
-    ax = draw_risk(data, axes_or_new(ax))
-    ax.set_title(data.title)
-    ax.legend(fontsize="small")
-    return ax
+    return titled(draw_risk(data, axes_or_new(ax)), data.title)
 
 
 def draw_risk(data: RiskData, ax: Axes) -> Axes:
@@ -132,7 +130,9 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
     for confidence, ratio in data.levels:
         if np.isfinite(ratio):
             # right of it is the line of the plan, or too little room
-            is_left = ratio < data.plan.domain_ratio - STEP or ratio > last - ROOM * (last - first)
+            is_left = ratio < data.plan.domain_ratio - LEAST_GAP or ratio > last - LABEL_ROOM * (
+                last - first
+            )
             ax.plot(
                 [ratio], [1 - confidence], "o", markersize=5, color=DATA, markeredgecolor="white"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import matplotlib as mpl
 import numpy as np
@@ -26,11 +27,15 @@ from cmrplan.plots.artists import (
     PALEST,
     RATIO_LABEL,
     axes_or_new,
+    draw_star,
+    draw_tolerance,
     padded,
     percent_ticks,
+    titled,
 )
 from cmrplan.plots.view import (
     View,
+    ViewOptions,
     base_loss_of,
     is_same,
     measured_at,
@@ -88,27 +93,23 @@ class TradeoffData:
 
     def labels(self) -> list[tuple[str, float, float]]:
         """Return text, rise and domain loss of each measured ratio, the mean of its runs."""
-        found = []
+        texts = []
         for ratio in np.unique(self.measured_ratio):
             mine = self.measured_ratio == ratio
             rise = float(self.measured_rise[mine].mean())
-            found.append((percent(ratio), rise, float(self.measured_domain[mine].mean())))
-        return found
+            texts.append((percent(ratio), rise, float(self.measured_domain[mine].mean())))
+        return texts
 
 
 def tradeoff_data(
     fit: Fit,
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
     base_loss: float | None = None,
+    **options: Unpack[ViewOptions],
 ) -> TradeoffData:
     """Return the numbers of :func:`plot_tradeoff`, which has the same parameters."""
-    view = view_of(
-        fit, plan, model_params=model_params, train_tokens=train_tokens, confidence=confidence
-    )
+    view = view_of(fit, plan, **options)
     grid = ratio_grid(fit)
     general, domain = (
         predicted_at(fit, corpus, view, grid, plan, base_loss) for corpus in ("general", "domain")
@@ -137,11 +138,9 @@ def plot_tradeoff(
     fit: Fit,
     *,
     plan: Plan | None = None,
-    model_params: float | None = None,
-    train_tokens: float | None = None,
-    confidence: float | None = None,
     base_loss: float | None = None,
     ax: Axes | None = None,
+    **options: Unpack[ViewOptions],
 ) -> Axes:
     """Draw the domain loss against the rise of the general loss, colored by the domain ratio.
 
@@ -151,14 +150,12 @@ def plot_tradeoff(
         Of both corpora.
     plan : Plan, optional
         Adds the tolerance and the recommended ratio.
-    model_params, train_tokens : float, optional
-        Where to look; the plan's, or the largest probed, by default.
-    confidence : float, optional
-        Taken for the sake of one signature; the resamples are drawn one by one.
     base_loss : float, optional
         General loss before the continual phase, nats per token; the plan's, or the log's, by default.
     ax : Axes, optional
         Where to draw; a new figure's by default.
+    **options
+        See :class:`ViewOptions`; the confidence changes nothing, since the resamples are drawn one by one.
 
     Returns
     -------
@@ -174,15 +171,10 @@ def plot_tradeoff(
     data = tradeoff_data(
         fit,
         plan=plan,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        confidence=confidence,
         base_loss=base_loss,
+        **options,
     )
-    ax = draw_tradeoff(data, axes_or_new(ax))
-    ax.set_title(data.title)
-    ax.legend(fontsize="small")
-    return ax
+    return titled(draw_tradeoff(data, axes_or_new(ax)), data.title)
 
 
 def draw_tradeoff(data: TradeoffData, ax: Axes) -> Axes:
@@ -269,24 +261,9 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
             label="not allowed",
         )
         over = " over pure replay" if plan.rise_over == "replay" else ""
-        ax.axvline(
-            data.tolerance,
-            color=LIMIT,
-            linewidth=1.2,
-            linestyle="--",
-            label=f"tolerance: {plan.max_general_rise}{over}",
-        )
-    ax.plot(
-        [plan.general_rise],
-        [plan.domain_loss],
-        "*",
-        linestyle="none",
-        markersize=15,
-        color=CHOICE,
-        markeredgecolor="white",
-        zorder=5,
-        label=f"recommended {recommendation(plan)}",
-    )
+        draw_tolerance(ax, data.tolerance, f"tolerance: {plan.max_general_rise}{over}")
+    label = f"recommended {recommendation(plan)}"
+    draw_star(ax, plan.general_rise, plan.domain_loss, size=15, label=label, zorder=5)
     star = (plan.general_rise, plan.domain_loss)
     # left and below of a falling frontier is free, but the axis may be too near
     is_near_axis = ax.transLimits.transform(star)[0] < ROOM_FOR_TEXT
@@ -311,9 +288,9 @@ def _draw_labels(data: TradeoffData, ax: Axes) -> None:
         star = (data.plan.general_rise, data.plan.domain_loss)
         taken.append(np.asarray(ax.transLimits.transform(star)))
     for text, rise, loss in data.labels():
-        place = np.asarray(ax.transLimits.transform((rise, loss)))
-        if all(np.hypot(*(place - other)) >= LABEL_DISTANCE for other in taken):
-            taken.append(place)
+        point = np.asarray(ax.transLimits.transform((rise, loss)))
+        if all(np.hypot(*(point - other)) >= LABEL_DISTANCE for other in taken):
+            taken.append(point)
             label = ax.annotate(
                 text,
                 (rise, loss),
@@ -350,14 +327,14 @@ def _measured(fit: Fit, view: View, base_loss: float) -> tuple[Array, Array, Arr
     base: float | None = base_loss
     if not is_same(general.model_params, view.model_params):
         base = base_loss_of(fit, "general", general.model_params)
-    same_place = is_same(general.model_params, domain.model_params) and is_same(
+    is_paired = is_same(general.model_params, domain.model_params) and is_same(
         general.train_tokens, domain.train_tokens
     )
     partner = dict(zip(domain.run_id, domain.loss, strict=True))
-    found = [
+    runs = [
         (ratio, loss - base, partner[run])
         for run, ratio, loss in zip(general.run_id, general.domain_ratio, general.loss, strict=True)
-        if base is not None and same_place and run in partner
+        if base is not None and is_paired and run in partner
     ]
-    ratio, rise, loss = np.array(found, dtype=float).reshape(-1, 3).T
+    ratio, rise, loss = np.array(runs, dtype=float).reshape(-1, 3).T
     return ratio, rise, loss, general.note

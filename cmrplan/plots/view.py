@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
@@ -18,8 +19,23 @@ from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.wording import law_title
 
-SAME = 0.01  # relative difference below which two sizes or budgets are the same, as in the planner
-NUM_RATIOS = 301
+NUM_CURVE_RATIOS = 301
+
+
+class ViewOptions(TypedDict, total=False):
+    """What a picture is about, where it is not to be the plan's.
+
+    Parameters
+    ----------
+    model_params, train_tokens : float or None
+        The plan's, or the largest probed, by default.
+    confidence : float or None
+        Level of the bands, in (0, 1); the plan's, or the fit's, by default.
+    """
+
+    model_params: float | None
+    train_tokens: float | None
+    confidence: float | None
 
 
 @dataclass(frozen=True)
@@ -140,7 +156,7 @@ def require_fitted(fit: Fit, corpus: str) -> None:
 
 def is_same(one: float, other: float) -> bool:
     """Tell whether two sizes or budgets are the same for a picture."""
-    return abs(one / other - 1) <= SAME
+    return abs(one / other - 1) <= SAME_SIZE
 
 
 def nearest(values: pd.Series[float], wanted: float) -> float:
@@ -156,7 +172,7 @@ def measured_at(fit: Fit, corpus: str, view: View) -> Measured:
     rows = rows[rows["model_params"] == size]
     tokens = nearest(rows["train_tokens"], view.train_tokens)
     off = (rows["train_tokens"] / tokens - 1).abs()
-    rows = rows.assign(off=off)[off <= SAME].sort_values(["off", "run_id"], kind="stable")
+    rows = rows.assign(off=off)[off <= SAME_SIZE].sort_values(["off", "run_id"], kind="stable")
     rows = rows.drop_duplicates("run_id").sort_values(["domain_ratio", "run_id"], kind="stable")
     elsewhere = []
     if not is_same(size, view.model_params):
@@ -179,7 +195,7 @@ def ratio_grid(fit: Fit) -> Array:
     The laws bend most where a share goes to zero, hence the spacing.
     """
     low, high = ratio_range(fit)
-    part = (1 - np.cos(np.linspace(0, np.pi, NUM_RATIOS))) / 2
+    part = (1 - np.cos(np.linspace(0, np.pi, NUM_CURVE_RATIOS))) / 2
     return np.clip(low + (high - low) * part, low, high)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,13 @@ class HistoryWindow:
 
 
 def windows(rows: pd.DataFrame) -> list[HistoryWindow]:
-    """Return windows that grow over budgets, then over sizes."""
+    """Return windows that grow over budgets, then over sizes.
+
+    Raises
+    ------
+    CmrplanError
+        If there is none that hides anything.
+    """
     sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
     budgets = np.unique(rows["train_tokens"].to_numpy(dtype=float))
     by_tokens = [
@@ -67,7 +74,19 @@ def windows(rows: pd.DataFrame) -> list[HistoryWindow]:
         HistoryWindow("size", f"N <= {size:.3g}", float(size), float(budgets[-1]))
         for size in sizes[:-1]
     ]
+    if not by_tokens + by_size:
+        raise CmrplanError(
+            "nothing can be hidden: a backtest needs four token counts, or two model sizes"
+        )
     return by_tokens + by_size
+
+
+def _rows_of_both(log: pd.DataFrame, min_train_tokens: float) -> dict[str, pd.DataFrame]:
+    rows = {corpus: fitted_rows(log, corpus, min_train_tokens) for corpus in CORPORA}
+    for corpus in CORPORA:
+        if not len(rows[corpus]):
+            raise CmrplanError(f"a backtest needs both losses; the log has no {corpus} loss")
+    return rows
 
 
 def backtest(
@@ -108,36 +127,27 @@ def backtest(
     """
     log = validate_log(log)
     say = progress or (lambda line: None)
-    rows = {corpus: fitted_rows(log, corpus, min_train_tokens) for corpus in CORPORA}
-    for corpus in CORPORA:
-        if not len(rows[corpus]):
-            raise CmrplanError(f"a backtest needs both losses; the log has no {corpus} loss")
-    size = float(rows["general"]["model_params"].max())
-    tokens = float(rows["general"]["train_tokens"].max())
+    rows = _rows_of_both(log, min_train_tokens)
+    size, tokens = (float(rows["general"][name].max()) for name in ("model_params", "train_tokens"))
     if base_loss is None:
         base_loss, _ = base_loss_at(base_losses(log, "general"), size)
     limit = parse_tolerance(max_general_rise).limit(base_loss)
-    parts = windows(rows["general"])
-    if not parts:
-        raise CmrplanError(
-            "nothing can be hidden: a backtest needs four token counts, or two model sizes"
-        )
+    growing = windows(rows["general"])
     truth = Truth.of(rows, size, tokens)
     table = []
-    for window in parts:
-        for name, predictor in predictors().items():
-            say(f"{window.name} {name}")
-            try:
-                general, domain = _predict(predictor, window, rows, truth)
-            except CmrplanError:
-                continue
-            about = {
-                "kind": window.kind,
-                "window": window.name,
-                "predictor": name,
-                "is_law": name not in BASELINES,
-            }
-            table.append(about | truth.compare(general, domain, limit))
+    for window, (name, predictor) in product(growing, predictors().items()):
+        say(f"{window.name} {name}")
+        try:
+            general, domain = _predict(predictor, window, rows, truth)
+        except CmrplanError:
+            continue
+        about = {
+            "kind": window.kind,
+            "window": window.name,
+            "predictor": name,
+            "is_law": name not in BASELINES,
+        }
+        table.append(about | truth.compare(general, domain, limit))
     return pd.DataFrame(table)
 
 

@@ -21,7 +21,7 @@ from cmrplan.log.files import validate_log
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 
-CLEAR = 2.0  # standard errors by which a winner must lead to be called clear
+CLEAR = 2.0  # standard errors by which a winner must be ahead to be called clear
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,13 @@ def _verdicts(misses: pd.DataFrame, ranking: pd.DataFrame) -> dict[str, Verdict]
             continue
         own = misses[misses["corpus"] == corpus]
         by_run = own.groupby(["predictor", "run_id"])["miss"].mean().unstack("predictor")
-        lead = by_run[names[1]] - by_run[names[0]]
+        margin = by_run[names[1]] - by_run[names[0]]
         laws = table.loc[table["is_law"], "predictor"].tolist()
         verdicts[str(corpus)] = Verdict(
             winner=names[0],
             runner_up=names[1],
-            margin=float(lead.mean()),
-            margin_stderr=float(lead.std(ddof=1) / np.sqrt(len(lead))),
+            margin=float(margin.mean()),
+            margin_stderr=float(margin.std(ddof=1) / np.sqrt(len(margin))),
             best_law=laws[0] if laws else "",
         )
     return verdicts

@@ -238,7 +238,7 @@ def test_critical_data_holds_the_plan_and_the_measured_ratios(fit):
     assert data.curve.domain_ratio[here] == pytest.approx(plan.domain_ratio, abs=1e-9)
     # seeds average 0.5 % above the law: 2.5 + 0.2 r - 0.01 log10(D / 1e6), limit 2.55
     expected = (2.55 / 1.005 - 2.5 - np.array([0.02, 0.01, 0.0])) / 0.2
-    assert data.measured_place.tolist() == list(TOKENS)
+    assert data.measured_count.tolist() == list(TOKENS)
     np.testing.assert_allclose(data.measured_ratio, expected, atol=1e-9)
 
 

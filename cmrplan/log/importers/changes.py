@@ -53,7 +53,7 @@ class Changes:
 
 
 def corpus_name(text: str) -> str:
-    """Return a name that a column can end in: lower case, with an underscore for anything odd.
+    """Return a name that a column can end in: lower case, with an underscore for any other character.
 
     Examples
     --------

@@ -29,13 +29,13 @@ from cmrplan.log.files import validate_log
 from cmrplan.log.importers.changes import Changes, as_number, corpus_name, to_log
 
 TOKENS_PER_STEP = "1048576"
-SIZES = {  # Pythia, parameters without embeddings (Biderman et al., arXiv:2304.01373)
+PYTHIA_SIZES = {  # Pythia, parameters without embeddings (Biderman et al., arXiv:2304.01373)
     "70M": "18915328",
     "160M": "85056000",
     "410M": "302311424",
     "1B": "805736448",
 }
-CORPORA = {"Github": "domain", "Pile-CC": "general"}
+EVAL_CORPORA = {"Github": "domain", "Pile-CC": "general"}
 _RUN = re.compile(r"(?P<size>[^_]+)_.*?-(?P<first>[0-9.]+)-(?P<last>[0-9.]+)")
 _SHARE_SUM = 1e-6
 _LAYOUT = "SIZE_name-SHARE-SHARE/STEP, a validation file and a loss, with tabs between"
@@ -55,7 +55,7 @@ def import_mixinglaws(source: Path, changes: Changes) -> pd.DataFrame:
 def _import_file(path: Path, changes: Changes) -> pd.DataFrame:
     constants = {"params_kind": "non_embedding", **changes.constants}
     step_tokens = as_number(constants.pop("tokens_per_step", TOKENS_PER_STEP), "tokens_per_step")
-    labels = {**SIZES, **CORPORA, **changes.names}
+    labels = {**PYTHIA_SIZES, **EVAL_CORPORA, **changes.names}
     source = named(path)
     rows, lines = [], []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
