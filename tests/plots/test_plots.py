@@ -120,7 +120,7 @@ def _no_refits(monkeypatch):
 
 
 def line(ax, label):
-    return next(found for found in ax.lines if found.get_label() == label)
+    return next(artist for artist in ax.lines if artist.get_label() == label)
 
 
 # --- the numbers -----------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def test_ratio_lines_are_the_data(fit, ax):
     assert set(line(ax, "limit: base loss + 0.05 nats").get_ydata()) == {data.limit}
     chosen = line(ax, f"recommended {recommendation(plan)}")
     assert set(chosen.get_xdata()) == {plan.domain_ratio}
-    assert any(isinstance(found, PolyCollection) for found in ax.collections)
+    assert any(isinstance(artist, PolyCollection) for artist in ax.collections)
 
 
 def test_points_of_another_place_are_hollow(fit, ax):
@@ -337,9 +337,9 @@ def test_curves_lines_are_the_data_each_in_its_color(fit, ax):
     plots.plot_curves(fit, ax=ax)
     data = plots.curves_data(fit)
     drawn = [line(ax, f"{100 * ratio:g}% domain") for ratio in RATIOS]
-    for found, one in zip(drawn, data.series, strict=True):
-        np.testing.assert_array_equal(found.get_ydata(), one.loss)
-    assert len({found.get_color() for found in drawn}) == len(RATIOS)
+    for artist, one in zip(drawn, data.series, strict=True):
+        np.testing.assert_array_equal(artist.get_ydata(), one.loss)
+    assert len({artist.get_color() for artist in drawn}) == len(RATIOS)
     assert set(line(ax, "base loss").get_ydata()) == {2.5}
     assert ax.get_xscale() == "log"
 
@@ -357,8 +357,8 @@ def test_tradeoff_draws_frontier_tolerance_and_star(fit, ax):
     plots.plot_tradeoff(fit, plan=plan, ax=ax)
     data = plots.tradeoff_data(fit, plan=plan)
     frontier = max(
-        (found for found in ax.collections if isinstance(found, LineCollection)),
-        key=lambda found: len(found.get_segments()),
+        (artist for artist in ax.collections if isinstance(artist, LineCollection)),
+        key=lambda artist: len(artist.get_segments()),
     )
     starts = np.array([segment[0] for segment in frontier.get_segments()])
     np.testing.assert_allclose(starts, np.column_stack([data.rise, data.domain_loss])[:-1])
@@ -372,7 +372,7 @@ def test_residuals_have_a_zero_line_and_one_color_per_run(ax):
     fit = known_fit(sizes=(N,), seeds=(0,))
     plots.plot_residuals(fit, against="train_tokens", ax=ax)
     assert set(ax.lines[0].get_ydata()) == {0}
-    assert len({found.get_color() for found in ax.lines[1:]}) == len(RATIOS)
+    assert len({artist.get_color() for artist in ax.lines[1:]}) == len(RATIOS)
     assert ax.get_legend().get_texts()[0].get_text() == "r0-s0-n2e+06"
 
 
@@ -396,10 +396,10 @@ CASES = {
 @pytest.mark.parametrize("kind", KINDS_OF_ONE_CORPUS)
 @pytest.mark.parametrize("case", CASES)
 def test_fits_that_lack_something_are_drawn(kind, case):
-    made = plots.figure(kind, known_fit(**CASES[case]))
-    made.draw_without_rendering()
+    fig = plots.figure(kind, known_fit(**CASES[case]))
+    fig.draw_without_rendering()
     corpora = CASES[case].get("corpora", ("general", "domain"))
-    assert all(any(c in ax.get_ylabel() for ax in made.axes) for c in corpora)
+    assert all(any(c in ax.get_ylabel() for ax in fig.axes) for c in corpora)
 
 
 @pytest.mark.parametrize("case", ["no resamples", "one size and seed", "one run"])
