@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import cmrplan as cp
 from cmrplan import plots
+from cmrplan.arrays import Interval
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.prediction import Prediction
@@ -235,7 +236,7 @@ def test_frontier_data_is_in_the_unit_of_the_tolerance(fit):
 def test_critical_data_holds_the_plan_and_the_measured_ratios(fit):
     plan = known_plan(fit)
     data = plots.critical_data(fit, plan=plan)
-    here = data.curve.place.tolist().index(D)
+    here = data.curve.values.tolist().index(D)
     # 201 ratios instead of 1001, on straight lines
     assert data.curve.domain_ratio[here] == pytest.approx(plan.domain_ratio, abs=1e-9)
     # seeds average 0.5 % above the law: 2.5 + 0.2 r - 0.01 log10(D / 1e6), limit 2.55
@@ -364,7 +365,7 @@ def test_tradeoff_draws_frontier_tolerance_and_star(fit, ax):
     np.testing.assert_allclose(starts, np.column_stack([data.rise, data.domain_loss])[:-1])
     assert set(line(ax, "tolerance: 0.05 nats").get_xdata()) == {data.tolerance}
     star = line(ax, f"recommended {recommendation(plan)}")
-    assert star.get_xydata().tolist() == [[plan.general_rise, plan.domain_loss]]
+    assert star.get_xydata().tolist() == [[plan.general_rise.estimate, plan.domain_loss.estimate]]
     assert recommendation(plan) in [text.get_text() for text in ax.texts]
 
 
@@ -532,5 +533,5 @@ def test_unknown_suffix_names_the_suffixes_and_writes_nothing(name, fit, tmp_pat
     ],
 )
 def test_recommendation_has_as_many_decimals_as_its_interval_needs(low, high, text, fit):
-    plan = replace(known_plan(fit), domain_ratio=0.31, domain_ratio_low=low, domain_ratio_high=high)
+    plan = replace(known_plan(fit), domain_ratio=0.31, ratio=Interval(low, 0.31, high))
     assert recommendation(plan) == text
