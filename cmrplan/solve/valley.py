@@ -12,8 +12,8 @@ no nearer or the data begin to object.
 
 References
 ----------
-the null directions toward the middle, corrects the others by the step of Gauss and Newton, and ends where the middle
-comes no nearer or the data begin to object.
+Eriksson, Wedin, Gulliksson & Soderkvist 2005, Regularization methods for uniformly rank-deficient nonlinear
+least-squares problems.
 """
 
 from __future__ import annotations
