@@ -5,7 +5,8 @@ checkpoint.
 
 A law can answer a question only where the rows that stay determine it. Terms that share their factors of the other
 inputs add up to one curve over an input, and a curve of ``k`` parameters through fewer than ``k`` levels is not
-determined: its parameters can be exchanged without any change at the levels, and what it says between them is arbitrary.
+determined: its parameters can be exchanged without any change at the levels, and what it says between these is
+arbitrary.
 """
 
 from __future__ import annotations
@@ -88,9 +89,11 @@ def levels_needed(law: Law, variables: Collection[str]) -> int:
     --------
     The D-CPT law has ``E + C / (r + epsilon)^gamma`` and ``r^eta`` times a power of the tokens:
 
-    >>> from cmrplan.laws import build_law
-    >>> [levels_needed(build_law(name), ["share"]) for name in ("dcpt", "dcpt_exp", "dcpt_sum")]
-    [4, 3, 6]
+    >>> from cmrplan.laws.dcpt import dcpt_law
+    >>> levels_needed(dcpt_law(), ["share"]), levels_needed(dcpt_law(is_power=False), ["share"])
+    (4, 3)
+    >>> levels_needed(dcpt_law(mixture="sum"), ["share"])
+    6
     """
     free = {exponent.name for exponent in law.exponents}
     curves: dict[tuple[Factor, ...], set[str]] = {}

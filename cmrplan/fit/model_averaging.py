@@ -155,10 +155,10 @@ def averaging_weights(scores: list[Score]) -> Array:
     another answers one: nothing speaks for it. The first law stands alone where there is nothing to compare.
     """
     answers = np.stack([score.is_answered for score in scores])
-    is_judged = answers.any(axis=1)
+    is_judged: NDArray[np.bool_] = np.any(answers, axis=1)
     if not is_judged.any():
         return np.where(np.arange(len(scores)) == 0, 1.0, 0.0)
-    common = answers[is_judged].all(axis=0)
+    common: NDArray[np.bool_] = np.all(answers[is_judged], axis=0)
     if not common.any():
         return np.where(np.arange(len(scores)) == int(np.argmax(is_judged)), 1.0, 0.0)
     errors = [
