@@ -31,6 +31,7 @@ from cmrplan.laws.law import Law
 from cmrplan.solve.law_fit import LawFit, predict_draws, refit
 from cmrplan.solve.varpro import Stopping
 
+WEIGHT_DIGITS = 6
 SMALLEST_WEIGHT = 0.05  # a law with less is left out
 
 
@@ -167,7 +168,8 @@ def averaging_weights(scores: list[Score]) -> Array:
     squared = np.array(errors)
     smallest = np.min(squared)
     relative = np.where(squared > 0, smallest / np.where(squared > 0, squared, 1.0), 1.0)
-    share = relative / relative.sum()
+    # laws that say the same at every seen level differ by rounding, which must not tell which of them comes first
+    share = np.round(relative / relative.sum(), WEIGHT_DIGITS)
     kept = np.where(share >= SMALLEST_WEIGHT, share, 0.0)
     weights: Array = np.asarray(kept / kept.sum())
     return weights
