@@ -69,14 +69,19 @@ def main() -> None:
     """Write the numbers and the kind of processor that the linear algebra was made for."""
     published = cp.read_log(DATA / "published" / "dcpt_usage1_log.csv")
     probes = cp.read_log(DATA / "probes" / "log.csv")
-    few = simulated_log(sizes=(3e5,), ratios=(0.1, 0.4, 0.8), draw=3)
-    asked = {"max_general_rise": "5%"}
+    asked = {"train_tokens": 1.6e6, "max_general_rise": "20%"}
+    one_seed = {"sizes": (3e5,), "seeds": (0,)}
+    few = {
+        "seven ratios": simulated_log(seeds=(0,)),
+        "four ratios": simulated_log(**one_seed, ratios=(0, 0.3, 0.6, 1)),
+        "three ratios": simulated_log(**one_seed, ratios=(0, 0.5, 1)),
+        "three inner ratios": simulated_log(sizes=(3e5,), ratios=(0.1, 0.4, 0.8), draw=3),
+    }
     numbers = {
         "published": two_corpora(published, 1.8e9, 60, train_tokens=1e10, max_general_rise="3%"),
-        "probes": two_corpora(probes, 974208.0, 20, train_tokens=1.6e6, **asked),
-        "three ratios": two_corpora(few, 3e5, 20, train_tokens=1e6, max_general_rise="20%"),
+        "probes": two_corpora(probes, 974208.0, 20, **asked | {"max_general_rise": "5%"}),
         "mixture": several_corpora(20),
-    }
+    } | {name: two_corpora(log, 3e5, 20, **asked) for name, log in few.items()}
     made_for = [info["architecture"] for info in threadpool_info() if "architecture" in info]
     json.dump({"made_for": made_for, "numbers": numbers}, sys.stdout)
 

@@ -11,10 +11,11 @@ import cmrplan as cp
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.averaged_model import AveragedModel
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.hold_outs import holdouts
+from cmrplan.fit.hold_outs import holdouts, missing_levels
 from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import declare, fit_law_model
+from cmrplan.fit.law_model import RATIO_LAWS, declare, fit_law_model
 from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
+from cmrplan.laws.dcpt import dcpt_law
 from cmrplan.validate.backtest import backtest, windows
 from cmrplan.validate.baselines import carry_forward, gradient_boosting, interpolation, linear
 from cmrplan.validate.compare import compare
@@ -158,6 +159,43 @@ class TestAveraging:
         # the third would get 1/41 of the weight, less than a twentieth
         weights = averaging_weights([score("a", 1.0), score("b", 1.0), score("c", 20.0)])
         assert weights == pytest.approx([0.5, 0.5, 0.0])
+
+    def test_laws_are_weighed_by_what_all_of_them_answer(self):
+        def score(law, *squared):
+            return Score(law, ("ratio", "tokens"), np.sqrt(squared), np.array(squared))
+
+        # on tokens 1 against 3; the second law's ratios would have turned that round
+        part, whole = score("part", np.nan, 1.0), score("whole", 0.1, 3.0)
+        assert averaging_weights([part, whole]) == pytest.approx([0.75, 0.25])
+        assert averaging_weights([score("none", np.nan, np.nan), whole]) == pytest.approx([0, 1])
+
+    def test_laws_that_miss_the_same_but_for_rounding_keep_their_order(self):
+        def score(law, squared):
+            return Score(law, ("ratio",), np.sqrt([squared]), np.array([squared]))
+
+        one, other = score("a", 1.0), score("b", 1.0 - 1e-11)
+        assert averaging_weights([one, other]).tolist() == [0.5, 0.5]
+
+    @pytest.mark.parametrize("law", RATIO_LAWS)
+    def test_a_law_declared_for_the_rows_that_stay_is_determined_by_them(self, law):
+        for shares in (3, 4, 5, 6):
+            log = simulated_log(sizes=(3e5,), ratios=np.linspace(0.1, 0.9, shares))
+            rows = fitted_rows(log, "domain", 0.0)
+            assert missing_levels(declare(law, "domain", rows), row_inputs("domain", rows)) is None
+
+    def test_fewer_levels_than_parameters_do_not_determine_a_law(self):
+        # E, C, gamma and epsilon are one curve of the share; B and beta one of the tokens, A and alpha one of the size
+        three, four = (
+            np.array([0.1, 0.4, 0.8] * 3),
+            np.array([0.1, 0.4, 0.8, 0.9, 0.1, 0.4, 0.8, 0.9, 0.1]),
+        )
+        others = {
+            "train_tokens": np.repeat([1e6, 2e6, 4e6], 3),
+            "model_params": np.tile([1e6, 2e6, 3e6], 3),
+        }
+        assert missing_levels(dcpt_law(), others | {"share": four}) is None
+        reason = missing_levels(dcpt_law(), others | {"share": three})
+        assert reason.startswith("the law dcpt needs 4 levels of share to be determined and 3 stay")
 
     def test_without_a_holdout_the_first_law_stands(self):
         nothing = Score("a", (), np.zeros(0), np.zeros(0))
