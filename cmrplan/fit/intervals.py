@@ -17,6 +17,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.fit.law_inputs import law_inputs, row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.profile import (
+    Crossing,
     ProfileInterval,
     profile_crossing,
     profile_parameter,
@@ -98,9 +99,7 @@ def critical_ratio_interval(
         inputs,
         loss,
         _point("general", model_params, train_tokens, 0.5),
-        "share",
-        general_loss_limit,
-        (0.0, 1.0),
+        Crossing("share", general_loss_limit, (0.0, 1.0)),
         confidence=confidence,
         num_clusters=law.num_runs,
     )

@@ -126,37 +126,21 @@ class _Walk:
     def run(self) -> None:
         """Walk until every point is as near to the middle as its valley allows."""
         count = len(self.search)
-        weight = np.sum(
-            np.broadcast_to(self.problem.weights, (count, self.problem.weights.shape[1])), axis=1
-        )
+        shape = (count, self.problem.weights.shape[1])
+        weight = np.sum(np.broadcast_to(self.problem.weights, shape), axis=1)
         ceiling = self.objective * (1 + ALLOWED_RISE) + 0.5 * ALLOWED_RESIDUAL**2 * weight
-        factor, longest = np.ones(count), np.full(count, np.inf)
-        corrects = np.ones(count, dtype=bool)
-        last_point, last_pull = np.full_like(self.search, np.nan), np.zeros_like(self.search)
+        pace = _Pace(count, len(self.width))
         active = np.arange(count)
         for _ in range(MOST_MOVES):
             ways = self._directions(active)
             self.num_null[active] = ways.num_null
             point = self._points(self.search[active])
-            factor[active] = _secant_factor(
-                point - last_point[active], ways.pull - last_pull[active], factor[active]
-            )
-            last_point[active] = np.nan
-            factor[active] = np.minimum(factor[active], longest[active])
-            move = _shortened(-factor[active][:, None] * ways.pull, LONGEST_MOVE)
-            correction = np.where(corrects[active][:, None], ways.correction, 0.0)
+            move = pace.move(active, point, ways.pull)
+            correction = np.where(pace.is_smooth[active][:, None], ways.correction, 0.0)
             is_moved, is_ended = self._try(active, move + correction, ways, ceiling[active])
-            last_point[active] = np.where(is_moved[:, None], point, last_point[active])
-            last_pull[active] = np.where(is_moved[:, None], ways.pull, last_pull[active])
-            corrects[active] = is_moved
-            factor[active] = np.where(is_moved, factor[active], factor[active] / 2)
-            longest[active] = np.where(is_ended, factor[active], longest[active])
+            is_stuck = pace.learn(active, is_moved, is_ended)
             # at the end of one null direction the walk goes on along the others
-            is_stuck = factor[active] < SHORTEST_MOVE
-            stuck = active[is_stuck]
-            self.num_null[stuck] -= 1
-            factor[stuck], longest[stuck], corrects[stuck] = 1.0, np.inf, True
-            last_point[stuck] = np.nan
+            self.num_null[active[is_stuck]] -= 1
             left = np.maximum(np.linalg.norm(ways.pull, axis=1), np.linalg.norm(correction, axis=1))
             done = (is_moved & (left <= NEAR_ENOUGH)) | (self.num_null[active] <= 0)
             active = active[~done]
@@ -232,6 +216,39 @@ class _Walk:
         return np.asarray(is_moved), np.asarray(is_ended)
 
 
+class _Pace:
+    """Which share of its pull each walk goes along next: Barzilai and Borwein's, less after a move that failed."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.factor, self.longest = np.ones(count), np.full(count, np.inf)
+        self.is_smooth = np.ones(count, dtype=bool)  # the last move was taken
+        self.point, self.pull = np.full((count, size), np.nan), np.zeros((count, size))
+
+    def move(self, active: NDArray[np.intp], point: Array, pull: Array) -> Array:
+        """Return the next move against the pull, in widths of the box, ``(S, q)``."""
+        moved, change = point - self.point[active], pull - self.pull[active]
+        along = np.einsum("sq,sq->s", moved, change)
+        is_known = self.is_smooth[active] & (along > 0)
+        secant = np.einsum("sq,sq->s", moved, moved) / np.where(is_known, along, 1.0)
+        factor = np.where(is_known, np.clip(secant, 0.05, 2.0), self.factor[active])
+        self.factor[active] = np.minimum(factor, self.longest[active])
+        self.point[active], self.pull[active] = point, pull
+        return _shortened(-self.factor[active][:, None] * pull, LONGEST_MOVE)
+
+    def learn(
+        self, active: NDArray[np.intp], is_moved: NDArray[np.bool_], is_ended: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Take up which moves were taken and which met an end; return which walks are stuck and start anew."""
+        factor = np.where(is_moved, self.factor[active], self.factor[active] / 2)
+        self.factor[active], self.is_smooth[active] = factor, is_moved
+        self.longest[active] = np.where(is_ended, factor, self.longest[active])
+        is_stuck = factor < SHORTEST_MOVE
+        stuck = active[is_stuck]
+        self.factor[stuck], self.longest[stuck] = 1.0, np.inf
+        self.is_smooth[stuck], self.point[stuck] = True, np.nan
+        return np.asarray(is_stuck)
+
+
 @dataclass(frozen=True)
 class _Decomposition:
     """Singular values and vectors of the slopes by the exponents, the coefficients projected out.
@@ -274,14 +291,6 @@ class _Decomposition:
     def num_null(self) -> NDArray[np.intp]:
         """Number of null directions, (S,)."""
         return np.asarray(np.sum(self.singular <= NULL_CHANGE, axis=1) - self.num_held)
-
-
-def _secant_factor(moved: Array, change: Array, factor: Array) -> Array:
-    """Return the share of the pull to go along next, by Barzilai and Borwein's formula, ``(S,)``."""
-    along = np.einsum("sq,sq->s", moved, change)
-    length = np.einsum("sq,sq->s", moved, moved)
-    known = np.isfinite(along) & (along > 0) & (length > 0)
-    return np.where(known, np.clip(length / np.where(known, along, 1.0), 0.05, 2.0), factor)
 
 
 def _shortened(moves: Array, longest: float) -> Array:
