@@ -91,7 +91,9 @@ class TestExpected:
             inverse = np.linalg.inv(prior[1:, 1:] + covariance)
             plain = prior[0, 1:] @ inverse @ prior[1:, 0]
             degrees_of_freedom = np.trace(prior[1:, 1:] @ inverse)
-            assert found[run] == pytest.approx(plain - (prior[0, 0] - plain) * degrees_of_freedom / 29)
+            assert found[run] == pytest.approx(
+                plain - (prior[0, 0] - plain) * degrees_of_freedom / 29
+            )
 
     def test_what_has_nothing_to_do_with_the_answer_tells_nothing_on_average(self):
         rng = np.random.default_rng(3)

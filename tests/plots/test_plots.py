@@ -113,7 +113,9 @@ def _no_refits(monkeypatch):
     def law_panel(fit, plan):
         named = {"low": plan.domain_ratio_low or np.nan, "high": plan.domain_ratio_high or np.nan}
         ends = {f"domain_ratio_{end}": value for end, value in named.items()}
-        return LawPanel(plan, (LawAnswer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ())
+        return LawPanel(
+            plan, (LawAnswer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ()
+        )
 
     monkeypatch.setattr("cmrplan.plots.panel.law_panel", law_panel)
 
