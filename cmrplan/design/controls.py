@@ -55,12 +55,15 @@ class SizeControls:
 def controls_of(fit: Fit, model_params: float, budget: ProbeBudget) -> SizeControls:
     """Return the seed of the log with the fewest controls missing at a size, the smallest of several.
 
-    A control is as long as the longest run of its size, as a sweep makes it. Seeds of a log without seeds are 0.
+    A sweep makes all its controls equally long, so a missing one is taken to be as long as the longest control of the
+    log, or as the longest run where there is no control. Seeds of a log without seeds are 0.
     """
-    rows = fit.log[(fit.log["train_tokens"] > 0) & (fit.log["model_params"] == model_params)]
+    trained = fit.log[fit.log["train_tokens"] > 0]
+    controls = trained[trained["domain_ratio"].isin(CONTROL_RATIOS)]
+    longest = float((controls if len(controls) else trained)["train_tokens"].max())
+    rows = trained[trained["model_params"] == model_params]
     if "seed" not in rows or rows["seed"].isna().all():
         rows = rows.assign(seed=0)
-    longest = float(rows["train_tokens"].max())
     cost = float(budget.cost(np.array(model_params), np.array(longest)))
     missing_by_seed = {}
     for seed in np.unique(rows["seed"].dropna().to_numpy(dtype=int)).tolist():
