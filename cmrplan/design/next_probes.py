@@ -19,6 +19,7 @@ from cmrplan.design.candidates import candidates_of
 from cmrplan.design.controls import CONTROL_RATIOS, ControlRun, SizeControls, controls_of
 from cmrplan.design.forecast import Outlook
 from cmrplan.errors import Code, Finding, InputError
+from cmrplan.fit.fit import Fit
 from cmrplan.fit.noise import Noise
 from cmrplan.plan.extrapolation import extrapolation_findings
 from cmrplan.plan.request import (
@@ -29,6 +30,7 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
+from cmrplan.plan.tabular import Tabular
 
 LARGEST_REDUCTION = 1 - 1e-9
 AT_EDGE = 0.25  # share of resamples at an outermost ratio that is worth a remark
@@ -60,8 +62,8 @@ class NextProbe:
     width_after: float
 
 
-@dataclass(frozen=True)
-class NextProbes:
+@dataclass(frozen=True, repr=False)
+class NextProbes(Tabular):
     """The probes to run next. Ratios in [0, 1]; ``cost`` and ``budget`` in ``unit``.
 
     ``controls`` are runs at ratio 0 and 1 that the log lacks and the sweep adds; ``cost`` counts them. ``ratio`` is the
@@ -226,12 +228,15 @@ def next_probes(
         If the fit cannot say what a probe would tell.
     """
     fit, asked = fit_of(fit), request_of(request, options)
-    gpu_flops = None if asked.gpu_flops is None else float(asked.gpu_flops)
-    money = parse_probe_budget(budget, gpu_flops)
     rule = StoppingRule(resolution, least_narrowing, most_probes)
+    gpu_flops = None if asked.gpu_flops is None else float(asked.gpu_flops)
+    return _choose(fit, asked, parse_probe_budget(budget, gpu_flops), rule)
+
+
+def _choose(fit: Fit, asked: PlanRequest, budget: ProbeBudget, rule: StoppingRule) -> NextProbes:
     outlook = Outlook(fit, asked, candidates_of(fit, asked.tokens))
     sizes = np.unique(outlook.candidates.model_params).tolist()
-    selection = _Selection(outlook, money, {size: controls_of(fit, size, money) for size in sizes})
+    selection = _Selection(outlook, budget, {n: controls_of(fit, n, budget) for n in sizes})
     warnings = (
         *fit.warnings,
         *outlook.curves.findings,
@@ -248,12 +253,12 @@ def next_probes(
         ratio=Interval(low, estimate, high),
         expected_low=expected_low,
         expected_high=expected_high,
-        budget=money.amount,
-        unit=money.unit,
-        gpu_flops=money.gpu_flops,
+        budget=budget.amount,
+        unit=budget.unit,
+        gpu_flops=budget.gpu_flops,
         stop=stop,
         stop_reason=reason,
-        resolution=resolution,
+        resolution=rule.resolution,
         asked=asked,
         law=fit.law,
         noise=outlook.noise,

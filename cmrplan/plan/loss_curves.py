@@ -21,6 +21,7 @@ from cmrplan.fit.prediction import Prediction
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.request import PlanRequest
+from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import Tolerance
 
@@ -30,8 +31,8 @@ FARTHEST_REPLAY = 0.1  # smallest fitted ratio from which the general loss is ca
 NATS = Tolerance(np.inf, "nats")  # what stands for a tolerance where there is none
 
 
-@dataclass(frozen=True)
-class LossCurves:
+@dataclass(frozen=True, repr=False)
+class LossCurves(Tabular):
     """Losses in nats per token over ``G`` ratios; ``B`` resamples, which may be none.
 
     Parameters

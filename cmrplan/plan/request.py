@@ -23,10 +23,10 @@ from cmrplan.numbers import (
 from cmrplan.plan.compute import affordable_tokens, parse_compute
 from cmrplan.tolerance import Reference, Tolerance, parse_tolerance
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Accepted = ParamSpec("Accepted")
+Returned = TypeVar("Returned")
 
-Count = float | str
+CountOrText = float | str
 """A number above zero, or its spelling on the command line: ``1.8e9``, ``1.8B`` or ``300M``."""
 FitOrPath = Fit | str | os.PathLike[str]
 
@@ -40,7 +40,7 @@ class LimitOptions(TypedDict, total=False):
     rise_over: Reference
     base_loss: float | None
     confidence: float
-    domain_tokens: Count | None
+    domain_tokens: CountOrText | None
     max_epochs: float
     turning_point: float | None
     min_ratio: float | None
@@ -51,20 +51,20 @@ class LimitOptions(TypedDict, total=False):
 class SizeOption(TypedDict, total=False):
     """The model size of a question."""
 
-    model_params: Count | None
+    model_params: CountOrText | None
 
 
 class TokensOption(TypedDict, total=False):
     """The tokens of a question."""
 
-    train_tokens: Count | None
+    train_tokens: CountOrText | None
 
 
 class ComputeOptions(TypedDict, total=False):
     """The budget of a question."""
 
-    compute: Count | None
-    gpu_flops: Count | None
+    compute: CountOrText | None
+    gpu_flops: CountOrText | None
 
 
 class SizeOptions(SizeOption, LimitOptions, total=False):
@@ -136,15 +136,15 @@ class PlanRequest:
     1800000000.0
     """
 
-    model_params: Count | None = None
-    train_tokens: Count | None = None
-    compute: Count | None = None
-    gpu_flops: Count | None = None
+    model_params: CountOrText | None = None
+    train_tokens: CountOrText | None = None
+    compute: CountOrText | None = None
+    gpu_flops: CountOrText | None = None
     max_general_rise: float | str | Tolerance | None = None
     rise_over: Reference = "base"
     base_loss: float | None = None
     confidence: float = 0.9
-    domain_tokens: Count | None = None
+    domain_tokens: CountOrText | None = None
     max_epochs: float = 1.0
     turning_point: float | None = None
     min_ratio: float | None = None
@@ -256,7 +256,7 @@ class PlanRequest:
         return values
 
 
-def parse_named_count(name: str, given: Count) -> float:
+def parse_named_count(name: str, given: CountOrText) -> float:
     """Return a number above zero from its spelling; ``name`` is what a message calls it."""
     if isinstance(given, str):
         try:
@@ -281,7 +281,7 @@ def fit_of(fit: FitOrPath) -> Fit:
     return fit if isinstance(fit, Fit) else read_fit(fit)
 
 
-def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
+def named_arguments(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
     """Let a public function name its keywords: in its signature, and in the message on a wrong or missing one.
 
     The keywords that ``**options`` stands for are listed with their types and the defaults of a :class:`PlanRequest`.
@@ -289,7 +289,7 @@ def named_arguments(function: Callable[P, R]) -> Callable[P, R]:
     signature = _listed_signature(function)
 
     @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    def checked(*args: Accepted.args, **kwargs: Accepted.kwargs) -> Returned:
         for name in kwargs:
             if name not in signature.parameters:
                 raise InputError(_unknown_text(function.__name__, name, list(signature.parameters)))
@@ -333,5 +333,5 @@ def _unknown_text(function: str, name: str, known: list[str]) -> str:
     return f"{function} has no argument {name}; {hint}"
 
 
-def _number(given: Count | None) -> float | None:
+def _number(given: CountOrText | None) -> float | None:
     return None if given is None else float(given)

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import get_type_hints
 
 import numpy as np
+import pandas as pd
 import pytest
 from by_hand import D, N, make_fit
 
@@ -109,7 +110,9 @@ class TestRequest:
             question(fit, **{word: AS_NUMBERS[word] for word in words}, **limits, **own),
             question(fit, PlanRequest(**{w: AS_TEXT[w] for w in words}, **limits), **own),
         ]
-        shown = [repr(answer) for answer in answers]
+        shown = [
+            answer.as_dict() if isinstance(answer, cp.Plan) else _rows(answer) for answer in answers
+        ]
         assert shown[0] == shown[1] == shown[2]
 
     def test_a_word_stands_above_the_request(self, fit):
@@ -199,3 +202,15 @@ class TestResults:
         np.testing.assert_allclose(table["general_loss"], 2.5 + 0.2 * table["domain_ratio"] ** 2)
         np.testing.assert_allclose(table["rise"], 0.2 * table["domain_ratio"] ** 2, atol=1e-12)
         np.testing.assert_allclose(table["domain_loss"], 2 - table["domain_ratio"])
+
+    def test_a_curve_reads_as_a_short_table(self):
+        curve = cp.critical_over_tokens(make_fit(per_decade=(0.02, 0.0)), model_params=N, **RISE)
+        assert len(curve.table()) == 25
+        assert len(repr(curve).splitlines()) < 15
+        assert repr(curve).startswith("CriticalCurve, 25 rows\n")
+        assert "<table" in curve._repr_html_()
+
+
+def _rows(answer):
+    table = answer if isinstance(answer, pd.DataFrame) else answer.table()
+    return table.astype(str).to_dict("records")

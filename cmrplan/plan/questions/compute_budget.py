@@ -15,20 +15,21 @@ from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.target_loss import ReachedLoss, checked_sizes, reached, require_sizes
 from cmrplan.plan.request import (
     BudgetOptions,
-    Count,
+    CountOrText,
     FitOrPath,
     PlanRequest,
     fit_of,
     named_arguments,
     request_of,
 )
+from cmrplan.plan.tabular import Tabular
 
 NUM_SIZES = 13
 NUM_ROUNDS = 3  # each looks between the neighbors of the best size of the round before
 
 
-@dataclass(frozen=True)
-class ComputeOptimalPlan:
+@dataclass(frozen=True, repr=False)
+class ComputeOptimalPlan(Tabular):
     """The best run for a budget.
 
     Parameters
@@ -55,8 +56,8 @@ def best_budget(
     fit: FitOrPath,
     request: PlanRequest | None = None,
     *,
-    sizes: Sequence[Count] | None = None,
-    size_range: tuple[Count, Count] | None = None,
+    sizes: Sequence[CountOrText] | None = None,
+    size_range: tuple[CountOrText, CountOrText] | None = None,
     **options: Unpack[BudgetOptions],
 ) -> ComputeOptimalPlan:
     """Return the size, tokens and ratio with the lowest domain loss that a budget pays for.
@@ -107,8 +108,8 @@ def best_budget(
 def _tried(
     fit: Fit,
     request: PlanRequest,
-    sizes: Sequence[Count] | None,
-    size_range: tuple[Count, Count] | None,
+    sizes: Sequence[CountOrText] | None,
+    size_range: tuple[CountOrText, CountOrText] | None,
 ) -> list[ReachedLoss]:
     """Return the domain loss of every size that is looked at, ascending."""
     probed = fit.log["model_params"].to_numpy(dtype=float)

@@ -20,7 +20,7 @@ from cmrplan.plan.extrapolation import TWO_DIGITS, ratio_range
 from cmrplan.plan.loss_curves import COARSE_GRID
 from cmrplan.plan.optimum import SAME_RATIO, decide
 from cmrplan.plan.request import (
-    Count,
+    CountOrText,
     FitOrPath,
     PlanRequest,
     SizeOptions,
@@ -30,6 +30,7 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
+from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import base_loss_at
 
@@ -39,8 +40,8 @@ BEYOND = 10.0  # how far past the largest probed size or budget a curve goes by 
 Axis = Literal["train_tokens", "model_params"]
 
 
-@dataclass(frozen=True)
-class CriticalCurve:
+@dataclass(frozen=True, repr=False)
+class CriticalCurve(Tabular):
     """The best feasible ratio of ``P`` runs along tokens or size.
 
     Parameters
@@ -95,7 +96,7 @@ def critical_over_tokens(
     fit: FitOrPath,
     request: PlanRequest | None = None,
     *,
-    train_tokens: Sequence[Count] | None = None,
+    train_tokens: Sequence[CountOrText] | None = None,
     **options: Unpack[SizeOptions],
 ) -> CriticalCurve:
     """Return the best feasible ratio against tokens at one size.
@@ -127,7 +128,7 @@ def critical_over_sizes(
     fit: FitOrPath,
     request: PlanRequest | None = None,
     *,
-    model_params: Sequence[Count] | None = None,
+    model_params: Sequence[CountOrText] | None = None,
     **options: Unpack[TokensOptions],
 ) -> CriticalCurve:
     """Return the best feasible ratio against size at one budget; see :func:`critical_over_tokens`.
@@ -156,7 +157,7 @@ def default_values(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
 
 
 def curve_along(
-    fit: Fit, request: PlanRequest, axis: Axis, values: Sequence[Count] | Array, fixed: float
+    fit: Fit, request: PlanRequest, axis: Axis, values: Sequence[CountOrText] | Array, fixed: float
 ) -> CriticalCurve:
     """Return the best feasible ratio at each value of one axis, the other fixed."""
     along = np.unique([parse_named_count(axis, value) for value in values])

@@ -21,13 +21,14 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
+from cmrplan.plan.tabular import Tabular
 from cmrplan.tolerance import Unit
 
 NUM_POINTS = 200
 
 
-@dataclass(frozen=True)
-class Frontier:
+@dataclass(frozen=True, repr=False)
+class Frontier(Tabular):
     """Losses over ``P`` ratios at one size and budget, nats per token; bounds are NaN without resamples.
 
     Parameters

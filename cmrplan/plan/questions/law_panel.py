@@ -19,12 +19,13 @@ from cmrplan.plan.compute import training_flops
 from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
+from cmrplan.plan.tabular import Tabular
 
 # Laws that predict hidden rows worse than the best by this factor are shown but do not count as a disagreement.
 CONTENDER = 1.5
 NUM_COMPARED = 21
 LENGTHS = (1.0, 2.0, 4.0)  # times the largest probed tokens, where a settling probe may end
-LEAST_GAP = 0.01  # a probe this near to one that was run is not another
+NEW_RATIO_GAP = 0.01  # a probe this near to one that was run is not another
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class LawAnswer:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class LawPanel:
+@dataclass(frozen=True, repr=False)
+class LawPanel(Tabular):
     """The answers of all laws to a plan's question.
 
     Parameters
@@ -198,7 +199,7 @@ def _settling_probe(
     low, high = (max(a, b) for a, b in zip(ratio_range(fit), ratio_range(other), strict=True))
     ratio = np.linspace(low, min(high, ratio_range(fit)[1], ratio_range(other)[1]), NUM_COMPARED)
     probed = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
-    is_new = np.min(np.abs(ratio[:, None] - probed[None, :]), axis=1) > LEAST_GAP
+    is_new = np.min(np.abs(ratio[:, None] - probed[None, :]), axis=1) > NEW_RATIO_GAP
     candidates = []
     for size, factor in product(sizes, LENGTHS):
         tokens = factor * longest

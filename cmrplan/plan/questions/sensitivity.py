@@ -116,7 +116,7 @@ def _refits(fit: Fit) -> Iterator[tuple[str, str, Any]]:
     """Yield the settings of other fits: name, in words, value."""
     for delta in DELTAS:
         if delta != fit.settings.delta:
-            yield "delta", "Huber knee", delta
+            yield "delta", "Huber delta", delta
     rows = fit.log[fit.log["train_tokens"] > 0]
     counts = np.unique(rows["train_tokens"].to_numpy(dtype=float))
     for tokens in counts[: min(MOST_DROPPED + 1, len(counts) - FEWEST_LEFT + 1)]:

@@ -18,7 +18,7 @@ from cmrplan.plan.loss_curves import COARSE_GRID, survey_at
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.request import (
-    Count,
+    CountOrText,
     FitOrPath,
     PlanRequest,
     RequestOptions,
@@ -28,6 +28,7 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
+from cmrplan.plan.tabular import Tabular
 
 NUM_BUDGETS = 33
 NUM_HALVINGS = 16  # of a step between budgets, to a hundred-thousandth of the tokens
@@ -57,8 +58,8 @@ class ReachedLoss:
     reason: str
 
 
-@dataclass(frozen=True)
-class TargetLossPlan:
+@dataclass(frozen=True, repr=False)
+class TargetLossPlan(Tabular):
     """The least that reaches a target domain loss.
 
     Parameters
@@ -164,7 +165,7 @@ def smallest_model(
     request: PlanRequest | None = None,
     *,
     target_domain_loss: float,
-    sizes: Sequence[Count],
+    sizes: Sequence[CountOrText],
     **options: Unpack[TokensOptions],
 ) -> TargetLossPlan:
     """Return the smallest of the listed sizes that reaches a domain loss at a budget, with confidence.
@@ -207,7 +208,7 @@ def _token_range(fit: Fit, request: PlanRequest) -> tuple[float, float]:
     return min(float(probed.min()), most), most
 
 
-def checked_sizes(sizes: Sequence[Count]) -> list[float]:
+def checked_sizes(sizes: Sequence[CountOrText]) -> list[float]:
     """Return sizes ascending, each once.
 
     Raises
