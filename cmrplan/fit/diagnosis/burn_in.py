@@ -15,12 +15,12 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
+from cmrplan.fit.hold_outs import LATE_SHARE
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.identification import NUMERICAL_NOISE
 from cmrplan.solve.law_fit import predict_draws, refit
 
-LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
 FEWEST_LEVELS = 3  # token counts that must stay between the cut and the largest budgets
 CLEARLY = 0.8  # a cut has to bring the error below this share of what it is without one
 MOST_CUTS = 12  # beyond this many candidate cuts, so many are tried, evenly spread
