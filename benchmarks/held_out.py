@@ -27,8 +27,8 @@ import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import fit_law_model
-from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.laws.chinchilla import chinchilla_law
+from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.log import CORPORA
 from cmrplan.log.importers import import_log
 from cmrplan.solve.law_fit import PAPER_DELTA, fit_law

@@ -119,7 +119,7 @@ class Question:
                 continue
             low, high = made.domain_ratio_low, made.domain_ratio_high
             yield f"plan, {law}", made.domain_ratio, f"{low:.3f} to {high:.3f}"
-            yield f"point estimate, {law}", made.point_domain_ratio, ""
+            yield f"point estimate, {law}", made.ratio.estimate, ""
         for rule in RULES:
             yield f"always {100 * rule:g} %", rule, ""
         yield "best probed ratio", self.best_probed(seen), ""

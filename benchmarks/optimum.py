@@ -32,10 +32,10 @@ from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import holdouts
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import fit_law_model
-from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.law import Inputs
 from cmrplan.laws.mixtures import data_mixing_law
+from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.log.columns import share_columns
 from cmrplan.solve.law_fit import LawFit, fit_law
 

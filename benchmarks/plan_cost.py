@@ -31,7 +31,7 @@ def main() -> None:
     here = {"model_params": size, "train_tokens": tokens, **rise}
     made = cp.plan(fit, **here)
     # as reachable as the domain loss at the recommended ratio is with twice the tokens
-    target = cp.plan(fit, **here | {"train_tokens": 2 * tokens}).domain_loss_high
+    target = cp.plan(fit, **here | {"train_tokens": 2 * tokens}).domain_loss.high
     flops = 6 * size * tokens
     answers: dict[str, Callable[[], object]] = {
         "plan": lambda: cp.plan(fit, **here),

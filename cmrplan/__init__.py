@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.plan.questions.sensitivity import sensitivity as sensitivity
     from cmrplan.plan.questions.target_loss import fewest_tokens as fewest_tokens
     from cmrplan.plan.questions.target_loss import smallest_model as smallest_model
+    from cmrplan.plan.request import PlanRequest as PlanRequest
     from cmrplan.validate.backtest import backtest as backtest
     from cmrplan.validate.compare import compare as compare
 

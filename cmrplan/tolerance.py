@@ -17,7 +17,7 @@ ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
 
 Reference = Literal["base", "replay"]  # what a rise is counted from
 Unit = Literal["nats", "fraction", "perplexity_fraction", "perplexity"]
-_UNITS: dict[tuple[str, str], Unit] = {
+_SPELLED_UNITS: dict[tuple[str, str], Unit] = {
     ("", ""): "nats",
     ("", "nats"): "nats",
     ("%", ""): "fraction",
@@ -105,7 +105,7 @@ def parse_tolerance(given: float | str | Tolerance, name: str = "max_general_ris
         return given
     text = str(given).strip()
     match = re.fullmatch(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(%?)\s*(nats|ppl|)", text)
-    unit = _UNITS.get((match[2], match[3])) if match else None
+    unit = _SPELLED_UNITS.get((match[2], match[3])) if match else None
     try:
         value = float(match[1]) if match else math.nan
     except ValueError:

@@ -16,7 +16,6 @@ from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_log
 from cmrplan.report.text import fit_text
 
-
 KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 
 

@@ -48,7 +48,7 @@ _LIMITS = (
 
 
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that are the fields of :class:`~cmrplan.plan.request.Limits`."""
+    """Add the options that bound the answer to a :class:`~cmrplan.plan.request.PlanRequest`."""
     for option in reversed(_LIMITS):
         command = option(command)
     return command

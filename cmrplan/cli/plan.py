@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -10,11 +11,21 @@ import pandas as pd
 from cmrplan.cli.limits import limit_options
 from cmrplan.cli.output import print_findings, print_json, working
 from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json, out_option
-from cmrplan.cli.questions import TABLES, answer_of
+from cmrplan.cli.tables import TABLES
+from cmrplan.errors import InputError
 from cmrplan.files import write_json
 from cmrplan.fit.file import read_fit
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
+from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.questions.compute_budget import best_budget
+from cmrplan.plan.questions.domain_tokens import spend_domain_tokens
+from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
+from cmrplan.plan.request import PlanRequest
 from cmrplan.report.tables import plain_rows, table_text
 from cmrplan.report.text import plan_text
+
+SizeList = list[float] | tuple[float, float]
 
 
 @click.command()
@@ -80,3 +91,88 @@ def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **as
     print_findings(recommended.warnings)
     if out:
         click.echo(f"plan -> {out}")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A plan, what else was computed, and how that is said before the plan."""
+
+    plan: Plan
+    lines: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def answer_of(
+    fit: Fit, *, sizes: SizeList | None, target_domain_loss: float | None, **asked: Any
+) -> Answered:
+    """Return the answer to the question that the options ask.
+
+    Raises
+    ------
+    InputError
+        If they ask none.
+    CmrplanError
+        If there is no answer, with the smallest change that would give one.
+    """
+    if (asked["model_params"] is None) == (sizes is None):
+        raise InputError(
+            "give either --model-params, or --sizes to choose the size for --compute or --target-domain-loss"
+        )
+    request = PlanRequest(**asked)
+    if sizes is not None:
+        if target_domain_loss is not None:
+            return _smallest_model(fit, request, sizes, target_domain_loss)
+        return _best_budget(fit, request, sizes)
+    if target_domain_loss is not None:
+        return _fewest_tokens(fit, request, target_domain_loss)
+    if request.train_tokens is None and request.compute is None and request.domain_tokens:
+        recommended = spend_domain_tokens(fit, request)
+        line = f"run that uses the domain data up   D = {compact(recommended.train_tokens)} tokens"
+        return Answered(recommended, [line])
+    return Answered(plan_for(fit, request))
+
+
+def _fewest_tokens(fit: Fit, request: PlanRequest, target: float) -> Answered:
+    answer = fewest_tokens(fit, request, target_domain_loss=target)
+    tokens, best_estimate = answer.plan.train_tokens, answer.best_estimate_tokens
+    line = f"fewest tokens for a domain loss of {target:g}   {compact(tokens)}"
+    if best_estimate is not None and answer.plan.num_resamples:
+        line += f" (best estimate {compact(best_estimate)})"
+    extra = {
+        "target_domain_loss": target,
+        "domain_loss_safe": answer.domain_loss_safe,
+        "point_train_tokens": best_estimate,
+    }
+    return Answered(answer.plan, [line], extra)
+
+
+def _smallest_model(fit: Fit, request: PlanRequest, sizes: SizeList, target: float) -> Answered:
+    if request.train_tokens is None or isinstance(sizes, tuple):
+        raise InputError(
+            "the smallest model for --target-domain-loss needs --train-tokens and a list of --sizes (100M,300M,1B)"
+        )
+    answer = smallest_model(fit, request, target_domain_loss=target, sizes=sizes)
+    size = compact(answer.plan.model_params)
+    line = f"smallest listed model for a domain loss of {target:g}   {size} parameters"
+    extra = {
+        "target_domain_loss": target,
+        "domain_loss_safe": answer.domain_loss_safe,
+        "sizes": plain_rows(answer.table()),
+    }
+    return Answered(answer.plan, [line], extra)
+
+
+def _best_budget(fit: Fit, request: PlanRequest, sizes: SizeList) -> Answered:
+    if request.compute is None or request.train_tokens is not None:
+        raise InputError(
+            "--sizes chooses the size for --compute, which pays for the tokens: give --compute and not --train-tokens"
+        )
+    if isinstance(sizes, tuple):
+        answer = best_budget(fit, request, size_range=sizes)
+    else:
+        answer = best_budget(fit, request, sizes=sizes)
+    line = (
+        f"best run for {answer.compute:.4g} FLOPs   N = {compact(answer.plan.model_params)} parameters, "
+        f"D = {compact(answer.plan.train_tokens)} tokens, of {len(answer.tried)} sizes"
+    )
+    return Answered(answer.plan, [line], {"sizes": plain_rows(answer.table())})

@@ -27,11 +27,6 @@ from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan
 from cmrplan.report.markdown import summary_page
 from cmrplan.report.text import plan_text
-from probes.collect import collect
-from probes.executors.base import ExecutorOptions
-from probes.planned_runs import planned_probes
-from probes.spec.file import read_spec
-from probes.sweep import run_sweep
 
 QUICKSTART_RISE = "3%"
 PICTURES = {
@@ -89,20 +84,7 @@ def run_quickstart(
     """
     say = say or (lambda line: click.echo(line, err=True))
     folder = Path(out)
-    with as_file(files("probes") / "quickstart.yaml") as packaged:
-        sweep = read_spec(spec or packaged)
-    say(f"1/4 probes: a base and {len(planned_probes(sweep))} probes -> {folder / 'runs'}")
-    ledger = run_sweep(sweep, folder / "runs", executor=ExecutorOptions(workers=workers))
-    failed = ledger[ledger["state"] == "failed"]
-    if len(failed):
-        raise CmrplanError(
-            f"{len(failed)} run(s) failed, first {failed['run_id'].iloc[0]}: {failed['reason'].iloc[0]}"
-        )
-    log, ledger = collect(folder / "runs")
-    write_log(log, folder / "log.csv")
-    with atomic_write(folder / "log.runs.csv") as temporary:
-        ledger.to_csv(temporary, index=False)
-
+    log = _probe_log(folder, spec, workers, say)
     say("2/4 fit: D-CPT law of the general and the domain loss")
     fitted = fit(read_log(folder / "log.csv"))
     write_fit(fitted, folder / "fit.json")
@@ -122,6 +104,41 @@ def run_quickstart(
     write_text(folder / "summary.md", _page(fitted, recommended, log))
     text = f"{plan_text(recommended)}\nreport -> {folder / 'summary.md'}"
     return QuickstartReport(str(folder), recommended, text)
+
+
+def _probe_log(
+    folder: Path,
+    spec: str | os.PathLike[str] | None,
+    workers: int | None,
+    say: Callable[[str], None],
+) -> pd.DataFrame:
+    """Run the sweep and write its log and its ledger; return the log.
+
+    Raises
+    ------
+    CmrplanError
+        If probes failed.
+    """
+    from probes.collect import collect
+    from probes.executors.base import ExecutorOptions
+    from probes.planned_runs import planned_probes
+    from probes.spec.file import read_spec
+    from probes.sweep import run_sweep
+
+    with as_file(files("probes") / "quickstart.yaml") as packaged:
+        sweep = read_spec(spec or packaged)
+    say(f"1/4 probes: a base and {len(planned_probes(sweep))} probes -> {folder / 'runs'}")
+    ledger = run_sweep(sweep, folder / "runs", executor=ExecutorOptions(workers=workers))
+    failed = ledger[ledger["state"] == "failed"]
+    if len(failed):
+        raise CmrplanError(
+            f"{len(failed)} run(s) failed, first {failed['run_id'].iloc[0]}: {failed['reason'].iloc[0]}"
+        )
+    log, ledger = collect(folder / "runs")
+    write_log(log, folder / "log.csv")
+    with atomic_write(folder / "log.runs.csv") as temporary:
+        ledger.to_csv(temporary, index=False)
+    return log
 
 
 def _page(fitted: Fit, recommended: Plan, log: pd.DataFrame) -> str:

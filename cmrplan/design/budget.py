@@ -1,4 +1,4 @@
-"""What probes may cost: tokens, FLOPs or GPU-hours."""
+"""A budget bounds what probes cost, in tokens, FLOPs or GPU-hours."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.numbers import GPU_FLOPS, require_positive
+from cmrplan.numbers import COUNT_SUFFIXES, GPU_FLOPS, require_positive
 from cmrplan.plan.compute import FLOPS_PER_PARAM_AND_TOKEN, SECONDS_PER_HOUR
 
-Unit = Literal["GPU-hours", "tokens", "FLOPs"]
-_UNITS: dict[str, Unit] = {"gpu": "GPU-hours", "tok": "tokens", "flo": "FLOPs"}
-_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+BudgetUnit = Literal["GPU-hours", "tokens", "FLOPs"]
+_BUDGET_UNITS: dict[str, BudgetUnit] = {"gpu": "GPU-hours", "tok": "tokens", "flo": "FLOPs"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ProbeBudget:
     """
 
     amount: float
-    unit: Unit
+    unit: BudgetUnit
     gpu_flops: float | None = None
 
     def cost(self, model_params: Array, train_tokens: Array) -> Array:
@@ -69,7 +68,7 @@ def parse_probe_budget(given: str, gpu_flops: float | None = None) -> ProbeBudge
     """
     pattern = r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbt]?)\s*(gpu-?h(?:our)?|token|flop)s?"
     match = re.fullmatch(pattern, str(given).strip().replace("_", "").lower())
-    amount = float(match[1]) * _SUFFIXES[match[2]] if match else 0.0
+    amount = float(match[1]) * COUNT_SUFFIXES[match[2]] if match else 0.0
     if match is None or not 0 < amount < float("inf"):
         raise InputError(
             f"budget must be an amount above 0 with its unit, such as 20gpu-hours, 5Btokens or 1e18flops; got "
@@ -77,7 +76,7 @@ def parse_probe_budget(given: str, gpu_flops: float | None = None) -> ProbeBudge
         )
     unit = match[3][:3]
     if unit != "gpu":
-        return ProbeBudget(amount, _UNITS[unit])
+        return ProbeBudget(amount, _BUDGET_UNITS[unit])
     rate = GPU_FLOPS if gpu_flops is None else gpu_flops
     require_positive("gpu_flops", rate)
     return ProbeBudget(amount, "GPU-hours", float(rate))

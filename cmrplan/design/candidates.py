@@ -1,4 +1,4 @@
-"""The probes that could be run next."""
+"""A probe that could be run next has a probed size, a new ratio and one of several lengths."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cmrplan.plan.extrapolation import ratio_range
 
 RATIO_STEP = 0.02
 FEWEST_STEPS = 10  # a narrower range of ratios is divided more finely
-LONGER = 2.0  # a probe may be this many times as long as the longest of its size
-SHARES = (1.0, 0.5, 0.25, 0.125)  # lengths, of the longest probe worth running
+LONGEST_FACTOR = 2.0  # a probe may be this many times as long as the longest of its size
+LENGTH_SHARES = (1.0, 0.5, 0.25, 0.125)  # lengths, of the longest probe worth running
 FEWEST_EVALUATIONS = 3
-SAME = 1e-9  # difference below which two ratios are the same
+RATIO_ROUNDING = 1e-9  # difference below which two ratios are the same
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,20 @@ def candidates_of(fit: Fit, train_tokens: float) -> Candidates:
     train_tokens : float
         Of the full-scale run.
     """
-    rows = fit.log[fit.log["train_tokens"] >= max(fit.settings.min_train_tokens, SAME)]
+    tokens = fit.log["train_tokens"]
+    rows = fit.log[(tokens > 0) & (tokens >= fit.settings.min_train_tokens)]
     evaluations = rows.groupby("run_id")["train_tokens"].nunique()
     count = max(int(evaluations.median()), FEWEST_EVALUATIONS)
     runs, evaluated = [], []
     for size in np.unique(rows["model_params"].to_numpy(dtype=float)):
         group = rows[rows["model_params"] == size]
-        tokens = group["train_tokens"].to_numpy(dtype=float)
-        longest = min(LONGER * tokens.max(), train_tokens)
-        lengths = [share * longest for share in SHARES if share * longest > tokens.min()]
+        first, last = float(group["train_tokens"].min()), float(group["train_tokens"].max())
+        longest = min(LONGEST_FACTOR * last, train_tokens)
+        lengths = [share * longest for share in LENGTH_SHARES if share * longest > first]
         for ratio in _new_ratios(*ratio_range(fit), group["domain_ratio"].to_numpy(dtype=float)):
             for length in lengths or [longest]:
                 runs.append((size, ratio, length))
-                evaluated.append(np.geomspace(min(tokens.min(), length / 2), length, count))
+                evaluated.append(np.geomspace(min(first, length / 2), length, count))
     sizes, ratios, ends = np.array(runs).T
     return Candidates(sizes, ratios, ends, np.array(evaluated))
 
@@ -69,7 +70,7 @@ def _new_ratios(low: float, high: float, used: Array) -> list[float]:
     steps = max(round((high - low) / RATIO_STEP), FEWEST_STEPS)
     while True:
         ratios = np.round(np.linspace(low, high, steps + 1), 6)
-        new = ratios[np.min(np.abs(ratios[:, None] - used[None, :]), axis=1) > SAME]
+        new = ratios[np.min(np.abs(ratios[:, None] - used[None, :]), axis=1) > RATIO_ROUNDING]
         if len(new) >= steps / 2:
             return [float(ratio) for ratio in new]
         steps *= 2

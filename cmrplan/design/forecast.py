@@ -1,4 +1,4 @@
-"""The recommended ratio as it stands, and as it is expected to stand after probes that were not run yet."""
+"""The interval of the recommended ratio is forecast for after probes that were not run yet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import Array, central_interval
 from cmrplan.design.candidates import Candidates
 from cmrplan.design.information import (
     LossOutlook,
@@ -21,9 +21,9 @@ from cmrplan.fit.law_inputs import law_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.prediction import Prediction
-from cmrplan.plan.constraints import Window, window_of
-from cmrplan.plan.loss_curves import Landscape, survey
-from cmrplan.plan.request import Limits
+from cmrplan.plan.loss_curves import LossCurves, survey
+from cmrplan.plan.optimum import FeasibleInterval, feasible_interval
+from cmrplan.plan.request import PlanRequest
 from cmrplan.solve.law_fit import residual_jacobian
 
 FEWEST_DRAWS = 50
@@ -38,11 +38,10 @@ class Outlook:
     Parameters
     ----------
     fit : Fit
-        Of both losses, by laws of ratio and tokens, with resamples. Of averaged laws the heaviest one says how
+        Of both losses, by laws of ratio and tokens, with resamples. Of averaged laws the top-weighted one says how
         a new run would move them.
-    limits : Limits
-    model_params, train_tokens : float
-        The full-scale run.
+    request : PlanRequest
+        The full-scale run and its limits.
     candidates : Candidates
 
     Raises
@@ -51,17 +50,9 @@ class Outlook:
         If the fit cannot say what a run would show.
     """
 
-    def __init__(
-        self,
-        fit: Fit,
-        limits: Limits,
-        *,
-        model_params: float,
-        train_tokens: float,
-        candidates: Candidates,
-    ) -> None:
+    def __init__(self, fit: Fit, request: PlanRequest, candidates: Candidates) -> None:
         self.candidates = candidates
-        self.limits = limits
+        self.request = request
         laws = {corpus: _top_law(fit, corpus) for corpus in ("general", "domain")}
         if fit.settings.bootstrap < FEWEST_DRAWS:
             raise CmrplanError(
@@ -69,21 +60,13 @@ class Outlook:
                 "with --bootstrap 200"
             )
         self.noise: Noise = fit.noise
-        self.window: Window = window_of(
-            fit, limits, model_params=model_params, train_tokens=train_tokens
-        )
-        if self.window.low > min(self.window.high, self.window.probed[1]):
+        self.feasible: FeasibleInterval = feasible_interval(fit, request)
+        if self.feasible.is_empty:
             raise CmrplanError(
-                f"the limits leave no ratio: at least {self.window.low:.4g}, at most {self.window.high:.4g}; plan says "
-                "what the smallest change is that would"
+                f"the limits leave no ratio: at least {self.feasible.low:.4g}, at most {self.feasible.high:.4g}; plan "
+                "says what the smallest change is that would"
             )
-        self.land: Landscape = survey(
-            fit,
-            limits,
-            model_params=model_params,
-            train_tokens=train_tokens,
-            marks=self.window.marks,
-        )
+        self.curves: LossCurves = survey(fit, request, marks=self.feasible.marks)
         self._covariance = run_covariance(self.noise, candidates.evaluated.shape[1])
         is_log = fit.settings.link == "log"
         self._to_units: Callable[[Array], Array] = np.log if is_log else np.asarray
@@ -94,16 +77,15 @@ class Outlook:
 
     def answers(self) -> Array:
         """Return the best ratio of each resample, ``(B,)``."""
-        return self.land.drawn_ratios(self.window.low, self.window.high)
+        return self.curves.drawn_ratios(self.feasible.low, self.feasible.high)
 
     def interval(self) -> tuple[float, float]:
         """Return the ends of the interval of the best ratio."""
-        tail = (1 - self.limits.confidence) / 2
-        low, high = np.quantile(self.answers(), [tail, 1 - tail])
+        low, high = central_interval(self.answers(), self.request.confidence)
         return float(low), float(high)
 
-    def narrowing(self) -> Array:
-        """Return the share by which the best use of each candidate would narrow the interval, ``(c,)``.
+    def expected_variance_reduction(self) -> Array:
+        """Return the share of the ratio's variance that the best use of each candidate would take away, ``(c,)``.
 
         The losses are fitted apart, so what they tell adds up.
         """
@@ -111,28 +93,33 @@ class Outlook:
         variance = float(np.var(answers, ddof=1))
         if variance == 0:
             return np.zeros(len(self.candidates.train_tokens))
-        told = sum(
-            np.maximum(loss.told(answers, self._covariance), 0.0) for loss in self._losses.values()
+        reduction = sum(
+            np.maximum(loss.variance_reduction(answers, self._covariance), 0.0)
+            for loss in self._losses.values()
         )
-        return np.asarray(1 - np.sqrt(1 - np.minimum(told / variance, 1.0)))
+        return np.asarray(np.minimum(reduction / variance, 1.0))
+
+    def expected_width_reduction(self) -> Array:
+        """Return the share by which the best use of each candidate would make the interval narrower, ``(c,)``."""
+        return np.asarray(1 - np.sqrt(1 - self.expected_variance_reduction()))
 
     def add(self, row: int) -> None:
         """Take a candidate as run."""
-        places = np.quantile(self.answers(), AROUND)
-        around = np.unique(np.searchsorted(self.land.domain_ratio, places))
+        ratios = np.quantile(self.answers(), AROUND)
+        around = np.unique(np.searchsorted(self.curves.domain_ratio, ratios))
         for number, (corpus, loss) in enumerate(self._losses.items()):
             seed = 2 * self._num_added + number
             noise = noise_beside(loss.off[:, around], self._covariance, seed)
             self._losses[corpus] = loss.after(row, noise)
         self._num_added += 1
-        land = self.land
-        self.land = land.with_losses(
-            self.limits,
-            self._moved("general", land.general, slice(len(land.domain_ratio))),
-            self._moved("domain", land.domain, slice(len(land.domain_ratio))),
+        curves = self.curves
+        self.curves = curves.with_losses(
+            self.request,
+            self._moved("general", curves.general, slice(len(curves.domain_ratio))),
+            self._moved("domain", curves.domain, slice(len(curves.domain_ratio))),
             None
-            if land.replay is None
-            else self._moved("general", land.replay, slice(len(land.domain_ratio), None)),
+            if curves.replay is None
+            else self._moved("general", curves.replay, slice(len(curves.domain_ratio), None)),
         )
 
     def _moved(self, corpus: str, known: Prediction, where: slice) -> Prediction:
@@ -140,18 +127,18 @@ class Outlook:
         return replace(known, draws=self._to_loss(units))
 
     def _loss_outlook(self, fit: Fit, law: LawModel) -> LossOutlook:
-        corpus, land, runs = law.corpus, self.land, self.candidates
-        curves = [land.general if corpus == "general" else land.domain]
-        tokens = [land.train_tokens]
-        if corpus == "general" and land.replay is not None:
-            curves.append(land.replay)
-            tokens.append(land.train_tokens[:1])
-        draws = self._to_units(np.hstack([curve.draws for curve in curves]))
-        ratio = np.concatenate([curve.domain_ratio for curve in curves])
-        at_places = law_inputs(
+        corpus, curves, runs = law.corpus, self.curves, self.candidates
+        losses = [curves.general if corpus == "general" else curves.domain]
+        tokens = [curves.train_tokens]
+        if corpus == "general" and curves.replay is not None:
+            losses.append(curves.replay)
+            tokens.append(curves.train_tokens[:1])
+        draws = self._to_units(np.hstack([loss.draws for loss in losses]))
+        ratio = np.concatenate([loss.domain_ratio for loss in losses])
+        at_points = law_inputs(
             corpus,
             {
-                "model_params": np.full(ratio.shape, land.model_params),
+                "model_params": np.full(ratio.shape, curves.model_params),
                 "train_tokens": np.concatenate(tokens),
                 "domain_ratio": ratio,
             },
@@ -170,7 +157,7 @@ class Outlook:
         return LossOutlook(
             off=draws - draws.mean(axis=0),
             off_runs=shown - shown.mean(axis=0),
-            at_places=residual_jacobian(law.fit, at_places),
+            at_points=residual_jacobian(law.fit, at_points),
             at_runs=residual_jacobian(law.fit, at_runs).reshape(*shape, -1),
             information=information_of(law.residuals(fit.rows(corpus)).jacobian),
         )
@@ -178,7 +165,7 @@ class Outlook:
     def _shown(self, fit: Fit, corpus: str) -> Array:
         """Return what each candidate would show in each resample, ``(B, c, m)``."""
         evaluated, sizes = self.candidates.evaluated, self.candidates.model_params
-        shown = np.empty((len(self.land.general.draws), *evaluated.shape))
+        shown = np.empty((len(self.curves.general.draws), *evaluated.shape))
         for size in np.unique(sizes):
             mine = sizes == size
             draws = fit.predict(

@@ -1,7 +1,7 @@
-r"""What a run would tell, before it is run.
+r"""What a run would tell of an answer is computed before it is run.
 
 The uncertainty of a fit is held by its ``B`` resamples; let ``d`` be how far one of them lies from the middle, at any
-place. Two questions are asked of a run with Jacobian :math:`J_c` and noise covariance ``V``.
+point. Two questions are asked of a run with Jacobian :math:`J_c` and noise covariance ``V``.
 
 *How much does it know of the answer?* For an answer ``R``, the best that could be made of the run takes away
 
@@ -32,23 +32,23 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.fit.noise import Noise
 
-RIDGE = 1e-9  # of each parameter's own information, so that no direction is without any
+INFORMATION_FLOOR = 1e-9  # of each parameter's own information, so that no direction is without any
 LEAST_NOISE = 1e-6  # of an evaluation, in residual units: below what anyone measures
 
 
 @dataclass(frozen=True)
 class LossOutlook:
-    """What the resamples hold of one loss, at ``p`` places and in ``c`` possible runs of ``m`` evaluations.
+    """What the resamples hold of one loss, at ``p`` points and in ``c`` possible runs of ``m`` evaluations.
 
     All in residual units.
 
     Parameters
     ----------
     off : array (B, p)
-        How far each resample lies from the middle at the places.
+        How far each resample lies from the middle at the points.
     off_runs : array (B, c, m)
         The same in the runs.
-    at_places, at_runs : array (p, k), (c, m, k)
+    at_points, at_runs : array (p, k), (c, m, k)
         Derivatives by the ``k`` parameters.
     information : array (k, k)
         ``J'J`` of the rows so far.
@@ -56,11 +56,11 @@ class LossOutlook:
 
     off: Array
     off_runs: Array
-    at_places: Array
+    at_points: Array
     at_runs: Array
     information: Array
 
-    def told(self, answer: Array, covariance: Array) -> Array:
+    def variance_reduction(self, answer: Array, covariance: Array) -> Array:
         """Return the part of an answer's variance that the best use of each run would take away, ``(c,)``.
 
         Like an adjusted R², without what as many columns of pure noise would explain by chance; below 0 where
@@ -80,8 +80,8 @@ class LossOutlook:
         shared = np.einsum("bcm,b->cm", off, away) / spare
         inverse = np.linalg.inv(spread + covariance)
         part = np.einsum("cm,cmn,cn->c", shared, inverse, shared)
-        freedom = np.einsum("cmn,cnm->c", spread, inverse)
-        return np.asarray(part - (np.var(away, ddof=1) - part) * freedom / spare)
+        degrees_of_freedom = np.einsum("cmn,cnm->c", spread, inverse)
+        return np.asarray(part - (np.var(away, ddof=1) - part) * degrees_of_freedom / spare)
 
     def after(self, run: int, noise: Array) -> LossOutlook:
         """Return the outlook with one of the runs taken as made.
@@ -98,7 +98,7 @@ class LossOutlook:
         step = surprise @ np.linalg.solve(information, rows.T).T
         return replace(
             self,
-            off=self.off + step @ self.at_places.T,
+            off=self.off + step @ self.at_points.T,
             off_runs=self.off_runs + np.einsum("bk,cmk->bcm", step, self.at_runs),
             information=information,
         )
@@ -107,7 +107,7 @@ class LossOutlook:
 def information_of(jacobian: Array) -> Array:
     """Return ``J'J`` of the fitted rows ``(n, k)``, with a trace of information on every parameter."""
     information = jacobian.T @ jacobian
-    return np.asarray(information + RIDGE * np.diag(np.diag(information)))
+    return np.asarray(information + INFORMATION_FLOOR * np.diag(np.diag(information)))
 
 
 def run_covariance(noise: Noise, count: int) -> Array:

@@ -145,6 +145,7 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
                 raise ValueError(
                     f"{model.num_draws} resamples, and the settings say {settings.bootstrap}"
                 )
+        warnings = tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings)
     except ValidationError as error:
         first = error.errors()[0]
         part = ".".join(str(name) for name in first["loc"])
@@ -162,7 +163,7 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
         "log": log,
         "models": models,
         "base_loss": base_loss,
-        "warnings": tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings),
+        "warnings": warnings,
         "provenance": file.provenance,
     }
 

@@ -14,8 +14,8 @@ from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import find_burn_in, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
-from cmrplan.fit.fit import Fit
 from cmrplan.fit.diagnosis.repeats import repetition_findings
+from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.fit.law_model import LawModel, fit_law_model
@@ -62,10 +62,11 @@ def fit(log: pd.DataFrame, law: str = "auto", **options: Unpack[FitOptions]) -> 
         A probe log, as :func:`cmrplan.read_log` returns it. Rows at 0 tokens give the base losses and are
         not fitted.
     law : str
-        A law that :mod:`cmrplan.laws.registry` gives to fits of two corpora. ``dcpt``: the D-CPT law, reduced to what the log's levels support; ``dcpt_...``: its
-        variants, see docs/laws.md. ``cmr``: a token law per run and a ratio law across runs, per size.
-        ``auto``: for each loss the average of those that the registry marks, weighted by how they predict hidden ratios,
-        budgets and sizes (see :mod:`cmrplan.fit.model_averaging`), or ``cmr`` where there are too few rows for any.
+        A law that :mod:`cmrplan.laws.registry` gives to fits of two corpora. ``dcpt``: the D-CPT law, reduced to
+        what the log's levels support; ``dcpt_...``: its variants, see docs/laws.md. ``cmr``: a token law per run and
+        a ratio law across runs, per size. ``auto``: for each loss the average of those that the registry marks,
+        weighted by how they predict hidden ratios, budgets and sizes (see :mod:`cmrplan.fit.model_averaging`), or
+        ``cmr`` where there are too few rows for any.
     bootstrap : int, default 200
         Resamples of whole runs; 0 for none.
     seed : int, default 0

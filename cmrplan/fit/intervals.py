@@ -18,6 +18,7 @@ from cmrplan.fit.law_columns import completed
 from cmrplan.fit.law_inputs import law_inputs, row_inputs
 from cmrplan.fit.law_model import LawModel, fitted_values
 from cmrplan.solve.profile import (
+    Crossing,
     ProfileInterval,
     profile_crossing,
     profile_parameter,
@@ -99,9 +100,7 @@ def critical_ratio_interval(
         inputs,
         loss,
         _point(fit, law, model_params, train_tokens, 0.5),
-        "share",
-        general_loss_limit,
-        (0.0, 1.0),
+        Crossing("share", general_loss_limit, (0.0, 1.0)),
         confidence=confidence,
         num_clusters=law.num_runs,
     )

@@ -19,9 +19,10 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fitted_log import FittedLog, rows_of_size
+from cmrplan.fit.hold_outs import missing_levels
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel, law_model
-from cmrplan.fit.model_averaging import Score
+from cmrplan.fit.model_averaging import Score, score_of
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.settings import FitSettings, require_law
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
@@ -276,19 +277,22 @@ def _held_out(model: LawModel, rows: pd.DataFrame, varied: Sequence[str]) -> Sco
     _, first, mixture = np.unique(shares, axis=0, return_index=True, return_inverse=True)
     runs = rows["run_id"].to_numpy()
     rank = np.argsort(np.argsort(runs[first], kind="stable"), kind="stable")
-    place = np.random.Generator(np.random.Philox(0)).permutation(len(first))
-    fold = (place[rank] % FOLDS)[mixture.ravel()]
+    shuffled = np.random.Generator(np.random.Philox(0)).permutation(len(first))
+    fold = (shuffled[rank] % FOLDS)[mixture.ravel()]
     hidden = [fold == which for which in range(FOLDS) if np.any(fold == which)]
     inputs, loss = row_inputs(model.corpus, rows), rows["loss"].to_numpy(dtype=float)
-    weights = np.stack([~h for h in hidden]).astype(float)
-    ends = refit(model.fit, inputs, loss[None, :], weights, stopping=Stopping())
-    miss = predict_draws(model.fit.law, model.fit.scales, inputs, *ends) - loss
-    return Score(
-        model.law,
-        ("mixture",) * len(hidden),
-        np.array([np.mean(np.abs(m[h])) for m, h in zip(miss, hidden, strict=True)]),
-        np.array([np.mean(m[h] ** 2) for m, h in zip(miss, hidden, strict=True)]),
-    )
+    law, scales = model.fit.law, model.fit.scales
+    miss = np.full((len(hidden), len(rows)), np.nan)
+    which = [
+        k
+        for k, h in enumerate(hidden)
+        if missing_levels(law, {name: values[~h] for name, values in inputs.items()}) is None
+    ]
+    if which:
+        weights = np.stack([~hidden[k] for k in which]).astype(float)
+        ends = refit(model.fit, inputs, loss[None, :], weights, stopping=Stopping())
+        miss[which] = predict_draws(law, scales, inputs, *ends) - loss
+    return score_of(model.law, ["mixture"] * len(hidden), hidden, miss, loss)
 
 
 def _resamples(

@@ -12,7 +12,7 @@ which are paired over the corpora. Shares stay within what was probed of each co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +25,12 @@ from cmrplan.mixture.plan_findings import plan_findings
 from cmrplan.mixture.request import Box, MixtureLimits, box_of, probed_box, references
 from cmrplan.mixture.simplex import Optimum, Prices, Problem, prices, solve
 from cmrplan.numbers import require_positive
-from cmrplan.tolerance import ROUNDING
 
 NUM_DRAWN = 100  # resamples whose own best mixture is sought, for the intervals of the shares
 BINDS = 1e-5  # nats for each unit of share, or for each nat: a price above it holds the answer
 NUM_PROBED_STARTS = 2
+# How much wider than the rises at the nearest mixture the tolerances are that an infeasible question is told, in turn.
+WIDENINGS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0, 8.0)
 
 
 Kind = Literal["tolerance", "available", "ceiling", "floor", "probed_high", "probed_low"]
@@ -240,6 +241,14 @@ def _search(
     CmrplanError
         If no mixture keeps the tolerances.
     """
+    solution = _solved(fit, asked, functions, box)
+    if not solution.best.is_feasible:
+        raise CmrplanError(_infeasible(fit, asked, functions, box, solution, train_tokens))
+    return solution
+
+
+def _solved(fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box) -> _Found:
+    """Return the best mixture, feasible or as near to it as the search comes, and those beside it."""
     excess = functions.excess if asked.protected else None
     needed = needed_draws(fit.num_draws, asked.confidence)
     problem = Problem(functions.objective, box.low, box.high, excess, needed)
@@ -260,8 +269,6 @@ def _search(
         point = solve(estimates, starts)
         starts.append(point.shares)
     best = solve(problem, starts)
-    if not best.is_feasible:
-        raise CmrplanError(_infeasible(fit, asked, functions, problem, best, train_tokens, point))
     candidates = {"unconstrained": free.shares, "natural": natural, "best_probed": near[0]}
     if point is not None and point.is_feasible:
         candidates = {"point": point.shares, **candidates}
@@ -280,30 +287,54 @@ def _infeasible(
     fit: MixtureFit,
     asked: MixtureLimits,
     functions: LossFunctions,
-    problem: Problem,
-    best: Optimum,
+    box: Box,
+    nearest: _Found,
     train_tokens: float,
-    point: Optimum | None,
 ) -> str:
-    """Return why no mixture keeps the tolerances, and tolerances that one would keep."""
-    kept = problem.kept(best.shares)
-    ways = []
-    for corpus, rise in zip(asked.protected, functions.rises(best.shares[None, :]), strict=True):
-        tolerance = asked.tolerance(corpus)
-        needed = float(rise[kept, 0].max())
-        if needed > tolerance.value + ROUNDING:
-            ways.append(f"{corpus} {tolerance.least_above(needed)}")
+    """Return why no mixture keeps the tolerances, and tolerances that one keeps."""
     over = "the base" if asked.reference is None else "the reference mixture"
     text = (
         f"no mixture keeps {', '.join(f'{c} within {asked.tolerance(c)}' for c in asked.protected)} of {over} with "
-        f"confidence {asked.confidence:g} at train_tokens = {train_tokens:.4g}; smallest feasible tolerance: "
-        f"{', '.join(ways)}"
+        f"confidence {asked.confidence:g} at train_tokens = {train_tokens:.4g}"
     )
-    nearest = sorted(zip(best.shares, fit.corpora, strict=True), reverse=True)[:3]
-    text += f" (at shares {', '.join(f'{name} {share:.3g}' for share, name in nearest)})"
-    if point is not None and point.is_feasible:
+    if allowed := _feasible_tolerances(fit, asked, functions, box, nearest):
+        ways = ", ".join(f"{corpus} {tolerance}" for corpus, tolerance in allowed.items())
+        text += f"; smallest feasible tolerance: {ways}"
+    largest = sorted(zip(nearest.best.shares, fit.corpora, strict=True), reverse=True)[:3]
+    text += f" (at shares {', '.join(f'{name} {share:.3g}' for share, name in largest)})"
+    if "point" in nearest.candidates:
         text += "; the best estimates would allow it, but break about every other time"
     return text
+
+
+def _feasible_tolerances(
+    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, nearest: _Found
+) -> dict[str, str]:
+    """Return tolerances, as they are typed, under which this search gives a feasible mixture.
+
+    The rises at the nearest mixture are allowed there, but a search that starts elsewhere may end before it comes
+    there. So the question is asked again with them, and with wider ones until it has an answer.
+    """
+    kept = nearest.problem.kept(nearest.best.shares)
+    rises = functions.rises(nearest.best.shares[None, :])
+    largest = {c: float(r[kept, 0].max()) for c, r in zip(asked.protected, rises, strict=True)}
+    for widening in WIDENINGS:
+        allowed = {
+            corpus: str(tolerance.least_above(rise * widening))
+            for corpus, rise in largest.items()
+            if rise > (tolerance := asked.tolerance(corpus)).largest_rise
+        }
+        wider = replace(asked, protected={**asked.protected, **allowed})
+        losses = loss_functions_of(
+            fit,
+            wider,
+            functions.base,
+            model_params=functions.model_params,
+            train_tokens=functions.train_tokens,
+        )
+        if _solved(fit, wider, losses, box).best.is_feasible:
+            return allowed
+    return {}
 
 
 def _drawn(functions: LossFunctions, asked: MixtureLimits, box: Box, found: _Found) -> Array:

@@ -1,4 +1,4 @@
-"""How far a question lies from what was probed."""
+"""A question may lie outside what was probed; findings say how far."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.fit import Fit
 
-ROUNDING = 0.01  # a size given to two digits is still the probed one
-GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
+TWO_DIGITS = 0.01  # a size given to two digits is still the probed one
+WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
 
 def ratio_range(fit: Fit) -> tuple[float, float]:
@@ -46,9 +46,9 @@ def extrapolation_findings(
 def _distance(fitted: Array, value: float) -> str:
     """Return in words how far a value lies outside the fitted ones; empty inside."""
     largest, smallest = float(fitted.max()), float(fitted.min())
-    if value > largest * (1 + ROUNDING):
+    if value > largest * (1 + TWO_DIGITS):
         return f"{value / largest:.3g} times the largest fitted ({largest:.4g})"
-    if value < smallest * (1 - ROUNDING):
+    if value < smallest * (1 - TWO_DIGITS):
         return f"{value / smallest:.3g} times the smallest fitted ({smallest:.4g})"
     return ""
 
@@ -78,9 +78,9 @@ def _below(share: float, fitted: Array) -> str:
     """
     smallest = float(np.min(fitted[fitted > 0], initial=1.0))
     has_zero = bool(np.any(fitted == 0))
-    if has_zero and (share == 0 or share * GAP >= smallest):
+    if has_zero and (share == 0 or share * WIDEST_GAP >= smallest):
         return ""
-    if share >= smallest * (1 - ROUNDING):
+    if share >= smallest * (1 - TWO_DIGITS):
         return ""
     if has_zero:
         return (

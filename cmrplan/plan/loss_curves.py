@@ -1,7 +1,7 @@
 """Both losses over the domain ratio at one size and budget: what a decision is taken on.
 
 The rise of the general loss is held in the unit of the tolerance, resample by resample, so that every later step
-compares it with one number.
+compares it with one number. Domain data that repeat are counted at what a repeated token is worth.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.prediction import Prediction
+from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.plan.extrapolation import ratio_range
-from cmrplan.plan.repetition import domain_prediction
-from cmrplan.plan.request import Limits
+from cmrplan.plan.request import PlanRequest
+from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import Tolerance
 
-NUM_GRID = 1001
+FINE_GRID = 1001  # ratios, for one answer
+COARSE_GRID = 201  # for one of many along a curve
 FARTHEST_REPLAY = 0.1  # smallest fitted ratio from which the general loss is carried to 0
 NATS = Tolerance(np.inf, "nats")  # what stands for a tolerance where there is none
 
-Tokens = float | Callable[[Array], Array]
 
-
-@dataclass(frozen=True)
-class Landscape:
+@dataclass(frozen=True, repr=False)
+class LossCurves(Tabular):
     """Losses in nats per token over ``G`` ratios; ``B`` resamples, which may be none.
 
     Parameters
@@ -47,7 +48,7 @@ class Landscape:
         Infinite where none was asked.
     rise : array (G,)
         Of the general loss over the reference, in the tolerance's unit.
-    rise_safe : array (G,)
+    rise_upper : array (G,)
         Its upper quantile at the asked confidence; at that confidence or above one half never below the estimate.
     rise_draws : array (B, G)
     objective, objective_draws : array (G,), (B, G)
@@ -63,7 +64,7 @@ class Landscape:
     replay: Prediction | None
     tolerance: Tolerance
     rise: Array
-    rise_safe: Array
+    rise_upper: Array
     rise_draws: Array
     objective: Array
     objective_draws: Array
@@ -75,11 +76,15 @@ class Landscape:
         return self.general.domain_ratio
 
     def with_losses(
-        self, limits: Limits, general: Prediction, domain: Prediction, replay: Prediction | None
-    ) -> Landscape:
-        """Return the landscape with other losses at the same ratios."""
+        self,
+        request: PlanRequest,
+        general: Prediction,
+        domain: Prediction,
+        replay: Prediction | None,
+    ) -> LossCurves:
+        """Return the curves with other losses at the same ratios."""
         return replace(
-            self, **_decided_on(limits, self.tolerance, self.base_loss, general, domain, replay)
+            self, **_decided_on(request, self.tolerance, self.base_loss, general, domain, replay)
         )
 
     def between(self, low: float, high: float) -> slice:
@@ -87,14 +92,16 @@ class Landscape:
         first, last = np.searchsorted(self.domain_ratio, [low, high], side="left")
         return slice(int(first), min(int(last), len(self.domain_ratio) - 1) + 1)
 
-    def safe_ratio(self, low: float, high: float, allowed: float | None = None) -> float:
+    def chance_constrained_ratio(
+        self, low: float, high: float, allowed: float | None = None
+    ) -> float:
         """Return the best ratio from ``low`` to ``high`` that holds with confidence; NaN where none does."""
         allowed = self.tolerance.largest_rise if allowed is None else allowed
         k = self.between(low, high)
-        ratio, rise, objective = self.domain_ratio[k], self.rise_safe[k], self.objective[k]
+        ratio, rise, objective = self.domain_ratio[k], self.rise_upper[k], self.objective[k]
         return float(best_ratio(ratio, rise[None, :], objective[None, :], allowed)[0])
 
-    def point_ratio(self, low: float, high: float) -> float:
+    def best_estimate(self, low: float, high: float) -> float:
         """Return the best ratio from ``low`` to ``high`` by the estimates; NaN where none is feasible."""
         k = self.between(low, high)
         ratio, rise, objective = self.domain_ratio[k], self.rise[k], self.objective[k]
@@ -108,19 +115,32 @@ class Landscape:
             return np.zeros(0)
         k = self.between(low, high)
         rises, objectives = self.rise_draws[:, k], self.objective_draws[:, k]
-        found = best_ratio(self.domain_ratio[k], rises, objectives, self.tolerance.largest_rise)
-        return np.where(np.isnan(found), low, found)
+        best = best_ratio(self.domain_ratio[k], rises, objectives, self.tolerance.largest_rise)
+        return np.where(np.isnan(best), low, best)
 
     def needed(self, ratio: float) -> float:
         """Return the smallest tolerance that reaches a ratio with confidence, in the tolerance's unit.
 
         Every ratio between the one with the lowest rise and this one must be allowed too.
         """
-        lowest = self.domain_ratio[int(np.argmin(self.rise_safe))]
+        lowest = self.domain_ratio[int(np.argmin(self.rise_upper))]
         low, high = min(lowest, ratio), max(lowest, ratio)
         on_the_way = (self.domain_ratio >= low) & (self.domain_ratio <= high)
-        at_end = np.interp(ratio, self.domain_ratio, self.rise_safe)
-        return float(np.max(self.rise_safe[on_the_way], initial=at_end))
+        at_end = np.interp(ratio, self.domain_ratio, self.rise_upper)
+        return float(np.max(self.rise_upper[on_the_way], initial=at_end))
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a ratio: both losses, and the rise with its upper quantile in the tolerance's unit."""
+        return pd.DataFrame(
+            {
+                "domain_ratio": self.domain_ratio,
+                "train_tokens": self.train_tokens,
+                "general_loss": self.general.loss,
+                "domain_loss": self.domain.loss,
+                "rise": self.rise,
+                "rise_upper": self.rise_upper,
+            }
+        )
 
     def violation(self) -> Array | None:
         """Return the share of resamples that break the tolerance at each ratio, ``(G,)``."""
@@ -132,23 +152,21 @@ class Landscape:
 
 def survey(
     fit: Fit,
-    limits: Limits,
+    request: PlanRequest,
     *,
-    model_params: float,
-    train_tokens: Tokens,
+    train_tokens: Callable[[Array], Array] | None = None,
     ratios: tuple[float, float] | None = None,
     marks: Iterable[float] = (),
-    num_grid: int = NUM_GRID,
-) -> Landscape:
-    """Return both losses over the fitted ratios.
+    num_grid: int = FINE_GRID,
+) -> LossCurves:
+    """Return both losses of a run over the fitted ratios.
 
     Parameters
     ----------
     fit : Fit
-    limits : Limits
-    model_params : float
-    train_tokens : float or callable
-        A callable takes ratios ``(G,)`` and returns the tokens that go with each.
+    request : PlanRequest
+    train_tokens : callable, optional
+        Takes ratios ``(G,)`` and returns the tokens that go with each; those of the request by default.
     ratios : (float, float), optional
         The range; all fitted ratios by default.
     marks : iterable of float
@@ -162,47 +180,31 @@ def survey(
     """
     low, high = ratios or ratio_range(fit)
     inside = [mark for mark in marks if low <= mark <= high]
-    return _survey_at(
-        fit,
-        limits,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        ratio=np.union1d(np.linspace(low, high, num_grid), inside),
-    )
+    ratio = np.union1d(np.linspace(low, high, num_grid), inside)
+    return _survey_at(fit, request, train_tokens(ratio) if train_tokens else request.tokens, ratio)
 
 
-def survey_at(
-    fit: Fit, limits: Limits, *, model_params: float, train_tokens: float, domain_ratio: float
-) -> Landscape:
-    """Return both losses at a single ratio."""
-    return _survey_at(
-        fit,
-        limits,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        ratio=np.array([domain_ratio]),
-    )
+def survey_at(fit: Fit, request: PlanRequest, domain_ratio: float) -> LossCurves:
+    """Return both losses of a run at a single ratio."""
+    return _survey_at(fit, request, request.tokens, np.array([domain_ratio]))
 
 
 def _survey_at(
-    fit: Fit, limits: Limits, *, model_params: float, train_tokens: Tokens, ratio: Array
-) -> Landscape:
-    tokens = train_tokens(ratio) if callable(train_tokens) else train_tokens
+    fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
+) -> LossCurves:
     general = general_loss_at(
         fit,
-        model_params=model_params,
-        train_tokens=tokens,
+        model_params=request.size,
+        train_tokens=train_tokens,
         domain_ratio=ratio,
-        base_loss=limits.base_loss,
-        rise_over=limits.rise_over,
+        base_loss=request.base_loss,
+        rise_over=request.rise_over,
     )
-    domain, findings = domain_prediction(
-        fit, limits, model_params=model_params, train_tokens=tokens, ratio=ratio
-    )
+    domain, findings = domain_prediction(fit, request, train_tokens, ratio)
     findings += general.findings
-    replay, remark = replay_loss(fit, limits, model_params, tokens)
-    tolerance = limits.tolerance or NATS
-    if limits.rise_over == "replay":
+    replay, remark = replay_loss(fit, request, train_tokens)
+    tolerance = request.tolerance or NATS
+    if request.rise_over == "replay":
         if replay is None:
             raise CmrplanError(
                 "the rise over pure replay is not known: the fit has no ratio near 0 "
@@ -210,28 +212,75 @@ def _survey_at(
                 "over the base"
             )
         findings += remark
-    return Landscape(
-        model_params=float(model_params),
-        train_tokens=np.broadcast_to(np.asarray(tokens, dtype=float), ratio.shape),
+    return LossCurves(
+        model_params=request.size,
+        train_tokens=np.broadcast_to(np.asarray(train_tokens, dtype=float), ratio.shape),
         base_loss=general.base_loss,
         tolerance=tolerance,
         findings=tuple(findings),
-        **_decided_on(limits, tolerance, general.base_loss, general.prediction, domain, replay),
+        **_decided_on(request, tolerance, general.base_loss, general.prediction, domain, replay),
     )
 
 
+def discounted_tokens(
+    train_tokens: float | Array, domain_ratio: Array, domain_tokens: float
+) -> Array:
+    """Return the fresh tokens that a run is worth to the domain loss, ``(G,)``.
+
+    Its general tokens count fully. Past one pass its domain tokens count by the published discount for repeated data
+    (:func:`~cmrplan.laws.repetition.effective_tokens`), since the laws of a fit do not know which of their tokens
+    were repeats. The discount comes from training from scratch on one source; inside mixtures scarce data stands more
+    repetition, so it is on the careful side.
+
+    References
+    ----------
+    Muennighoff et al., Scaling Data-Constrained Language Models, NeurIPS 2023, arXiv:2305.16264.
+
+    Examples
+    --------
+    >>> discounted_tokens(1e9, np.array([0.25, 1.0]), 0.25e9).round(-5).tolist()  # one and four passes
+    [1000000000.0, 931400000.0]
+    """
+    drawn = train_tokens * domain_ratio
+    return np.asarray(
+        train_tokens * (1 - domain_ratio) + effective_tokens(drawn, domain_tokens, REPEAT_SCALE)
+    )
+
+
+def domain_prediction(
+    fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
+) -> tuple[Prediction, list[Finding]]:
+    """Return the domain loss at each ratio ``(G,)``, repetition counted where more than one pass is allowed."""
+    tokens, findings = train_tokens, []
+    if request.unique_tokens is not None and request.max_epochs > 1:
+        if fit.model_of("domain").holds_per_budget:
+            findings.append(
+                Finding(
+                    Code.REPETITION_NOT_COUNTED,
+                    "the CMR laws hold per run, so passes over the domain data beyond the first count as fresh data; "
+                    "fit with --law dcpt to discount them",
+                )
+            )
+        else:
+            tokens = discounted_tokens(train_tokens, ratio, request.unique_tokens)
+    prediction = fit.predict(
+        "domain", model_params=request.size, train_tokens=tokens, domain_ratio=ratio
+    )
+    return prediction, findings
+
+
 def _decided_on(
-    limits: Limits,
+    request: PlanRequest,
     tolerance: Tolerance,
     base_loss: float,
     general: Prediction,
     domain: Prediction,
     replay: Prediction | None,
 ) -> dict[str, Any]:
-    """Return the fields of a landscape that follow from the losses."""
+    """Return the fields of loss curves that follow from the losses."""
     reference: Array | float = base_loss
     reference_draws: Array | float = base_loss
-    if limits.rise_over == "replay" and replay is not None:
+    if request.rise_over == "replay" and replay is not None:
         reference, reference_draws = replay.loss, replay.draws
     rise = tolerance.rise(general.loss, reference)
     draws = tolerance.rise(general.draws, reference_draws)
@@ -240,15 +289,15 @@ def _decided_on(
         "domain": domain,
         "replay": replay,
         "rise": rise,
-        "rise_safe": _upper(rise, draws, limits.confidence),
+        "rise_upper": _upper(rise, draws, request.confidence),
         "rise_draws": draws,
-        "objective": domain.loss + limits.general_weight * general.loss,
-        "objective_draws": domain.draws + limits.general_weight * general.draws,
+        "objective": domain.loss + request.general_weight * general.loss,
+        "objective_draws": domain.draws + request.general_weight * general.draws,
     }
 
 
 def replay_loss(
-    fit: Fit, limits: Limits, model_params: float, train_tokens: float | Array
+    fit: Fit, request: PlanRequest, train_tokens: float | Array
 ) -> tuple[Prediction | None, list[Finding]]:
     """Return the general loss of a run on general data alone, and whether that is extrapolated.
 
@@ -261,11 +310,11 @@ def replay_loss(
     try:
         replay = general_loss_at(
             fit,
-            model_params=model_params,
+            model_params=request.size,
             train_tokens=train_tokens,
             domain_ratio=zeros,
-            base_loss=limits.base_loss,
-            rise_over=limits.rise_over,
+            base_loss=request.base_loss,
+            rise_over=request.rise_over,
         ).prediction
     except CmrplanError:
         return None, []

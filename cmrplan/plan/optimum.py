@@ -1,20 +1,98 @@
-"""The best ratio at one size and budget under all constraints, or why there is none."""
+"""The best ratio of one run under all constraints, or why there is none."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Code, Finding
+from cmrplan.arrays import Array, Interval
+from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
-from cmrplan.plan.constraints import SAME_RATIO, Binding, Window, window_of
-from cmrplan.plan.extrapolation import extrapolation_findings
-from cmrplan.plan.loss_curves import NUM_GRID, Landscape, survey
-from cmrplan.plan.request import Limits
-from cmrplan.plan.turning_point import multiplier_at
+from cmrplan.plan.extrapolation import extrapolation_findings, ratio_range
+from cmrplan.plan.loss_curves import FINE_GRID, LossCurves, survey
+from cmrplan.plan.request import PlanRequest
+from cmrplan.plan.turning_point import multiplier_at, turning_ratio
+
+SAME_RATIO = 1e-6  # difference below which two recommended ratios are the same
+
+ConstraintName = Literal[
+    "tolerance",
+    "turning_point",
+    "domain_tokens",
+    "compute",
+    "ratio_floor",
+    "ratio_ceiling",
+    "none",
+]
+
+
+@dataclass(frozen=True)
+class FeasibleInterval:
+    """The ratios that are left by everything but the tolerance.
+
+    Parameters
+    ----------
+    probed : (float, float)
+        Smallest and largest fitted ratio.
+    caps : dict of str to float
+        The largest ratio that each constraint allows.
+    floor : float or None
+    """
+
+    probed: tuple[float, float]
+    caps: dict[ConstraintName, float]
+    floor: float | None
+
+    @property
+    def low(self) -> float:
+        """The smallest ratio left."""
+        return self.probed[0] if self.floor is None else max(self.probed[0], self.floor)
+
+    @property
+    def high(self) -> float:
+        """The largest ratio left; below ``low`` where none is."""
+        return min([self.probed[1], *self.caps.values()])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no ratio is left."""
+        return self.low > min(self.high, self.probed[1])
+
+    @property
+    def tightest(self) -> ConstraintName | None:
+        """The constraint with the lowest cap."""
+        return min(self.caps.items(), key=lambda cap: cap[1])[0] if self.caps else None
+
+    @property
+    def marks(self) -> list[float]:
+        """The ratios at which a constraint ends."""
+        return [*self.caps.values(), self.low]
+
+    def without(self, name: ConstraintName) -> FeasibleInterval:
+        """Return the interval with one constraint less."""
+        if name == "ratio_floor":
+            return replace(self, floor=None)
+        return replace(self, caps={key: cap for key, cap in self.caps.items() if key != name})
+
+
+def feasible_interval(fit: Fit, request: PlanRequest) -> FeasibleInterval:
+    """Return the ratios that the constraints of a run leave."""
+    caps: dict[ConstraintName, float] = {}
+    if request.unique_tokens is not None:
+        caps["domain_tokens"] = request.max_epochs * request.unique_tokens / request.tokens
+    if request.turning_point is not None:
+        caps["turning_point"] = turning_ratio(
+            fit,
+            model_params=request.size,
+            train_tokens=request.tokens,
+            multiplier=request.turning_point,
+        )
+    if request.max_ratio is not None:
+        caps["ratio_ceiling"] = request.max_ratio
+    return FeasibleInterval(ratio_range(fit), caps, request.min_ratio)
 
 
 @dataclass(frozen=True)
@@ -23,64 +101,31 @@ class Decision:
 
     Parameters
     ----------
-    land : Landscape
-    window : Window
+    curves : LossCurves
+    feasible : FeasibleInterval
     ratio : float
         Holds the tolerance with confidence.
-    point : float
-        The best estimate; NaN where only the safe quantile is feasible.
+    best_estimate : float
+        NaN where only the upper quantile is feasible.
     draws : array (B,)
         The best ratio of each resample.
     unconstrained : float
         The best ratio without any constraint.
     """
 
-    land: Landscape
-    window: Window
+    curves: LossCurves
+    feasible: FeasibleInterval
     ratio: float
-    point: float
+    best_estimate: float
     draws: Array
     unconstrained: float
 
-    def findings(self, binding: Binding) -> list[Finding]:
-        """Return remarks on a ratio at the edge of what was probed, and on a domain loss that turns."""
-        lowest, highest = self.window.probed
-        found = []
-        if self.ratio >= highest - SAME_RATIO and highest < 1:
-            found.append(
-                Finding(
-                    Code.RATIO_AT_EDGE,
-                    f"the ratio is the largest that was probed ({highest:g}); probe larger ones to see whether more is "
-                    "feasible",
-                )
-            )
-        if self.ratio <= lowest + SAME_RATIO and lowest > 0:
-            found.append(
-                Finding(
-                    Code.RATIO_AT_EDGE,
-                    f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones",
-                )
-            )
-        is_weighted = bool(np.any(self.land.objective != self.land.domain.loss))
-        if binding == "none" and self.ratio < highest - SAME_RATIO and not is_weighted:
-            found.append(
-                Finding(
-                    Code.DOMAIN_LOSS_TURNS,
-                    f"the fitted domain loss has its lowest value at {self.ratio:.3g} and rises beyond; more domain "
-                    "data should not hurt the domain loss, so look at the fit",
-                )
-            )
-        return found
+    def interval(self, confidence: float) -> Interval:
+        """Return the best estimate of the ratio with its interval."""
+        return Interval.of_draws(self.best_estimate, self.draws, confidence)
 
 
-def decide(
-    fit: Fit,
-    limits: Limits,
-    *,
-    model_params: float,
-    train_tokens: float,
-    num_grid: int = NUM_GRID,
-) -> Decision:
+def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Decision:
     """Return the best ratio under all constraints.
 
     Raises
@@ -88,86 +133,83 @@ def decide(
     CmrplanError
         If no ratio is feasible, with the smallest change that would make one.
     """
-    window = window_of(fit, limits, model_params=model_params, train_tokens=train_tokens)
-    if window.low > min(window.high, window.probed[1]):
-        raise CmrplanError(_empty(fit, window, limits, model_params, train_tokens))
-    land = survey(
-        fit,
-        limits,
-        model_params=model_params,
-        train_tokens=train_tokens,
-        marks=window.marks,
-        num_grid=num_grid,
+    feasible = feasible_interval(fit, request)
+    if feasible.is_empty:
+        raise CmrplanError(_empty_text(fit, request, feasible))
+    curves = survey(fit, request, marks=feasible.marks, num_grid=num_grid)
+    low, high = feasible.low, feasible.high
+    ratio, best_estimate = (
+        curves.chance_constrained_ratio(low, high),
+        curves.best_estimate(low, high),
     )
-    ratio = land.safe_ratio(window.low, window.high)
-    point = land.point_ratio(window.low, window.high)
     if np.isnan(ratio):
-        far = extrapolation_findings(fit, model_params=model_params, train_tokens=train_tokens)
-        carried = [finding for finding in land.findings if finding.code in OTHER_SIZE]
+        far = extrapolation_findings(fit, model_params=request.size, train_tokens=request.tokens)
+        carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
         remarks = [finding.message for finding in (*far, *carried)]
-        raise CmrplanError("; ".join([_infeasible(land, window, limits, point), *remarks]))
+        text = _infeasible_text(request, curves, feasible, best_estimate)
+        raise CmrplanError("; ".join([text, *remarks]))
     return Decision(
-        land=land,
-        window=window,
+        curves=curves,
+        feasible=feasible,
         ratio=ratio,
-        point=point,
-        draws=land.drawn_ratios(window.low, window.high),
-        unconstrained=land.safe_ratio(*window.probed, allowed=np.inf),
+        best_estimate=best_estimate,
+        draws=curves.drawn_ratios(low, high),
+        unconstrained=curves.chance_constrained_ratio(*feasible.probed, allowed=np.inf),
     )
 
 
-def _empty(
-    fit: Fit, window: Window, limits: Limits, model_params: float, train_tokens: float
-) -> str:
+def _empty_text(fit: Fit, request: PlanRequest, feasible: FeasibleInterval) -> str:
     """Return why the constraints leave no ratio, and the smallest change of each that would."""
-    lowest, highest = window.probed
-    if window.low > highest:
+    lowest, highest = feasible.probed
+    if feasible.low > highest:
         return (
-            f"min_ratio {window.low:g} is above the largest fitted ratio {highest:g}; probe larger ratios, or lower "
+            f"min_ratio {feasible.low:g} is above the largest fitted ratio {highest:g}; probe larger ratios, or lower "
             f"min_ratio to {highest:g}"
         )
-    name, low = window.tightest, window.low
-    is_floor = window.floor is not None and window.floor > lowest
-    what = f"min_ratio {window.floor:g}" if is_floor else f"the smallest probed ratio {lowest:g}"
-    way_out = f"lower min_ratio to {window.high:.4g}" if is_floor else "probe smaller ratios"
+    name, low = feasible.tightest, feasible.low
+    is_floor = feasible.floor is not None and feasible.floor > lowest
+    what = f"min_ratio {feasible.floor:g}" if is_floor else f"the smallest probed ratio {lowest:g}"
+    way_out = f"lower min_ratio to {feasible.high:.4g}" if is_floor else "probe smaller ratios"
     if name == "domain_tokens":
-        assert limits.domain_tokens is not None
-        needed = low * train_tokens
+        assert request.unique_tokens is not None
+        needed = low * request.tokens
         change = (
-            f"give {needed / limits.max_epochs:.4g} domain_tokens, or allow {needed / limits.domain_tokens:.3g} "
+            f"give {needed / request.max_epochs:.4g} domain_tokens, or allow {needed / request.unique_tokens:.3g} "
             "max_epochs"
         )
     elif name == "turning_point":
         weight = multiplier_at(
-            fit, model_params=model_params, train_tokens=train_tokens, domain_ratio=low
+            fit, model_params=request.size, train_tokens=request.tokens, domain_ratio=low
         )
         change = "train longer" if weight is None else f"lower turning_point to {weight:.4g}"
     else:
         change = f"raise max_ratio to {low:.4g}"
-    return f"{name} allows a domain ratio of at most {window.high:.4g}, below {what}; {way_out}, or {change}"
+    return f"{name} allows a domain ratio of at most {feasible.high:.4g}, below {what}; {way_out}, or {change}"
 
 
-def _infeasible(land: Landscape, window: Window, limits: Limits, point: float) -> str:
-    k = land.between(window.low, window.high)
-    ratio, rise = land.domain_ratio[k], land.rise_safe[k]
+def _infeasible_text(
+    request: PlanRequest, curves: LossCurves, feasible: FeasibleInterval, best_estimate: float
+) -> str:
+    k = curves.between(feasible.low, feasible.high)
+    ratio, rise = curves.domain_ratio[k], curves.rise_upper[k]
     best = int(np.argmin(rise))
-    needed = land.tolerance.least_above(float(rise[best]))
+    needed = curves.tolerance.least_above(float(rise[best]))
     over = (
-        f"the base loss {land.base_loss:.4f}"
-        if limits.rise_over == "base"
+        f"the base loss {curves.base_loss:.4f}"
+        if request.rise_over == "base"
         else "pure replay's loss"
     )
     text = (
-        f"no domain ratio keeps the general loss within {land.tolerance} of {over} with confidence "
-        f"{limits.confidence:g} at model_params = {land.model_params:.4g}, train_tokens = "
-        f"{float(land.train_tokens[0]):.4g}; smallest feasible tolerance is {needed} (at domain_ratio "
+        f"no domain ratio keeps the general loss within {curves.tolerance} of {over} with confidence "
+        f"{request.confidence:g} at model_params = {curves.model_params:.4g}, train_tokens = "
+        f"{float(curves.train_tokens[0]):.4g}; smallest feasible tolerance is {needed} (at domain_ratio "
         f"{ratio[best]:.3g})"
     )
-    if np.isfinite(point):
-        text += f"; the best estimate {point:.3g} would break it about every other time"
-    if window.floor is not None:
-        lower = window.without("ratio_floor")
-        reachable = land.safe_ratio(lower.low, lower.high)
+    if np.isfinite(best_estimate):
+        text += f"; the best estimate {best_estimate:.3g} would break it about every other time"
+    if feasible.floor is not None:
+        lower = feasible.without("ratio_floor")
+        reachable = curves.chance_constrained_ratio(lower.low, lower.high)
         if np.isfinite(reachable):
             text += f"; or lower min_ratio to {np.floor(reachable * 1e4) / 1e4:g}"
     return text

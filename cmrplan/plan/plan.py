@@ -3,137 +3,216 @@
 The question: how much domain data can a continual pre-training run take before the general loss rises more than
 the user allows? Steps, in the order below::
 
-    fit + budget -> losses over the ratio -> what the constraints leave -> the lowest domain loss -> Plan
+    fit + request -> losses over the ratio -> what the constraints leave -> the lowest domain loss -> Plan
 
 The recommended ratio keeps the rise within the tolerance with the asked confidence: the constraint is put on the
 upper quantile of the resampled rise, ratio by ratio. The best estimate, which breaks the tolerance
-about every other time, stands beside it as ``point_domain_ratio``.
+about every other time, stands beside it as ``ratio``, with its interval.
 
-Nothing here reads files, draws, or fits.
+Nothing here draws or fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from html import escape
+from typing import Any, Unpack
 
 import numpy as np
 
-from cmrplan.arrays import Array
-from cmrplan.errors import Finding, InputError
+from cmrplan.arrays import Array, Interval
+from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.prediction import Prediction
-from cmrplan.numbers import require_positive
-from cmrplan.plan.compute import affordable_tokens, parse_compute, training_flops
-from cmrplan.plan.constraints import Binding, Constraint, binding_of, constraints_of
-from cmrplan.plan.early_evaluations import early_findings
-from cmrplan.plan.extrapolation import extrapolation_findings
-from cmrplan.plan.loss_curves import survey_at
-from cmrplan.plan.misfit import misfit_findings
-from cmrplan.plan.optimum import decide
-from cmrplan.plan.repetition import repetition_findings
-from cmrplan.plan.request import Limits
-from cmrplan.tolerance import Reference, Tolerance
+from cmrplan.plan.compute import training_flops
+from cmrplan.plan.constraints import Constraint, binding_constraint, constraints_of
+from cmrplan.plan.findings import plan_findings
+from cmrplan.plan.loss_curves import LossCurves, survey_at
+from cmrplan.plan.optimum import ConstraintName, decide
+from cmrplan.plan.request import (
+    FitOrPath,
+    PlanRequest,
+    RequestOptions,
+    fit_of,
+    named_arguments,
+    request_of,
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The recommended ratio and its reasons. Losses in nats per token, ratios in [0, 1].
 
-    ``domain_ratio`` holds the tolerance with probability ``confidence`` (where there are resamples);
-    ``domain_ratio_low`` and ``_high`` bound the best feasible ratio at that level, and ``point_domain_ratio`` is its
-    best estimate (NaN where the estimates alone allow none). ``unconstrained_domain_ratio`` is best without any
-    constraint. ``violation_probability`` is the share of resamples whose general loss there rises too far. Losses are
-    predicted at ``domain_ratio``. ``general_rise`` is over the base checkpoint, ``replay_rise`` over
-    ``replay_loss``, a run of the same tokens on general data alone. ``general_loss_limit`` is what the tolerance allows
-    over the reference that was asked for. ``asked`` is the question as it was put, ``compute`` the FLOPs of the run.
-    Fields that need resamples, a tolerance or a fitted ratio near 0 are None without them.
+    Parameters
+    ----------
+    domain_ratio : float
+        The recommended ratio; it holds the tolerance with the asked confidence (where there are resamples).
+    ratio : Interval
+        The best estimate of the best feasible ratio, NaN where the estimates alone allow none, and its bounds.
+    binding : str
+        The constraint that keeps the ratio from going further; ``"none"`` where none does.
+    constraints : tuple of Constraint
+    unconstrained_domain_ratio : float
+        The best ratio without any constraint.
+    violation_probability : float or None
+        Share of resamples whose general loss at ``domain_ratio`` rises too far; None without resamples or tolerance.
+    general_loss, domain_loss, general_rise : Interval
+        Predicted at ``domain_ratio``; the rise is over the base checkpoint.
+    base_loss : float
+    replay_loss : float or None
+        General loss of a run of the same tokens on general data alone; None without a fitted ratio near 0.
+    replay_rise : Interval or None
+        Rise of the general loss over that.
+    general_loss_limit : float or None
+        What the tolerance allows over the reference that was asked for; None without a tolerance.
+    model_params, train_tokens : float
+        The run.
+    law : str
+    num_resamples : int
+    asked : PlanRequest
+        The question as it was put.
+    warnings : tuple of Finding
+    provenance : dict
+        Of the fit.
     """
 
     domain_ratio: float
-    domain_ratio_low: float | None
-    domain_ratio_high: float | None
-    point_domain_ratio: float
-    confidence: float
-    binding: Binding
+    ratio: Interval
+    binding: ConstraintName
     constraints: tuple[Constraint, ...]
     unconstrained_domain_ratio: float
     violation_probability: float | None
-    general_loss: float
-    general_loss_low: float | None
-    general_loss_high: float | None
-    domain_loss: float
-    domain_loss_low: float | None
-    domain_loss_high: float | None
-    general_rise: float
-    general_rise_low: float | None
-    general_rise_high: float | None
+    general_loss: Interval
+    domain_loss: Interval
+    general_rise: Interval
     base_loss: float
     replay_loss: float | None
-    replay_rise: float | None
-    replay_rise_low: float | None
-    replay_rise_high: float | None
+    replay_rise: Interval | None
     general_loss_limit: float | None
-    max_general_rise: str
-    rise_over: Reference
     model_params: float
     train_tokens: float
-    compute: float
-    domain_epochs: float | None
-    turning_point_ratio: float | None
     law: str
     num_resamples: int
-    asked: Limits
+    asked: PlanRequest
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
 
+    @property
+    def domain_ratio_low(self) -> float | None:
+        """Lower bound of the best ratio; None without resamples."""
+        return self.ratio.low
+
+    @property
+    def domain_ratio_high(self) -> float | None:
+        """Upper bound of the best ratio; None without resamples."""
+        return self.ratio.high
+
+    @property
+    def confidence(self) -> float:
+        """How surely the tolerance holds, and the level of every interval."""
+        return self.asked.confidence
+
+    @property
+    def max_general_rise(self) -> str:
+        """The tolerance as it is typed; ``"any"`` without one."""
+        return "any" if self.asked.tolerance is None else str(self.asked.tolerance)
+
+    @property
+    def compute(self) -> float:
+        """FLOPs of the run."""
+        return training_flops(self.model_params, self.train_tokens)
+
+    @property
+    def domain_epochs(self) -> float | None:
+        """Passes over the domain corpus; None where its tokens were not given."""
+        unique = self.asked.unique_tokens
+        return None if unique is None else self.train_tokens * self.domain_ratio / unique
+
+    @property
+    def turning_point_ratio(self) -> float | None:
+        """The largest ratio that turns in time; None where it was not asked for."""
+        turns = [one.allows for one in self.constraints if one.name == "turning_point"]
+        return turns[0] if turns else None
+
     def as_dict(self) -> dict[str, Any]:
-        """Return every field by name as plain values, numbers unrounded; infinity as ``"inf"``."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        if np.isnan(self.point_domain_ratio):
-            fields["point_domain_ratio"] = None
-        return fields | {
+        """Return the plan as plain values, numbers unrounded; infinity as ``"inf"``."""
+        best, replay = self.ratio.estimate, self.replay_rise
+        return {
+            "domain_ratio": self.domain_ratio,
+            "domain_ratio_low": self.ratio.low,
+            "domain_ratio_high": self.ratio.high,
+            "point_domain_ratio": None if np.isnan(best) else best,
+            "confidence": self.confidence,
+            "binding": self.binding,
             "constraints": [constraint.as_dict() for constraint in self.constraints],
-            "asked": self.asked.as_dict(),
+            "unconstrained_domain_ratio": self.unconstrained_domain_ratio,
+            "violation_probability": self.violation_probability,
+            **_plain("general_loss", self.general_loss),
+            **_plain("domain_loss", self.domain_loss),
+            **_plain("general_rise", self.general_rise),
+            "base_loss": self.base_loss,
+            "replay_loss": self.replay_loss,
+            **_plain("replay_rise", replay),
+            "general_loss_limit": self.general_loss_limit,
+            "max_general_rise": self.max_general_rise,
+            "rise_over": self.asked.rise_over,
+            "model_params": self.model_params,
+            "train_tokens": self.train_tokens,
+            "compute": self.compute,
+            "domain_epochs": self.domain_epochs,
+            "turning_point_ratio": self.turning_point_ratio,
+            "law": self.law,
+            "num_resamples": self.num_resamples,
+            "asked": self.asked.limits_as_dict(),
             "warnings": [finding.as_dict() for finding in self.warnings],
+            "provenance": self.provenance,
         }
 
     def with_findings(self, findings: Sequence[Finding]) -> Plan:
         """Return the plan with more remarks."""
         return replace(self, warnings=(*self.warnings, *findings))
 
+    def __repr__(self) -> str:
+        rows = [f"  {name:<26}{text}" for name, text in self._rows()]
+        return "\n".join([f"Plan(domain_ratio={self.domain_ratio:.3f})", *rows])
 
+    def _repr_html_(self) -> str:
+        rows = [("domain ratio", f"{self.domain_ratio:.3f}"), *self._rows()]
+        cells = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+        return f"<table>{''.join(cells)}</table>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return the answer in a few names and texts."""
+        codes = list(dict.fromkeys(str(finding.code) for finding in self.warnings))
+        rows = [
+            (f"best ratio ({100 * self.confidence:g} %)", _shown(self.ratio, 3)),
+            ("binding", self.binding),
+            ("general loss", _shown(self.general_loss, 4)),
+            ("general rise", f"{_shown(self.general_rise, 4)}, allowed {self.max_general_rise}"),
+            ("domain loss", _shown(self.domain_loss, 4)),
+            ("run", f"{self.model_params:.4g} parameters, {self.train_tokens:.4g} tokens"),
+            ("law", self.law),
+            ("warnings", ", ".join(codes) or "none"),
+        ]
+        if self.violation_probability is not None:
+            rows.insert(2, ("chance to break the limit", f"{self.violation_probability:.3f}"))
+        return rows
+
+
+@named_arguments
 def plan(
-    fit: Fit,
-    *,
-    model_params: float,
-    max_general_rise: float | str | Tolerance | None = None,
-    train_tokens: float | None = None,
-    compute: float | str | None = None,
-    gpu_flops: float | None = None,
-    **limits: Any,
+    fit: FitOrPath, request: PlanRequest | None = None, **options: Unpack[RequestOptions]
 ) -> Plan:
     """Recommend the domain ratio of a full-scale run.
 
     Parameters
     ----------
-    fit : Fit
-    model_params : float
-        Size of the full-scale model, counted as in the log.
-    max_general_rise : float or str
-        Allowed rise of the general loss over the base: nats per token (``0.05``), a percentage of the loss
-        (``"3%"``), or of the perplexity (``"5%ppl"``).
-    train_tokens : float, optional
-        Budget in tokens, domain and replay together. May be left out when ``compute`` is given.
-    compute : float or str, optional
-        Budget in FLOPs, at 6 a parameter and token, or in GPU-hours (``"500gpu-hours"``); cuts ``train_tokens``
-        where it is the smaller.
-    gpu_flops : float, optional
-        What one GPU really does, in FLOP/s; needed for GPU-hours.
-    **limits
-        The other fields of :class:`~cmrplan.plan.request.Limits`: ``rise_over``, ``base_loss``, ``confidence``,
-        ``domain_tokens``, ``max_epochs``, ``turning_point``, ``min_ratio``, ``max_ratio``, ``general_weight``.
+    fit : Fit or path
+        A fit, or its file.
+    request : PlanRequest, optional
+        The question: a size, tokens or compute, and limits.
+    **options
+        The fields of :class:`~cmrplan.plan.request.PlanRequest` one by one; they stand above those of ``request``.
 
     Raises
     ------
@@ -141,96 +220,48 @@ def plan(
         If an argument is wrong.
     CmrplanError
         If no ratio is feasible, with the smallest change that would be; or the fit lacks what is asked.
+
+    Examples
+    --------
+    >>> import cmrplan as cp
+    >>> fit = cp.fit(cp.read_log("data/published/dcpt_usage1_log.csv"), bootstrap=0)
+    >>> cp.plan(fit, model_params="1.8B", train_tokens="10B", max_general_rise="3%").binding
+    'tolerance'
     """
-    asked = Limits(max_general_rise=max_general_rise, **limits)
-    budget = None if compute is None else parse_compute(compute, gpu_flops)
-    return plan_within(
-        fit, asked, model_params=model_params, train_tokens=train_tokens, compute=budget
-    )
+    return plan_for(fit_of(fit), request_of(request, options))
 
 
-def plan_within(
-    fit: Fit,
-    limits: Limits,
-    *,
-    model_params: float,
-    train_tokens: float | None,
-    compute: float | None = None,
-) -> Plan:
-    """Return :func:`plan` for limits that were put together before, and compute in FLOPs."""
-    require_positive("model_params", model_params)
+def plan_for(fit: Fit, request: PlanRequest) -> Plan:
+    """Return :func:`plan` for a request that was put together before."""
     require_mixture_laws(fit)
-    tokens, is_cut = _budget(model_params, train_tokens, compute)
-    made = decide(fit, limits, model_params=model_params, train_tokens=tokens)
-    land, window, chosen = made.land, made.window, made.ratio
-    at = survey_at(fit, limits, model_params=model_params, train_tokens=tokens, domain_ratio=chosen)
-    base, confidence = land.base_loss, limits.confidence
-    general_low, general_high = _bounds(at.general, confidence)
-    domain_low, domain_high = _bounds(at.domain, confidence)
-    low, high = _quantiles(made.draws, confidence)
-    binding = binding_of(land, window, chosen, is_cut=is_cut)
-    findings = [*fit.warnings, *land.findings]
-    findings += extrapolation_findings(
-        fit, model_params=model_params, train_tokens=tokens, domain_ratio=chosen
-    )
-    findings += early_findings(
-        fit, limits, model_params=model_params, train_tokens=tokens, chosen=made.point
-    )
-    findings += made.findings(binding)
-    limit = None
-    if limits.tolerance is not None:
-        reference = base
-        if limits.rise_over == "replay" and land.replay is not None:
-            reference = float(land.replay.loss[0])
-        limit = limits.tolerance.limit(reference)
-        findings += misfit_findings(
-            fit, model_params=model_params, domain_ratio=chosen, allowed=limit - reference
-        )
-    findings += repetition_findings(limits, tokens, chosen)
-    violation = at.violation() if limits.tolerance is not None else None
+    decision = decide(fit, request)
+    curves, ratio = decision.curves, decision.ratio
+    at = survey_at(fit, request, ratio)
+    binding = binding_constraint(decision, is_cut=request.is_cut)
+    general = _interval_of(at.general.loss, at.general.draws, request)
+    limit, allowed = _limit(request, curves)
+    violation = at.violation() if request.tolerance is not None else None
+    findings = plan_findings(fit, request, decision, binding=binding, allowed=allowed)
+    replay_loss, replay_rise = _over_replay(at, curves, request)
     return Plan(
-        domain_ratio=chosen,
-        domain_ratio_low=low,
-        domain_ratio_high=high,
-        point_domain_ratio=made.point,
-        confidence=confidence,
+        domain_ratio=ratio,
+        ratio=decision.interval(request.confidence),
         binding=binding,
-        constraints=constraints_of(
-            fit,
-            limits,
-            land,
-            window,
-            chosen=chosen,
-            binding=binding,
-            compute=compute,
-            asked_tokens=train_tokens,
-        ),
-        unconstrained_domain_ratio=made.unconstrained,
+        constraints=constraints_of(fit, request, decision, binding),
+        unconstrained_domain_ratio=decision.unconstrained,
         violation_probability=None if violation is None else float(violation[0]),
-        general_loss=float(at.general.loss[0]),
-        general_loss_low=general_low,
-        general_loss_high=general_high,
-        domain_loss=float(at.domain.loss[0]),
-        domain_loss_low=domain_low,
-        domain_loss_high=domain_high,
-        general_rise=float(at.general.loss[0]) - base,
-        general_rise_low=None if general_low is None else general_low - base,
-        general_rise_high=None if general_high is None else general_high - base,
-        base_loss=base,
-        **_over_replay(at.general, land.replay, confidence),
+        general_loss=general,
+        domain_loss=_interval_of(at.domain.loss, at.domain.draws, request),
+        general_rise=general.less(curves.base_loss),
+        base_loss=curves.base_loss,
+        replay_loss=replay_loss,
+        replay_rise=replay_rise,
         general_loss_limit=limit,
-        max_general_rise="any" if limits.tolerance is None else str(limits.tolerance),
-        rise_over=limits.rise_over,
-        model_params=float(model_params),
-        train_tokens=tokens,
-        compute=training_flops(model_params, tokens),
-        domain_epochs=None
-        if limits.domain_tokens is None
-        else tokens * chosen / limits.domain_tokens,
-        turning_point_ratio=window.caps.get("turning_point"),
+        model_params=request.size,
+        train_tokens=request.tokens,
         law=fit.law,
-        num_resamples=len(land.general.draws),
-        asked=limits,
+        num_resamples=len(curves.general.draws),
+        asked=request,
         warnings=tuple(findings),
         provenance=fit.provenance,
     )
@@ -252,47 +283,45 @@ def require_mixture_laws(fit: Fit) -> None:
         )
 
 
-def _budget(
-    model_params: float, train_tokens: float | None, compute: float | None
-) -> tuple[float, bool]:
-    """Return the tokens to train on, and whether compute cut them."""
-    if train_tokens is None and compute is None:
-        raise InputError("train_tokens or compute must be given")
-    if train_tokens is not None:
-        require_positive("train_tokens", train_tokens)
-    if compute is None:
-        assert train_tokens is not None
-        return float(train_tokens), False
-    affordable = affordable_tokens(model_params, compute)
-    if train_tokens is None or affordable < train_tokens:
-        return affordable, True
-    return float(train_tokens), False
-
-
-def _bounds(prediction: Prediction, confidence: float) -> tuple[float | None, float | None]:
-    return _quantiles(prediction.draws[:, 0], confidence)
-
-
-def _quantiles(draws: Array, confidence: float) -> tuple[float | None, float | None]:
-    if not len(draws):
+def _limit(request: PlanRequest, curves: LossCurves) -> tuple[float | None, float | None]:
+    """Return the largest general loss allowed, and how far it lies above what the rise is counted from."""
+    if request.tolerance is None:
         return None, None
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+    reference = curves.base_loss
+    if request.rise_over == "replay" and curves.replay is not None:
+        reference = float(curves.replay.loss[0])
+    limit = request.tolerance.limit(reference)
+    return limit, limit - reference
 
 
 def _over_replay(
-    general: Prediction, replay: Prediction | None, confidence: float
-) -> dict[str, float | None]:
-    """Return the fields of a plan on pure replay; the resamples of both losses are paired."""
+    at: LossCurves, curves: LossCurves, request: PlanRequest
+) -> tuple[float | None, Interval | None]:
+    """Return the loss of pure replay and the rise over it; the resamples of both losses are paired."""
+    replay = curves.replay
     if replay is None:
-        names = ("replay_loss", "replay_rise", "replay_rise_low", "replay_rise_high")
-        return dict.fromkeys(names)
-    low, high = _quantiles(general.draws[:, 0] - replay.draws[:, 0], confidence)
-    loss = float(replay.loss[0])
+        return None, None
+    rise = _interval_of(at.general.loss - replay.loss, at.general.draws - replay.draws, request)
+    return float(replay.loss[0]), rise
+
+
+def _interval_of(loss: Array, draws: Array, request: PlanRequest) -> Interval:
+    """Return the interval of the loss at a single ratio, from ``(1,)`` and ``(B, 1)``."""
+    return Interval.of_draws(float(loss[0]), draws[:, 0], request.confidence)
+
+
+def _plain(name: str, interval: Interval | None) -> dict[str, float | None]:
+    if interval is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
     return {
-        "replay_loss": loss,
-        "replay_rise": float(general.loss[0]) - loss,
-        "replay_rise_low": low,
-        "replay_rise_high": high,
+        name: interval.estimate,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
     }
+
+
+def _shown(interval: Interval, digits: int) -> str:
+    text = f"{interval.estimate:.{digits}f}"
+    if interval.low is None:
+        return text
+    return f"{text} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"

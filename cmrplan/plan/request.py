@@ -1,25 +1,110 @@
-"""What a plan has to keep to, as it was asked."""
+"""A request holds a whole question to the planner; the public functions take one, or its fields as keywords."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
-
-import numpy as np
+from difflib import get_close_matches
+from typing import Any, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
 
 from cmrplan.errors import InputError
-from cmrplan.numbers import require_confidence, require_fraction
+from cmrplan.fit.file import read_fit
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import (
+    parse_count,
+    require_confidence,
+    require_fraction,
+    require_positive,
+)
+from cmrplan.plan.compute import affordable_tokens, parse_compute
 from cmrplan.tolerance import Reference, Tolerance, parse_tolerance
+
+Accepted = ParamSpec("Accepted")
+Returned = TypeVar("Returned")
+
+CountOrText = float | str
+"""A number above zero, or its spelling on the command line: ``1.8e9``, ``1.8B`` or ``300M``."""
+FitOrPath = Fit | str | os.PathLike[str]
+
+COUNTS = ("model_params", "train_tokens", "gpu_flops", "domain_tokens")
+
+
+class LimitOptions(TypedDict, total=False):
+    """The fields of a :class:`PlanRequest` that bound the answer."""
+
+    max_general_rise: float | str | Tolerance | None
+    rise_over: Reference
+    base_loss: float | None
+    confidence: float
+    domain_tokens: CountOrText | None
+    max_epochs: float
+    turning_point: float | None
+    min_ratio: float | None
+    max_ratio: float | None
+    general_weight: float
+
+
+class SizeOption(TypedDict, total=False):
+    """The model size of a question."""
+
+    model_params: CountOrText | None
+
+
+class TokensOption(TypedDict, total=False):
+    """The tokens of a question."""
+
+    train_tokens: CountOrText | None
+
+
+class ComputeOptions(TypedDict, total=False):
+    """The budget of a question."""
+
+    compute: CountOrText | None
+    gpu_flops: CountOrText | None
+
+
+class SizeOptions(SizeOption, LimitOptions, total=False):
+    """A question at one size."""
+
+
+class TokensOptions(TokensOption, LimitOptions, total=False):
+    """A question at one token count."""
+
+
+class BudgetOptions(ComputeOptions, LimitOptions, total=False):
+    """A question for a budget of compute."""
+
+
+class SizeBudgetOptions(SizeOption, ComputeOptions, LimitOptions, total=False):
+    """A question at one size for a budget of compute."""
+
+
+class RequestOptions(SizeOption, TokensOption, ComputeOptions, LimitOptions, total=False):
+    """Every field of a :class:`PlanRequest`."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Everything that is asked of a run but its size and budget. Checked when it is made.
+class PlanRequest:
+    """Everything that is asked of a run. Checked when it is built; counts become numbers, compute becomes FLOPs.
 
     Parameters
     ----------
+    model_params : float or str, optional
+        Size of the full-scale model, counted as in the log; ``7e9`` or ``"7B"``. Left out where sizes are compared.
+    train_tokens : float or str, optional
+        Budget in tokens, domain and replay together. May be left out when ``compute`` is given.
+    compute : float or str, optional
+        Budget in FLOPs, at 6 a parameter and token, or in GPU-hours (``"500gpu-hours"``); cuts ``train_tokens``
+        where it is the smaller.
+    gpu_flops : float or str, optional
+        What one GPU really does, in FLOP/s; needed for GPU-hours.
     max_general_rise : float or str, optional
-        Allowed rise of the general loss, as :func:`~cmrplan.tolerance.parse_tolerance` reads it. May be left
+        Allowed rise of the general loss: nats per token (``0.05``), a percentage of the loss (``"3%"``) or of the
+        perplexity (``"5%ppl"``), as :func:`~cmrplan.tolerance.parse_tolerance` reads it. May be left
         out where ``general_weight`` or ``turning_point`` says how much the general loss matters.
     rise_over : {"base", "replay"}
         What the rise is measured from: the base checkpoint, or a run of the same tokens on general data alone.
@@ -28,7 +113,7 @@ class Limits:
         General loss of the base checkpoint, nats per token; from the log by default.
     confidence : float
         How surely the tolerance is to hold, and the level of the intervals; in (0, 1).
-    domain_tokens : float, optional
+    domain_tokens : float or str, optional
         Unique tokens of the domain corpus; the ratio is kept from using more than ``max_epochs`` passes over them.
     max_epochs : float
         Passes allowed over the domain corpus.
@@ -44,13 +129,22 @@ class Limits:
     ------
     InputError
         If a number is out of its range, or the floor is above the ceiling.
+
+    Examples
+    --------
+    >>> PlanRequest(model_params="1.8B", train_tokens="10B", max_general_rise="3%").size
+    1800000000.0
     """
 
+    model_params: CountOrText | None = None
+    train_tokens: CountOrText | None = None
+    compute: CountOrText | None = None
+    gpu_flops: CountOrText | None = None
     max_general_rise: float | str | Tolerance | None = None
     rise_over: Reference = "base"
     base_loss: float | None = None
     confidence: float = 0.9
-    domain_tokens: float | None = None
+    domain_tokens: CountOrText | None = None
     max_epochs: float = 1.0
     turning_point: float | None = None
     min_ratio: float | None = None
@@ -58,18 +152,25 @@ class Limits:
     general_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("base_loss", "domain_tokens", "max_epochs"):
+        for name in COUNTS:
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, parse_named_count(name, given))
+        if self.compute is not None:
+            flops = parse_compute(self.compute, _number(self.gpu_flops))
+            object.__setattr__(self, "compute", flops)
+        for name in ("base_loss", "max_epochs"):
             value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise InputError(f"{name} must be a number above 0, got {value:g}")
+            if value is not None:
+                require_positive(name, value)
         require_confidence(self.confidence)
-        if self.rise_over not in ("base", "replay"):
+        if self.rise_over not in get_args(Reference):
             raise InputError(f"rise_over must be base or replay, got {self.rise_over!r}")
         if self.turning_point is not None and not self.turning_point >= 0:
             raise InputError(
                 f"turning_point must be a weight (lambda) at or above 0, got {self.turning_point}"
             )
-        if not (np.isfinite(self.general_weight) and self.general_weight >= 0):
+        if not (math.isfinite(self.general_weight) and self.general_weight >= 0):
             raise InputError(f"general_weight must be 0 or more, got {self.general_weight:g}")
         self._check_ratios()
         if self.tolerance is None and not self.general_weight and self.turning_point is None:
@@ -94,8 +195,46 @@ class Limits:
         """The allowed rise, or None where there is no tolerance."""
         return None if self.max_general_rise is None else parse_tolerance(self.max_general_rise)
 
-    def for_any_size(self) -> Limits:
-        """Return the limits without a given base loss, which belongs to one size."""
+    @property
+    def size(self) -> float:
+        """The parameters of the run; an InputError where they were not given."""
+        if self.model_params is None:
+            raise InputError("model_params must be given")
+        return float(self.model_params)
+
+    @property
+    def flops(self) -> float | None:
+        """The budget in FLOPs, or None where there is none."""
+        return _number(self.compute)
+
+    @property
+    def unique_tokens(self) -> float | None:
+        """The tokens of the domain corpus, or None where they were not given."""
+        return _number(self.domain_tokens)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether compute sets the length of the run."""
+        if self.flops is None:
+            return False
+        affordable = affordable_tokens(self.size, self.flops)
+        return self.train_tokens is None or affordable < float(self.train_tokens)
+
+    @property
+    def tokens(self) -> float:
+        """The tokens of the run; an InputError where neither they nor compute were given."""
+        if self.flops is not None and self.is_cut:
+            return affordable_tokens(self.size, self.flops)
+        if self.train_tokens is None:
+            raise InputError("train_tokens or compute must be given")
+        return float(self.train_tokens)
+
+    def at(self, model_params: float, train_tokens: float) -> PlanRequest:
+        """Return the same limits on another run, whose tokens compute does not cut."""
+        return replace(self, model_params=model_params, train_tokens=train_tokens, compute=None)
+
+    def for_any_size(self) -> PlanRequest:
+        """Return the request without a given base loss, which belongs to one size."""
         return replace(self, base_loss=None)
 
     def refuse_base_loss(self) -> None:
@@ -105,11 +244,94 @@ class Limits:
                 "base_loss belongs to one size, and sizes are compared; leave it out, each size's comes from the log"
             )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return every field as a plain value; a tolerance as its text, infinity as ``"inf"``."""
+    def limits_as_dict(self) -> dict[str, Any]:
+        """Return the fields that bound the answer as plain values; a tolerance as its text, infinity as ``"inf"``."""
+        names = (*_option_types(LimitOptions),)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {name: value for name, value in values.items() if name in names}
         if self.max_general_rise is not None:
             values["max_general_rise"] = str(self.tolerance)
-        if self.turning_point is not None and np.isinf(self.turning_point):
+        if self.turning_point is not None and math.isinf(self.turning_point):
             values["turning_point"] = "inf"
         return values
+
+
+def parse_named_count(name: str, given: CountOrText) -> float:
+    """Return a number above zero from its spelling; ``name`` is what a message calls it."""
+    if isinstance(given, str):
+        try:
+            return parse_count(given)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    require_positive(name, given)
+    return float(given)
+
+
+def request_of(request: PlanRequest | None, options: Mapping[str, Any]) -> PlanRequest:
+    """Return the request with the options in the place of its own, or one of the options alone."""
+    if request is None:
+        return PlanRequest(**options)
+    if not isinstance(request, PlanRequest):
+        raise InputError(f"request must be a PlanRequest, got {type(request).__name__}")
+    return replace(request, **options)
+
+
+def fit_of(fit: FitOrPath) -> Fit:
+    """Return a fit, or read it from its file."""
+    return fit if isinstance(fit, Fit) else read_fit(fit)
+
+
+def named_arguments(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
+    """Let a public function name its keywords: in its signature, and in the message on a wrong or missing one.
+
+    The keywords that ``**options`` stands for are listed with their types and the defaults of a :class:`PlanRequest`.
+    """
+    signature = _listed_signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: Accepted.args, **kwargs: Accepted.kwargs) -> Returned:
+        for name in kwargs:
+            if name not in signature.parameters:
+                raise InputError(_unknown_text(function.__name__, name, list(signature.parameters)))
+        given = [*list(signature.parameters)[: len(args)], *kwargs]
+        for name, parameter in signature.parameters.items():
+            if parameter.default is inspect.Parameter.empty and name not in given:
+                raise InputError(f"{function.__name__} needs {name}")
+        return function(*args, **kwargs)
+
+    checked.__signature__ = signature  # type: ignore[attr-defined]
+    return checked
+
+
+def _listed_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature with the fields of the options in the place of ``**options``."""
+    signature = inspect.signature(function)
+    hints = get_type_hints(function)
+    defaults = {field.name: field.default for field in fields(PlanRequest)}
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        (options,) = get_args(hints[parameter.name])
+        parameters += [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind
+            )
+            for name, kind in _option_types(options).items()
+        ]
+    return signature.replace(parameters=parameters, return_annotation=hints["return"])
+
+
+def _option_types(options: type) -> dict[str, Any]:
+    return get_type_hints(options)
+
+
+def _unknown_text(function: str, name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}" if near else f"it takes {', '.join(known)}"
+    return f"{function} has no argument {name}; {hint}"
+
+
+def _number(given: CountOrText | None) -> float | None:
+    return None if given is None else float(given)

@@ -16,7 +16,7 @@ from cmrplan.plan.questions.critical_curve import (
     Axis,
     CriticalCurve,
     curve_along,
-    default_places,
+    default_values,
     measured_critical,
 )
 from cmrplan.plots.artists import (
@@ -74,7 +74,7 @@ def critical_data(
     here, fixed = plan.train_tokens, plan.model_params
     if against == "model_params":
         here, fixed = fixed, here
-    counts = np.append(default_places(fit, against, here), here)
+    counts = np.append(default_values(fit, against, here), here)
     curve = curve_along(fit, plan.asked, against, counts, fixed)
     measured, ratio = measured_critical(fit, plan.asked, against, fixed)
     rows = fit.log[fit.log["train_tokens"] > 0]
@@ -126,10 +126,10 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
         )
     here = plan.train_tokens if curve.axis == "train_tokens" else plan.model_params
     draw_star(ax, here, plan.domain_ratio, size=13, label=f"recommended {recommendation(plan)}")
-    count_axis(ax, np.append(curve.place, data.last_measured), LABELS[curve.axis])
-    if curve.place[-1] > data.last_measured:
+    count_axis(ax, np.append(curve.values, data.last_measured), LABELS[curve.axis])
+    if curve.values[-1] > data.last_measured:
         draw_beyond(ax, data.last_measured)
-    shown = [curve.domain_ratio, curve.point, curve.low, curve.high, data.measured_ratio]
+    shown = [curve.domain_ratio, curve.best_estimate, curve.low, curve.high, data.measured_ratio]
     if np.isnan(curve.domain_ratio).any():
         shown.append(np.zeros(1))
     low, high = padded([*shown, np.array([plan.domain_ratio])])
@@ -143,10 +143,17 @@ def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:
     """Draw the ratio, its best estimate and interval, and a cross where none is feasible."""
     level = percent(curve.confidence)
     band = f"{level} interval of the best ratio"
-    draw_band(ax, curve.place, curve.low, curve.high, color=DATA, alpha=0.18, label=band)
-    ax.plot(curve.place, curve.point, color=DATA, linewidth=1, linestyle=":", label="best estimate")
+    draw_band(ax, curve.values, curve.low, curve.high, color=DATA, alpha=0.18, label=band)
     ax.plot(
-        curve.place,
+        curve.values,
+        curve.best_estimate,
+        color=DATA,
+        linewidth=1,
+        linestyle=":",
+        label="best estimate",
+    )
+    ax.plot(
+        curve.values,
         curve.domain_ratio,
         color=DATA,
         linewidth=1.8,
@@ -157,4 +164,4 @@ def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:
     if missing.any():
         floor = np.zeros(int(missing.sum()))
         style: dict[str, Any] = {"color": FORBIDDEN, "markersize": 5}
-        ax.plot(curve.place[missing], floor, "x", label="none is feasible", **style)
+        ax.plot(curve.values[missing], floor, "x", label="none is feasible", **style)

@@ -229,7 +229,8 @@ def draw_curves(data: CurvesData, ax: Axes) -> Axes:
         soft.append(np.array([data.base_loss]))
         ax.axhline(data.base_loss, color=LIMIT, linewidth=1, linestyle="--", label="base loss")
     if data.plan is not None:
-        chosen = data.plan.general_loss if data.corpus == "general" else data.plan.domain_loss
+        losses = data.plan.general_loss if data.corpus == "general" else data.plan.domain_loss
+        chosen = losses.estimate
         core.append(np.array([chosen]))
         label = f"recommended\n{recommendation(data.plan)}"
         draw_star(ax, data.plan.train_tokens, chosen, size=12, label=label)

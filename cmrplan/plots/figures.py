@@ -192,7 +192,7 @@ def _frontier(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
 def _critical(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
     axes_of: tuple[Axis, ...] = ("train_tokens", "model_params")
     parts = [critical_data(fit, axis, plan=plan) for axis in axes_of]
-    parts = [data for data in parts if len(data.curve.place) > 1] or parts[:1]
+    parts = [data for data in parts if len(data.curve.values) > 1] or parts[:1]
     fig = _blank(1, len(parts), extra_width=1.6 if len(parts) == 1 else 0.0, extra_height=0.9)
     axes = fig.subplots(1, len(parts), squeeze=False)[0]
     for ax, data in zip(axes, parts, strict=True):

@@ -13,7 +13,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.frontier import Frontier, frontier_of
-from cmrplan.plan.request import Limits
+from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.artists import (
     DATA,
     LOSS_UNIT,
@@ -80,25 +80,24 @@ def frontier_data(
 ) -> FrontierData:
     """Return the numbers of :func:`plot_frontier`, which has the same parameters."""
     view = view_of(fit, plan, **options)
-    asked = Limits(max_general_rise=0.0, confidence=view.confidence)
+    asked = PlanRequest(
+        model_params=view.model_params,
+        train_tokens=view.train_tokens,
+        max_general_rise=0.0,
+        confidence=view.confidence,
+    )
     if plan is not None:
         asked = plan.asked
         if asked.tolerance is None:
             raise InputError("the frontier is drawn over tolerances; give max_general_rise")
-    land = survey(
-        fit,
-        asked,
-        model_params=view.model_params,
-        train_tokens=view.train_tokens,
-        num_grid=NUM_FRONTIER_RATIOS,
-    )
-    scale = 100.0 if land.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
+    curves = survey(fit, asked, num_grid=NUM_FRONTIER_RATIOS)
+    scale = 100.0 if curves.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
     return FrontierData(
         view=view,
-        frontier=frontier_of(land, view.confidence),
+        frontier=frontier_of(curves, view.confidence),
         scale=scale,
         over=asked.rise_over,
-        tolerance=None if plan is None else scale * land.tolerance.value,
+        tolerance=None if plan is None else scale * curves.tolerance.value,
         plan=plan,
     )
 
@@ -165,7 +164,9 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
     ax.plot(needed, value, color=DATA, linewidth=1.8, label=holds)
     if data.plan is not None and data.tolerance is not None:
         draw_tolerance(ax, data.tolerance, f"tolerance: {data.plan.max_general_rise}")
-        chosen = data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss
+        chosen = (
+            data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss.estimate
+        )
         label = f"recommended {recommendation(data.plan)}"
         draw_star(ax, data.tolerance, chosen, size=13, label=label)
     ax.set_xlim(low, high)

@@ -54,14 +54,7 @@ def next_data(fit: Fit, *, plan: Plan | None = None) -> tuple[NextData, ...]:
     """Return the numbers of :func:`plot_next` for every probed size, smallest first."""
     plan = require_plan("next", plan)
     candidates = candidates_of(fit, plan.train_tokens)
-    outlook = Outlook(
-        fit,
-        plan.asked,
-        model_params=plan.model_params,
-        train_tokens=plan.train_tokens,
-        candidates=candidates,
-    )
-    narrowing = outlook.narrowing()
+    narrowing = Outlook(fit, plan.asked, candidates).expected_width_reduction()
     parts = []
     for size in np.unique(candidates.model_params):
         mine = candidates.model_params == size

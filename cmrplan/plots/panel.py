@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.questions.law_panel import Answer, Panel, law_panel
+from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel, law_panel
 from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis, titled
 from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import percent
@@ -26,7 +26,7 @@ class PanelData:
     ----------
     view : View
     plan : Plan
-    answers : tuple of Answer
+    answers : tuple of LawAnswer
         Of the laws that answer, the best by held-out error first.
     left_out : tuple of str
         Laws without an answer.
@@ -34,7 +34,7 @@ class PanelData:
 
     view: View
     plan: Plan
-    answers: tuple[Answer, ...]
+    answers: tuple[LawAnswer, ...]
     left_out: tuple[str, ...]
 
     @property
@@ -44,7 +44,7 @@ class PanelData:
         return f"The ratio by every law, {percent(self.plan.confidence)} intervals\n{question}"
 
 
-def panel_data(fit: Fit, *, plan: Plan | None = None, panel: Panel | None = None) -> PanelData:
+def panel_data(fit: Fit, *, plan: Plan | None = None, panel: LawPanel | None = None) -> PanelData:
     """Return the numbers of :func:`plot_panel`, which has the same parameters."""
     plan = panel.plan if panel is not None else require_plan("panel", plan)
     panel = law_panel(fit, plan) if panel is None else panel
@@ -57,7 +57,7 @@ def panel_data(fit: Fit, *, plan: Plan | None = None, panel: Panel | None = None
 
 
 def plot_panel(
-    fit: Fit, *, plan: Plan | None = None, panel: Panel | None = None, ax: Axes | None = None
+    fit: Fit, *, plan: Plan | None = None, panel: LawPanel | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the ratio that each law recommends, with its interval.
 
@@ -66,7 +66,7 @@ def plot_panel(
     fit : Fit
     plan : Plan
         The question. Every law is fitted anew, which takes a while.
-    panel : Panel, optional
+    panel : LawPanel, optional
         The answers, where they are known already; then its plan is the question.
     ax : Axes, optional
         Where to draw; a new figure's by default.

@@ -93,7 +93,8 @@ def ratio_data(
         if plan is not None:
             base_loss, limit = plan.base_loss, plan.general_loss_limit
     if plan is not None:
-        chosen = plan.general_loss if corpus == "general" else plan.domain_loss
+        losses = plan.general_loss if corpus == "general" else plan.domain_loss
+        chosen = losses.estimate
     return RatioData(
         corpus=corpus,
         view=view,
@@ -162,7 +163,7 @@ def draw_ratio(data: RatioData, ax: Axes) -> Axes:
         ax.axhline(data.base_loss, color=LIMIT, linewidth=1, linestyle=":", label="base loss")
     bottom, top = padded(core, soft)
     if data.limit is not None and data.plan is not None:
-        over = "base" if data.plan.rise_over == "base" else "replay"
+        over = "base" if data.plan.asked.rise_over == "base" else "replay"
         ax.axhline(
             data.limit,
             color=LIMIT,

@@ -26,7 +26,7 @@ from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import percent
 
 NUM_RISK_RATIOS = 1001
-LEAST_GAP = 1e-3
+LABEL_GAP = 1e-3
 LEAST_CHANCE = 0.01
 LABEL_ROOM = 0.2  # share of the axis that a label needs
 MARGIN_OF_MOVE = 0.5  # of the ratios over which the chance moves
@@ -77,21 +77,14 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
             "the chance to break a tolerance needs a tolerance and resamples: fit with --bootstrap above 0 and give "
             "max_general_rise"
         )
-    land = survey(
-        fit,
-        plan.asked,
-        model_params=plan.model_params,
-        train_tokens=plan.train_tokens,
-        marks=[plan.domain_ratio],
-        num_grid=NUM_RISK_RATIOS,
-    )
-    frontier = frontier_of(land, plan.confidence)
+    curves = survey(fit, plan.asked, marks=[plan.domain_ratio], num_grid=NUM_RISK_RATIOS)
+    frontier = frontier_of(curves, plan.confidence)
     return RiskData(
         view=view_of(fit, plan),
         plan=plan,
         domain_ratio=frontier.domain_ratio,
         probability=frontier.violation_probability,
-        levels=tuple((level, frontier.safe_ratio(level)) for level in CONFIDENCES),
+        levels=tuple((level, frontier.chance_constrained_ratio(level)) for level in CONFIDENCES),
     )
 
 
@@ -130,7 +123,7 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
     for confidence, ratio in data.levels:
         if np.isfinite(ratio):
             # right of it is the line of the plan, or too little room
-            is_left = ratio < data.plan.domain_ratio - LEAST_GAP or ratio > last - LABEL_ROOM * (
+            is_left = ratio < data.plan.domain_ratio - LABEL_GAP or ratio > last - LABEL_ROOM * (
                 last - first
             )
             ax.plot(

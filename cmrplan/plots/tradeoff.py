@@ -260,11 +260,11 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
             zorder=0,
             label="not allowed",
         )
-        over = " over pure replay" if plan.rise_over == "replay" else ""
+        over = " over pure replay" if plan.asked.rise_over == "replay" else ""
         draw_tolerance(ax, data.tolerance, f"tolerance: {plan.max_general_rise}{over}")
     label = f"recommended {recommendation(plan)}"
-    draw_star(ax, plan.general_rise, plan.domain_loss, size=15, label=label, zorder=5)
-    star = (plan.general_rise, plan.domain_loss)
+    star = (plan.general_rise.estimate, plan.domain_loss.estimate)
+    draw_star(ax, *star, size=15, label=label, zorder=5)
     # left and below of a falling frontier is free, but the axis may be too near
     is_near_axis = ax.transLimits.transform(star)[0] < ROOM_FOR_TEXT
     text = ax.annotate(
@@ -285,7 +285,7 @@ def _draw_labels(data: TradeoffData, ax: Axes) -> None:
     """Write the ratio beside each measured point, leaving out what would touch."""
     taken: list[Array] = []
     if data.plan is not None:
-        star = (data.plan.general_rise, data.plan.domain_loss)
+        star = (data.plan.general_rise.estimate, data.plan.domain_loss.estimate)
         taken.append(np.asarray(ax.transLimits.transform(star)))
     for text, rise, loss in data.labels():
         point = np.asarray(ax.transLimits.transform((rise, loss)))

@@ -1,4 +1,4 @@
-"""A fit and a plan as one page of Markdown.
+"""One page of Markdown shows a fit and a plan.
 
 Text that comes from a log is escaped, so that a name can neither break a table nor become a link.
 """
@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cmrplan.arrays import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.constraints import constraint_text
@@ -56,10 +57,11 @@ def escape(text: object) -> str:
 
 def _answer(plan: Plan) -> str:
     answer = f"**Recommended domain ratio: {plan.domain_ratio:.3f}**"
-    if plan.domain_ratio_low is not None:
+    ratio = plan.ratio
+    if ratio.low is not None:
         answer += (
-            f" ({100 * plan.confidence:g} % interval of the best ratio {plan.domain_ratio_low:.3f} to "
-            f"{plan.domain_ratio_high:.3f}, best estimate {plan.point_domain_ratio:.3f})."
+            f" ({100 * plan.confidence:g} % interval of the best ratio {ratio.low:.3f} to {ratio.high:.3f}, best "
+            f"estimate {ratio.estimate:.3f})."
         )
     answer += f" What binds: {binding_text(plan)}."
     if plan.violation_probability is not None:
@@ -71,30 +73,25 @@ def _answer(plan: Plan) -> str:
 
 
 def _numbers(plan: Plan) -> str:
-    def row(name: str, value: float, low: float | None, high: float | None) -> str:
-        band = "" if low is None else f"{low:.4f} to {high:.4f}"
-        return f"| {name} | {value:.4f} | {band} |"
+    def row(name: str, interval: Interval) -> str:
+        band = "" if interval.low is None else f"{interval.low:.4f} to {interval.high:.4f}"
+        return f"| {name} | {interval.estimate:.4f} | {band} |"
 
     lines = [
         f"At N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} tokens, in nats per token:",
         "",
         f"| | predicted | {100 * plan.confidence:g} % interval |",
         "| --- | --- | --- |",
-        row("general loss", plan.general_loss, plan.general_loss_low, plan.general_loss_high),
-        row(
-            "general rise over the base",
-            plan.general_rise,
-            plan.general_rise_low,
-            plan.general_rise_high,
-        ),
-        row("domain loss", plan.domain_loss, plan.domain_loss_low, plan.domain_loss_high),
+        row("general loss", plan.general_loss),
+        row("general rise over the base", plan.general_rise),
+        row("domain loss", plan.domain_loss),
     ]
     if plan.replay_rise is not None:
-        rise = (plan.replay_rise, plan.replay_rise_low, plan.replay_rise_high)
-        lines.insert(-1, row("general rise over pure replay of the same tokens", *rise))
+        name = "general rise over pure replay of the same tokens"
+        lines.insert(-1, row(name, plan.replay_rise))
     if plan.general_loss_limit is not None:
         over = f"base {plan.base_loss:.4f}"
-        if plan.rise_over == "replay":
+        if plan.asked.rise_over == "replay":
             over = f"pure replay {plan.replay_loss:.4f}"
         lines.append(
             f"| limit of the general loss | {plan.general_loss_limit:.4f} | {over} + {plan.max_general_rise} |"

@@ -1,4 +1,4 @@
-"""The next probes in plain text, and as the runs of a sweep file."""
+"""The next probes are shown in plain text, and written as the runs of a sweep file."""
 
 from __future__ import annotations
 
@@ -6,43 +6,61 @@ from cmrplan.design.next_probes import NextProbes
 from cmrplan.numbers import compact
 
 
-def next_text(made: NextProbes) -> str:
+def next_text(answer: NextProbes) -> str:
     """Return the probes as a table, with the interval before and after them."""
-    level = f"{100 * made.asked.confidence:g} % interval"
+    level = f"{100 * answer.asked.confidence:g} % interval"
     lines = [
-        f"recommended ratio now     {made.domain_ratio:.3f}   ({level} {made.domain_ratio_low:.3f} to "
-        f"{made.domain_ratio_high:.3f}, {made.width:.3f} wide)"
+        f"recommended ratio now     {answer.domain_ratio:.3f}   ({level} {answer.domain_ratio_low:.3f} to "
+        f"{answer.domain_ratio_high:.3f}, {answer.width:.3f} wide)"
     ]
-    if made.probes:
+    if answer.probes:
         lines += [
-            f"expected after the probes {made.expected_low:.3f} to {made.expected_high:.3f}, "
-            f"{made.expected_width:.3f} wide",
-            f"{'ratio':>8}{'N':>9}{'tokens':>9}{'seed':>6}{made.unit:>12}{'width after':>13}",
+            f"expected after the probes {answer.expected_low:.3f} to {answer.expected_high:.3f}, "
+            f"{answer.expected_width:.3f} wide",
+            f"{'ratio':>8}{'N':>9}{'tokens':>9}{'seed':>6}{answer.unit:>12}{'width after':>13}",
         ]
     lines += [
         f"{probe.domain_ratio:>8g}{compact(probe.model_params):>9}{compact(probe.train_tokens):>9}{probe.seed:>6}"
         f"{probe.cost:>12.3g}{probe.width_after:>13.3f}"
-        for probe in made.probes
+        for probe in answer.probes
     ]
-    if made.probes:
-        lines.append(f"cost                      {made.cost:.4g} of {made.budget:.4g} {made.unit}")
-    if made.gpu_flops is not None:
-        lines.append(f"one GPU is taken to do    {made.gpu_flops:.3g} FLOP/s (--gpu-flops)")
-    lines.append(f"stopped                   {made.stop_reason}")
+    if answer.controls:
+        paid = sum(control.cost for control in answer.controls)
+        lines.append(
+            f"controls                  {len(answer.controls)} runs at ratio 0 or 1 that the log lacks, {paid:.3g} "
+            f"{answer.unit}; the sweep trains them"
+        )
+    if answer.probes:
+        lines.append(
+            f"cost                      {answer.cost:.4g} of {answer.budget:.4g} {answer.unit}"
+        )
+    if answer.gpu_flops is not None:
+        lines.append(f"one GPU is taken to do    {answer.gpu_flops:.3g} FLOP/s (--gpu-flops)")
+    lines.append(f"stopped                   {answer.stop_reason}")
     return "\n".join(lines)
 
 
-def runs_text(made: NextProbes) -> str:
+def runs_text(answer: NextProbes) -> str:
     """Return the probes as the part ``probes.runs`` of a sweep file, sizes as parameter counts."""
     lines = [
         "# Put these in place of probes.grid or probes.runs of the sweep file that the log came from, and give each",
         "# size its name there; or give that file as --sweep, and a whole one is written.",
+        *_control_lines(answer),
         "probes:",
         "  runs:",
     ]
     lines += [
         f'    - {{domain_ratio: {probe.domain_ratio:g}, size: "{probe.model_params:.0f}", seed: {probe.seed}, '
         f"train_tokens: {probe.train_tokens:.0f}}}"
-        for probe in made.probes
+        for probe in answer.probes
     ]
     return "\n".join(lines) + "\n"
+
+
+def _control_lines(answer: NextProbes) -> list[str]:
+    """Return a comment for each control that a sweep adds to the runs by itself."""
+    return [
+        f"# The sweep also trains the control domain_ratio {control.domain_ratio:g} of size "
+        f'"{control.model_params:.0f}", seed {control.seed}.'
+        for control in answer.controls
+    ]

@@ -1,4 +1,4 @@
-"""Tables of a plan: as text for a terminal, and as plain values for JSON."""
+"""The tables of a plan are shown as text on a terminal, and as plain values in JSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pandas as pd
 
 from cmrplan.numbers import compact
 
-LONGEST = 60  # characters of a reason
-COUNTS = ("train_tokens", "model_params")
+LONGEST_CELL = 60  # characters of a reason
+COUNT_COLUMNS = ("train_tokens", "model_params")
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -43,8 +43,8 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
-    if name in COUNTS:
+        return value if len(value) <= LONGEST_CELL else value[: LONGEST_CELL - 1] + "…"
+    if name in COUNT_COLUMNS:
         return compact(float(value))
     return f"{value:.4f}" if np.isfinite(value) else "-"
 

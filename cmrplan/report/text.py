@@ -1,9 +1,10 @@
-"""Fits and plans in a few lines of plain text, for a terminal."""
+"""A terminal shows fits and plans in a few lines of plain text."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from cmrplan.arrays import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.constraints import constraint_text
@@ -64,10 +65,11 @@ def plan_text(plan: Plan) -> str:
     """Return a plan as the answer, its risk and its reasons."""
     lines = [f"recommended domain ratio  {plan.domain_ratio:.3f}"]
     level = f"{100 * plan.confidence:g} %"
-    if plan.domain_ratio_low is not None:
+    ratio = plan.ratio
+    if ratio.low is not None:
         lines[0] += (
-            f"   ({level} interval of the best ratio {plan.domain_ratio_low:.3f} to "
-            f"{plan.domain_ratio_high:.3f}, best estimate {plan.point_domain_ratio:.3f})"
+            f"   ({level} interval of the best ratio {ratio.low:.3f} to {ratio.high:.3f}, best estimate "
+            f"{ratio.estimate:.3f})"
         )
     lines += [
         f"what binds                {binding_text(plan)}",
@@ -76,15 +78,15 @@ def plan_text(plan: Plan) -> str:
     if plan.violation_probability is not None:
         lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %")
     lines += [
-        f"general loss              {_with_band(plan.general_loss, plan.general_loss_low, plan.general_loss_high)}"
-        f"{limit_text(plan)}",
-        f"rise over the base        {_with_band(plan.general_rise, plan.general_rise_low, plan.general_rise_high)}",
+        f"general loss              {_with_band(plan.general_loss)}{limit_text(plan)}",
+        f"rise over the base        {_with_band(plan.general_rise)}",
     ]
     if plan.replay_rise is not None:
-        band = _with_band(plan.replay_rise, plan.replay_rise_low, plan.replay_rise_high)
-        lines.append(f"rise over pure replay     {band}, which reaches {plan.replay_loss:.4f}")
+        lines.append(
+            f"rise over pure replay     {_with_band(plan.replay_rise)}, which reaches {plan.replay_loss:.4f}"
+        )
     lines += [
-        f"domain loss               {_with_band(plan.domain_loss, plan.domain_loss_low, plan.domain_loss_high)}",
+        f"domain loss               {_with_band(plan.domain_loss)}",
         f"asked for                 N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} "
         f"tokens, law {plan.law}",
     ]
@@ -103,7 +105,7 @@ def limit_text(plan: Plan) -> str:
     if plan.general_loss_limit is None:
         return ""
     over = f"base {plan.base_loss:.4f}"
-    if plan.rise_over == "replay":
+    if plan.asked.rise_over == "replay":
         over = f"pure replay {plan.replay_loss:.4f}"
     return f", limit {plan.general_loss_limit:.4f} = {over} + {plan.max_general_rise}"
 
@@ -112,7 +114,7 @@ def binding_text(plan: Plan) -> str:
     """Return in words what keeps the ratio from going further."""
     ratios = {c.name: c.ratio_without for c in plan.constraints}
     without = f"without it {ratios.get(plan.binding, plan.unconstrained_domain_ratio):.3f}"
-    over = " over pure replay" if plan.rise_over == "replay" else ""
+    over = " over pure replay" if plan.asked.rise_over == "replay" else ""
     return {
         "tolerance": f"tolerance: the general loss may rise by {plan.max_general_rise}{over} ({without})",
         "turning_point": f"turning_point: beyond it the objective has not turned in time ({without})",
@@ -124,5 +126,7 @@ def binding_text(plan: Plan) -> str:
     }[plan.binding]
 
 
-def _with_band(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.4f}" if low is None else f"{value:.4f} ({low:.4f} to {high:.4f})"
+def _with_band(interval: Interval) -> str:
+    if interval.low is None:
+        return f"{interval.estimate:.4f}"
+    return f"{interval.estimate:.4f} ({interval.low:.4f} to {interval.high:.4f})"

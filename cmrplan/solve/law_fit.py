@@ -19,6 +19,7 @@ from cmrplan.solve.identification import MAD_TO_SIGMA, at_bound_names, unidentif
 from cmrplan.solve.multistart import MANY_ROWS, distinct_ends, minimize_from_many
 from cmrplan.solve.problem import FitOptimum, FitProblem, to_theta
 from cmrplan.solve.scaling import input_scales, loss_level, residual_unit, scaled_inputs
+from cmrplan.solve.valley import choose_among_equals, choose_in_valleys
 from cmrplan.solve.varpro import Stopping, minimize
 
 DELTA_PER_SIGMA = 1.345
@@ -187,7 +188,7 @@ def fit_law(
         )
     if num_rows > MANY_ROWS:
         few, optimum = _continue(replace(whole, delta=few.delta), optimum, scaled_delta)
-    return _describe(few, optimum, optimum.best(), scales, level)
+    return _describe(few, choose_among_equals(few, optimum), scales, level)
 
 
 def _checked_level(law: Law, target: Array) -> float:
@@ -298,7 +299,8 @@ def refit(
     for first in range(0, count, size):
         rows = np.arange(first, min(first + size, count))
         start = np.repeat(fit.search[None, :], len(rows), axis=0)
-        ends.append(minimize(problem.select(rows), start, stopping=stopping))
+        part = problem.select(rows)
+        ends.append(choose_in_valleys(part, minimize(part, start, stopping=stopping)))
     return (
         np.concatenate([end.search for end in ends]),
         np.concatenate([end.coefficients for end in ends]) * level,
@@ -342,11 +344,11 @@ def _residual(problem: FitProblem, optimum: FitOptimum, which: int) -> Array:
 
 
 def _describe(
-    problem: FitProblem, optimum: FitOptimum, best: int, scales: dict[str, float], level: float
+    problem: FitProblem, optimum: FitOptimum, scales: dict[str, float], level: float
 ) -> LawFit:
     law = problem.law
-    search, coefficients = optimum.search[best], optimum.coefficients[best]
-    residual = _residual(problem, optimum, best)
+    search, coefficients = optimum.search[0], optimum.coefficients[0]
+    residual = _residual(problem, optimum, 0)
     target = problem.target[0]
     predicted = target - residual if law.link == "identity" else target * np.exp(-residual)
     variance = float(np.sum((target - target.mean()) ** 2))
@@ -356,7 +358,7 @@ def _describe(
     clipped = np.minimum(size, PAPER_DELTA)
     at_bound = at_bound_names(law, search, coefficients)
     status = Status.STALLED
-    if optimum.is_converged[best]:
+    if optimum.is_converged[0]:
         status = Status.AT_BOUND if at_bound else Status.CONVERGED
     return LawFit(
         law=law,
@@ -364,8 +366,8 @@ def _describe(
         search=search,
         coefficients=coefficients * level,
         delta=float(problem.delta) * unit,
-        objective=float(optimum.objective[best]) * unit**2,
-        gradient=float(optimum.gradient[best]),
+        objective=float(optimum.objective[0]) * unit**2,
+        gradient=float(optimum.gradient[0]),
         status=status,
         residual=residual * unit,
         row_weights=problem.weights[0],

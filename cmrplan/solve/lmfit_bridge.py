@@ -81,9 +81,15 @@ def to_lmfit(
     row_weights = fit.row_weights if weights is None else np.asarray(weights, dtype=float)
     rows = {name: np.asarray(inputs[name], dtype=float) for name in law.inputs}
 
-    misfit = _Misfit(law, target, row_weights, fit.delta)
+    return _stopped_at_optimum(fit, rows, target, _Misfit(law, target, row_weights, fit.delta))
+
+
+def _stopped_at_optimum(
+    fit: LawFit, rows: dict[str, Array], target: Array, misfit: _Misfit
+) -> ModelResult:
+    """Return lmfit's result after no step."""
     result = ModelResult(
-        _model(law),
+        _model(fit.law),
         _parameters(fit),
         data=target,
         fcn_kws=rows,

@@ -134,6 +134,17 @@ class FitOptimum:
     is_converged: NDArray[np.bool_]
     num_iterations: int
 
+    def select(self, rows: NDArray[np.intp]) -> FitOptimum:
+        """Return the ends ``rows`` (indices into S)."""
+        return replace(
+            self,
+            search=self.search[rows],
+            coefficients=self.coefficients[rows],
+            objective=self.objective[rows],
+            gradient=self.gradient[rows],
+            is_converged=self.is_converged[rows],
+        )
+
     def best(self) -> int:
         """Return the index of the lowest objective (the first of equals)."""
         return int(np.argmin(np.where(np.isfinite(self.objective), self.objective, np.inf)))

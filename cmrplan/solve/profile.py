@@ -31,6 +31,7 @@ from cmrplan.errors import InputError
 from cmrplan.laws.law import Inputs
 from cmrplan.solve.law_fit import LawFit
 from cmrplan.solve.profile_paths import (
+    Crossing,
     ProfiledFit,
     coefficient_path,
     crossing_path,
@@ -39,7 +40,13 @@ from cmrplan.solve.profile_paths import (
 )
 from cmrplan.solve.profile_walk import ProfileInterval, walk
 
-__all__ = ["ProfileInterval", "profile_crossing", "profile_parameter", "profile_prediction"]
+__all__ = [
+    "Crossing",
+    "ProfileInterval",
+    "profile_crossing",
+    "profile_parameter",
+    "profile_prediction",
+]
 
 
 def profile_parameter(
@@ -118,9 +125,7 @@ def profile_crossing(
     inputs: Inputs,
     target: Array,
     at: Mapping[str, float],
-    variable: str,
-    level: float,
-    between: tuple[float, float],
+    crossing: Crossing,
     *,
     weights: Array | None = None,
     confidence: float = 0.9,
@@ -134,12 +139,7 @@ def profile_crossing(
         As in :func:`profile_parameter`.
     at : mapping of str to float
         The law's other inputs, in the caller's units.
-    variable : str
-        The input that is asked for.
-    level : float
-        The value to reach, in the unit of the target.
-    between : (float, float)
-        The range of the input; the first crossing in it is taken.
+    crossing : Crossing
 
     Raises
     ------
@@ -147,6 +147,6 @@ def profile_crossing(
         If the fitted law does not cross the level in the range.
     """
     data = ProfiledFit.of(fit, inputs, target, weights)
-    point = {key: float(value) for key, value in at.items() if key != variable}
-    path = crossing_path(data, point, variable, level, between)
-    return walk(data, path, variable, confidence, num_clusters)
+    point = {key: float(value) for key, value in at.items() if key != crossing.variable}
+    path = crossing_path(data, point, crossing)
+    return walk(data, path, crossing.variable, confidence, num_clusters)

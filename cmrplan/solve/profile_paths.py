@@ -170,8 +170,8 @@ def coefficient_path(data: ProfiledFit, which: int) -> Path:
         reading = _Reading(**parts, which=which, values=tuple(values.tolist()))
         ones = np.ones(len(points))
         optimum, objective = _pinned(unscaled, reading, unscaled.inputs, ones, starts)
-        found = optimum.coefficients[:, which]
-        reached = np.log(np.abs(found)) if direction else found / unit
+        value = optimum.coefficients[:, which]
+        reached = np.log(np.abs(value)) if direction else value / unit
         return reached, objective, optimum.search
 
     if direction:  # the logarithm of the size, which may fall to zero
@@ -215,8 +215,8 @@ def prediction_path(data: ProfiledFit, at: dict[str, float]) -> Path:
         }
         wanted = np.array([to_value(t) for t in points])
         optimum, objective = _pinned(problem, law, rows, wanted, starts)
-        found = _values(law, point, optimum)[:, 0]
-        return np.log(found) if is_log else found / unit, objective, optimum.search
+        value = _values(law, point, optimum)[:, 0]
+        return np.log(value) if is_log else value / unit, objective, optimum.search
 
     if is_log:
         near = float(np.log(estimate))
@@ -227,15 +227,29 @@ def prediction_path(data: ProfiledFit, at: dict[str, float]) -> Path:
     return Path(near, near - far, near + far, (-np.inf, np.inf), to_value, refit)
 
 
-def crossing_path(
-    data: ProfiledFit,
-    at: dict[str, float],
-    variable: str,
-    level: float,
-    between: tuple[float, float],
-) -> Path:
+@dataclass(frozen=True)
+class Crossing:
+    """The input at which a law first reaches a level in a range.
+
+    Parameters
+    ----------
+    variable : str
+        The input that is asked for.
+    level : float
+        The value to reach, in the unit of the target.
+    between : (float, float)
+        The range of the input.
+    """
+
+    variable: str
+    level: float
+    between: tuple[float, float]
+
+
+def crossing_path(data: ProfiledFit, at: dict[str, float], crossing: Crossing) -> Path:
     """Return the path of the input at which the law first reaches a level in a range."""
     law = data.fit.law
+    variable, level, between = crossing.variable, crossing.level, crossing.between
     if variable not in law.inputs:
         raise InputError(f"variable must be one of {', '.join(law.inputs)}, got {variable!r}")
     lower, upper = between

@@ -61,24 +61,24 @@ def walk(
         If ``confidence`` is not in (0, 1), or there are fewer than two clusters.
     """
     require_confidence(confidence)
-    scale, freedom = data.noise_scale(), data.spare
+    scale, degrees_of_freedom = data.noise_scale(), data.spare
     if num_clusters is not None:
         if num_clusters < 2:
             raise InputError(f"num_clusters must be 2 or more, got {num_clusters}")
         scale *= max(float(np.sum(data.weights > 0)) / num_clusters, 1.0)
-        freedom = min(freedom, num_clusters - 1)
-    limit = float(student.ppf((1 + confidence) / 2, freedom))
+        degrees_of_freedom = min(degrees_of_freedom, num_clusters - 1)
+    limit = float(student.ppf((1 + confidence) / 2, degrees_of_freedom))
     sides = [_Side(data, path, scale, direction) for direction in (-1.0, 1.0)]
     ends = [side.end(limit) for side in sides]
     points = np.array([path.estimate, *(p for side in sides for p in side.points)])
     ratio = np.array([0.0, *(r for side in sides for r in side.ratio)])
     values = np.array([path.to_value(t) for t in points])
     order = np.argsort(values, kind="stable")
-    found = [
+    bounds = [
         (edge, True) if end is None else (path.to_value(end), False)
         for end, edge in zip(ends, path.edges, strict=True)
     ]
-    (low, low_open), (high, high_open) = sorted(found)
+    (low, low_open), (high, high_open) = sorted(bounds)
     return ProfileInterval(
         name=name,
         estimate=path.to_value(path.estimate),
@@ -116,8 +116,8 @@ class _Side:
             self._fit(inside[(inside > inner) & (inside < outer)])
             bracket = self._bracket(limit) or bracket
         (inner, low), (outer, high) = bracket
-        found = inner + (outer - inner) * _share(low, high, limit)
-        return self.path.estimate + self.direction * found
+        distance = inner + (outer - inner) * _share(low, high, limit)
+        return self.path.estimate + self.direction * distance
 
     def _walk(self, limit: float) -> tuple[tuple[float, float], tuple[float, float]] | None:
         edge = self.path.upper if self.direction > 0 else self.path.lower

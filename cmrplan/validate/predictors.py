@@ -10,6 +10,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.cmr_model import fit_cmr_model
+from cmrplan.fit.hold_outs import require_levels
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import fit_law_model
 from cmrplan.laws.registry import plain_ratio_laws
@@ -31,6 +32,7 @@ def predictors() -> dict[str, Predictor]:
 def _ratio_law(name: str) -> Predictor:
     def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
         model = fit_law_model(seen, corpus, law_name=name)
+        require_levels(model.fit.law, row_inputs(corpus, seen))
         return model.fit.predict(row_inputs(corpus, wanted))
 
     return predict

@@ -21,7 +21,7 @@ from cmrplan.design.information import (
 )
 from cmrplan.fit.noise import Noise
 from cmrplan.numbers import GPU_FLOPS
-from cmrplan.plan.request import Limits
+from cmrplan.plan.request import PlanRequest
 
 N, D = 1e6, 1e6
 ASK = {"model_params": N, "train_tokens": D, "max_general_rise": "2%"}
@@ -50,16 +50,16 @@ class TestExpected:
     """A linear law, for which all formulas are exact: 30 resamples, 5 parameters, 12 rows, 3 runs of 4 rows."""
 
     rng = np.random.default_rng(2)
-    rows, runs, places = (
+    rows, runs, points = (
         rng.standard_normal((12, 5)),
         rng.standard_normal((3, 4, 5)),
         rng.standard_normal((6, 5)),
     )
     theta = rng.standard_normal((30, 5))
     outlook = LossOutlook(
-        off=theta @ places.T,
+        off=theta @ points.T,
         off_runs=np.einsum("bk,cmk->bcm", theta, runs),
-        at_places=places,
+        at_points=points,
         at_runs=runs,
         information=information_of(rows),
     )
@@ -73,7 +73,7 @@ class TestExpected:
             target = np.concatenate([self.rows @ self.theta[b], noise[b]])
             theta = np.linalg.lstsq(both, target)[0]
             # the trace of information on every parameter, 1e-9 of its own, is the only difference
-            np.testing.assert_allclose(after.off[b], self.places @ theta, atol=1e-7)
+            np.testing.assert_allclose(after.off[b], self.points @ theta, atol=1e-7)
             np.testing.assert_allclose(after.off_runs[b], self.runs @ theta, atol=1e-7)
 
     def test_a_second_run_is_taken_in_like_the_first(self):
@@ -85,18 +85,20 @@ class TestExpected:
     def test_what_a_run_tells_is_kalmans_update_less_what_chance_explains(self):
         answer = self.rng.standard_normal(30) + self.theta[:, 0]
         covariance = 0.1 + 0.5 * np.eye(4)
-        found = self.outlook.told(answer, covariance)
+        found = self.outlook.variance_reduction(answer, covariance)
         for run in range(3):
             prior = np.cov(np.column_stack([answer, self.theta @ self.runs[run].T]).T)
             inverse = np.linalg.inv(prior[1:, 1:] + covariance)
             plain = prior[0, 1:] @ inverse @ prior[1:, 0]
-            freedom = np.trace(prior[1:, 1:] @ inverse)
-            assert found[run] == pytest.approx(plain - (prior[0, 0] - plain) * freedom / 29)
+            degrees_of_freedom = np.trace(prior[1:, 1:] @ inverse)
+            assert found[run] == pytest.approx(
+                plain - (prior[0, 0] - plain) * degrees_of_freedom / 29
+            )
 
     def test_what_has_nothing_to_do_with_the_answer_tells_nothing_on_average(self):
         rng = np.random.default_rng(3)
         runs = replace(self.outlook, off_runs=rng.standard_normal((60, 400, 4)))
-        found = runs.told(rng.standard_normal(60), 1e-3 * np.eye(4))
+        found = runs.variance_reduction(rng.standard_normal(60), 1e-3 * np.eye(4))
         # one share scatters by sqrt(2 * 4) / 60 = 0.05, the mean of 400 by 0.0025
         assert np.mean(found) == pytest.approx(0, abs=0.01)
 
@@ -154,19 +156,13 @@ class TestCandidates:
 
 
 def outlook_of(fit):
-    return Outlook(
-        fit,
-        Limits(max_general_rise="2%"),
-        model_params=N,
-        train_tokens=D,
-        candidates=candidates_of(fit, D),
-    )
+    return Outlook(fit, PlanRequest(**ASK), candidates_of(fit, D))
 
 
 class TestChoice:
     def test_the_interval_now_is_the_plans(self, fit, made):
         plan = cp.plan(fit, **ASK)
-        assert made.domain_ratio == plan.point_domain_ratio
+        assert made.domain_ratio == plan.ratio.estimate
         assert made.domain_ratio_low == plan.domain_ratio_low
         assert made.domain_ratio_high == plan.domain_ratio_high
 
@@ -206,14 +202,14 @@ class TestChoice:
     def test_the_first_probe_is_the_best_of_all_for_its_cost(self, fit):
         only = cp.next_probes(fit, budget="1e12tokens", most_probes=1, **ASK).probes[0]
         outlook = outlook_of(fit)
-        value = outlook.narrowing()
+        value = outlook.expected_width_reduction()
         row = np.argmax(value)
         assert only.domain_ratio == outlook.candidates.domain_ratio[row]
         assert only.train_tokens == outlook.candidates.train_tokens[row]
 
     def test_what_a_probe_promises_is_what_comes_after_it(self, fit):
         outlook = outlook_of(fit)
-        promised = outlook.narrowing()
+        promised = outlook.expected_width_reduction()
         row = np.argmax(promised)
         spread = [np.std(np.clip(outlook.answers(), *outlook.interval()))]
         outlook.add(row)
@@ -221,7 +217,7 @@ class TestChoice:
         # exact for a linear answer; the ratio bends, and its clipped ends move
         assert 1 - spread[1] / spread[0] == pytest.approx(promised[row], abs=0.1)
         # the same run once more tells less
-        assert outlook.narrowing()[row] < promised[row]
+        assert outlook.expected_width_reduction()[row] < promised[row]
 
     def test_the_same_fit_gives_the_same_probes(self, fit, made):
         assert cp.next_probes(fit, budget="6Mtokens", **ASK) == made

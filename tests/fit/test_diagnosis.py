@@ -69,8 +69,8 @@ class TestEarly:
         text = messages(made.warnings)["early_evaluations_effect"]
         # a warm refit ends within a thousandth of the noise of the optimum; three digits are printed
         said = float(text.split("would be ")[1].split(" ")[0])
-        assert said == pytest.approx(without.point_domain_ratio, abs=2e-3)
-        assert f"instead of {made.point_domain_ratio:.3f}" in text
+        assert said == pytest.approx(without.ratio.estimate, abs=2e-3)
+        assert f"instead of {made.ratio.estimate:.3f}" in text
 
     def test_the_command_line_takes_auto(self, call, bumped, tmp_path):
         log, begin = bumped

@@ -23,7 +23,7 @@ from cmrplan.laws.cmr import domain_token_law, general_token_law
 from cmrplan.laws.dcpt import SMALLEST_ETA, dcpt_law
 from cmrplan.solve.law_fit import Status, fit_law
 from cmrplan.solve.multistart import MANY_ROWS
-from cmrplan.solve.signed_lstsq import BLOCK, upper_triangle
+from cmrplan.solve.signed_lstsq import ROWS_AT_ONCE, upper_triangle
 
 NOISE = 0.002
 SCALES = [1e-300, 1e-150, 1e-9, 1e9, 1e150, 1e290]
@@ -331,7 +331,7 @@ class TestManyRows:
 
     def test_blocks_give_the_triangle_of_the_whole(self):
         rng = np.random.default_rng(0)
-        stacked = rng.standard_normal((2, 3 * BLOCK + 7, 4))
+        stacked = rng.standard_normal((2, 3 * ROWS_AT_ONCE + 7, 4))
         found = upper_triangle(stacked)
         gram = np.einsum("snk,snl->skl", stacked, stacked)
         np.testing.assert_allclose(

@@ -16,10 +16,10 @@ from cmrplan.laws.chinchilla import HELD_EXPONENT, chinchilla_law
 from cmrplan.laws.cmr import cmr_ratio, peak_tokens, turning_tokens
 from cmrplan.laws.cross_domain import cross_domain_law, domain_coefficient
 from cmrplan.laws.dcpt import dcpt_law
-from cmrplan.laws.registry import REGISTRY
 from cmrplan.laws.law import Power
 from cmrplan.laws.learning_rate import learning_rate_law, schedule_areas
 from cmrplan.laws.mixtures import autoscale_law, bimix_law, data_mixing_law, optimal_mixture_law
+from cmrplan.laws.registry import REGISTRY
 from cmrplan.laws.repetition import effective_tokens, with_repetition
 from cmrplan.solve.law_fit import fit_law
 
@@ -208,8 +208,8 @@ class TestTurningPoint:
 
     def test_multiplier_by_hand(self):
         # d(gen)/dT = T^-0.5 - 1 and d(dom)/dT = -0.5: with lambda = 1 the sum is zero at T^-0.5 = 1.5
-        found = turning_tokens((-0.5, 1.0), (2.0, 0.5, -1.0, 1.0), multiplier=1.0, longest=100)
-        assert found == pytest.approx(1 / 2.25, rel=1e-9)
+        tokens = turning_tokens((-0.5, 1.0), (2.0, 0.5, -1.0, 1.0), multiplier=1.0, longest=100)
+        assert tokens == pytest.approx(1 / 2.25, rel=1e-9)
 
     def test_satisfies_the_papers_implicit_equation(self):
         a1, s1, a2, s2, a3, s3, lam = -0.4, 0.3, 0.9, 0.4, -0.6, 0.6, 5.0
@@ -231,8 +231,8 @@ class TestTurningPoint:
 
     def test_cmr_law_is_clipped(self):
         with pytest.warns(UserWarning, match=r"2 ratio\(s\) outside \[0, 1\], the first -0.256"):
-            found = cmr_ratio(np.array([1.0, 1e6]), 0.22524761, 0.26944345, -0.48139982)
-        assert found.tolist() == [0.0, 1.0]
+            ratio = cmr_ratio(np.array([1.0, 1e6]), 0.22524761, 0.26944345, -0.48139982)
+        assert ratio.tolist() == [0.0, 1.0]
 
 
 def value(law, coefficients, exponents, **inputs):
@@ -254,7 +254,7 @@ class TestDcptVariants:
             *("alpha", "beta", "eta", "gamma", "ratio_offset"),
         )
         # 1 + 2/4^.5 + 3/9^.5 + 4*.25^.5 + 5/(.25+.25) = 1 + 1 + 1 + 2 + 10
-        found = value(
+        loss = value(
             law,
             [1, 2, 3, 4, 5],
             [0.5, 0.5, 0.5, 1.0, 0.25],
@@ -262,13 +262,13 @@ class TestDcptVariants:
             train_tokens=9,
             share=0.25,
         )
-        assert found[0] == pytest.approx(15, rel=1e-14)
+        assert loss[0] == pytest.approx(15, rel=1e-14)
 
     def test_sum_with_exponential_by_hand(self):
         law = build_law("dcpt_sum_exp", {})
         assert [e.name for e in law.exponents] == ["alpha", "beta", "eta", "k"]
         # 1 + 2/2 + 3/3 + 4*.5 + 5*exp(-ln 2) = 7.5
-        found = value(
+        loss = value(
             law,
             [1, 2, 3, 4, 5],
             [0.5, 0.5, 0.5, 4 * math.log(2)],
@@ -276,7 +276,7 @@ class TestDcptVariants:
             train_tokens=9,
             share=0.25,
         )
-        assert found[0] == pytest.approx(7.5, rel=1e-14)
+        assert loss[0] == pytest.approx(7.5, rel=1e-14)
 
     def test_no_mixture_and_product_with_exponential_by_hand(self):
         rows = {"model_params": 4, "train_tokens": 9, "share": 0.25}
@@ -340,8 +340,8 @@ class TestCrossDomain:
     def test_by_hand(self):
         law = cross_domain_law(size_levels=1, token_levels=1)
         # 1 + 2/(.25+.25) + 3/4^.5
-        found = value(law, [1, 2, 3], [1.0, 0.25, 0.5], share=0.25, domain_coefficient=4)
-        assert found[0] == pytest.approx(6.5, rel=1e-14)
+        loss = value(law, [1, 2, 3], [1.0, 0.25, 0.5], share=0.25, domain_coefficient=4)
+        assert loss[0] == pytest.approx(6.5, rel=1e-14)
 
     def test_two_domains_are_refused(self):
         with pytest.raises(InputError, match="domain_levels must be at least 3"):
@@ -371,8 +371,8 @@ class TestLearningRate:
         assert law.parameter_names == ("L0", "A", "C1", "C2", "B", "alpha", "E", "beta")
         # 1 + 2/(1+3)^.5 - 0.1*2 - 0.2*3 + 4*(1 - (1+1*3)^-.5) = 1 + 1 - .2 - .6 + 2
         rows = {"s1_pt": 1, "s1_cpt": 3, "s2_pt": 2, "s2_cpt": 3}
-        found = value(law, [1, 2, 0.1, 0.2, 4], [0.5, 1.0, 0.5], **rows)
-        assert found[0] == pytest.approx(3.2, rel=1e-14)
+        loss = value(law, [1, 2, 0.1, 0.2, 4], [0.5, 1.0, 0.5], **rows)
+        assert loss[0] == pytest.approx(3.2, rel=1e-14)
 
     @pytest.mark.parametrize(
         ("corpus", "shift", "b"),
@@ -384,9 +384,9 @@ class TestLearningRate:
         # replay .5 with a1 = 2 ln 3 multiplies C2 by 3; a2 = 2 ln 2 on the new half gives exp(-+ln 2)
         rows = {"s1_pt": 1, "s1_cpt": 3, "s2_pt": 2, "s2_cpt": 3, "replay_ratio": 0.5}
         theta = [0.5, 2 * math.log(3), 1.0, 0.5, 2 * math.log(2)]
-        found = value(law, [1, 2, 0.1, 0.2, b], theta, **rows)
+        loss = value(law, [1, 2, 0.1, 0.2, b], theta, **rows)
         expected = 1 + 1 - 0.2 - 0.6 * 3 + b * 0.5 * shift
-        assert found[0] == pytest.approx(expected, rel=1e-14)
+        assert loss[0] == pytest.approx(expected, rel=1e-14)
 
     def test_sign_of_the_shift_follows_the_corpus(self):
         signs = {
@@ -401,8 +401,8 @@ class TestLearningRate:
         law = learning_rate_law(corpus="domain", has_replay=True)
         rows = {"s1_pt": 1, "s1_cpt": [0, 50], "s2_pt": 0, "s2_cpt": 0, "replay_ratio": 1}
         rows = {k: np.broadcast_to(x, 2) for k, x in rows.items()}
-        found = value(law, [1, 0, 0, 0, -4], [0.5, 1, 1, 0.5, 3], **rows)
-        assert found.tolist() == [1.0, 1.0]
+        loss = value(law, [1, 0, 0, 0, -4], [0.5, 1, 1, 0.5, 3], **rows)
+        assert loss.tolist() == [1.0, 1.0]
 
     def test_one_base_has_no_term_for_its_annealing(self):
         law = learning_rate_law(corpus="general", base_levels=1)
@@ -460,15 +460,15 @@ class TestMixtures:
     def test_bimix_by_hand(self):
         law = bimix_law(corpus="code")
         # A = 2, B = 3, C = 5: (2/.25^.5) (3/9^.5 + 5) = 4 * 6
-        found = value(law, [6, 10], [0.5, 0.5], share_code=0.25, train_tokens=9)
-        assert found[0] == pytest.approx(24, rel=1e-14)
+        loss = value(law, [6, 10], [0.5, 0.5], share_code=0.25, train_tokens=9)
+        assert loss[0] == pytest.approx(24, rel=1e-14)
 
     def test_optimal_mixture_by_hand(self):
         law = optimal_mixture_law(corpora=CORPORA)
         # C_i = 2, 4, 8 and gamma = 1, .5, 2: sum 2*.5 + 4*.5 + 8/16 = 3.5; 1 + 1/3.5 + 2/2 + 3/3
         theta = [1, 0.5, 2, 4 / 2, 8 / 2, 0.5, 0.5]
-        found = value(law, [1, 1 / 2, 2, 3], theta, model_params=4, train_tokens=9, **self.thirds)
-        assert found[0] == pytest.approx(3 + 1 / 3.5, rel=1e-14)
+        loss = value(law, [1, 1 / 2, 2, 3], theta, model_params=4, train_tokens=9, **self.thirds)
+        assert loss[0] == pytest.approx(3 + 1 / 3.5, rel=1e-14)
 
     def test_optimal_mixture_is_finite_where_corpora_are_absent(self):
         law = optimal_mixture_law(corpora=CORPORA[:2], size_levels=1, token_levels=1)
@@ -482,8 +482,8 @@ class TestMixtures:
         law = autoscale_law(corpora=CORPORA)
         # D = 8: (12+4)^-.5 + (2+2)^-.5 + (14+2)^-.25 = 1/4 + 1/2 + 1/2
         theta = [12, 2, 14, 0.5, 0.5, 0.25]
-        found = value(law, [1, 4], theta, train_tokens=8, **self.thirds)
-        assert found[0] == pytest.approx(6, rel=1e-14)
+        loss = value(law, [1, 4], theta, train_tokens=8, **self.thirds)
+        assert loss[0] == pytest.approx(6, rel=1e-14)
 
 
 class TestRepetition:
@@ -513,13 +513,13 @@ class TestRepetition:
         theta = np.full((1, len(law.exponents)), 0.3)
         ones = np.ones((1, len(law.terms)))
         composed = with_repetition(law, repeat_scale=4.0)
-        found = composed.predict(rows | {"unique_tokens": unique}, theta, ones)
+        loss = composed.predict(rows | {"unique_tokens": unique}, theta, ones)
         # U + U R (1 - exp(-(D/U - 1)/R)), with D below U in the first row
         fresh = np.array(
             [1e9, 1e9 + 4e9 * (1 - math.exp(-3 / 4)), 1e9 + 4e9 * (1 - math.exp(-39 / 4))]
         )
         np.testing.assert_allclose(
-            found, law.predict(rows | {"train_tokens": fresh}, theta, ones), rtol=1e-12
+            loss, law.predict(rows | {"train_tokens": fresh}, theta, ones), rtol=1e-12
         )
 
     def test_only_the_share_repeats(self):
@@ -528,8 +528,8 @@ class TestRepetition:
         )
         # D = 8, half of it from U = 1: 4 fresh and 1 + 2 (1 - exp(-3/2)) effective
         rows = {"train_tokens": 8.0, "unique_tokens": 1.0, "share": 0.5}
-        found = value(law, [0, 1], [1.0], **rows)
-        assert found[0] == pytest.approx(1 / (5 + 2 * (1 - math.exp(-1.5))), rel=1e-14)
+        loss = value(law, [0, 1], [1.0], **rows)
+        assert loss[0] == pytest.approx(1 / (5 + 2 * (1 - math.exp(-1.5))), rel=1e-14)
 
     def test_the_scale_is_fitted_or_held(self):
         assert "repeat_scale" in [e.name for e in with_repetition(dcpt_law()).exponents]

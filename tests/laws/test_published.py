@@ -139,12 +139,12 @@ CHECKS = [
 
 
 @pytest.mark.parametrize(
-    ("found", "arguments", "published", "tolerance"),
+    ("formula", "arguments", "published", "tolerance"),
     [check[2:] for check in CHECKS],
     ids=[f"{source}: {what}" for source, what, *_ in CHECKS],
 )
-def test_published_number(found, arguments, published, tolerance):
-    assert found(*arguments) == pytest.approx(published, abs=tolerance, rel=0)
+def test_published_number(formula, arguments, published, tolerance):
+    assert formula(*arguments) == pytest.approx(published, abs=tolerance, rel=0)
 
 
 def test_published_constants_are_those_of_the_code():
@@ -161,10 +161,10 @@ class TestCmrPaper:
     )
     def test_ratio_law_predicts_the_quarter_row_of_table_2(self, model_params, measured):
         fit = cp.fit(cp.read_log(PUBLISHED / "cmr_table2_log.csv"), "cmr", bootstrap=0)
-        found = fit.predict(
+        prediction = fit.predict(
             "domain", model_params=model_params, train_tokens=20e9, domain_ratio=0.25
         )
-        assert found.loss[0] == pytest.approx(measured, abs=1e-3)
+        assert prediction.loss[0] == pytest.approx(measured, abs=1e-3)
 
     def test_ratio_law_has_a_negative_coefficient_there(self):
         fit = cp.fit(cp.read_log(PUBLISHED / "cmr_table2_log.csv"), "cmr", bootstrap=0)
@@ -192,8 +192,8 @@ class TestCmrPaper:
     def test_cmr_law_gives_the_critical_ratios_of_table_5(self, size, published):
         table = pd.read_csv(PUBLISHED / "cmr_table5.csv").set_index("size")
         row = table.loc[size]
-        found = float(cmr_ratio(100.0, row["alpha4"], row["s4"], row["beta3"]))
-        assert found == pytest.approx(published, abs=5e-5)  # printed to a hundredth of a percent
+        ratio = float(cmr_ratio(100.0, row["alpha4"], row["s4"], row["beta3"]))
+        assert ratio == pytest.approx(published, abs=5e-5)  # printed to a hundredth of a percent
 
 
 class TestDcptPaper:
@@ -222,8 +222,10 @@ class TestDcptPaper:
             solution, *_ = np.linalg.lstsq(design, loss, rcond=None)
             misses.append(np.abs(design @ solution - loss).max())
         fit = cp.fit(self.log(), "dcpt", bootstrap=0)
-        found = fit.predict("general", model_params=1.8e9, train_tokens=10e9, domain_ratio=ratio)
-        assert np.abs(found.loss - loss).max() < 0.006
+        prediction = fit.predict(
+            "general", model_params=1.8e9, train_tokens=10e9, domain_ratio=ratio
+        )
+        assert np.abs(prediction.loss - loss).max() < 0.006
         assert min(misses) > 0.02
 
 

@@ -376,11 +376,11 @@ class TestSeveralErrors:
 
     def test_checking_tells_all_with_their_places(self):
         text = rows("a,1,0,30,general,2.9", "b,1,0,0.3,,0")
-        found = [
+        shown = [
             (finding.code, finding.row, finding.line, finding.column, finding.value)
             for finding in check_log(write(text))
         ]
-        assert found == [
+        assert shown == [
             ("not_a_fraction", 1, 2, "domain_ratio", "30"),
             ("empty_value", 2, 3, "eval_corpus", None),
             ("not_positive", 2, 3, "loss", "0"),
@@ -546,9 +546,9 @@ class TestWarnings:
         ],
     )
     def test_each_is_found_alone(self, change, expected):
-        found = check_log(change(full_log()))
-        assert {finding.code for finding in found} == expected
-        assert {finding.severity for finding in found} == {"warning"}
+        findings = check_log(change(full_log()))
+        assert {finding.code for finding in findings} == expected
+        assert {finding.severity for finding in findings} == {"warning"}
 
     def test_one_base_model_a_size_is_no_mixture(self):
         log = full_log()

@@ -15,7 +15,7 @@ from cmrplan.plan.questions.critical_curve import (
     measured_critical,
 )
 from cmrplan.plan.questions.frontier import efficient, frontier
-from cmrplan.plan.request import Limits
+from cmrplan.plan.request import PlanRequest
 
 PUBLISHED = Path(__file__).parents[2] / "data" / "published"
 PAPER_UNIT = 0.2e9  # tokens that the CMR paper counts as one
@@ -47,7 +47,7 @@ class TestFrontier:
         np.testing.assert_allclose(found.violation_probability, expected)
         # the largest ratio of 200 that nine of ten resamples allow: shift 0.016
         exact = np.sqrt((0.05 - 0.016) / 0.2)
-        assert exact - 1 / 199 <= found.safe_ratio(0.9) <= exact
+        assert exact - 1 / 199 <= found.chance_constrained_ratio(0.9) <= exact
 
     def test_a_ratio_that_costs_more_and_gains_nothing_is_not_efficient(self):
         # the domain loss rises with the ratio: only the smallest ratio is worth anything
@@ -85,10 +85,10 @@ class TestCritical:
             self.fit, model_params=N, train_tokens=tokens, max_general_rise=0.05, confidence=0.5
         )
         expected = np.sqrt((0.05 + 0.02 * np.array([0, 1, 2])) / 0.2)
-        np.testing.assert_allclose(found.point, expected, atol=1e-4)  # 201 ratios
+        np.testing.assert_allclose(found.best_estimate, expected, atol=1e-4)  # 201 ratios
         np.testing.assert_allclose(found.domain_ratio, expected, atol=1e-4)
-        assert (found.low < found.point).all()
-        assert (found.point < found.high).all()
+        assert (found.low < found.best_estimate).all()
+        assert (found.best_estimate < found.high).all()
 
     def test_over_sizes_with_the_base_of_each(self):
         # general loss and base fall alike with size, 0.1 nats a decade, so the ratio stays
@@ -101,7 +101,7 @@ class TestCritical:
 
     def test_goes_ten_times_beyond_the_probes(self):
         found = critical_over_tokens(self.fit, model_params=N, max_general_rise=0.05)
-        assert found.place[[0, -1]] == pytest.approx([0.5 * D, 10 * D])
+        assert found.values[[0, -1]] == pytest.approx([0.5 * D, 10 * D])
 
     def test_a_place_without_a_ratio_says_why(self):
         # at a hundredth of the tokens the general loss is 0.04 above the base
@@ -127,7 +127,7 @@ class TestCritical:
         fit.log["loss"] = np.where(
             fit.log["eval_corpus"] == "general", BASE + 0.2 * fit.log["domain_ratio"], 2.0
         )
-        place, ratio = measured_critical(fit, Limits(max_general_rise=0.05), "train_tokens", N)
+        place, ratio = measured_critical(fit, PlanRequest(max_general_rise=0.05), "train_tokens", N)
         assert place.tolist() == [0.5 * D, D]
         np.testing.assert_allclose(ratio, 0.25)
 

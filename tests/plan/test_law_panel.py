@@ -90,7 +90,7 @@ class TestSensitivity:
         np.testing.assert_allclose(rows["domain_ratio"], expected, atol=1e-6)
         np.testing.assert_allclose(rows["change"], expected - 0.5, atol=2e-6)
         assert table["choice"].iloc[0] == "as asked"
-        assert set(table["choice"]) == {"as asked", "tolerance", "Huber knee", "law"}
+        assert set(table["choice"]) == {"as asked", "tolerance", "Huber delta", "law"}
 
     def test_refits_are_the_rows_choices(self, log, monkeypatch):
         monkeypatch.setattr(choices, "PLAN_LAWS", ("auto", "dcpt", "dcpt_exp"))
@@ -101,7 +101,7 @@ class TestSensitivity:
         table = sensitivity(fit, cp.plan(fit, **where)).set_index(["choice", "setting"])
         second = np.unique(log["train_tokens"])[2]
         by_hand = {
-            ("Huber knee", "0.001"): cp.fit(log, "dcpt", bootstrap=0, delta=1e-3),
+            ("Huber delta", "0.001"): cp.fit(log, "dcpt", bootstrap=0, delta=1e-3),
             ("first tokens", f"{second:g}"): cp.fit(
                 log, "dcpt", bootstrap=0, min_train_tokens=second
             ),

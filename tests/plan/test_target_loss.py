@@ -29,8 +29,8 @@ class TestFewestTokens:
         found = fewest_tokens(self.fit, target_domain_loss=1.45, model_params=N, **RISE)
         # 201 ratios: a straight line over 0.005 of 0.2 r² errs by 3e-5 in the loss, 7e-4 of the tokens
         assert found.plan.train_tokens == pytest.approx(D * 10**0.5, rel=1e-3)
-        assert found.plan.domain_loss <= 1.45 + 3e-5
-        assert found.point_train_tokens == found.plan.train_tokens
+        assert found.plan.domain_loss.estimate <= 1.45 + 3e-5
+        assert found.best_estimate_tokens == found.plan.train_tokens
 
     def test_confidence_takes_more_tokens_than_the_best_estimate(self):
         spread = np.linspace(-0.02, 0.02, 401)
@@ -42,7 +42,7 @@ class TestFewestTokens:
         loss = 2 - np.sqrt(0.034 / 0.2)
         expected = [D * 10 ** ((loss + shift - 1.45) / 0.1) for shift in (0.016, 0.0)]
         assert found.plan.train_tokens == pytest.approx(expected[0], rel=2e-3)
-        assert found.point_train_tokens == pytest.approx(expected[1], rel=2e-3)
+        assert found.best_estimate_tokens == pytest.approx(expected[1], rel=2e-3)
         assert found.domain_loss_safe <= 1.45
 
     def test_the_table_says_what_reaches_it(self):
@@ -135,7 +135,7 @@ class TestBestBudget:
         assert found.plan.compute == pytest.approx(compute)
         assert found.plan.domain_ratio == pytest.approx(0.5, abs=1e-6)
         losses = found.table()["domain_loss"]
-        assert losses.min() == pytest.approx(found.plan.domain_loss, abs=1e-5)
+        assert losses.min() == pytest.approx(found.plan.domain_loss.estimate, abs=1e-5)
 
     def test_among_listed_sizes(self):
         found = best_budget(self.fit(), compute=6 * N * D, sizes=[N / 10, N, 10 * N], **RISE)
@@ -169,7 +169,7 @@ class TestFewDomainTokens:
             made = ask(fit, domain_tokens=0.5 * D / epochs, max_epochs=epochs)
             fresh = 0.5 + 0.5 * worth.loc[epochs, "worth_of_a_token"]
             # the table has three digits
-            assert made.domain_loss == pytest.approx(1.5 - 0.1 * np.log10(fresh), abs=2e-5)
+            assert made.domain_loss.estimate == pytest.approx(1.5 - 0.1 * np.log10(fresh), abs=2e-5)
             assert made.domain_epochs == pytest.approx(epochs, rel=1e-5)
             assert "repetition_assumed" in [w.code for w in made.warnings]
 
@@ -258,7 +258,7 @@ class TestDcptPaperUsage2:
             fit, model_params=1.8e9, domain_tokens=unique, max_general_rise=1.0
         )
         assert made.domain_ratio == pytest.approx(0.732, abs=0.001)  # the step of the ratios
-        assert made.domain_loss == pytest.approx(best["domain_loss_predicted"], abs=1e-6)
+        assert made.domain_loss.estimate == pytest.approx(best["domain_loss_predicted"], abs=1e-6)
         assert made.train_tokens == pytest.approx(unique / made.domain_ratio)
         assert made.domain_epochs == pytest.approx(1.0)
         found = minimize_scalar(
@@ -284,7 +284,7 @@ class TestDcptPaperUsage2:
         assert made.binding == "tolerance"
         assert tolerance.is_binding
         assert tolerance.ratio_without == 1
-        assert tolerance.edge == pytest.approx(0.2 + 0.016, abs=1e-3)  # and the 90 % quantile
+        assert tolerance.breakpoint == pytest.approx(0.2 + 0.016, abs=1e-3)  # and the 90 % quantile
 
     def test_compute_bounds_the_length(self):
         # the domain loss falls with the tokens far more than with the ratio: the longest run is the best

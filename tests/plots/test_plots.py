@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 
 import cmrplan as cp
 from cmrplan import plots
+from cmrplan.arrays import Interval
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.settings import FitSettings
-from cmrplan.plan.questions.law_panel import Answer, Panel
+from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
 from cmrplan.plots.wording import plain, recommendation
 
 N, D = 2e6, 1e6
@@ -112,13 +113,15 @@ def _no_refits(monkeypatch):
     def law_panel(fit, plan):
         named = {"low": plan.domain_ratio_low or np.nan, "high": plan.domain_ratio_high or np.nan}
         ends = {f"domain_ratio_{end}": value for end, value in named.items()}
-        return Panel(plan, (Answer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ())
+        return LawPanel(
+            plan, (LawAnswer("dcpt", plan.domain_ratio, point_domain_ratio=0.3, **ends),), ()
+        )
 
     monkeypatch.setattr("cmrplan.plots.panel.law_panel", law_panel)
 
 
 def line(ax, label):
-    return next(found for found in ax.lines if found.get_label() == label)
+    return next(artist for artist in ax.lines if artist.get_label() == label)
 
 
 # --- the numbers -----------------------------------------------------------------------------
@@ -233,7 +236,7 @@ def test_frontier_data_is_in_the_unit_of_the_tolerance(fit):
 def test_critical_data_holds_the_plan_and_the_measured_ratios(fit):
     plan = known_plan(fit)
     data = plots.critical_data(fit, plan=plan)
-    here = data.curve.place.tolist().index(D)
+    here = data.curve.values.tolist().index(D)
     # 201 ratios instead of 1001, on straight lines
     assert data.curve.domain_ratio[here] == pytest.approx(plan.domain_ratio, abs=1e-9)
     # seeds average 0.5 % above the law: 2.5 + 0.2 r - 0.01 log10(D / 1e6), limit 2.55
@@ -322,7 +325,7 @@ def test_ratio_lines_are_the_data(fit, ax):
     assert set(line(ax, "limit: base loss + 0.05 nats").get_ydata()) == {data.limit}
     chosen = line(ax, f"recommended {recommendation(plan)}")
     assert set(chosen.get_xdata()) == {plan.domain_ratio}
-    assert any(isinstance(found, PolyCollection) for found in ax.collections)
+    assert any(isinstance(artist, PolyCollection) for artist in ax.collections)
 
 
 def test_points_of_another_place_are_hollow(fit, ax):
@@ -335,9 +338,9 @@ def test_curves_lines_are_the_data_each_in_its_color(fit, ax):
     plots.plot_curves(fit, ax=ax)
     data = plots.curves_data(fit)
     drawn = [line(ax, f"{100 * ratio:g}% domain") for ratio in RATIOS]
-    for found, one in zip(drawn, data.series, strict=True):
-        np.testing.assert_array_equal(found.get_ydata(), one.loss)
-    assert len({found.get_color() for found in drawn}) == len(RATIOS)
+    for artist, one in zip(drawn, data.series, strict=True):
+        np.testing.assert_array_equal(artist.get_ydata(), one.loss)
+    assert len({artist.get_color() for artist in drawn}) == len(RATIOS)
     assert set(line(ax, "base loss").get_ydata()) == {2.5}
     assert ax.get_xscale() == "log"
 
@@ -355,14 +358,14 @@ def test_tradeoff_draws_frontier_tolerance_and_star(fit, ax):
     plots.plot_tradeoff(fit, plan=plan, ax=ax)
     data = plots.tradeoff_data(fit, plan=plan)
     frontier = max(
-        (found for found in ax.collections if isinstance(found, LineCollection)),
-        key=lambda found: len(found.get_segments()),
+        (artist for artist in ax.collections if isinstance(artist, LineCollection)),
+        key=lambda artist: len(artist.get_segments()),
     )
     starts = np.array([segment[0] for segment in frontier.get_segments()])
     np.testing.assert_allclose(starts, np.column_stack([data.rise, data.domain_loss])[:-1])
     assert set(line(ax, "tolerance: 0.05 nats").get_xdata()) == {data.tolerance}
     star = line(ax, f"recommended {recommendation(plan)}")
-    assert star.get_xydata().tolist() == [[plan.general_rise, plan.domain_loss]]
+    assert star.get_xydata().tolist() == [[plan.general_rise.estimate, plan.domain_loss.estimate]]
     assert recommendation(plan) in [text.get_text() for text in ax.texts]
 
 
@@ -370,7 +373,7 @@ def test_residuals_have_a_zero_line_and_one_color_per_run(ax):
     fit = known_fit(sizes=(N,), seeds=(0,))
     plots.plot_residuals(fit, against="train_tokens", ax=ax)
     assert set(ax.lines[0].get_ydata()) == {0}
-    assert len({found.get_color() for found in ax.lines[1:]}) == len(RATIOS)
+    assert len({artist.get_color() for artist in ax.lines[1:]}) == len(RATIOS)
     assert ax.get_legend().get_texts()[0].get_text() == "r0-s0-n2e+06"
 
 
@@ -394,10 +397,10 @@ CASES = {
 @pytest.mark.parametrize("kind", KINDS_OF_ONE_CORPUS)
 @pytest.mark.parametrize("case", CASES)
 def test_fits_that_lack_something_are_drawn(kind, case):
-    made = plots.figure(kind, known_fit(**CASES[case]))
-    made.draw_without_rendering()
+    fig = plots.figure(kind, known_fit(**CASES[case]))
+    fig.draw_without_rendering()
     corpora = CASES[case].get("corpora", ("general", "domain"))
-    assert all(any(c in ax.get_ylabel() for ax in made.axes) for c in corpora)
+    assert all(any(c in ax.get_ylabel() for ax in fig.axes) for c in corpora)
 
 
 @pytest.mark.parametrize("case", ["no resamples", "one size and seed", "one run"])
@@ -530,5 +533,5 @@ def test_unknown_suffix_names_the_suffixes_and_writes_nothing(name, fit, tmp_pat
     ],
 )
 def test_recommendation_has_as_many_decimals_as_its_interval_needs(low, high, text, fit):
-    plan = replace(known_plan(fit), domain_ratio=0.31, domain_ratio_low=low, domain_ratio_high=high)
+    plan = replace(known_plan(fit), domain_ratio=0.31, ratio=Interval(low, 0.31, high))
     assert recommendation(plan) == text

@@ -1,5 +1,7 @@
 """A sweep file made of the planner's probes: accepted, with the right size, and only the runs that are new."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -8,7 +10,7 @@ from cmrplan.errors import InputError
 from probes.data.prepared import DataIdentity
 from probes.models.source import count_params
 from probes.next_sweep import sweep_of
-from probes.planned_runs import model_source, sweep_settings
+from probes.planned_runs import model_source, planned_probes, sweep_settings
 from probes.spec.file import parse_spec, spec_text
 
 
@@ -38,3 +40,14 @@ def test_the_sweep_has_the_new_runs_and_the_controls_of_the_old(spec):
 def test_a_size_that_the_sweep_lacks_is_named(spec):
     with pytest.raises(InputError, match="no size of 5e\\+06 parameters; its sizes: nano with"):
         sweep_of(spec, [probe(5e6)])
+
+
+def test_the_sweep_trains_the_probes_and_the_controls_that_were_counted(spec):
+    count = count_params(model_source(spec.sizes[0], 257)).non_embedding
+    before = set(planned_probes(spec))
+    for seed, missing in ((0, set()), (9, {0.0, 1.0})):
+        new_spec = sweep_of(spec, [replace(probe(count), seed=seed)])
+        added = set(planned_probes(new_spec)) - before
+        assert {run.domain_ratio for run in added} == {0.62} | missing
+        controls = [run for run in added if run.domain_ratio != 0.62]
+        assert {run.train_tokens for run in controls} <= {spec.probes.train_tokens}

@@ -17,7 +17,7 @@ from cmrplan.laws.cmr import ratio_law
 from cmrplan.laws.dcpt import dcpt_law
 from cmrplan.laws.law import Exponent, Law, Power, Term
 from cmrplan.solve.law_fit import fit_law
-from cmrplan.solve.profile import profile_crossing, profile_parameter, profile_prediction
+from cmrplan.solve.profile import Crossing, profile_crossing, profile_parameter, profile_prediction
 
 # A profile compares objectives, known to about 1e-15, and its ends are refined to 1e-6 of their distance.
 END = 1e-5
@@ -92,7 +92,7 @@ class TestLinearLaw:
         b = 2 * ((beta[0] - 2.0) * beta[1] - t2 * v[0, 1])
         c = (beta[0] - 2.0) ** 2 - t2 * v[0, 0]
         low, high = sorted(np.roots([a, b, c]))
-        found = profile_crossing(line_fit(), {"x": X}, Y, {}, "x", 2.0, (0.0, 20.0))
+        found = profile_crossing(line_fit(), {"x": X}, Y, {}, Crossing("x", 2.0, (0.0, 20.0)))
         assert (found.low, found.high) == pytest.approx((low, high), abs=END * (high - low))
 
     def test_rows_of_one_run_count_once(self):
@@ -176,7 +176,7 @@ class TestLaws:
         fit = fit_law(dcpt_law(size_levels=1), inputs, loss)
         at = {"train_tokens": 2e9}
         level = float(fit.predict({"train_tokens": np.array([2e9]), "share": np.array([0.2])})[0])
-        found = profile_crossing(fit, inputs, loss, at, "share", level, (0.0, 0.5))
+        found = profile_crossing(fit, inputs, loss, at, Crossing("share", level, (0.0, 0.5)))
         assert found.estimate == pytest.approx(0.2)
         for share in (found.low, found.high):
             there = profile_prediction(fit, inputs, loss, at | {"share": share})
@@ -219,7 +219,7 @@ class TestRefusals:
 
     def test_level_that_is_not_reached(self):
         with pytest.raises(CmrplanError, match="does not reach 9 for x between 0 and 5"):
-            profile_crossing(line_fit(), {"x": X}, Y, {}, "x", 9.0, (0.0, 5.0))
+            profile_crossing(line_fit(), {"x": X}, Y, {}, Crossing("x", 9.0, (0.0, 5.0)))
 
     @pytest.mark.parametrize("bad", [{"confidence": 1.5}, {"num_clusters": 1}])
     def test_bad_argument_is_named(self, bad):

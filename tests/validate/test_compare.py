@@ -11,10 +11,11 @@ import cmrplan as cp
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.averaged_model import AveragedModel
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.hold_outs import holdouts
+from cmrplan.fit.hold_outs import holdouts, missing_levels
 from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import declare, fit_law_model
+from cmrplan.fit.law_model import RATIO_LAWS, declare, fit_law_model
 from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
+from cmrplan.laws.dcpt import dcpt_law
 from cmrplan.validate.backtest import backtest, windows
 from cmrplan.validate.baselines import carry_forward, gradient_boosting, interpolation, linear
 from cmrplan.validate.compare import compare
@@ -42,13 +43,13 @@ def table(ratios=(0, 0.5, 1), tokens=(1e6, 2e6, 4e6), sizes=(1e6,), loss=lambda 
 class TestHoldouts:
     def test_inner_ratios_late_budgets_and_the_largest_model(self):
         rows = table((0, 0.3, 0.6, 1), (1e5, 2e5, 4e5, 8e5, 1e6), (1e6, 2e6, 4e6))
-        found = {(h.kind, h.name): h.hidden for h in holdouts(rows)}
-        assert set(found) == {
+        hidden = {(h.kind, h.name): h.hidden for h in holdouts(rows)}
+        assert set(hidden) == {
             ("ratio", "0.3"), ("ratio", "0.6"), ("tokens", "> 5e+05"), ("size", "4e+06"),
         }  # fmt: skip
-        assert (rows.loc[found["tokens", "> 5e+05"], "train_tokens"] >= 8e5).all()
-        assert found["tokens", "> 5e+05"].sum() == 3 * 4 * 2
-        assert found["size", "4e+06"].sum() == 4 * 5
+        assert (rows.loc[hidden["tokens", "> 5e+05"], "train_tokens"] >= 8e5).all()
+        assert hidden["tokens", "> 5e+05"].sum() == 3 * 4 * 2
+        assert hidden["size", "4e+06"].sum() == 4 * 5
 
     def test_nothing_is_hidden_where_too_little_would_stay(self):
         assert holdouts(table((0, 0.5, 1), (1e6,))) == []
@@ -78,9 +79,9 @@ class TestBaselines:
 
     def test_gradient_boosting_answers_inside_the_seen_losses(self):
         seen = table(np.linspace(0, 1, 9))
-        found = gradient_boosting(seen, table((0.2, 0.9)))
-        assert found.min() >= seen["loss"].min()
-        assert found.max() <= seen["loss"].max()
+        predicted = gradient_boosting(seen, table((0.2, 0.9)))
+        assert predicted.min() >= seen["loss"].min()
+        assert predicted.max() <= seen["loss"].max()
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,9 @@ class TestOnAKnownLaw:
     """A log made from D-CPT laws: the law should win, and its plans should be right."""
 
     def test_a_law_of_the_right_form_beats_the_simple_answers(self, known):
-        found = compare(known)
+        comparison = compare(known)
         for corpus in ("general", "domain"):
-            ranking = found.ranking[found.ranking["corpus"] == corpus]
+            ranking = comparison.ranking[comparison.ranking["corpus"] == corpus]
             assert ranking["is_law"].iloc[0]
             assert ranking["mae"].is_monotonic_increasing
             best_simple = ranking.loc[~ranking["is_law"], "mae"].min()
@@ -106,8 +107,8 @@ class TestOnAKnownLaw:
 
     def test_backtest_finds_the_ratio_from_part_of_the_budgets(self, known):
         # 6 % of the base loss lies inside the range of general losses at the end
-        found = backtest(known, max_general_rise=0.0, base_loss=1.75)
-        last = found[(found["kind"] == "tokens") & (found["predictor"] == "dcpt")].iloc[-1]
+        replay = backtest(known, max_general_rise=0.0, base_loss=1.75)
+        last = replay[(replay["kind"] == "tokens") & (replay["predictor"] == "dcpt")].iloc[-1]
         assert 0.05 < last["best_domain_ratio"] < 0.95
         assert abs(last["ratio_error"]) < 0.05
         assert last["general_mae"] < 0.003
@@ -156,8 +157,45 @@ class TestAveraging:
 
         assert averaging_weights([score("a", 1.0), score("b", 3.0)]) == pytest.approx([0.75, 0.25])
         # the third would get 1/41 of the weight, less than a twentieth
-        found = averaging_weights([score("a", 1.0), score("b", 1.0), score("c", 20.0)])
-        assert found == pytest.approx([0.5, 0.5, 0.0])
+        weights = averaging_weights([score("a", 1.0), score("b", 1.0), score("c", 20.0)])
+        assert weights == pytest.approx([0.5, 0.5, 0.0])
+
+    def test_laws_are_weighed_by_what_all_of_them_answer(self):
+        def score(law, *squared):
+            return Score(law, ("ratio", "tokens"), np.sqrt(squared), np.array(squared))
+
+        # on tokens 1 against 3; the second law's ratios would have turned that round
+        part, whole = score("part", np.nan, 1.0), score("whole", 0.1, 3.0)
+        assert averaging_weights([part, whole]) == pytest.approx([0.75, 0.25])
+        assert averaging_weights([score("none", np.nan, np.nan), whole]) == pytest.approx([0, 1])
+
+    def test_laws_that_miss_the_same_but_for_rounding_keep_their_order(self):
+        def score(law, squared):
+            return Score(law, ("ratio",), np.sqrt([squared]), np.array([squared]))
+
+        one, other = score("a", 1.0), score("b", 1.0 - 1e-11)
+        assert averaging_weights([one, other]).tolist() == [0.5, 0.5]
+
+    @pytest.mark.parametrize("law", RATIO_LAWS)
+    def test_a_law_declared_for_the_rows_that_stay_is_determined_by_them(self, law):
+        for shares in (3, 4, 5, 6):
+            log = simulated_log(sizes=(3e5,), ratios=np.linspace(0.1, 0.9, shares))
+            rows = fitted_rows(log, "domain", 0.0)
+            assert missing_levels(declare(law, "domain", rows), row_inputs("domain", rows)) is None
+
+    def test_fewer_levels_than_parameters_do_not_determine_a_law(self):
+        # E, C, gamma and epsilon are one curve of the share; B and beta one of the tokens, A and alpha one of the size
+        three, four = (
+            np.array([0.1, 0.4, 0.8] * 3),
+            np.array([0.1, 0.4, 0.8, 0.9, 0.1, 0.4, 0.8, 0.9, 0.1]),
+        )
+        others = {
+            "train_tokens": np.repeat([1e6, 2e6, 4e6], 3),
+            "model_params": np.tile([1e6, 2e6, 3e6], 3),
+        }
+        assert missing_levels(dcpt_law(), others | {"share": four}) is None
+        reason = missing_levels(dcpt_law(), others | {"share": three})
+        assert reason.startswith("the law dcpt needs 4 levels of share to be determined and 3 stay")
 
     def test_without_a_holdout_the_first_law_stands(self):
         nothing = Score("a", (), np.zeros(0), np.zeros(0))

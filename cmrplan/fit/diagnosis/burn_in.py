@@ -15,13 +15,13 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
+from cmrplan.fit.hold_outs import LATE_SHARE
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.identification import NUMERICAL_NOISE
 from cmrplan.solve.law_fit import predict_draws, refit
 
-LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
-FEWEST_LEVELS = 3  # token counts that must stay between the cut and the largest budgets
+FEWEST_BETWEEN = 3  # token counts that must stay between the cut and the largest budgets
 CLEARLY = 0.8  # a cut has to bring the error below this share of what it is without one
 MOST_CUTS = 12  # beyond this many candidate cuts, so many are tried, evenly spread
 NEAR_BEST = 1.1  # the smallest cut within this factor of the best one is taken
@@ -62,7 +62,7 @@ def find_burn_in(laws: Mapping[str, LawModel], rows: Mapping[str, pd.DataFrame])
         )
     )
     early = tokens[tokens <= tokens[-1] / LATE_SHARE]
-    cuts = early[: max(len(early) - FEWEST_LEVELS + 1, 0)]
+    cuts = early[: max(len(early) - FEWEST_BETWEEN + 1, 0)]
     if len(cuts) > MOST_CUTS:
         cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).astype(int)]
     if len(cuts) < 2:

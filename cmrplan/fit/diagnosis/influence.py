@@ -37,6 +37,7 @@ from scipy.special import stdtr, stdtrit
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
+from cmrplan.fit.diagnosis.thresholds import ALPHA, FEWEST_RUNS, ROUNDING_OF_LOSS
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.laws.law import Inputs
@@ -48,11 +49,9 @@ from cmrplan.solve.law_fit import (
     residual_of,
 )
 
-FEWEST_RUNS = 6
 MOST_REFITS = (
     100  # runs that are left out one by one; of more, those with the largest misses to first order
 )
-ALPHA = 0.01  # chance of calling any run odd in a log without one
 MAD_EFFICIENCY = 0.37
 FEWEST_DEGREES_OF_FREEDOM = 2.0  # below, nothing can be said of a run
 MOVED_TAIL = (
@@ -61,7 +60,6 @@ MOVED_TAIL = (
 LEVERAGE = float(np.sqrt(2))  # the other runs say no more of the place than the run itself does
 MOST_ODD = 3  # odd runs that are set aside; a log with more needs another look altogether
 MOST_NAMED = 5
-NEGLIGIBLE = 1e-6  # of the loss: below, a log is free of noise
 # Of a direction that one run determines alone: its inverse, squared, is still above rounding.
 LEAST_DEGREES_OF_FREEDOM = 1e-6
 
@@ -198,7 +196,7 @@ def _noises(size: Array, others: NDArray[np.bool_], degrees: float) -> Array:
     scale = np.sqrt(others.sum(axis=1) / degrees)
     square = np.sqrt(np.mean(size**2, axis=1, where=others))
     median = MAD_TO_SIGMA * np.nanmedian(np.where(others, size, np.nan), axis=1)
-    return np.asarray(np.maximum(scale * np.stack([square, median]), NEGLIGIBLE))
+    return np.asarray(np.maximum(scale * np.stack([square, median]), ROUNDING_OF_LOSS))
 
 
 def _chance(values: Array, degrees: float, number: int) -> Array:

@@ -9,10 +9,9 @@ import pandas as pd
 from scipy.special import fdtrc
 
 from cmrplan.errors import Code, Finding
+from cmrplan.fit.diagnosis.thresholds import ALPHA
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise, run_noise, seed_noise
-
-ALPHA = 0.01
 
 
 def lack_of_fit_findings(

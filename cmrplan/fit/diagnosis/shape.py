@@ -39,8 +39,8 @@ from cmrplan.fit.law_inputs import LawInputs, row_inputs
 from cmrplan.fit.law_model import LawModel
 from cmrplan.solve.law_fit import predict_draws
 
-STEP = 1e-3  # of the logarithm of an input
-NEGLIGIBLE = 1e-3  # nats per factor e
+LOG_STEP = 1e-3  # of the logarithm of an input
+NEGLIGIBLE_SLOPE = 1e-3  # nats per factor e
 MOST_LEVELS = 6  # of sizes and of token counts on the grid
 SHARES = 25  # spaced evenly, and as many in the logarithm
 _LOOKED_AT = {"model_params", "train_tokens", "share", "unique_tokens"}
@@ -122,9 +122,9 @@ def check_shape(losses: Losses, grid: Grid) -> list[Failure]:
     for condition in _conditions(grid):
         slope = _slope(condition, losses, grid)
         worst = int(np.argmax(slope))
-        if slope[worst] > NEGLIGIBLE:
+        if slope[worst] > NEGLIGIBLE_SLOPE:
             failures.append(
-                _failure(condition, grid, slope > NEGLIGIBLE, worst, float(slope[worst]))
+                _failure(condition, grid, slope > NEGLIGIBLE_SLOPE, worst, float(slope[worst]))
             )
     return failures
 
@@ -144,7 +144,7 @@ def part_of_resamples(losses: Losses, failure: Failure) -> float:
     if failure.condition == "finite":
         value = losses(point.model_params, point.train_tokens, point.share)
         return float(np.mean(~np.isfinite(value)))
-    return float(np.mean(_slope(failure.condition, losses, point) > NEGLIGIBLE))
+    return float(np.mean(_slope(failure.condition, losses, point) > NEGLIGIBLE_SLOPE))
 
 
 def _conditions(grid: Grid) -> list[Condition]:
@@ -157,7 +157,7 @@ def _conditions(grid: Grid) -> list[Condition]:
 
 def _slope(condition: Condition, losses: Losses, grid: Grid) -> Array:
     """Return the slope that should not be above zero, ``(..., n)``, in nats per factor e."""
-    step = float(np.exp(STEP))
+    step = float(np.exp(LOG_STEP))
 
     def moved(size: int = 0, tokens: int = 0, share: int = 0) -> Array:
         return losses(
@@ -167,13 +167,13 @@ def _slope(condition: Condition, losses: Losses, grid: Grid) -> Array:
         )
 
     if condition == "size":
-        return (moved(size=1) - moved(size=-1)) / (2 * STEP)
+        return (moved(size=1) - moved(size=-1)) / (2 * LOG_STEP)
     if condition == "tokens":
-        return (moved(tokens=1) - moved(tokens=-1)) / (2 * STEP)
+        return (moved(tokens=1) - moved(tokens=-1)) / (2 * LOG_STEP)
     if condition == "share":
-        return (moved(share=1) - moved(share=-1)) / (2 * STEP)
+        return (moved(share=1) - moved(share=-1)) / (2 * LOG_STEP)
     along = moved(tokens=1, share=1) - moved(tokens=1, share=-1)
-    return (along - moved(tokens=-1, share=1) + moved(tokens=-1, share=-1)) / (2 * STEP) ** 2
+    return (along - moved(tokens=-1, share=1) + moved(tokens=-1, share=-1)) / (2 * LOG_STEP) ** 2
 
 
 def _failure(

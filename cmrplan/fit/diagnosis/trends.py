@@ -33,14 +33,12 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
+from cmrplan.fit.diagnosis.thresholds import ALPHA, FEWEST_RUNS, ROUNDING_OF_LOSS
 
-ALPHA = 0.01  # chance of a warning on a log without trends, for each loss
 NUM_SHUFFLES = 1999  # the smallest p-value is 1/2000, or 7/2000 when corrected for seven tests
-FEWEST_RUNS = 6
-FEWEST_TOKENS = 3  # of each run, for its course
+FEWEST_COURSE_TOKENS = 3  # of each run, for its course
 LEAST_COURSE = 2.0  # times the noise between runs
 SAME_ORDER = 0.7  # rank correlation of order and another variable beyond which they are one
-NEGLIGIBLE = 1e-6  # of the loss; below, residuals are rounding
 
 Variable = Literal[
     "model_params",
@@ -98,7 +96,10 @@ def residual_trends(rows: pd.DataFrame, residual: Array) -> list[Trend]:
         Observed less fitted loss, nats per token.
     """
     run_of, names = pd.factorize(rows["run_id"])
-    if len(names) < FEWEST_RUNS or np.max(np.abs(residual)) < NEGLIGIBLE * rows["loss"].mean():
+    if (
+        len(names) < FEWEST_RUNS
+        or np.max(np.abs(residual)) < ROUNDING_OF_LOSS * rows["loss"].mean()
+    ):
         return []
     unit = float(np.max(np.abs(residual)))
     residual = residual / unit
@@ -186,7 +187,7 @@ def _between_runs(designs: dict[Variable, Array], values: Array) -> list[Trend]:
 
 def _varies_in_each(values: Array, run_of: NDArray[np.intp]) -> bool:
     """Return whether every run has three values or more."""
-    return bool(pd.Series(values).groupby(run_of).nunique().min() >= FEWEST_TOKENS)
+    return bool(pd.Series(values).groupby(run_of).nunique().min() >= FEWEST_COURSE_TOKENS)
 
 
 def _slopes(tokens: Array, run_of: NDArray[np.intp], residual: Array) -> Array:

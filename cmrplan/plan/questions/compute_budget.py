@@ -1,27 +1,35 @@
-"""The best model size, tokens and ratio for a budget of compute."""
+"""A budget of compute has a best model size, with tokens and a ratio of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.compute import affordable_tokens, parse_compute
-from cmrplan.plan.plan import Plan, plan_within
-from cmrplan.plan.questions.target_loss import Reached, checked_sizes, reached, require_sizes
-from cmrplan.plan.request import Limits
+from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.questions.target_loss import ReachedLoss, checked_sizes, reached, require_sizes
+from cmrplan.plan.request import (
+    BudgetOptions,
+    CountOrText,
+    FitOrPath,
+    PlanRequest,
+    fit_of,
+    named_arguments,
+    request_of,
+)
+from cmrplan.plan.tabular import Tabular
 
 NUM_SIZES = 13
 NUM_ROUNDS = 3  # each looks between the neighbors of the best size of the round before
 
 
-@dataclass(frozen=True)
-class Budget:
+@dataclass(frozen=True, repr=False)
+class ComputeOptimalPlan(Tabular):
     """The best run for a budget.
 
     Parameters
@@ -30,44 +38,42 @@ class Budget:
         FLOPs.
     plan : Plan
         At the best size, which gets the tokens that the budget pays for.
-    tried : tuple of Reached
+    tried : tuple of ReachedLoss
         Every size that was looked at, ascending.
     """
 
     compute: float
     plan: Plan
-    tried: tuple[Reached, ...]
+    tried: tuple[ReachedLoss, ...]
 
     def table(self) -> pd.DataFrame:
         """Return one row a size."""
         return pd.DataFrame([vars(one) for one in self.tried])
 
 
+@named_arguments
 def best_budget(
-    fit: Fit,
+    fit: FitOrPath,
+    request: PlanRequest | None = None,
     *,
-    compute: float | str,
-    gpu_flops: float | None = None,
-    sizes: Sequence[float] | None = None,
-    size_range: tuple[float, float] | None = None,
-    **limits: Any,
-) -> Budget:
+    sizes: Sequence[CountOrText] | None = None,
+    size_range: tuple[CountOrText, CountOrText] | None = None,
+    **options: Unpack[BudgetOptions],
+) -> ComputeOptimalPlan:
     """Return the size, tokens and ratio with the lowest domain loss that a budget pays for.
 
     Parameters
     ----------
-    fit : Fit
-    compute : float or str
-        FLOPs, at 6 a parameter and token, or GPU-hours (``"500gpu-hours"``).
-    gpu_flops : float, optional
-        What one GPU really does, in FLOP/s; needed for GPU-hours.
-    sizes : sequence of float, optional
+    fit : Fit or path
+    request : PlanRequest, optional
+        The budget and the limits. The rise of each size is measured over its own base.
+    sizes : sequence of float or str, optional
         The sizes to choose from.
     size_range : (float, float), optional
         Or any size between these two; the probed sizes' range by default. With the CMR laws, which hold per size,
         the probed ones alone.
-    **limits
-        Fields of :class:`~cmrplan.plan.request.Limits`. The rise of each size is measured over its own base.
+    **options
+        Fields of :class:`~cmrplan.plan.request.PlanRequest`.
 
     Raises
     ------
@@ -76,48 +82,58 @@ def best_budget(
     CmrplanError
         If no size has a feasible ratio.
     """
-    asked = Limits(**limits)
+    fit, asked = fit_of(fit), request_of(request, options)
+    budget = asked.flops
+    if budget is None:
+        raise InputError("compute must be given")
+    asked = replace(asked, train_tokens=None)
     asked.refuse_base_loss()
-    budget = parse_compute(compute, gpu_flops)
     if sizes is not None and size_range is not None:
         raise InputError("sizes and size_range were both given; give one")
-
-    def at(size: float) -> Reached:
-        tokens = affordable_tokens(size, budget)
-        return reached(fit, asked, model_params=size, train_tokens=tokens)
-
-    probed = np.unique(fit.log["model_params"].to_numpy(dtype=float)).tolist()
-    if sizes is None and size_range is None and fit.holds_per_size:
-        sizes = probed
-    ends = checked_sizes(sizes or size_range or (probed[0], probed[-1]))
-    require_sizes(fit, ends)
-    if sizes is not None:
-        tried = [at(size) for size in ends]
-    else:
-        tried = _between(at, ends[0], ends[-1])
+    tried = _tried(fit, asked, sizes, size_range)
     best = min(tried, key=lambda one: one.domain_loss)
     if not np.isfinite(best.domain_loss):
         raise CmrplanError(f"no size has a feasible ratio at {budget:.4g} FLOPs: {best.reason}")
-    made = plan_within(
-        fit, asked, model_params=best.model_params, train_tokens=None, compute=budget
-    )
+    plan = plan_for(fit, replace(asked, model_params=best.model_params))
     if len(tried) > 1 and best in (tried[0], tried[-1]):
         side = "smallest" if best is tried[0] else "largest"
         remark = Finding(
             Code.SIZE_AT_EDGE,
             f"the best size is the {side} that was allowed ({best.model_params:.4g} parameters); look beyond it",
         )
-        made = made.with_findings([remark])
-    return Budget(budget, made, tuple(tried))
+        plan = plan.with_findings([remark])
+    return ComputeOptimalPlan(budget, plan, tuple(tried))
 
 
-def _between(at: Callable[[float], Reached], low: float, high: float) -> list[Reached]:
+def _tried(
+    fit: Fit,
+    request: PlanRequest,
+    sizes: Sequence[CountOrText] | None,
+    size_range: tuple[CountOrText, CountOrText] | None,
+) -> list[ReachedLoss]:
+    """Return the domain loss of every size that is looked at, ascending."""
+    probed = fit.log["model_params"].to_numpy(dtype=float)
+    ends = (float(probed.min()), float(probed.max()))
+    if sizes is None and size_range is None and fit.holds_per_size:
+        sizes = np.unique(probed).tolist()
+    listed = checked_sizes(sizes or size_range or ends)
+    require_sizes(fit, listed)
+
+    def at(size: float) -> ReachedLoss:
+        return reached(fit, replace(request, model_params=size))
+
+    return (
+        [at(size) for size in listed] if sizes is not None else _between(at, listed[0], listed[-1])
+    )
+
+
+def _between(at: Callable[[float], ReachedLoss], low: float, high: float) -> list[ReachedLoss]:
     """Return sizes from ``low`` to ``high``, densest around the best."""
-    found: dict[float, Reached] = {}
+    by_size: dict[float, ReachedLoss] = {}
     for _ in range(NUM_ROUNDS):
         for size in np.geomspace(low, high, NUM_SIZES):
-            found.setdefault(float(size), at(float(size)))
-        tried = [found[size] for size in sorted(found)]
+            by_size.setdefault(float(size), at(float(size)))
+        tried = [by_size[size] for size in sorted(by_size)]
         best = min(range(len(tried)), key=lambda k: tried[k].domain_loss)
         low = tried[max(best - 1, 0)].model_params
         high = tried[min(best + 1, len(tried) - 1)].model_params

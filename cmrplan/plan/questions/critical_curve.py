@@ -1,6 +1,6 @@
-"""The ratio that a run stands as a curve over its tokens and over its size, beyond what was probed.
+"""The best feasible ratio changes with tokens and with size, and is followed beyond what was probed.
 
-The losses are carried to each place first and the ratio is found there, as the CMR paper proposes for going
+The losses are carried to each run first and the ratio is decided there, as the CMR paper proposes for going
 between sizes. Where the domain loss falls with the ratio, this is the critical ratio: the largest feasible one.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import pandas as pd
@@ -16,35 +16,44 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import require_positive
-from cmrplan.plan.constraints import SAME_RATIO
-from cmrplan.plan.extrapolation import ROUNDING, ratio_range
-from cmrplan.plan.optimum import decide
-from cmrplan.plan.request import Limits
+from cmrplan.plan.extrapolation import TWO_DIGITS, ratio_range
+from cmrplan.plan.loss_curves import COARSE_GRID
+from cmrplan.plan.optimum import SAME_RATIO, decide
+from cmrplan.plan.request import (
+    CountOrText,
+    FitOrPath,
+    PlanRequest,
+    SizeOptions,
+    TokensOptions,
+    fit_of,
+    named_arguments,
+    parse_named_count,
+    request_of,
+)
+from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import base_loss_at
 
-NUM_PLACES = 25
-NUM_GRID = 201
+NUM_CURVE_POINTS = 25
 BEYOND = 10.0  # how far past the largest probed size or budget a curve goes by default
 
 Axis = Literal["train_tokens", "model_params"]
 
 
-@dataclass(frozen=True)
-class CriticalCurve:
-    """The best feasible ratio at ``P`` places along tokens or size.
+@dataclass(frozen=True, repr=False)
+class CriticalCurve(Tabular):
+    """The best feasible ratio of ``P`` runs along tokens or size.
 
     Parameters
     ----------
     axis : {"train_tokens", "model_params"}
         What varies.
-    place : array (P,)
+    values : array (P,)
         Ascending tokens or parameters.
     fixed : float
         The other of the two.
     confidence : float
-    domain_ratio, point, low, high : array (P,)
+    domain_ratio, best_estimate, low, high : array (P,)
         The ratio that holds with confidence, the best estimate and its interval. NaN where none is feasible, and
         bounds where there are no resamples.
     at_edge : array (P,) of bool
@@ -52,15 +61,15 @@ class CriticalCurve:
     reason : tuple of str
         Why there is no ratio; empty where there is one.
     warnings : tuple of Finding
-        Each code once, as at its last place.
+        Each code once, as at its last run.
     """
 
     axis: Axis
-    place: Array
+    values: Array
     fixed: float
     confidence: float
     domain_ratio: Array
-    point: Array
+    best_estimate: Array
     low: Array
     high: Array
     at_edge: Array
@@ -68,60 +77,73 @@ class CriticalCurve:
     warnings: tuple[Finding, ...]
 
     def table(self) -> pd.DataFrame:
-        """Return one row a place."""
+        """Return one row a run."""
         return pd.DataFrame(
             {
-                self.axis: self.place,
+                self.axis: self.values,
                 "domain_ratio": self.domain_ratio,
                 "domain_ratio_low": self.low,
                 "domain_ratio_high": self.high,
-                "point_domain_ratio": self.point,
+                "point_domain_ratio": self.best_estimate,
                 "at_edge": self.at_edge,
                 "reason": self.reason,
             }
         )
 
 
+@named_arguments
 def critical_over_tokens(
-    fit: Fit, *, model_params: float, train_tokens: Sequence[float] | None = None, **limits: Any
+    fit: FitOrPath,
+    request: PlanRequest | None = None,
+    *,
+    train_tokens: Sequence[CountOrText] | None = None,
+    **options: Unpack[SizeOptions],
 ) -> CriticalCurve:
     """Return the best feasible ratio against tokens at one size.
 
     Parameters
     ----------
-    fit : Fit
-    model_params : float
-    train_tokens : sequence of float, optional
+    fit : Fit or path
+    request : PlanRequest, optional
+        The size and the limits; its own tokens and compute are not looked at.
+    train_tokens : sequence of float or str, optional
         From the smallest probed to ten times the largest probed tokens by default.
-    **limits
-        Fields of :class:`~cmrplan.plan.request.Limits`.
+    **options
+        Fields of :class:`~cmrplan.plan.request.PlanRequest`.
 
     Raises
     ------
     InputError
         If an argument is wrong.
     CmrplanError
-        If no place has a feasible ratio.
+        If no run has a feasible ratio.
     """
-    require_positive("model_params", model_params)
-    places = default_places(fit, "train_tokens") if train_tokens is None else train_tokens
-    return curve_along(fit, Limits(**limits), "train_tokens", places, model_params)
+    fit, asked = fit_of(fit), request_of(request, options)
+    values = default_values(fit, "train_tokens") if train_tokens is None else train_tokens
+    return curve_along(fit, asked, "train_tokens", values, asked.size)
 
 
+@named_arguments
 def critical_over_sizes(
-    fit: Fit, *, train_tokens: float, model_params: Sequence[float] | None = None, **limits: Any
+    fit: FitOrPath,
+    request: PlanRequest | None = None,
+    *,
+    model_params: Sequence[CountOrText] | None = None,
+    **options: Unpack[TokensOptions],
 ) -> CriticalCurve:
     """Return the best feasible ratio against size at one budget; see :func:`critical_over_tokens`.
 
-    The CMR laws hold at the probed sizes alone, so with them these are the places by default.
+    The CMR laws hold at the probed sizes alone, so with them these are looked at by default.
     """
-    require_positive("train_tokens", train_tokens)
-    places = default_places(fit, "model_params") if model_params is None else model_params
-    return curve_along(fit, Limits(**limits), "model_params", places, train_tokens)
+    fit, asked = fit_of(fit), request_of(request, options)
+    values = default_values(fit, "model_params") if model_params is None else model_params
+    if asked.train_tokens is None:
+        raise InputError("train_tokens must be given")
+    return curve_along(fit, asked, "model_params", values, float(asked.train_tokens))
 
 
-def default_places(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
-    """Return places along an axis, from the smallest probed to ten times the largest, or to ``reach`` if farther.
+def default_values(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
+    """Return values along an axis, from the smallest probed to ten times the largest, or to ``reach`` if farther.
 
     The probed ones alone where there is a single one, since no trend is known then, and over sizes with the CMR laws.
     """
@@ -129,97 +151,94 @@ def default_places(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
     probed = np.unique(rows[axis].to_numpy(dtype=float))
     if len(probed) == 1 or (axis == "model_params" and fit.holds_per_size):
         return probed
-    places = np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_PLACES)
+    values = np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_CURVE_POINTS)
     # a probed size knows more than those beside it
-    return np.union1d(places, probed) if axis == "model_params" else places
+    return np.union1d(values, probed) if axis == "model_params" else values
 
 
 def curve_along(
-    fit: Fit, limits: Limits, axis: Axis, places: Sequence[float] | Array, fixed: float
+    fit: Fit, request: PlanRequest, axis: Axis, values: Sequence[CountOrText] | Array, fixed: float
 ) -> CriticalCurve:
-    """Return the best feasible ratio at each place of one axis, the other fixed."""
-    where = np.unique(np.asarray(places, dtype=float))
-    if not len(where):
+    """Return the best feasible ratio at each value of one axis, the other fixed."""
+    along = np.unique([parse_named_count(axis, value) for value in values])
+    if not len(along):
         raise InputError(f"{axis} must be one or more numbers above 0, got none")
-    for place in (where[0], where[-1]):
-        require_positive(axis, float(place))
-    other = "model_params" if axis == "train_tokens" else "train_tokens"
     if axis == "model_params":
-        limits = limits.for_any_size()
-    tail = (1 - limits.confidence) / 2
-    highest = ratio_range(fit)[1]
-    rows, reasons = [], []
+        request = request.for_any_size()
+    reasons: list[str] = []
+    rows: list[tuple[float | None, ...]] = []
     remarks: dict[str, Finding] = {}
-    for place in where:
+    for value in along.tolist():
+        run = (value, fixed) if axis == "model_params" else (fixed, value)
         try:
-            made = decide(fit, limits, **{axis: float(place), other: fixed}, num_grid=NUM_GRID)
+            decision = decide(fit, request.at(*run), num_grid=COARSE_GRID)
         except InputError:
             raise
         except CmrplanError as error:
             rows.append((np.nan,) * 4)
             reasons.append(str(error))
             continue
-        remarks |= {finding.code: finding for finding in made.land.findings}
-        bounds = (np.nan, np.nan)
-        if len(made.draws):
-            bounds = tuple(np.quantile(made.draws, [tail, 1 - tail]))
-        rows.append((made.ratio, made.point, *bounds))
+        remarks |= {finding.code: finding for finding in decision.curves.findings}
+        best = decision.interval(request.confidence)
+        rows.append((decision.ratio, best.estimate, best.low, best.high))
         reasons.append("")
     if all(reasons):
         raise CmrplanError(reasons[-1])
-    ratio, point, low, high = np.array(rows).T
+    ratio, best_estimate, low, high = np.array(rows, dtype=float).T
     return CriticalCurve(
         axis=axis,
-        place=where,
+        values=along,
         fixed=float(fixed),
-        confidence=limits.confidence,
+        confidence=request.confidence,
         domain_ratio=ratio,
-        point=point,
+        best_estimate=best_estimate,
         low=low,
         high=high,
-        at_edge=ratio >= highest - SAME_RATIO,
+        at_edge=ratio >= ratio_range(fit)[1] - SAME_RATIO,
         reason=tuple(reasons),
         warnings=tuple(remarks.values()),
     )
 
 
-def measured_critical(fit: Fit, limits: Limits, axis: Axis, fixed: float) -> tuple[Array, Array]:
-    """Return the places along an axis where probes were measured, and the critical ratio by the measurements alone.
+def measured_critical(
+    fit: Fit, request: PlanRequest, axis: Axis, fixed: float
+) -> tuple[Array, Array]:
+    """Return the values along an axis where probes were measured, and the critical ratio by the measurements alone.
 
     At the probed size or tokens nearest to ``fixed``; both ``(M,)``. The losses of the probed ratios are joined by
-    straight lines; only the tolerance counts. Places without the base loss or the general loss at two ratios
+    straight lines; only the tolerance counts. Runs without the base loss or the general loss at two ratios
     are left out.
     """
     other = "model_params" if axis == "train_tokens" else "train_tokens"
     if axis == "model_params":
-        limits = limits.for_any_size()
+        request = request.for_any_size()
     rows = fit.rows("general")
     known = np.unique(rows[other].to_numpy(dtype=float))
     nearest = known[np.argmin(np.abs(np.log(known / fixed)))]
-    found = []
-    for place, group in rows[np.abs(rows[other] / nearest - 1) <= ROUNDING].groupby(axis):
+    points = []
+    for value, group in rows[np.abs(rows[other] / nearest - 1) <= TWO_DIGITS].groupby(axis):
         mean = group.groupby("domain_ratio")["loss"].mean()
         ratio, loss = mean.index.to_numpy(dtype=float), mean.to_numpy(dtype=float)
-        size = float(place) if axis == "model_params" else float(nearest)
-        reference = _measured_reference(fit, limits, size, ratio, loss)
-        if reference is None or len(ratio) < 2 or limits.tolerance is None:
+        size = float(value) if axis == "model_params" else float(nearest)
+        reference = _measured_reference(fit, request, size, ratio, loss)
+        if reference is None or len(ratio) < 2 or request.tolerance is None:
             continue
-        grid = np.linspace(ratio[0], ratio[-1], NUM_GRID)
-        rise = limits.tolerance.rise(np.interp(grid, ratio, loss), reference)
-        allowed = limits.tolerance.largest_rise
+        grid = np.linspace(ratio[0], ratio[-1], COARSE_GRID)
+        rise = request.tolerance.rise(np.interp(grid, ratio, loss), reference)
+        allowed = request.tolerance.largest_rise
         critical = best_ratio(grid, rise[None, :], -grid[None, :], allowed)[0]
-        found.append((float(place), float(critical)))
-    place, critical = np.array(found, dtype=float).reshape(-1, 2).T
-    return place[np.isfinite(critical)], critical[np.isfinite(critical)]
+        points.append((float(value), float(critical)))
+    values, critical = np.array(points, dtype=float).reshape(-1, 2).T
+    return values[np.isfinite(critical)], critical[np.isfinite(critical)]
 
 
 def _measured_reference(
-    fit: Fit, limits: Limits, size: float, ratio: Array, loss: Array
+    fit: Fit, request: PlanRequest, size: float, ratio: Array, loss: Array
 ) -> float | None:
-    if limits.rise_over == "replay":
+    if request.rise_over == "replay":
         return float(loss[0]) if ratio[0] == 0 else None
-    if limits.base_loss is not None:
-        return limits.base_loss
+    if request.base_loss is not None:
+        return request.base_loss
     measured = fit.base_loss.get("general", {})
     if not measured:
         return None

@@ -1,37 +1,40 @@
-"""What to do with a domain corpus of a given size: how long to train on it, and how often to pass over it."""
+"""A domain corpus of a given size decides how long to train on it, and how often to pass over it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import Interval
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import require_positive
-from cmrplan.plan.compute import affordable_tokens, parse_compute
-from cmrplan.plan.constraints import SAME_RATIO
+from cmrplan.plan.compute import affordable_tokens
+from cmrplan.plan.constraints import Constraint
 from cmrplan.plan.extrapolation import ratio_range
-from cmrplan.plan.loss_curves import Landscape, survey
-from cmrplan.plan.plan import Plan, plan_within
+from cmrplan.plan.loss_curves import LossCurves, survey
+from cmrplan.plan.optimum import SAME_RATIO
+from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.target_loss import reached
-from cmrplan.plan.request import Limits
+from cmrplan.plan.request import (
+    FitOrPath,
+    PlanRequest,
+    RequestOptions,
+    SizeBudgetOptions,
+    fit_of,
+    named_arguments,
+    request_of,
+)
 
 EPOCHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
+@named_arguments
 def spend_domain_tokens(
-    fit: Fit,
-    *,
-    model_params: float,
-    domain_tokens: float,
-    compute: float | str | None = None,
-    gpu_flops: float | None = None,
-    **limits: Any,
+    fit: FitOrPath, request: PlanRequest | None = None, **options: Unpack[SizeBudgetOptions]
 ) -> Plan:
     """Recommend ratio and tokens together where the domain corpus is what is given.
 
@@ -41,17 +44,12 @@ def spend_domain_tokens(
 
     Parameters
     ----------
-    fit : Fit
+    fit : Fit or path
         By a law that reads tokens.
-    model_params : float
-    domain_tokens : float
-        Unique tokens of the domain corpus.
-    compute : float or str, optional
-        The most FLOPs or GPU-hours that may be spent, which bounds the length.
-    gpu_flops : float, optional
-        As in :func:`~cmrplan.plan.plan.plan`.
-    **limits
-        Fields of :class:`~cmrplan.plan.request.Limits`.
+    request : PlanRequest, optional
+        A size, ``domain_tokens`` and limits; ``compute`` bounds the length, ``train_tokens`` are not looked at.
+    **options
+        Fields of :class:`~cmrplan.plan.request.PlanRequest`.
 
     Raises
     ------
@@ -64,110 +62,113 @@ def spend_domain_tokens(
     ----------
     Que et al., D-CPT Law, NeurIPS 2024, arXiv:2406.01375.
     """
-    require_positive("model_params", model_params)
-    asked = Limits(domain_tokens=domain_tokens, **limits)
-    if asked.turning_point is not None:
-        raise InputError("turning_point needs train_tokens; give them")
-    if any(model.holds_per_budget for model in fit.models.values()):
-        raise CmrplanError(
-            "the CMR laws hold at one token count at a time; fit with the law dcpt, which reads the tokens"
-        )
-    used = asked.max_epochs * domain_tokens
-    budget = None if compute is None else parse_compute(compute, gpu_flops)
-    longest = None if budget is None else affordable_tokens(model_params, budget)
-    low, high = _ratios(fit, asked, used, longest)
+    fit, asked = fit_of(fit), request_of(request, options)
+    used = _tokens_to_use(fit, asked)
+    low, high = _ratios(fit, asked, used)
     if low > high:
         raise CmrplanError(
             f"a run that uses the domain tokens {asked.max_epochs:g} time(s) needs a domain ratio of {low:.4g} or more "
             f"and {high:.4g} is the most allowed; give more compute, or change min_ratio or max_ratio"
         )
-
-    def length(ratio: Array) -> Array:
-        return used / ratio
-
-    land = survey(fit, asked, model_params=model_params, train_tokens=length, ratios=(low, high))
-    ratio = land.safe_ratio(low, high)
+    curves = survey(fit, asked, train_tokens=lambda ratio: used / ratio, ratios=(low, high))
+    ratio = curves.chance_constrained_ratio(low, high)
     if np.isnan(ratio):
-        k = int(np.argmin(land.rise_safe))
-        raise CmrplanError(
-            f"no ratio that uses up the domain tokens keeps the general loss within {land.tolerance} with confidence "
-            f"{asked.confidence:g}; smallest feasible tolerance is "
-            f"{land.tolerance.least_above(float(land.rise_safe[k]))} (at domain_ratio {land.domain_ratio[k]:.3g})"
-        )
-    made = _over_lengths(
-        plan_within(
-            fit, asked, model_params=model_params, train_tokens=used / ratio, compute=budget
-        ),
-        land,
-        low,
-        high,
-    )
-    if ratio <= low + SAME_RATIO and budget is None:
+        raise CmrplanError(_no_ratio_text(curves, asked))
+    plan = plan_for(fit, replace(asked, train_tokens=used / ratio))
+    plan = _over_lengths(plan, curves, low, high)
+    if ratio <= low + SAME_RATIO and asked.flops is None:
         remark = Finding(
             Code.LONGEST_RUN,
             f"the longest run that the fitted ratios allow is the best ({used / ratio:.4g} tokens at domain_ratio "
             f"{ratio:.3g}); the law sees no end to what a longer run gives; bound it with min_ratio",
         )
-        made = made.with_findings([remark])
-    return made
+        plan = plan.with_findings([remark])
+    return plan
 
 
-def _over_lengths(made: Plan, land: Landscape, low: float, high: float) -> Plan:
+def _tokens_to_use(fit: Fit, request: PlanRequest) -> float:
+    """Return the domain tokens of the run, repeats included, where the question can be answered."""
+    if request.unique_tokens is None:
+        raise InputError("domain_tokens must be given")
+    if request.turning_point is not None:
+        raise InputError("turning_point needs train_tokens; give them")
+    if any(model.holds_per_budget for model in fit.models.values()):
+        raise CmrplanError(
+            "the CMR laws hold at one token count at a time; fit with the law dcpt, which reads the tokens"
+        )
+    return request.max_epochs * request.unique_tokens
+
+
+def _no_ratio_text(curves: LossCurves, request: PlanRequest) -> str:
+    k = int(np.argmin(curves.rise_upper))
+    return (
+        f"no ratio that uses up the domain tokens keeps the general loss within {curves.tolerance} with confidence "
+        f"{request.confidence:g}; smallest feasible tolerance is "
+        f"{curves.tolerance.least_above(float(curves.rise_upper[k]))} (at domain_ratio {curves.domain_ratio[k]:.3g})"
+    )
+
+
+def _over_lengths(plan: Plan, curves: LossCurves, low: float, high: float) -> Plan:
     """Return a plan whose ratios are compared with those of other lengths, not with others at its own length."""
-    free = land.safe_ratio(low, high, allowed=np.inf)
-    is_held = abs(free - made.domain_ratio) > SAME_RATIO
+    free = curves.chance_constrained_ratio(low, high, allowed=np.inf)
+    is_held = abs(free - plan.domain_ratio) > SAME_RATIO
+    draws = curves.drawn_ratios(low, high)
+    return replace(
+        plan,
+        ratio=Interval.of_draws(curves.best_estimate(low, high), draws, plan.confidence),
+        unconstrained_domain_ratio=free,
+        binding="tolerance" if is_held else plan.binding,
+        constraints=_constraints_over_lengths(plan, curves, free, is_held=is_held),
+    )
+
+
+def _constraints_over_lengths(
+    plan: Plan, curves: LossCurves, free: float, *, is_held: bool
+) -> tuple[Constraint, ...]:
+    """Return the tolerance as it holds over all lengths, before the other constraints.
+
+    Every length uses the domain data up, so at the plan's own length they allow just its ratio, which says nothing
+    where the tolerance holds it.
+    """
+    needed = curves.needed(free)
     tolerance = [
         replace(
             one,
             is_binding=is_held,
-            allows=made.domain_ratio,
+            allows=plan.domain_ratio,
             ratio_without=free,
-            edge=land.needed(free) if land.needed(free) > 0 else None,
+            breakpoint=needed if needed > 0 else None,
         )
-        for one in made.constraints
+        for one in plan.constraints
         if one.name == "tolerance"
     ]
-    # every length uses the domain data up, so at the length found they allow just this ratio, which says nothing
     others = [
         one
-        for one in made.constraints
+        for one in plan.constraints
         if one.name != "tolerance" and not (is_held and one.name == "domain_tokens")
     ]
-    interval: tuple[float | None, float | None] = (None, None)
-    if made.num_resamples:
-        tail = (1 - made.confidence) / 2
-        ends = np.quantile(land.drawn_ratios(low, high), [tail, 1 - tail])
-        interval = float(ends[0]), float(ends[1])
-    return replace(
-        made,
-        domain_ratio_low=interval[0],
-        domain_ratio_high=interval[1],
-        point_domain_ratio=land.point_ratio(low, high),
-        unconstrained_domain_ratio=free,
-        binding="tolerance" if is_held else made.binding,
-        constraints=(*tolerance, *others),
-    )
+    return (*tolerance, *others)
 
 
+@named_arguments
 def by_epochs(
-    fit: Fit,
+    fit: FitOrPath,
+    request: PlanRequest | None = None,
     *,
-    model_params: float,
-    train_tokens: float,
-    domain_tokens: float,
     epochs: Sequence[float] = EPOCHS,
-    **limits: Any,
+    **options: Unpack[RequestOptions],
 ) -> pd.DataFrame:
     """Return the best ratio for each number of passes that may be made over the domain corpus.
 
     Parameters
     ----------
-    fit : Fit
-    model_params, train_tokens, domain_tokens : float
+    fit : Fit or path
+    request : PlanRequest, optional
+        A run with ``domain_tokens``; each of ``epochs`` takes the place of its ``max_epochs``.
     epochs : sequence of float
         Passes allowed.
-    **limits
-        Fields of :class:`~cmrplan.plan.request.Limits` but ``max_epochs``.
+    **options
+        Fields of :class:`~cmrplan.plan.request.PlanRequest`.
 
     Returns
     -------
@@ -175,19 +176,16 @@ def by_epochs(
         ``max_epochs``, ``domain_epochs`` that the best ratio makes, ``domain_ratio``, ``domain_loss`` in nats per token
         with repeats discounted, ``domain_loss_safe``, and ``reason`` where no ratio is feasible.
     """
-    asked = Limits(domain_tokens=domain_tokens, **limits)
+    fit, asked = fit_of(fit), request_of(request, options)
+    if asked.unique_tokens is None:
+        raise InputError("domain_tokens must be given")
     rows = []
     for passes in epochs:
-        one = reached(
-            fit,
-            replace(asked, max_epochs=passes),
-            model_params=model_params,
-            train_tokens=train_tokens,
-        )
+        one = reached(fit, replace(asked, max_epochs=float(passes)))
         rows.append(
             {
                 "max_epochs": float(passes),
-                "domain_epochs": train_tokens * one.domain_ratio / domain_tokens,
+                "domain_epochs": one.train_tokens * one.domain_ratio / asked.unique_tokens,
                 "domain_ratio": one.domain_ratio,
                 "domain_loss": one.domain_loss,
                 "domain_loss_safe": one.domain_loss_safe,
@@ -197,16 +195,16 @@ def by_epochs(
     return pd.DataFrame(rows)
 
 
-def _ratios(fit: Fit, limits: Limits, used: float, longest: float | None) -> tuple[float, float]:
+def _ratios(fit: Fit, request: PlanRequest, used: float) -> tuple[float, float]:
     """Return the range of ratios of a run whose length follows from them.
 
     A ratio of 0 would never end: without a longest run, the smallest probed ratio above 0 is the lowest.
     """
     low, high = ratio_range(fit)
-    if longest is not None:
-        low = max(low, used / longest)
+    if request.flops is not None:
+        low = max(low, used / affordable_tokens(request.size, request.flops))
     elif low <= 0:
         ratios = fit.log["domain_ratio"].to_numpy(dtype=float)
         low = float(ratios[ratios > 0].min())
-    low = max(low, limits.min_ratio or 0.0)
-    return low, min(high, 1.0 if limits.max_ratio is None else limits.max_ratio)
+    low = max(low, request.min_ratio or 0.0)
+    return low, min(high, 1.0 if request.max_ratio is None else request.max_ratio)

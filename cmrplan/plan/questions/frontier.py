@@ -1,9 +1,9 @@
-"""The whole trade-off: what each ratio costs the general loss, and what it gains the domain."""
+"""The frontier says of each ratio what it costs the general loss, and what it gains the domain."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -11,17 +11,24 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.fit.fit import Fit
 from cmrplan.fit.prediction import Prediction
-from cmrplan.plan.loss_curves import Landscape, survey
-from cmrplan.plan.request import Limits
+from cmrplan.plan.loss_curves import LossCurves, survey
+from cmrplan.plan.request import (
+    FitOrPath,
+    PlanRequest,
+    RequestOptions,
+    fit_of,
+    named_arguments,
+    request_of,
+)
+from cmrplan.plan.tabular import Tabular
 from cmrplan.tolerance import Unit
 
 NUM_POINTS = 200
 
 
-@dataclass(frozen=True)
-class Frontier:
+@dataclass(frozen=True, repr=False)
+class Frontier(Tabular):
     """Losses over ``P`` ratios at one size and budget, nats per token; bounds are NaN without resamples.
 
     Parameters
@@ -67,7 +74,7 @@ class Frontier:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return pd.DataFrame({k: v for k, v in values.items() if isinstance(v, np.ndarray)})
 
-    def safe_ratio(self, confidence: float) -> float:
+    def chance_constrained_ratio(self, confidence: float) -> float:
         """Return the largest ratio up to which the tolerance holds with a confidence; NaN where none does."""
         chance = self.violation_probability
         allowed = chance <= 1 - confidence + 1e-12
@@ -79,27 +86,26 @@ class Frontier:
         return float(self.domain_ratio[last])
 
 
+@named_arguments
 def frontier(
-    fit: Fit,
+    fit: FitOrPath,
+    request: PlanRequest | None = None,
     *,
-    model_params: float,
-    train_tokens: float,
-    max_general_rise: float | str = 0.0,
     num_points: int = NUM_POINTS,
-    **limits: Any,
+    **options: Unpack[RequestOptions],
 ) -> Frontier:
     """Return the trade-off over all fitted ratios.
 
     Parameters
     ----------
-    fit : Fit
-    model_params, train_tokens : float
-    max_general_rise : float or str
-        Sets the unit of the rises, and what a violation is.
+    fit : Fit or path
+    request : PlanRequest, optional
+        The run. Its ``max_general_rise`` sets the unit of the rises, and what a violation is; 0 nats where there is
+        no request and it is left out. The limits that bound the ratio change nothing here.
     num_points : int
         Number of ratios.
-    **limits
-        Fields of :class:`~cmrplan.plan.request.Limits`; those that bound the ratio change nothing here.
+    **options
+        Fields of :class:`~cmrplan.plan.request.PlanRequest`.
 
     Raises
     ------
@@ -110,39 +116,40 @@ def frontier(
     """
     if num_points < 2:
         raise InputError(f"num_points must be 2 or more, got {num_points}")
-    asked = Limits(max_general_rise=max_general_rise, **limits)
-    land = survey(
-        fit, asked, model_params=model_params, train_tokens=train_tokens, num_grid=num_points
-    )
-    return frontier_of(land, asked.confidence)
+    if request is None:
+        options.setdefault("max_general_rise", 0.0)
+    asked = request_of(request, options)
+    return frontier_of(survey(fit_of(fit), asked, num_grid=num_points), asked.confidence)
 
 
-def frontier_of(land: Landscape, confidence: float) -> Frontier:
+def frontier_of(curves: LossCurves, confidence: float) -> Frontier:
     """Return the frontier of losses that were computed before."""
-    rises = Prediction(land.general.inputs, land.rise, land.rise_draws)
-    general_low, general_high = land.general.interval(confidence)
-    domain_low, domain_high = land.domain.interval(confidence)
+    rises = Prediction(curves.general.inputs, curves.rise, curves.rise_draws)
+    general_low, general_high = curves.general.interval(confidence)
+    domain_low, domain_high = curves.domain.interval(confidence)
     rise_low, rise_high = rises.interval(confidence)
-    violation = land.violation()
+    violation = curves.violation()
     return Frontier(
-        model_params=land.model_params,
-        train_tokens=float(land.train_tokens[0]),
+        model_params=curves.model_params,
+        train_tokens=float(curves.train_tokens[0]),
         confidence=confidence,
-        unit=land.tolerance.unit,
-        base_loss=land.base_loss,
-        domain_ratio=land.domain_ratio,
-        general_loss=land.general.loss,
+        unit=curves.tolerance.unit,
+        base_loss=curves.base_loss,
+        domain_ratio=curves.domain_ratio,
+        general_loss=curves.general.loss,
         general_loss_low=general_low,
         general_loss_high=general_high,
-        domain_loss=land.domain.loss,
+        domain_loss=curves.domain.loss,
         domain_loss_low=domain_low,
         domain_loss_high=domain_high,
-        rise=land.rise,
+        rise=curves.rise,
         rise_low=rise_low,
         rise_high=rise_high,
-        needed_rise=_needed(land.rise_safe),
-        violation_probability=np.full(land.rise.shape, np.nan) if violation is None else violation,
-        is_efficient=efficient(land.general.loss, land.domain.loss),
+        needed_rise=_needed(curves.rise_upper),
+        violation_probability=np.full(curves.rise.shape, np.nan)
+        if violation is None
+        else violation,
+        is_efficient=efficient(curves.general.loss, curves.domain.loss),
     )
 
 
@@ -156,9 +163,9 @@ def efficient(general: Array, domain: Array) -> NDArray[np.bool_]:
     """
     order = np.lexsort((domain, general))
     lowest_before = np.minimum.accumulate(np.concatenate([[np.inf], domain[order][:-1]]))
-    found = np.empty(len(order), dtype=bool)
-    found[order] = domain[order] < lowest_before
-    return found
+    is_kept = np.empty(len(order), dtype=bool)
+    is_kept[order] = domain[order] < lowest_before
+    return is_kept
 
 
 def _needed(rise: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Every applicable law answers the same question; where they disagree, the probe that would settle it."""
+"""Every law answers the same question; where they disagree, a finding names the probe that would settle it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.plan.compute import training_flops
 from cmrplan.plan.extrapolation import ratio_range
-from cmrplan.plan.plan import Plan, plan_within
+from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
+from cmrplan.plan.tabular import Tabular
 
 # Laws that predict hidden rows worse than the best by this factor are shown but do not count as a disagreement.
 CONTENDER = 1.5
-NUM_RATIOS = 21
-LONGER = (1.0, 2.0, 4.0)  # times the largest probed tokens, where a settling probe may end
-SAME_RATIO = 0.01  # a probe this near to one that was run is not another
+NUM_COMPARED = 21
+LENGTHS = (1.0, 2.0, 4.0)  # times the largest probed tokens, where a settling probe may end
+NEW_RATIO_GAP = 0.01  # a probe this near to one that was run is not another
 
 
 @dataclass(frozen=True)
-class Answer:
+class LawAnswer:
     """What one law answers. Losses in nats per token.
 
     Parameters
@@ -60,20 +62,20 @@ class Answer:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Panel:
+@dataclass(frozen=True, repr=False)
+class LawPanel(Tabular):
     """The answers of all laws to a plan's question.
 
     Parameters
     ----------
     plan : Plan
-    answers : tuple of Answer
+    answers : tuple of LawAnswer
     warnings : tuple of Finding
         Says where laws disagree beyond their intervals, and which probe would settle it.
     """
 
     plan: Plan
-    answers: tuple[Answer, ...]
+    answers: tuple[LawAnswer, ...]
     warnings: tuple[Finding, ...]
 
     def table(self) -> pd.DataFrame:
@@ -86,20 +88,21 @@ def refit(fit: Fit, **changes: Any) -> Fit:
     return fit_laws(fit.log, **(asdict(fit.settings) | changes))
 
 
+@named_arguments
 def law_panel(
-    fit: Fit,
+    fit: FitOrPath,
     plan: Plan,
     *,
     laws: Sequence[str] | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Panel:
+) -> LawPanel:
     """Fit every law to the rows of a fit and ask each the question of a plan.
 
     Parameters
     ----------
-    fit : Fit
+    fit : Fit or path
     plan : Plan
-        Made from the fit.
+        Of the fit.
     laws : sequence of str, optional
         Names from :data:`cmrplan.laws.registry.PLAN_LAWS`; all by default.
     progress : callable, optional
@@ -110,6 +113,7 @@ def law_panel(
     InputError
         If a law is not known.
     """
+    fit = fit_of(fit)
     names = [law for law in PLAN_LAWS if law != "auto"] if laws is None else list(laws)
     for name in names:
         if name not in PLAN_LAWS:
@@ -123,44 +127,42 @@ def law_panel(
             fits[name] = refit(fit, law=name)
             answers.append(_answer(name, fits[name], plan))
         except CmrplanError as error:
-            answers.append(Answer(name, reason=str(error)))
+            answers.append(LawAnswer(name, reason=str(error)))
     best = min([a.held_out_error for a in answers if a.held_out_error > 0], default=np.inf)
     judged = [_judged(answer, plan, best) for answer in answers]
-    return Panel(plan, tuple(judged), tuple(_warnings(fit, plan, judged, fits)))
+    return LawPanel(plan, tuple(judged), tuple(_warnings(fit, plan, judged, fits)))
 
 
-def _answer(name: str, fit: Fit, plan: Plan) -> Answer:
-    made = plan_within(
-        fit, plan.asked, model_params=plan.model_params, train_tokens=plan.train_tokens
-    )
+def _answer(name: str, fit: Fit, plan: Plan) -> LawAnswer:
+    own = plan_for(fit, plan.asked)
     law, error = fit.models["general"].top_weighted, np.nan
     if law is not None:
         error = held_out_score(law, fit.rows("general")).error
-    return Answer(
+    return LawAnswer(
         law=name,
-        domain_ratio=made.domain_ratio,
-        domain_ratio_low=np.nan if made.domain_ratio_low is None else made.domain_ratio_low,
-        domain_ratio_high=np.nan if made.domain_ratio_high is None else made.domain_ratio_high,
-        point_domain_ratio=made.point_domain_ratio,
-        general_loss=made.general_loss,
-        domain_loss=made.domain_loss,
+        domain_ratio=own.domain_ratio,
+        domain_ratio_low=np.nan if own.ratio.low is None else own.ratio.low,
+        domain_ratio_high=np.nan if own.ratio.high is None else own.ratio.high,
+        point_domain_ratio=own.ratio.estimate,
+        general_loss=own.general_loss.estimate,
+        domain_loss=own.domain_loss.estimate,
         held_out_error=error,
     )
 
 
-def _judged(answer: Answer, plan: Plan, best: float) -> Answer:
+def _judged(answer: LawAnswer, plan: Plan, best: float) -> LawAnswer:
     if answer.reason:
         return answer
     agrees = None
-    low, high = plan.domain_ratio_low, plan.domain_ratio_high
+    low, high = plan.ratio.low, plan.ratio.high
     if low is not None and high is not None and np.isfinite(answer.domain_ratio_low):
         agrees = answer.domain_ratio_low <= high and answer.domain_ratio_high >= low
     is_contender = not answer.held_out_error > CONTENDER * best
-    return Answer(**(asdict(answer) | {"agrees": agrees, "is_contender": is_contender}))
+    return LawAnswer(**(asdict(answer) | {"agrees": agrees, "is_contender": is_contender}))
 
 
 def _warnings(
-    fit: Fit, plan: Plan, answers: Sequence[Answer], fits: dict[str, Fit]
+    fit: Fit, plan: Plan, answers: Sequence[LawAnswer], fits: dict[str, Fit]
 ) -> list[Finding]:
     """Return a finding on the contender that is farthest from the plan, if one disagrees."""
     against = [a for a in answers if a.agrees is False and a.is_contender]
@@ -195,18 +197,18 @@ def _settling_probe(
     sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
     longest = float(rows["train_tokens"].max())
     low, high = (max(a, b) for a, b in zip(ratio_range(fit), ratio_range(other), strict=True))
-    ratio = np.linspace(low, min(high, ratio_range(fit)[1], ratio_range(other)[1]), NUM_RATIOS)
+    ratio = np.linspace(low, min(high, ratio_range(fit)[1], ratio_range(other)[1]), NUM_COMPARED)
     probed = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
-    is_new = np.min(np.abs(ratio[:, None] - probed[None, :]), axis=1) > SAME_RATIO
-    found = []
-    for size, factor in product(sizes, LONGER):
+    is_new = np.min(np.abs(ratio[:, None] - probed[None, :]), axis=1) > NEW_RATIO_GAP
+    candidates = []
+    for size, factor in product(sizes, LENGTHS):
         tokens = factor * longest
         try:
             one, two = (
-                made.predict(
+                either.predict(
                     "general", model_params=float(size), train_tokens=tokens, domain_ratio=ratio
                 )
-                for made in (fit, other)
+                for either in (fit, other)
             )
         except CmrplanError:
             continue
@@ -216,10 +218,11 @@ def _settling_probe(
         score = np.where(np.isfinite(score) & (is_new | (factor > 1)), score, 0.0)
         k = int(np.argmax(score))
         cost = training_flops(float(size), tokens)
-        place = (float(size), tokens, float(ratio[k]), float(one.loss[k]), float(two.loss[k]))
-        found.append((float(score[k]), cost, place))
-    if not found:
+        probe = (float(size), tokens, float(ratio[k]), float(one.loss[k]), float(two.loss[k]))
+        candidates.append((float(score[k]), cost, probe))
+    if not candidates:
         return None
-    telling = [one for one in found if one[0] > 1]
-    chosen = min(telling, key=lambda one: one[1]) if telling else max(found, key=lambda one: one[0])
-    return chosen[2]
+    apart = [one for one in candidates if one[0] > 1]
+    if apart:
+        return min(apart, key=lambda one: one[1])[2]
+    return max(candidates, key=lambda one: one[0])[2]

@@ -1,4 +1,4 @@
-"""How far the recommended ratio moves with what the analyst chose: tolerance, weight, knee, first tokens, law."""
+"""The recommended ratio moves with what the analyst chose: tolerance, weight, Huber delta, first tokens, law."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pandas as pd
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.laws.registry import PLAN_LAWS
-from cmrplan.plan.plan import Plan, plan_within
+from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.law_panel import refit
-from cmrplan.plan.request import Limits
+from cmrplan.plan.request import FitOrPath, PlanRequest, fit_of, named_arguments
 from cmrplan.solve.law_fit import PAPER_DELTA
 from cmrplan.tolerance import Tolerance
 
-TOLERANCES = (0.5, 0.8, 1.25, 2.0)  # times the one asked for
-WEIGHTS = (0.1, 10.0, np.inf)  # times the lambda asked for
+TOLERANCE_FACTORS = (0.5, 0.8, 1.25, 2.0)  # times the one asked for
+LAMBDA_FACTORS = (0.1, 10.0, np.inf)  # times the lambda asked for
 DELTAS = (PAPER_DELTA, 1e-2, np.inf)  # the papers', ten times it, least squares
 MOST_DROPPED = 4  # first token counts
 FEWEST_LEFT = 3  # token counts
 
-COLUMNS = (
+SENSITIVITY_COLUMNS = (
     "choice",
     "setting",
     "domain_ratio",
@@ -37,16 +37,17 @@ COLUMNS = (
 )
 
 
+@named_arguments
 def sensitivity(
-    fit: Fit, plan: Plan, *, progress: Callable[[str], None] | None = None
+    fit: FitOrPath, plan: Plan, *, progress: Callable[[str], None] | None = None
 ) -> pd.DataFrame:
     """Return the ratio that each other choice would have led to, one choice changed at a time.
 
     Parameters
     ----------
-    fit : Fit
+    fit : Fit or path
     plan : Plan
-        Made from the fit.
+        Of the fit.
     progress : callable, optional
         Takes a word on what is being done.
 
@@ -57,54 +58,50 @@ def sensitivity(
         the plan's; ``general_loss`` and ``domain_loss`` there, in nats per token; ``reason`` where there is no answer.
         The first row is the plan as it is.
     """
-    say = progress or (lambda line: None)
+    fit, say = fit_of(fit), progress or (lambda line: None)
     rows = [_row("as asked", "", plan, plan)]
     for choice, setting, ask in _choices(fit, plan):
         say(f"{choice} {setting}")
         try:
             rows.append(_row(choice, setting, ask(), plan))
         except CmrplanError as error:
-            empty = dict.fromkeys(COLUMNS, np.nan)
+            empty = dict.fromkeys(SENSITIVITY_COLUMNS, np.nan)
             rows.append(empty | {"choice": choice, "setting": setting, "reason": str(error)})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(SENSITIVITY_COLUMNS))
 
 
-def _row(choice: str, setting: str, made: Plan, plan: Plan) -> dict[str, Any]:
-    fields = (
-        "domain_ratio",
-        "domain_ratio_low",
-        "domain_ratio_high",
-        "general_loss",
-        "domain_loss",
-    )
-    values = {name: getattr(made, name) for name in fields}
-    change = made.domain_ratio - plan.domain_ratio
-    return values | {"choice": choice, "setting": setting, "change": change, "reason": ""}
+def _row(choice: str, setting: str, other: Plan, plan: Plan) -> dict[str, Any]:
+    return {
+        "choice": choice,
+        "setting": setting,
+        "domain_ratio": other.domain_ratio,
+        "domain_ratio_low": other.ratio.low,
+        "domain_ratio_high": other.ratio.high,
+        "change": other.domain_ratio - plan.domain_ratio,
+        "general_loss": other.general_loss.estimate,
+        "domain_loss": other.domain_loss.estimate,
+        "reason": "",
+    }
 
 
 def _choices(fit: Fit, plan: Plan) -> Iterator[tuple[str, str, Callable[[], Plan]]]:
     """Yield a choice, its setting in words, and how to plan with it."""
 
-    def again(with_fit: Fit | None = None, limits: Limits | None = None) -> Plan:
-        return plan_within(
-            with_fit or fit,
-            limits or plan.asked,
-            model_params=plan.model_params,
-            train_tokens=plan.train_tokens,
-        )
+    def again(with_fit: Fit | None = None, request: PlanRequest | None = None) -> Plan:
+        return plan_for(with_fit or fit, request or plan.asked)
 
     asked = plan.asked
     if asked.tolerance is not None:
-        for factor in TOLERANCES:
+        for factor in TOLERANCE_FACTORS:
             tolerance = Tolerance(factor * asked.tolerance.value, asked.tolerance.unit)
             changed = replace(asked, max_general_rise=tolerance)
-            yield "tolerance", str(tolerance), lambda changed=changed: again(limits=changed)  # type: ignore[misc]
+            yield "tolerance", str(tolerance), lambda changed=changed: again(request=changed)  # type: ignore[misc]
     if asked.turning_point:
-        for factor in WEIGHTS:
+        for factor in LAMBDA_FACTORS:
             weight = factor * asked.turning_point
             changed = replace(asked, turning_point=weight)
             if weight != asked.turning_point:
-                yield "lambda", f"{weight:g}", lambda changed=changed: again(limits=changed)  # type: ignore[misc]
+                yield "lambda", f"{weight:g}", lambda changed=changed: again(request=changed)  # type: ignore[misc]
     for name, word, setting in _refits(fit):
         yield (
             word,
@@ -119,7 +116,7 @@ def _refits(fit: Fit) -> Iterator[tuple[str, str, Any]]:
     """Yield the settings of other fits: name, in words, value."""
     for delta in DELTAS:
         if delta != fit.settings.delta:
-            yield "delta", "Huber knee", delta
+            yield "delta", "Huber delta", delta
     rows = fit.log[fit.log["train_tokens"] > 0]
     counts = np.unique(rows["train_tokens"].to_numpy(dtype=float))
     for tokens in counts[: min(MOST_DROPPED + 1, len(counts) - FEWEST_LEFT + 1)]:

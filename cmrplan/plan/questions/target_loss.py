@@ -1,10 +1,10 @@
-"""The least that reaches a target domain loss within the limits: tokens, or a model among listed sizes."""
+"""A target domain loss is reached by a least number of tokens, or by a smallest model among listed sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,21 +13,31 @@ from cmrplan.arrays import is_among
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import require_positive
-from cmrplan.plan.compute import affordable_tokens, parse_compute
-from cmrplan.plan.loss_curves import survey_at
+from cmrplan.plan.compute import affordable_tokens
+from cmrplan.plan.loss_curves import COARSE_GRID, survey_at
 from cmrplan.plan.optimum import decide
-from cmrplan.plan.plan import Plan, plan_within
-from cmrplan.plan.request import Limits
+from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.request import (
+    CountOrText,
+    FitOrPath,
+    PlanRequest,
+    RequestOptions,
+    TokensOptions,
+    fit_of,
+    named_arguments,
+    parse_named_count,
+    request_of,
+)
+from cmrplan.plan.tabular import Tabular
 
-NUM_GRID = 201
-NUM_PLACES = 33
-NUM_HALVINGS = 16  # of a step between places, to a hundred-thousandth of the tokens
-FARTHEST = 1000.0  # times the largest probed tokens, where no other bound is given
+NUM_BUDGETS = 33
+NUM_HALVINGS = 16  # of a step between budgets, to a hundred-thousandth of the tokens
+MOST_TIMES_PROBED = 1000.0  # the largest probed tokens, where no other bound is given
 
 
 @dataclass(frozen=True)
-class Reached:
-    """The domain loss that a size and budget reach at the ratio that the limits allow, nats per token.
+class ReachedLoss:
+    """The domain loss that a run reaches at the ratio that the limits allow, nats per token.
 
     Parameters
     ----------
@@ -48,28 +58,28 @@ class Reached:
     reason: str
 
 
-@dataclass(frozen=True)
-class Target:
+@dataclass(frozen=True, repr=False)
+class TargetLossPlan(Tabular):
     """The least that reaches a target domain loss.
 
     Parameters
     ----------
     target_domain_loss : float
     plan : Plan
-        At the size and budget found.
+        At that size and budget.
     domain_loss_safe : float
         The domain loss that holds there with confidence; at most the target.
-    point_train_tokens : float or None
+    best_estimate_tokens : float or None
         Tokens at which the best estimate reaches the target; None where sizes were listed.
-    tried : tuple of Reached
+    tried : tuple of ReachedLoss
         The sizes or budgets that were looked at on the way.
     """
 
     target_domain_loss: float
     plan: Plan
     domain_loss_safe: float
-    point_train_tokens: float | None
-    tried: tuple[Reached, ...]
+    best_estimate_tokens: float | None
+    tried: tuple[ReachedLoss, ...]
 
     def table(self) -> pd.DataFrame:
         """Return one row a size or budget that was looked at."""
@@ -77,47 +87,43 @@ class Target:
         return rows.assign(reaches=rows["domain_loss_safe"] <= self.target_domain_loss)
 
 
-def reached(fit: Fit, limits: Limits, *, model_params: float, train_tokens: float) -> Reached:
-    """Return the domain loss at the best ratio that the limits allow."""
-    size, tokens = float(model_params), float(train_tokens)
+def reached(fit: Fit, request: PlanRequest) -> ReachedLoss:
+    """Return the domain loss of a run at the best ratio that the limits allow."""
+    size, tokens = request.size, request.tokens
     try:
-        made = decide(fit, limits, model_params=size, train_tokens=tokens, num_grid=NUM_GRID)
+        ratio = decide(fit, request, num_grid=COARSE_GRID).ratio
     except InputError:
         raise
     except CmrplanError as error:
-        return Reached(size, tokens, np.nan, np.inf, np.inf, str(error))
-    at = survey_at(fit, limits, model_params=size, train_tokens=tokens, domain_ratio=made.ratio)
+        return ReachedLoss(size, tokens, np.nan, np.inf, np.inf, str(error))
+    at = survey_at(fit, request, ratio)
     loss = float(at.domain.loss[0])
-    safe = loss
+    upper = loss
     if len(at.domain.draws):
-        safe = max(loss, float(np.quantile(at.domain.draws[:, 0], limits.confidence)))
-    return Reached(size, tokens, made.ratio, loss, safe, "")
+        upper = max(loss, float(np.quantile(at.domain.draws[:, 0], request.confidence)))
+    return ReachedLoss(size, tokens, ratio, loss, upper, "")
 
 
+@named_arguments
 def fewest_tokens(
-    fit: Fit,
+    fit: FitOrPath,
+    request: PlanRequest | None = None,
     *,
     target_domain_loss: float,
-    model_params: float,
-    train_tokens: float | None = None,
-    compute: float | str | None = None,
-    gpu_flops: float | None = None,
-    **limits: Any,
-) -> Target:
+    **options: Unpack[RequestOptions],
+) -> TargetLossPlan:
     """Return the fewest tokens whose best feasible ratio reaches a domain loss, with confidence.
 
     Parameters
     ----------
-    fit : Fit
+    fit : Fit or path
+    request : PlanRequest, optional
+        The size and the limits; its ``train_tokens`` and ``compute`` are the most that may be spent, a thousand times
+        the largest probed tokens by default.
     target_domain_loss : float
         Nats per token.
-    model_params : float
-    train_tokens, compute : optional
-        The most tokens, FLOPs or GPU-hours that may be spent; a thousand times the largest probed tokens by default.
-    gpu_flops : float, optional
-        As in :func:`~cmrplan.plan.plan.plan`.
-    **limits
-        Fields of :class:`~cmrplan.plan.request.Limits`.
+    **options
+        Fields of :class:`~cmrplan.plan.request.PlanRequest`.
 
     Raises
     ------
@@ -127,52 +133,41 @@ def fewest_tokens(
         If the target is not reached, with the lowest loss that is.
     """
     require_positive("target_domain_loss", target_domain_loss)
-    require_positive("model_params", model_params)
-    asked = Limits(**limits)
-    budget = None if compute is None else parse_compute(compute, gpu_flops)
-    probed = fit.log.loc[fit.log["train_tokens"] > 0, "train_tokens"]
-    most = FARTHEST * float(probed.max())
-    if train_tokens is not None:
-        require_positive("train_tokens", train_tokens)
-        most = float(train_tokens)
-    if budget is not None:
-        most = min(
-            most if train_tokens is not None else np.inf, affordable_tokens(model_params, budget)
-        )
-    least = min(float(probed.min()), most)
+    fit, asked = fit_of(fit), request_of(request, options)
+    least, most = _token_range(fit, asked)
 
-    def at(tokens: float) -> Reached:
-        return reached(fit, asked, model_params=model_params, train_tokens=tokens)
+    def at(tokens: float) -> ReachedLoss:
+        return reached(fit, asked.at(asked.size, tokens))
 
-    tried = [at(float(tokens)) for tokens in np.unique(np.geomspace(least, most, NUM_PLACES))]
+    tried = [at(float(tokens)) for tokens in np.unique(np.geomspace(least, most, NUM_BUDGETS))]
     tokens = _first(at, tried, target_domain_loss, lambda one: one.domain_loss_safe)
     if tokens is None:
         raise CmrplanError(_out_of_reach(tried, target_domain_loss, asked.confidence))
-    found = at(tokens)
-    made = plan_within(fit, asked, model_params=model_params, train_tokens=tokens, compute=budget)
+    plan = plan_for(fit, replace(asked, train_tokens=tokens))
     if tokens == least:
         remark = Finding(
             Code.TARGET_REACHED_AT_ONCE,
             f"the fewest probed tokens ({least:.4g}) reach the target already; fewer may do",
         )
-        made = made.with_findings([remark])
-    return Target(
+        plan = plan.with_findings([remark])
+    return TargetLossPlan(
         target_domain_loss=float(target_domain_loss),
-        plan=made,
-        domain_loss_safe=found.domain_loss_safe,
-        point_train_tokens=_first(at, tried, target_domain_loss, lambda one: one.domain_loss),
+        plan=plan,
+        domain_loss_safe=at(tokens).domain_loss_safe,
+        best_estimate_tokens=_first(at, tried, target_domain_loss, lambda one: one.domain_loss),
         tried=tuple(tried),
     )
 
 
+@named_arguments
 def smallest_model(
-    fit: Fit,
+    fit: FitOrPath,
+    request: PlanRequest | None = None,
     *,
     target_domain_loss: float,
-    sizes: Sequence[float],
-    train_tokens: float,
-    **limits: Any,
-) -> Target:
+    sizes: Sequence[CountOrText],
+    **options: Unpack[TokensOptions],
+) -> TargetLossPlan:
     """Return the smallest of the listed sizes that reaches a domain loss at a budget, with confidence.
 
     The rise of each size is measured over its own base; see :func:`fewest_tokens` for the arguments.
@@ -185,20 +180,35 @@ def smallest_model(
         If no listed size reaches the target, with the lowest loss that one does.
     """
     require_positive("target_domain_loss", target_domain_loss)
-    require_positive("train_tokens", train_tokens)
-    asked = Limits(**limits)
+    fit, asked = fit_of(fit), request_of(request, options)
+    if asked.train_tokens is None:
+        raise InputError("train_tokens must be given")
     asked.refuse_base_loss()
     listed = checked_sizes(sizes)
     require_sizes(fit, listed)
-    tried = [reached(fit, asked, model_params=size, train_tokens=train_tokens) for size in listed]
+    tried = [reached(fit, asked.at(size, float(asked.train_tokens))) for size in listed]
     for one in tried:
         if one.domain_loss_safe <= target_domain_loss:
-            made = plan_within(fit, asked, model_params=one.model_params, train_tokens=train_tokens)
-            return Target(float(target_domain_loss), made, one.domain_loss_safe, None, tuple(tried))
+            plan = plan_for(fit, asked.at(one.model_params, one.train_tokens))
+            return TargetLossPlan(
+                float(target_domain_loss), plan, one.domain_loss_safe, None, tuple(tried)
+            )
     raise CmrplanError(_out_of_reach(tried, target_domain_loss, asked.confidence))
 
 
-def checked_sizes(sizes: Sequence[float]) -> list[float]:
+def _token_range(fit: Fit, request: PlanRequest) -> tuple[float, float]:
+    """Return the fewest and the most tokens to look at."""
+    probed = fit.log.loc[fit.log["train_tokens"] > 0, "train_tokens"]
+    most = MOST_TIMES_PROBED * float(probed.max())
+    if request.train_tokens is not None:
+        most = float(request.train_tokens)
+    if request.flops is not None:
+        affordable = affordable_tokens(request.size, request.flops)
+        most = affordable if request.train_tokens is None else min(most, affordable)
+    return min(float(probed.min()), most), most
+
+
+def checked_sizes(sizes: Sequence[CountOrText]) -> list[float]:
     """Return sizes ascending, each once.
 
     Raises
@@ -208,9 +218,7 @@ def checked_sizes(sizes: Sequence[float]) -> list[float]:
     """
     if not len(sizes):
         raise InputError("sizes must be one or more numbers of parameters, got none")
-    for size in sizes:
-        require_positive("sizes", size)
-    return sorted({float(size) for size in sizes})
+    return sorted({parse_named_count("sizes", size) for size in sizes})
 
 
 def require_sizes(fit: Fit, sizes: Sequence[float]) -> None:
@@ -230,12 +238,12 @@ def require_sizes(fit: Fit, sizes: Sequence[float]) -> None:
 
 
 def _first(
-    at: Callable[[float], Reached],
-    tried: list[Reached],
+    at: Callable[[float], ReachedLoss],
+    tried: list[ReachedLoss],
     target: float,
-    loss: Callable[[Reached], float],
+    loss: Callable[[ReachedLoss], float],
 ) -> float | None:
-    """Return the first tokens that reach the target, between two places by halving; None where none do."""
+    """Return the first tokens that reach the target, between two budgets by halving; None where none do."""
     reaching = [k for k, one in enumerate(tried) if loss(one) <= target]
     if not reaching:
         return None
@@ -253,7 +261,7 @@ def _first(
     return high
 
 
-def _out_of_reach(tried: list[Reached], target: float, confidence: float) -> str:
+def _out_of_reach(tried: list[ReachedLoss], target: float, confidence: float) -> str:
     best = min(tried, key=lambda one: one.domain_loss_safe)
     if not np.isfinite(best.domain_loss_safe):
         return f"the target is out of reach: {tried[-1].reason}"

@@ -1,0 +1,197 @@
+"""A plan carries findings on what makes its answer suspect.
+
+Each is judged where the decision is taken: the fit against what was measured there, the early evaluations by the answer
+without them, the ratio by the ends of what was probed, and repeated data by what a repeated token is worth.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cmrplan.errors import CmrplanError, Code, Finding
+from cmrplan.fit.fit import Fit
+from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.plan.extrapolation import extrapolation_findings
+from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision, decide
+from cmrplan.plan.request import PlanRequest
+
+WORRYING_SHARE = 0.25  # of the allowed rise
+SAME_ANSWER = 5e-4  # of the ratio, which is printed to three digits
+ONE_PASS = 1 + 1e-9  # passes over the domain data, with room for rounding
+
+
+def plan_findings(
+    fit: Fit,
+    request: PlanRequest,
+    decision: Decision,
+    *,
+    binding: ConstraintName,
+    allowed: float | None,
+) -> list[Finding]:
+    """Return every finding on a plan, those of its fit first.
+
+    Parameters
+    ----------
+    fit : Fit
+    request : PlanRequest
+    decision : Decision
+    binding : str
+        The constraint that holds the ratio back.
+    allowed : float or None
+        Allowed rise of the general loss, nats per token; None without a tolerance.
+    """
+    size, tokens, ratio = request.size, request.tokens, decision.ratio
+    findings = [*fit.warnings, *decision.curves.findings]
+    findings += extrapolation_findings(
+        fit, model_params=size, train_tokens=tokens, domain_ratio=ratio
+    )
+    findings += early_findings(fit, request, decision.best_estimate)
+    findings += probed_end_findings(decision)
+    findings += turning_domain_loss(decision, binding)
+    if allowed is not None:
+        findings += misfit_findings(fit, model_params=size, domain_ratio=ratio, allowed=allowed)
+    return findings + repetition_findings(request, ratio)
+
+
+def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list[Finding]:
+    """Return a finding with the ratio that would come out without early evaluations, where they matter.
+
+    Only the best estimate is compared: the laws are fitted again from their optima, without resamples.
+
+    Parameters
+    ----------
+    fit : Fit
+        Looked at only where it carries the finding ``early_evaluations``.
+    request : PlanRequest
+    best_estimate : float
+        Of the ratio, with every evaluation.
+    """
+    if not any(finding.code == Code.EARLY_EVALUATIONS for finding in fit.warnings):
+        return []
+    cut, later = fit.without_burn_in()
+    try:
+        ratio = decide(later, request).best_estimate
+    except CmrplanError:
+        ratio = np.nan
+    if not np.isfinite(ratio):
+        answer = f"would not exist: no ratio would keep the tolerance; it is {best_estimate:.3f} with them"
+    elif abs(ratio - best_estimate) < SAME_ANSWER:
+        answer = f"stays {best_estimate:.3f}"
+    else:
+        answer = f"would be {ratio:.3f} instead of {best_estimate:.3f}"
+    return [
+        Finding(
+            Code.EARLY_EVALUATIONS_EFFECT,
+            f"without the evaluations before {cut:.4g} tokens the best estimate of the ratio {answer}; fit again with "
+            "--min-train-tokens auto for its interval",
+        )
+    ]
+
+
+def probed_end_findings(decision: Decision) -> list[Finding]:
+    """Return a finding on a ratio at an end of what was probed."""
+    lowest, highest = decision.feasible.probed
+    findings = []
+    if decision.ratio >= highest - SAME_RATIO and highest < 1:
+        findings.append(
+            Finding(
+                Code.RATIO_AT_EDGE,
+                f"the ratio is the largest that was probed ({highest:g}); probe larger ones to see whether more is "
+                "feasible",
+            )
+        )
+    if decision.ratio <= lowest + SAME_RATIO and lowest > 0:
+        findings.append(
+            Finding(
+                Code.RATIO_AT_EDGE,
+                f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones",
+            )
+        )
+    return findings
+
+
+def turning_domain_loss(decision: Decision, binding: ConstraintName) -> list[Finding]:
+    """Return a finding where the fitted domain loss itself keeps the ratio from the largest probed one."""
+    curves = decision.curves
+    is_weighted = bool(np.any(curves.objective != curves.domain.loss))
+    is_largest = decision.ratio >= decision.feasible.probed[1] - SAME_RATIO
+    if binding != "none" or is_largest or is_weighted:
+        return []
+    return [
+        Finding(
+            Code.DOMAIN_LOSS_TURNS,
+            f"the fitted domain loss has its lowest value at {decision.ratio:.3g} and rises beyond; more domain "
+            "data should not hurt the domain loss, so look at the fit",
+        )
+    ]
+
+
+def misfit_findings(
+    fit: Fit, *, model_params: float, domain_ratio: float, allowed: float
+) -> list[Finding]:
+    """Return a finding where the fit misses the measured general loss by much of the allowed rise.
+
+    A law that cannot follow the data (a general loss that keeps rising with tokens, say) can have narrow
+    intervals and be wrong. So at the largest measured budget of the size nearest to the plan's, at the probed ratios
+    on both sides of the planned one, the fitted general loss is compared with the measured one.
+
+    Parameters
+    ----------
+    fit : Fit
+    model_params : float
+        Size of the plan; the nearest probed size is compared.
+    domain_ratio : float
+        The planned ratio; the probed ratios on both sides of it are compared.
+    allowed : float
+        Allowed rise of the general loss, nats per token; nothing is said where it is zero.
+    """
+    rows = fit.rows("general")
+    if allowed <= 0 or not len(rows):
+        return []
+    sizes = rows["model_params"].to_numpy(dtype=float)
+    size = sizes[np.argmin(np.abs(np.log(sizes / model_params)))]
+    rows = rows[rows["model_params"] == size]
+    tokens = float(rows["train_tokens"].max())
+    rows = rows[rows["train_tokens"] == tokens]
+    measured = rows.groupby("domain_ratio")["loss"].mean()
+    ratio = measured.index.to_numpy(dtype=float)
+    above = int(np.searchsorted(ratio, domain_ratio))
+    measured = measured.iloc[max(above - 1, 0) : above + 1]
+    ratio = measured.index.to_numpy(dtype=float)
+    try:
+        fitted = fit.predict(
+            "general", model_params=float(size), train_tokens=tokens, domain_ratio=ratio
+        ).loss
+    except CmrplanError:
+        return []
+    miss = measured.to_numpy(dtype=float) - fitted
+    miss = np.where(np.isfinite(miss), miss, 0.0)
+    worst = int(np.argmax(np.abs(miss)))
+    if abs(miss[worst]) <= WORRYING_SHARE * allowed:
+        return []
+    return [
+        Finding(
+            Code.MISFIT,
+            f"at {tokens:.4g} tokens and domain_ratio {ratio[worst]:g} the measured general loss is "
+            f"{abs(miss[worst]):.3f} nats {'above' if miss[worst] > 0 else 'below'} the fitted one, "
+            f"{100 * abs(miss[worst]) / allowed:.0f} % of the allowed rise; leave out early evaluations "
+            "(--min-train-tokens) or try another law, and look at the residuals",
+        )
+    ]
+
+
+def repetition_findings(request: PlanRequest, domain_ratio: float) -> list[Finding]:
+    """Return a finding where the recommended ratio repeats the domain data."""
+    if request.unique_tokens is None:
+        return []
+    epochs = request.tokens * domain_ratio / request.unique_tokens
+    if epochs <= ONE_PASS:
+        return []
+    return [
+        Finding(
+            Code.REPETITION_ASSUMED,
+            f"the domain data are passed over {epochs:.3g} times; a repeated token is counted by the published "
+            f"discount (R* = {REPEAT_SCALE:.2f}, from scratch on one source), not by your probes; probe at that many "
+            "passes",
+        )
+    ]
