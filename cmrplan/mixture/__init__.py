@@ -2,7 +2,8 @@
 
 from cmrplan.mixture.file import mixture_report, read_mixture_fit, write_mixture_fit
 from cmrplan.mixture.fit import MixtureFit, fit_mixture
-from cmrplan.mixture.plan import MixturePlan, plan_mixture
+from cmrplan.mixture.mixture_plan import MixturePlan
+from cmrplan.mixture.plan import plan_mixture
 from cmrplan.mixture.transfer import NewDomain, fit_domains, predict_new_domain
 
 __all__ = [

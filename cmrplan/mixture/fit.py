@@ -151,18 +151,7 @@ def fit_mixture(
     """
     settings = FitSettings(law, **options)
     require_law(law, LAWS_OF_MIXTURES)
-    log = validate_log(log)
-    if settings.model_params is not None:
-        log = rows_of_size(log, settings.model_params)
-    if len(share_columns(log)) < 2:
-        raise CmrplanError(
-            "the log has no share_<corpus> columns, two or more; a log with domain_ratio is fitted by cmrplan fit"
-        )
-    fitted = _fitted(log, settings)
-    if fitted.empty:
-        raise CmrplanError(
-            f"the log has no rows at {max(settings.min_train_tokens, 1):g} or more train_tokens"
-        )
+    log, fitted = _rows_to_fit(validate_log(log), settings)
     corpora = _ordered_corpora(fitted)
     varied = _varied(fitted, corpora)
     rows = {
@@ -189,6 +178,28 @@ def _fitted(log: pd.DataFrame, settings: FitSettings) -> pd.DataFrame:
     first = max(settings.min_train_tokens, np.nextafter(0, 1))
     kept: pd.DataFrame = log[log["train_tokens"] >= first].reset_index(drop=True)
     return kept
+
+
+def _rows_to_fit(log: pd.DataFrame, settings: FitSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the log at the size asked for, and those of its rows that are fitted.
+
+    Raises
+    ------
+    CmrplanError
+        If the log has no shares, or no rows are left.
+    """
+    if settings.model_params is not None:
+        log = rows_of_size(log, settings.model_params)
+    if len(share_columns(log)) < 2:
+        raise CmrplanError(
+            "the log has no share_<corpus> columns, two or more; a log with domain_ratio is fitted by cmrplan fit"
+        )
+    fitted = _fitted(log, settings)
+    if fitted.empty:
+        raise CmrplanError(
+            f"the log has no rows at {max(settings.min_train_tokens, 1):g} or more train_tokens"
+        )
+    return log, fitted
 
 
 def _run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:

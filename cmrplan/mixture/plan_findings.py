@@ -17,7 +17,7 @@ from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.request import MixtureLimits
 
 if TYPE_CHECKING:
-    from cmrplan.mixture.plan import Binding
+    from cmrplan.mixture.mixture_plan import Binding
 
 FAR = 0.05  # share of the tokens that would have to move to reach a blend of probed mixtures
 MOST_EPOCHS = 1.0 + 1e-6

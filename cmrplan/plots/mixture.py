@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cmrplan.arrays import Array
-from cmrplan.mixture.plan import MixturePlan
+from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.numbers import compact
 from cmrplan.plots.artists import CHOICE, DATA, FORBIDDEN, LIMIT, axes_or_new, percent_ticks
 from cmrplan.plots.figures import STYLE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.mixture.plan import Binding, MixturePlan
+from cmrplan.mixture.mixture_plan import Binding, MixturePlan
 from cmrplan.numbers import compact
 
 _BINDS = {

@@ -1,0 +1,153 @@
+"""Search the best mixture under all limits, those beside it, and what would make a question feasible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cmrplan.arrays import Array
+from cmrplan.errors import CmrplanError
+from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
+from cmrplan.mixture.request import Box, MixtureLimits, probed_box
+from cmrplan.mixture.simplex import Optimum, Problem, solve
+
+NUM_DRAWN = 100  # resamples whose own best mixture is sought, for the intervals of the shares
+NUM_PROBED_STARTS = 2
+# How much wider than the rises at the nearest mixture the tolerances are that an infeasible question is told, in turn.
+WIDENINGS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class FoundMixture:
+    """The best mixture of a problem, and those beside it by name, each ``(m,)``."""
+
+    problem: Problem
+    best: Optimum
+    candidates: dict[str, Array]
+
+
+def search(
+    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, train_tokens: float
+) -> FoundMixture:
+    """Return the best mixture under all limits, and those beside it.
+
+    Raises
+    ------
+    CmrplanError
+        If no mixture keeps the tolerances.
+    """
+    solution = _solved(fit, asked, functions, box)
+    if not solution.best.is_feasible:
+        raise CmrplanError(_infeasible(fit, asked, functions, box, solution, train_tokens))
+    return solution
+
+
+def _solved(
+    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box
+) -> FoundMixture:
+    """Return the best mixture, feasible or as near to it as the search comes, and those beside it."""
+    excess = functions.excess if asked.protected else None
+    needed = needed_draws(fit.num_draws, asked.confidence)
+    problem = Problem(functions.objective, box.low, box.high, excess, needed)
+    natural = _natural(fit, asked)
+    probed = fit.mixtures()
+    value = functions.objective(probed)
+    near = probed[np.argsort(value, kind="stable")[:NUM_PROBED_STARTS]]
+    starts = [np.full(len(fit.corpora), 1 / len(fit.corpora)), natural, *near]
+    starts.append(0.5 * near[0] + 0.5 / len(fit.corpora))
+    if asked.reference is not None:
+        starts.append(fit.shares_of(asked.reference))
+    wide = probed_box(fit)
+    free = solve(Problem(functions.objective, wide.low, wide.high), starts)
+    starts.append(free.shares)
+    point = None
+    if asked.protected and fit.num_draws:
+        estimates = Problem(functions.objective, box.low, box.high, functions.estimated_excess, 1)
+        point = solve(estimates, starts)
+        starts.append(point.shares)
+    best = solve(problem, starts)
+    candidates = {"unconstrained": free.shares, "natural": natural, "best_probed": near[0]}
+    if point is not None and point.is_feasible:
+        candidates = {"point": point.shares, **candidates}
+    return FoundMixture(problem, best, candidates)
+
+
+def _natural(fit: MixtureFit, asked: MixtureLimits) -> Array:
+    """Return shares in proportion to the tokens at hand; equal ones where a corpus's are not known."""
+    if all(name in asked.available for name in fit.corpora):
+        tokens = np.array([asked.available[name] for name in fit.corpora])
+        return np.asarray(tokens / tokens.sum())
+    return np.full(len(fit.corpora), 1 / len(fit.corpora))
+
+
+def _infeasible(
+    fit: MixtureFit,
+    asked: MixtureLimits,
+    functions: LossFunctions,
+    box: Box,
+    nearest: FoundMixture,
+    train_tokens: float,
+) -> str:
+    """Return why no mixture keeps the tolerances, and tolerances that one keeps."""
+    over = "the base" if asked.reference is None else "the reference mixture"
+    text = (
+        f"no mixture keeps {', '.join(f'{c} within {asked.tolerance(c)}' for c in asked.protected)} of {over} with "
+        f"confidence {asked.confidence:g} at train_tokens = {train_tokens:.4g}"
+    )
+    if allowed := _feasible_tolerances(fit, asked, functions, box, nearest):
+        ways = ", ".join(f"{corpus} {tolerance}" for corpus, tolerance in allowed.items())
+        text += f"; smallest feasible tolerance: {ways}"
+    largest = sorted(zip(nearest.best.shares, fit.corpora, strict=True), reverse=True)[:3]
+    text += f" (at shares {', '.join(f'{name} {share:.3g}' for share, name in largest)})"
+    if "point" in nearest.candidates:
+        text += "; the best estimates would allow it, but break about every other time"
+    return text
+
+
+def _feasible_tolerances(
+    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, nearest: FoundMixture
+) -> dict[str, str]:
+    """Return tolerances, as they are typed, under which this search gives a feasible mixture.
+
+    The rises at the nearest mixture are allowed there, but a search that starts elsewhere may end before it comes
+    there. So the question is asked again with them, and with wider ones until it has an answer.
+    """
+    kept = nearest.problem.kept(nearest.best.shares)
+    rises = functions.rises(nearest.best.shares[None, :])
+    largest = {c: float(r[kept, 0].max()) for c, r in zip(asked.protected, rises, strict=True)}
+    for widening in WIDENINGS:
+        allowed = {
+            corpus: str(tolerance.least_above(rise * widening))
+            for corpus, rise in largest.items()
+            if rise > (tolerance := asked.tolerance(corpus)).largest_rise
+        }
+        wider = replace(asked, protected={**asked.protected, **allowed})
+        losses = loss_functions_of(
+            fit,
+            wider,
+            functions.base,
+            model_params=functions.model_params,
+            train_tokens=functions.train_tokens,
+        )
+        if _solved(fit, wider, losses, box).best.is_feasible:
+            return allowed
+    return {}
+
+
+def drawn_optima(
+    functions: LossFunctions, asked: MixtureLimits, box: Box, found: FoundMixture
+) -> Array:
+    """Return the best mixture of some resamples, ``(S, m)``; NaN where none is feasible."""
+    count = functions.num_draws
+    which = np.unique(np.linspace(0, count - 1, min(count, NUM_DRAWN)).round()).astype(int)
+    starts = [found.best.shares]  # feasible in most resamples
+    ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
+    for row, draw in enumerate(which if count else []):
+        objective, excess = functions.of_draw(int(draw))
+        problem = Problem(objective, box.low, box.high, excess, 1)
+        end = solve(problem, starts)
+        if end.is_feasible:
+            ends[row] = end.shares
+    return ends
