@@ -128,7 +128,7 @@ class LawEntry:
 def _call_of(entry: LawEntry) -> str:
     if entry.kind is FitKind.DOMAINS:
         return "call cp.fit_domains(logs, short_runs)"
-    return f"{entry.kind.command.removeprefix('cmrplan ')} --law {entry.name}"
+    return f"use {entry.kind.command} --law {entry.name}"
 
 
 _LEVELS = ("size_levels", "token_levels")

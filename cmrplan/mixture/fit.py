@@ -21,13 +21,14 @@ from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fitted_log import FittedLog, rows_of_size
 from cmrplan.fit.hold_outs import missing_levels
 from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel, law_model
+from cmrplan.fit.law_model import LawModel, law_model, require_one_size
 from cmrplan.fit.model_averaging import Score, score_of
 from cmrplan.fit.prediction import Prediction
-from cmrplan.fit.settings import FitSettings, require_law
+from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Law
+from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.log.files import base_losses, log_fingerprint, validate_log
 from cmrplan.mixture.fit_findings import fit_findings
@@ -35,8 +36,6 @@ from cmrplan.numbers import require_positive
 from cmrplan.solve.law_fit import fit_law, predict_draws, refit
 from cmrplan.solve.varpro import Stopping
 
-MIXTURE_LAWS = ("data_mixing", "optimal_mixture")
-LAWS_OF_MIXTURES = ("auto", *MIXTURE_LAWS)
 FOLDS = 5
 RUNS_PER_PARAMETER = 4  # from here on resamples of runs still hold more mixtures than parameters
 SAME_SUM = 1e-6
@@ -127,7 +126,8 @@ def fit_mixture(
     ----------
     log : DataFrame
         A probe log with ``share_<corpus>`` columns.
-    law : {"auto", "data_mixing", "optimal_mixture"}
+    law : str
+        A law that :mod:`cmrplan.laws.registry` gives to fits of several corpora, or ``auto``.
         ``auto``: for each corpus the average of those that the log supports, with weights inverse to their mean
         squared errors on hidden mixtures, a fifth at a time.
     bootstrap : int, default 200
@@ -150,7 +150,7 @@ def fit_mixture(
         If the log cannot support a fit; the message says what would.
     """
     settings = FitSettings(law, **options)
-    require_law(law, LAWS_OF_MIXTURES)
+    require_choice(law, FitKind.CORPORA)
     log, fitted = _rows_to_fit(validate_log(log), settings)
     corpora = _ordered_corpora(fitted)
     varied = _varied(fitted, corpora)
@@ -243,6 +243,8 @@ def _law_choice(settings: FitSettings, varied: Sequence[str]) -> LawChoice:
     """Return the laws that were asked for; they read the shares of the corpora that vary."""
 
     def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
+        if REGISTRY[name].is_of_one_size:
+            require_one_size(rows, corpus, name)
         law = _declare(name, corpus, rows, varied)
         _require_mixtures(law, corpus, rows, varied)
         loss = rows["loss"].to_numpy(dtype=float)
@@ -251,7 +253,7 @@ def _law_choice(settings: FitSettings, varied: Sequence[str]) -> LawChoice:
     def score(model: LawModel, rows: pd.DataFrame) -> Score:
         return _held_out(model, rows, varied)
 
-    names = MIXTURE_LAWS if settings.law == "auto" else (settings.law,)
+    names = averaged_names(FitKind.CORPORA) if settings.law == AUTO else (settings.law,)
     return LawChoice(names, fit_one, score)
 
 
@@ -262,12 +264,13 @@ def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) 
         loss = rows["loss"].rank().to_numpy(dtype=float)
         pull = [np.corrcoef(rows[SHARE_PREFIX + name], loss)[0, 1] for name in varied]
         first = varied[int(np.argmin(pull))]
-    options = {
+    known = {
+        "corpus": corpus,
         "corpora": [first, *(name for name in varied if name != first)],
         "size_levels": int(rows["model_params"].nunique()),
         "token_levels": int(rows["train_tokens"].nunique()),
     }
-    return build_law(name, options)
+    return build_law(name, {key: known[key] for key in REGISTRY[name].options})
 
 
 def _require_mixtures(law: Law, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> None:

@@ -17,9 +17,7 @@ def repetition_findings(models: Mapping[str, CorpusModel], asked: str) -> list[F
     findings = []
     for corpus, law in top_weighted_laws(models).items():
         if law.law != asked:
-            message = (
-                f"only domain tokens are known to repeat, so the {corpus} loss was fitted by the plain law {law.law}"
-            )
+            message = f"only domain tokens are known to repeat, so the {corpus} loss has the plain law {law.law}"
         elif dict(law.fit.law.fixed).get("repeat_scale") == REPEAT_SCALE:
             message = (
                 f"no run passes over its domain tokens more than once, so R* of the {corpus} loss is held at "
