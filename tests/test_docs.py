@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from law_table import PAGE, TABLE, law_table
 from pydantic import BaseModel
 
 from cmrplan.errors import Code
@@ -73,3 +74,7 @@ def test_every_key_of_a_sweep_is_in_the_table():
     assert len(keys) > 40
     page = (ROOT / "docs" / "sweep-spec.md").read_text()
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+def test_the_table_of_the_laws_is_that_of_the_registry():
+    assert TABLE.findall(PAGE.read_text()) == [law_table()]

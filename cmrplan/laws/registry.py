@@ -314,7 +314,7 @@ _ENTRIES = (
     LawEntry(
         "data_mixing",
         data_mixing_law,
-        "c + k·exp(Σ t_j·r_j), and + A/N^α + B/D^β where the log has more than one size or budget (ours)",
+        "`c + k·exp(Σ t_j·r_j)`, and `+ A/N^α + B/D^β` where the log has more than one size or budget (ours)",
         "two more mixtures than corpora",
         "to interpolate between mixtures",
         kind=FitKind.CORPORA,

@@ -26,7 +26,7 @@ ACTIVE = 1e-6  # a share this near to its bound, or a limit this near in nats, h
 MARGIN = 1e-9  # nats that the search keeps from a limit, so that rounding does not break it
 GAIN = 1e-9  # nats; a round that gains less ends the search
 MOST_ROUNDS = 12
-MOST_STEPS = 150
+MOST_DESCENT_STEPS = 150
 HALVINGS = 12
 
 Values = Callable[[Array], Array]
@@ -223,7 +223,7 @@ def _descend(
             bounds=bounds,
             constraints=constraints,
             method="SLSQP",
-            options={"ftol": 1e-10, "maxiter": MOST_STEPS},
+            options={"ftol": 1e-10, "maxiter": MOST_DESCENT_STEPS},
         )
     if not np.isfinite(found.x).all():
         return shares

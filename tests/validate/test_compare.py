@@ -13,9 +13,10 @@ from cmrplan.fit.averaged_model import AveragedModel
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import holdouts, missing_levels
 from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import RATIO_LAWS, declare, fit_law_model
+from cmrplan.fit.law_model import declare, fit_law_model
 from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
 from cmrplan.laws.dcpt import dcpt_law
+from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.validate.backtest import backtest, windows
 from cmrplan.validate.baselines import carry_forward, gradient_boosting, interpolation, linear
 from cmrplan.validate.compare import compare
@@ -176,7 +177,7 @@ class TestAveraging:
         one, other = score("a", 1.0), score("b", 1.0 - 1e-11)
         assert averaging_weights([one, other]).tolist() == [0.5, 0.5]
 
-    @pytest.mark.parametrize("law", RATIO_LAWS)
+    @pytest.mark.parametrize("law", plain_ratio_laws())
     def test_a_law_declared_for_the_rows_that_stay_is_determined_by_them(self, law):
         for shares in (3, 4, 5, 6):
             log = simulated_log(sizes=(3e5,), ratios=np.linspace(0.1, 0.9, shares))
