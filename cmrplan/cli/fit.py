@@ -16,7 +16,7 @@ from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_log
 from cmrplan.report.text import fit_text
 
-KINDS = (FitKind.RUNS, FitKind.BUDGETS)
+TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 
 
 @click.command()
@@ -27,7 +27,7 @@ KINDS = (FitKind.RUNS, FitKind.BUDGETS)
     default=AUTO,
     show_default=True,
     metavar="LAW",
-    help=f"auto averages laws of the ratio; or one of {', '.join(names_for(*KINDS))}.",
+    help=f"auto averages laws of the ratio; or one of {', '.join(names_for(*TAKEN_KINDS))}.",
 )
 @click.option(
     "--bootstrap",

@@ -123,22 +123,19 @@ def predict_command(
     as_json: bool,
 ) -> None:
     """Predict the loss on every validation corpus at one mixture."""
-    import numpy as np
+    from cmrplan.arrays import Interval
 
     fitted = read_mixture_fit(fit)
     at = {
         "model_params": model_params or float(fitted.log["model_params"].max()),
         "train_tokens": train_tokens or float(fitted.log["train_tokens"].max()),
     }
-    tail = (1 - confidence) / 2
     predicted: dict[str, dict[str, float | None]] = {}
     for corpus, losses in sorted(
         fitted.predict(_numbers("--share", shares, FRACTION), **at).items()
     ):
-        low, high = None, None
-        if len(losses.draws):
-            low, high = (float(q) for q in np.quantile(losses.draws[:, 0], [tail, 1 - tail]))
-        predicted[corpus] = {"loss": float(losses.loss[0]), "loss_low": low, "loss_high": high}
+        loss = Interval.of_draws(float(losses.loss[0]), losses.draws[:, 0], confidence)
+        predicted[corpus] = {"loss": loss.estimate, "loss_low": loss.low, "loss_high": loss.high}
     if as_json:
         print_json({"losses": predicted, **at})
         return

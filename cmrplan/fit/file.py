@@ -25,7 +25,7 @@ from cmrplan.log import CORPORA
 FIT_FILE_VERSION = 2
 
 Kind = Literal["two_corpora", "mixture"]
-_COMMANDS: dict[Kind, str] = {"two_corpora": "cmrplan fit", "mixture": "cmrplan mix fit"}
+_COMMAND_OF_KIND: dict[Kind, str] = {"two_corpora": "cmrplan fit", "mixture": "cmrplan mix fit"}
 _NAMES: dict[Kind, str] = {"two_corpora": "a fit", "mixture": "the fit of a mixture"}
 
 
@@ -128,7 +128,7 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
         If the file cannot be read, or is not a whole fit of that kind.
     """
     value = read_json(path)
-    again = f"make it again with {_COMMANDS[kind]}"
+    again = f"make it again with {_COMMAND_OF_KIND[kind]}"
     _require_kind(path, value, kind)
     try:
         file = _FitFile.model_validate(value)
@@ -175,10 +175,10 @@ def _require_kind(path: str | os.PathLike[str], value: Any, kind: Kind) -> None:
     is_fit = "cmrplan_fit" in keys or "cmrplan_mixture_fit" in keys
     if not is_fit or its_kind != kind:
         raise InputError(
-            f"{path} is not {_NAMES[kind]}; make one with {_COMMANDS[kind]} LOG --out FIT.json"
+            f"{path} is not {_NAMES[kind]}; make one with {_COMMAND_OF_KIND[kind]} LOG --out FIT.json"
         )
     if keys.get("cmrplan_fit") != FIT_FILE_VERSION:
         raise InputError(
             f"{path} was written by another version of cmrplan (file version {keys.get('cmrplan_fit', 1)!r}, this one "
-            f"reads {FIT_FILE_VERSION}); make it again with {_COMMANDS[kind]}"
+            f"reads {FIT_FILE_VERSION}); make it again with {_COMMAND_OF_KIND[kind]}"
         )

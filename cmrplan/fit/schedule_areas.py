@@ -19,7 +19,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.laws.learning_rate import schedule_areas
 
-TOKENS_PER_STEP = 2.0**20
+ASSUMED_STEP_TOKENS = 2.0**20
 MOST_STEPS = 10**7  # an array of them is 80 MB
 
 
@@ -74,7 +74,7 @@ def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:
     for run, group in rows.groupby("run_id", sort=True):
         ordered = group.drop_duplicates("train_tokens").sort_values("train_tokens")
         tokens = ordered["train_tokens"].to_numpy(dtype=float)
-        step = ordered["step"].to_numpy(dtype=float) if has_steps else tokens / TOKENS_PER_STEP
+        step = ordered["step"].to_numpy(dtype=float) if has_steps else tokens / ASSUMED_STEP_TOKENS
         rate = ordered["learning_rate"].to_numpy(dtype=float)
         schedules[str(run)] = RunSchedule(tokens, step, rate)
     return schedules

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import Array, central_interval
 from cmrplan.solve.law_fit import LawFit, user_parameters
 
 
@@ -28,9 +28,8 @@ def law_summary(
     interval: dict[str, list[float] | None] = dict.fromkeys(names)
     if len(search) > 1:
         values = user_parameters(fit.law, fit.scales, search, coefficients)
-        tail = (1 - confidence) / 2
         with np.errstate(all="ignore"):  # coefficients of extreme inputs leave float64
-            low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+            low, high = central_interval(values, confidence)
             largest = np.maximum(np.max(np.abs(values), axis=0), np.finfo(float).tiny)
             spread = np.std(values / largest, axis=0, ddof=1) * largest
         for k, name in enumerate(names[: fit.law.num_free]):
