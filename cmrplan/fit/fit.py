@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit(FittedLog):
     """Fitted laws of the general and the domain loss; the fields are those of :class:`FittedLog`."""
 

@@ -14,14 +14,17 @@ from cmrplan.errors import Finding, InputError
 from cmrplan.fit.bootstrap import Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.noise import Noise
+from cmrplan.fit.parameter_table import parameter_table
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import noise_of
 from cmrplan.log import CORPORA
 from cmrplan.log.files import training_rows
 from cmrplan.numbers import require_positive
 
+MOST_SHOWN = 10  # corpora in a short text
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class FittedLog:
     """A log with one fitted model for each validation corpus.
 
@@ -48,6 +51,25 @@ class FittedLog:
     base_loss: dict[str, dict[float, float]]
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a corpus and parameter: estimate, standard error and interval."""
+        confidence = self.settings.confidence
+        return parameter_table({c: m.summary(confidence) for c, m in self.models.items()})
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} of {self.log['run_id'].nunique()} runs"]
+        for corpus, model in list(self.models.items())[:MOST_SHOWN]:
+            figures = model.summary(self.settings.confidence)
+            error = f"mean absolute error {figures['mae']:.4f} nats"
+            lines.append(f"  {corpus:<10} {model.law}, R² {figures['r2']:.4f}, {error}")
+        if len(self.models) > MOST_SHOWN:
+            lines.append(f"  and {len(self.models) - MOST_SHOWN} more")
+        codes = sorted({str(finding.code) for finding in self.warnings})
+        return "\n".join([*lines, f"  warnings   {', '.join(codes) or 'none'}"])
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html(index=False, float_format="{:.4g}".format, na_rep=""))
 
     @property
     def num_draws(self) -> int:

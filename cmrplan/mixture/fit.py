@@ -43,7 +43,7 @@ SAME_SUM = 1e-6
 Mixture = Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MixtureFit(FittedLog):
     """Fitted laws of several validation corpora; the fields are those of :class:`~cmrplan.fit.fitted_log.FittedLog`."""
 
