@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Literal, TypedDict, Unpack
 
@@ -25,7 +26,9 @@ from cmrplan.fit.settings import FitSettings, Objective, ResidualKind
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
 from cmrplan.log import CORPORA
-from cmrplan.log.files import base_losses, log_fingerprint, validate_log
+from cmrplan.log.files import base_losses, log_fingerprint, read_log, validate_log
+
+LogOrPath = pd.DataFrame | str | os.PathLike[str]
 
 KEPT_COLUMNS = (
     "run_id",
@@ -53,13 +56,13 @@ class FitOptions(TypedDict, total=False):
     weights: Weights
 
 
-def fit(log: pd.DataFrame, law: str = "auto", **options: Unpack[FitOptions]) -> Fit:
+def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit:
     """Fit the laws of the general and the domain loss to a probe log.
 
     Parameters
     ----------
-    log : DataFrame
-        A probe log, as :func:`cmrplan.read_log` returns it. Rows at 0 tokens give the base losses and are
+    log : DataFrame or path
+        A probe log, or its file, as :func:`cmrplan.read_log` returns it. Rows at 0 tokens give the base losses and are
         not fitted.
     law : str
         A law that :mod:`cmrplan.laws.registry` gives to fits of two corpora. ``dcpt``: the D-CPT law, reduced to
@@ -96,6 +99,8 @@ def fit(log: pd.DataFrame, law: str = "auto", **options: Unpack[FitOptions]) -> 
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
+    if not isinstance(log, pd.DataFrame):
+        log = read_log(log)
     first = options.get("min_train_tokens", 0.0)
     numeric = {**options, "min_train_tokens": 0.0 if first == "auto" else first}
     require_choice(law, FitKind.RUNS, FitKind.BUDGETS)

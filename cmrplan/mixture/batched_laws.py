@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
+from cmrplan.errors import CmrplanError
 from cmrplan.fit.averaged_model import component_of_draws
 from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.laws.registry import FitKind, averaged_names
 from cmrplan.solve.law_fit import LawFit, user_parameters
 
 
@@ -114,9 +116,21 @@ def batch_of(
 def batches_of(
     model: CorpusModel, corpora: Sequence[str], model_params: float, train_tokens: float
 ) -> tuple[BatchedLaws, BatchedLaws]:
-    """Return the laws that are averaged, and every resample in its order, for many questions at one size and budget."""
+    """Return the laws that are averaged, and every resample in its order, for many questions at one size and budget.
+
+    Raises
+    ------
+    CmrplanError
+        If a law is not one that a search over mixtures can ask.
+    """
+    searched = averaged_names(FitKind.CORPORA)
     estimates, draws = [], []
     for law in model.components:
+        if law.law not in searched:
+            raise CmrplanError(
+                f"a best mixture cannot be sought by the law {law.law}; fit with --law auto, or one of "
+                f"{', '.join(searched)}"
+            )
         at_optimum = law.fit.search[None, :], law.fit.coefficients[None, :]
         estimates.append(batch_of(law.fit, *at_optimum, corpora, model_params, train_tokens))
         resamples = law.search, law.coefficients

@@ -251,6 +251,21 @@ def test_a_law_of_several_corpora_gives_its_own_losses_back(law, tmp_path, run):
     assert found == pytest.approx(loss(budget, MIXTURE), rel=1e-3)
 
 
+@pytest.mark.parametrize("law", ["bimix", "autoscale"])
+def test_a_law_that_is_not_searched_gives_one_line(law, tmp_path, run, capsys):
+    rows = [
+        (f"m{k}", 3e8, d, p, 1 - p, "general", MIXTURES["bimix"](d, np.array([p])))
+        for k, p in enumerate(np.linspace(0.1, 0.9, 9))
+        for d in TOKENS[::2]
+    ]
+    names = ["run_id", "model_params", "train_tokens", "share_general", "share_code"]
+    log, out = tmp_path / "log.csv", tmp_path / "mix.json"
+    pd.DataFrame(rows, columns=[*names, "eval_corpus", "loss"]).to_csv(log, index=False)
+    run("mix", "fit", log, "--law", law, "--bootstrap", 0, "--out", out)
+    assert run_command(["mix", "plan", str(out), "--train-tokens", "2B"]) == 1
+    assert f"cannot be sought by the law {law}" in capsys.readouterr().err
+
+
 def test_no_law_is_left_out(capsys):
     elsewhere = {n for n, e in REGISTRY.items() if e.part_of or e.kind is FitKind.DOMAINS}
     assert {*CASES, *MIXTURES} == set(REGISTRY) - elsewhere

@@ -43,3 +43,8 @@ def test_the_table_has_a_row_a_parameter(fit):
 
 def test_notebooks_get_the_table(fit):
     assert fit._repr_html_().count("<tr") == len(fit.table()) + 1
+
+
+def test_a_path_may_stand_for_a_log(fit):
+    again = cp.fit(ROOT / "data/published/dcpt_usage1_log.csv", law="dcpt", bootstrap=20)
+    assert again.table().equals(fit.table())
