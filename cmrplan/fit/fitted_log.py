@@ -62,7 +62,8 @@ class FittedLog:
         for corpus, model in list(self.models.items())[:MOST_SHOWN]:
             figures = model.summary(self.settings.confidence)
             error = f"mean absolute error {figures['mae']:.4f} nats"
-            lines.append(f"  {corpus:<10} {model.law}, R² {figures['r2']:.4f}, {error}")
+            r2 = "not defined" if figures["r2"] is None else f"{figures['r2']:.4f}"
+            lines.append(f"  {corpus:<10} {model.law}, R² {r2}, {error}")
         if len(self.models) > MOST_SHOWN:
             lines.append(f"  and {len(self.models) - MOST_SHOWN} more")
         codes = sorted({str(finding.code) for finding in self.warnings})

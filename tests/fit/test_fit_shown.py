@@ -48,3 +48,8 @@ def test_notebooks_get_the_table(fit):
 def test_a_path_may_stand_for_a_log(fit):
     again = cp.fit(ROOT / "data/published/dcpt_usage1_log.csv", law="dcpt", bootstrap=20)
     assert again.table().equals(fit.table())
+
+
+def test_a_loss_that_never_changes_has_no_r_squared(fit):
+    log = cp.read_log(ROOT / "data/published/dcpt_usage1_log.csv").assign(loss=2.0)
+    assert "R² not defined" in repr(cp.fit(log, law="dcpt", bootstrap=0))
