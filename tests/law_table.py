@@ -16,14 +16,16 @@ def fitted_by(entry: LawEntry) -> str:
         return f"a part of `{entry.part_of}`"
     if entry.kind is FitKind.DOMAINS:
         return "`cp.fit_domains`"
-    return f"`{entry.kind.command} --law {entry.name}`" + (", `auto`" if entry.is_averaged else "")
+    return f"`{entry.kind.command}`" + (", `auto`" if entry.is_averaged else "")
 
 
 def law_table() -> str:
-    rows = ["| formula | needs | use it | fitted by |", "| --- | --- | --- | --- |"]
+    rows = ["| law | formula | needs | use it | fitted by |", "| --- | --- | --- | --- | --- |"]
     for entry in REGISTRY.values():
         formula = entry.formula if "`" in entry.formula else f"`{entry.formula}`"
-        rows.append(f"| {formula} | {entry.needs} | {entry.use} | {fitted_by(entry)} |")
+        rows.append(
+            f"| `{entry.name}` | {formula} | {entry.needs} | {entry.use} | {fitted_by(entry)} |"
+        )
     return "\n".join(rows) + "\n"
 
 

@@ -78,3 +78,33 @@ def test_every_key_of_a_sweep_is_in_the_table():
 
 def test_the_table_of_the_laws_is_that_of_the_registry():
     assert TABLE.findall(PAGE.read_text()) == [law_table()]
+
+
+SOURCES = [path for folder in ("cmrplan", "probes") for path in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SOURCES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_that_are_named_exist(page):
+    missing = [
+        name
+        for name in set(re.findall(r"\bcmrplan(?:\.[A-Za-z_]\w*)+", page.read_text()))
+        if not is_defined(name.split("."))
+    ]
+    assert not missing
+
+
+def is_defined(names):
+    """Tell whether a dotted name is a folder or module, or a name that one has in its text."""
+    for number in range(len(names), 0, -1):
+        place = ROOT.joinpath(*names[:number])
+        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if module.exists():
+            rest = names[number : number + 1]
+            return not rest or re.search(rf"\b{rest[0]}\b", module.read_text()) is not None
+    return False
+
+
+def test_a_module_that_does_not_exist_is_seen():
+    assert is_defined(["cmrplan", "plan", "plan", "Plan"])
+    assert not is_defined(["cmrplan", "planning", "choice"])
+    assert not is_defined(["cmrplan", "plan", "plan", "Choice"])

@@ -7,7 +7,15 @@ from typing import Literal, cast
 import click
 
 from cmrplan.cli.output import print_findings, print_json
-from cmrplan.cli.parameters import COUNT, COUNT_OR_AUTO, as_json, confidence, out_option
+from cmrplan.cli.parameters import (
+    COUNT,
+    COUNT_OR_AUTO,
+    as_json,
+    confidence,
+    out_option,
+    resamples,
+    seed,
+)
 from cmrplan.fit.file import fit_report, write_fit
 from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.row_weights import WEIGHTS, Weights
@@ -29,18 +37,12 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
     metavar="LAW",
     help=f"auto averages laws of the ratio; or one of {', '.join(names_for(*TAKEN_KINDS))}.",
 )
-@click.option(
-    "--bootstrap",
-    type=click.IntRange(min=0),
-    default=200,
-    show_default=True,
-    help="Resamples of whole runs; 0 for no intervals.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@resamples
+@seed
 @click.option(
     "--delta",
     type=click.FloatRange(0, min_open=True),
-    help="Knee of the Huber loss, in units of the residuals.  [default: from the noise]",
+    help="Delta of the Huber loss, in units of the residuals.  [default: from the noise]",
 )
 @click.option(
     "--objective",

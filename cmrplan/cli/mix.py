@@ -16,6 +16,8 @@ from cmrplan.cli.parameters import (
     confidence,
     out_option,
     pairs_once,
+    resamples,
+    seed,
 )
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
@@ -57,14 +59,8 @@ def mix() -> None:
     metavar="LAW",
     help=f"auto averages laws by their errors; or one of {', '.join(names_for(FitKind.CORPORA))}.",
 )
-@click.option(
-    "--bootstrap",
-    type=click.IntRange(min=0),
-    default=200,
-    show_default=True,
-    help="Resamples of whole runs; 0 for no intervals.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@resamples
+@seed
 @click.option("--model-params", type=COUNT, help="Fit only the runs of this size.")
 @click.option("--min-train-tokens", type=COUNT, help="Leave out evaluations before this many.")
 @confidence

@@ -108,6 +108,14 @@ as_json = click.option(
 model_params = click.option(
     "--model-params", type=COUNT, required=True, help="Parameters N, counted as in the log: 1.8B."
 )
+resamples = click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Resamples of whole runs; 0 for no intervals.",
+)
+seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 confidence = click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

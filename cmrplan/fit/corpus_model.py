@@ -92,6 +92,11 @@ class CorpusModel(ABC):
         """Whether predictions differ between mixtures."""
         return True
 
+    @property
+    def reads_repetition(self) -> bool:
+        """Whether predictions know how often the domain tokens repeat."""
+        return False
+
     def fitted_loss(self, rows: pd.DataFrame) -> Array:
         """Return the estimated loss of each row of the log, ``(n,)``."""
         return self.without_resamples().predict(row_columns(rows)).loss

@@ -15,7 +15,7 @@ from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import find_burn_in, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
-from cmrplan.fit.diagnosis.repeats import repetition_findings
+from cmrplan.fit.diagnosis.repeats import unseen_repetition_findings
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
@@ -139,7 +139,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         log=log[[c for c in kept if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=(*repetition_findings(models, settings.law), *diagnose(log, models, rows)),
+        warnings=(*unseen_repetition_findings(models, settings.law), *diagnose(log, models, rows)),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,

@@ -53,7 +53,10 @@ class FittedLog:
     provenance: dict[str, Any]
 
     def table(self) -> pd.DataFrame:
-        """Return one row a corpus and parameter: estimate, standard error and interval."""
+        """Return one row a corpus and parameter: estimate, standard error and interval.
+
+        Of laws that were averaged, the top-weighted one is shown.
+        """
         confidence = self.settings.confidence
         return parameter_table({c: m.summary(confidence) for c, m in self.models.items()})
 

@@ -86,6 +86,11 @@ class LawModel(CorpusModel):
         )
 
     @property
+    def reads_repetition(self) -> bool:
+        """Whether the law has a term of repeated tokens."""
+        return "unique_tokens" in self.fit.law.inputs
+
+    @property
     def entry(self) -> LawEntry:
         """What the registry says of the law."""
         return REGISTRY[self.law]

@@ -65,11 +65,6 @@ class Score:
         return _mean(self.by_kind)
 
     @property
-    def squared_error(self) -> float:
-        """Mean over the kinds of the mean squared relative error; NaN without an answer."""
-        return self.squared_error_on(self.is_answered)
-
-    @property
     def by_kind(self) -> dict[str, float]:
         """Mean absolute error by kind of holdout, nats per token."""
         return self._means(self.absolute, self.is_answered)

@@ -16,14 +16,13 @@ def parameter_table(figures: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     Parameters
     ----------
     figures : mapping of str to mapping
-        By corpus, as the summary of its model. Of laws that were averaged, those of the top-weighted one.
+        By corpus, as the summary of its model. Of laws that were averaged, the top-weighted one is shown.
     """
     rows = []
     for corpus, values in figures.items():
+        law = values.get("members", [values])[0]["law"]
         for name, estimate in values["params"].items():
             low, high = values["interval"].get(name) or (None, None)
-            rows.append(
-                (corpus, values["law"], name, estimate, values["stderr"].get(name), low, high)
-            )
+            rows.append((corpus, law, name, estimate, values["stderr"].get(name), low, high))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype(dict.fromkeys(COLUMNS[3:], float))

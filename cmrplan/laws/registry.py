@@ -134,7 +134,7 @@ def _call_of(entry: LawEntry) -> str:
 _LEVELS = ("size_levels", "token_levels")
 _SHARE_LEVELS = (*_LEVELS, "smallest_share", "share_levels")
 _REPEATED = ("repeat_scale", "repeated_share")
-_EFFECTIVE = "D' = U + U·R*·(1 − e^(−(D/U−1)/R*))"
+_EFFECTIVE = "D' = D·(1−r) + U + U·R*·(1 − e^(−(D·r/U−1)/R*)) where D·r > U"
 _REPEATS = "runs that pass over U `unique_domain_tokens` as often as the target will"
 
 _ENTRIES = (

@@ -50,6 +50,8 @@ def plan_findings(
     findings += turning_domain_loss(decision, binding)
     if allowed is not None:
         findings += misfit_findings(fit, model_params=size, domain_ratio=ratio, allowed=allowed)
+    if fit.model_of("domain").reads_repetition:
+        return findings
     return findings + repetition_findings(request, ratio)
 
 

@@ -228,7 +228,7 @@ def discounted_tokens(
     """Return the fresh tokens that a run is worth to the domain loss, ``(G,)``.
 
     Its general tokens count fully. Past one pass its domain tokens count by the published discount for repeated data
-    (:func:`~cmrplan.laws.repetition.effective_tokens`), since the laws of a fit do not know which of their tokens
+    (:func:`~cmrplan.laws.repetition.effective_tokens`), since most laws of a fit do not know which of their tokens
     were repeats. The discount comes from training from scratch on one source; inside mixtures scarce data stands more
     repetition, so it is on the careful side.
 
@@ -251,9 +251,12 @@ def domain_prediction(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> tuple[Prediction, list[Finding]]:
     """Return the domain loss at each ratio ``(G,)``, repetition counted where more than one pass is allowed."""
-    tokens, findings = train_tokens, []
+    tokens, findings, unique = train_tokens, [], None
     if request.unique_tokens is not None and request.max_epochs > 1:
-        if fit.model_of("domain").holds_per_budget:
+        model = fit.model_of("domain")
+        if model.reads_repetition:
+            unique = request.unique_tokens
+        elif model.holds_per_budget:
             findings.append(
                 Finding(
                     Code.REPETITION_NOT_COUNTED,
@@ -264,7 +267,11 @@ def domain_prediction(
         else:
             tokens = discounted_tokens(train_tokens, ratio, request.unique_tokens)
     prediction = fit.predict(
-        "domain", model_params=request.size, train_tokens=tokens, domain_ratio=ratio
+        "domain",
+        model_params=request.size,
+        train_tokens=tokens,
+        domain_ratio=ratio,
+        unique_domain_tokens=unique,
     )
     return prediction, findings
 

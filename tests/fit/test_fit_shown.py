@@ -41,6 +41,12 @@ def test_the_table_has_a_row_a_parameter(fit):
     assert set(table["corpus"]) == {"general", "domain"}
 
 
+def test_the_table_names_the_law_whose_parameters_it_shows():
+    averaged = cp.fit(ROOT / "data/published/dcpt_usage1_log.csv", bootstrap=0)
+    assert averaged.law.startswith("average(")
+    assert set(averaged.table()["law"]) <= {"dcpt", "dcpt_exp", "dcpt_product_exp"}
+
+
 def test_notebooks_get_the_table(fit):
     assert fit._repr_html_().count("<tr") == len(fit.table()) + 1
 

@@ -10,7 +10,7 @@ from cmrplan.laws.registry import AUTO, REGISTRY
 from cmrplan.laws.repetition import REPEAT_SCALE
 
 
-def repetition_findings(models: Mapping[str, CorpusModel], asked: str) -> list[Finding]:
+def unseen_repetition_findings(models: Mapping[str, CorpusModel], asked: str) -> list[Finding]:
     """Return a finding for each loss of which the repetition is not in the log, for a law ``asked`` that has it."""
     if asked == AUTO or not REGISTRY[asked].plain:
         return []

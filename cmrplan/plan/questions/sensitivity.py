@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.law_panel import refit
-from cmrplan.plan.request import FitOrPath, PlanRequest, fit_of, named_arguments
+from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 from cmrplan.solve.law_fit import PAPER_DELTA
 from cmrplan.tolerance import Tolerance
 
@@ -86,30 +87,25 @@ def _row(choice: str, setting: str, other: Plan, plan: Plan) -> dict[str, Any]:
 
 def _choices(fit: Fit, plan: Plan) -> Iterator[tuple[str, str, Callable[[], Plan]]]:
     """Yield a choice, its setting in words, and how to plan with it."""
-
-    def again(with_fit: Fit | None = None, request: PlanRequest | None = None) -> Plan:
-        return plan_for(with_fit or fit, request or plan.asked)
-
     asked = plan.asked
+
+    def refitted(change: dict[str, Any]) -> Plan:
+        return plan_for(refit(fit, **change), asked)
+
     if asked.tolerance is not None:
         for factor in TOLERANCE_FACTORS:
             tolerance = Tolerance(factor * asked.tolerance.value, asked.tolerance.unit)
             changed = replace(asked, max_general_rise=tolerance)
-            yield "tolerance", str(tolerance), lambda changed=changed: again(request=changed)  # type: ignore[misc]
+            yield "tolerance", str(tolerance), partial(plan_for, fit, changed)
     if asked.turning_point:
         for factor in LAMBDA_FACTORS:
             weight = factor * asked.turning_point
             changed = replace(asked, turning_point=weight)
             if weight != asked.turning_point:
-                yield "lambda", f"{weight:g}", lambda changed=changed: again(request=changed)  # type: ignore[misc]
+                yield "lambda", f"{weight:g}", partial(plan_for, fit, changed)
     for name, word, setting in _refits(fit):
-        yield (
-            word,
-            f"{setting:g}" if name != "law" else str(setting),
-            (
-                lambda change={name: setting}: again(refit(fit, **change))  # type: ignore[misc]
-            ),
-        )
+        text = str(setting) if name == "law" else f"{setting:g}"
+        yield word, text, partial(refitted, {name: setting})
 
 
 def _refits(fit: Fit) -> Iterator[tuple[str, str, Any]]:
