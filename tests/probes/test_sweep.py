@@ -23,10 +23,13 @@ from probes.training.checkpoint import Checkpoints, Position
 from probes.training.metrics import read_rows
 
 START = """
+import signal
 import sys
 from probes.executors.base import ExecutorOptions
 from probes.spec.file import read_spec
 from probes.sweep import run_sweep
+# a shell lets its background jobs ignore an interrupt; here it has to come through
+signal.signal(signal.SIGINT, signal.default_int_handler)
 executor = ExecutorOptions(workers=int(sys.argv[3]), device="cpu", checkpoint_seconds=0.1)
 run_sweep(read_spec(sys.argv[1]), sys.argv[2], executor=executor)
 """
