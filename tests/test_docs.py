@@ -96,8 +96,8 @@ def test_modules_that_are_named_exist(page):
 def is_defined(names):
     """Tell whether a dotted name is a folder or module, or a name that one has in its text."""
     for number in range(len(names), 0, -1):
-        place = ROOT.joinpath(*names[:number])
-        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        path = ROOT.joinpath(*names[:number])
+        module = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if module.exists():
             rest = names[number : number + 1]
             return not rest or re.search(rf"\b{rest[0]}\b", module.read_text()) is not None

@@ -228,6 +228,16 @@ def fitted_models_are_told_apart_in_fit_alone(sources):
     return breaches
 
 
+def values_are_named_for_what_they_are(sources):
+    breaches = []
+    for path, node in definitions(sources, ast.Name, ast.arg):
+        name = node.arg if isinstance(node, ast.arg) else node.id
+        is_bound = isinstance(node, ast.arg) or isinstance(node.ctx, ast.Store)
+        if is_bound and name in ("found", "place", "made"):
+            breaches.append(f"{path}:{node.lineno} calls a value {name}")
+    return breaches
+
+
 FIT = "cmrplan/fit/fit.py"
 LOG = "cmrplan/log/files.py"
 PLANTED = {
@@ -267,6 +277,11 @@ PLANTED = {
     functions_take_few_parameters: [
         {FIT: "def f(a, b, /, c, d, *e, g, h, i, **k): pass"},
         {FIT: "class A:\n    async def f(self, a, b, c, d, e, f, g, h, i): pass"},
+    ],
+    values_are_named_for_what_they_are: [
+        {FIT: "found = 3"},
+        {LOG: "def f(a, place): pass"},
+        {"probes/a.py": "for made in (): pass"},
     ],
     fitted_models_are_told_apart_in_fit_alone: [
         {LOG: "isinstance(model, (int, fit.LawModel))"},

@@ -302,9 +302,9 @@ def fit_cmr_model(
             curves.append(RunCurve(str(run_id), share, tokens, loss, fit))
         sizes[float(size)] = tuple(curves)  # type: ignore[arg-type]
     if not sizes:
-        found = ", ".join(f"{ratio:g}" for ratio in np.unique(rows["domain_ratio"]))
+        measured = ", ".join(f"{ratio:g}" for ratio in np.unique(rows["domain_ratio"]))
         raise CmrplanError(
             f"the CMR ratio law needs 3 or more ratios strictly between 0 and 1 at one model size; the {corpus} "
-            f"loss was measured at {found}"
+            f"loss was measured at {measured}"
         )
     return CmrModel(corpus, sizes, resamples, delta, len(inside), inside["run_id"].nunique())

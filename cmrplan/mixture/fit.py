@@ -231,12 +231,12 @@ def _varied(rows: pd.DataFrame, corpora: Sequence[str]) -> tuple[str, ...]:
         If there are fewer than two.
     """
     shares = _run_shares(rows, corpora)
-    found = tuple(name for name, column in zip(corpora, shares.T, strict=True) if np.ptp(column))
-    if len(found) < 2:
+    varied = tuple(name for name, column in zip(corpora, shares.T, strict=True) if np.ptp(column))
+    if len(varied) < 2:
         raise CmrplanError(
             "every run has the same mixture, which shows nothing of mixing; add runs with other shares"
         )
-    return found
+    return varied
 
 
 def _law_choice(settings: FitSettings, varied: Sequence[str]) -> LawChoice:
@@ -275,13 +275,13 @@ def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) 
 
 def _require_mixtures(law: Law, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> None:
     """Refuse rows with fewer mixtures than the law has parameters for them."""
-    found = len(np.unique(_run_shares(rows, varied), axis=0))
+    number = len(np.unique(_run_shares(rows, varied), axis=0))
     beyond = sum(e.name in ("alpha", "beta") for e in law.exponents)
     needed = len(law.exponents) - beyond + 2
-    if found < needed:
+    if number < needed:
         raise CmrplanError(
-            f"the loss on {corpus} was measured at {found} mixtures; the law {law.name} of {len(varied)} corpora needs "
-            f"at least {needed}: add runs with other shares, or merge corpora"
+            f"the loss on {corpus} was measured at {number} mixtures; the law {law.name} of {len(varied)} corpora "
+            f"needs at least {needed}: add runs with other shares, or merge corpora"
         )
 
 

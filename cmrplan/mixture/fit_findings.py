@@ -23,21 +23,21 @@ def fit_findings(
     varied: Sequence[str],
 ) -> list[Finding]:
     """Return remarks on the mixtures of a log and on the fitted laws."""
-    found = []
+    findings = []
     shares = rows[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
     count = len(np.unique(shares, axis=0))
     most = max(
         len(law.fit.law.exponents) + 2 for model in models.values() for law in model.components
     )
     if count < FEWEST_PER_PARAMETER * most:
-        found.append(
+        findings.append(
             Finding(
                 Code.FEW_MIXTURES,
                 f"{count} mixtures for laws with up to {most} parameters: little checks them between the mixtures; "
                 f"probe {FEWEST_PER_PARAMETER * most} or more",
             )
         )
-    found += [
+    findings += [
         Finding(
             Code.UNVARIED_CORPUS,
             f"the share of {name} is {rows[SHARE_PREFIX + name].iloc[0]:g} in every run, so what more or less of it "
@@ -49,7 +49,7 @@ def fit_findings(
         fit = law.fit
         blurred = [n for n in corpora if {f"t_{n}", f"gamma_{n}", f"w_{n}"} & set(fit.unidentified)]
         if blurred:
-            found.append(
+            findings.append(
                 Finding(
                     Code.UNIDENTIFIED,
                     f"{corpus} loss: the log does not tell what the share of {listed(sorted(blurred))} does to it; "
@@ -58,10 +58,10 @@ def fit_findings(
                 )
             )
         if fit.status is Status.STALLED:
-            found.append(
+            findings.append(
                 Finding(
                     Code.STALLED,
                     f"{corpus} loss: the search stopped before the optimality test was met; compare the other law",
                 )
             )
-    return found
+    return findings

@@ -57,11 +57,11 @@ def plan_mixture(
     size = _checked_size(fit, asked, model_params, train_tokens)
     box = box_of(fit, asked, train_tokens)
     functions, findings = _functions(fit, asked, size, float(train_tokens))
-    found = search(fit, asked, functions, box, train_tokens)
-    shares, price = found.best.shares, prices(found.problem, found.best.shares)
-    drawn = drawn_optima(functions, asked, box, found)
+    solution = search(fit, asked, functions, box, train_tokens)
+    shares, price = solution.best.shares, prices(solution.problem, solution.best.shares)
+    drawn = drawn_optima(functions, asked, box, solution)
     low, high = _share_bounds(drawn, asked.confidence)
-    objective, gain = _objective_and_gain(functions, found, asked.confidence)
+    objective, gain = _objective_and_gain(functions, solution, asked.confidence)
     binding = _binding(fit, asked, functions, box, price)
     findings += plan_findings(fit, asked, shares, binding, size, float(train_tokens))
     return MixturePlan(
@@ -77,7 +77,7 @@ def plan_mixture(
         violation_probability=functions.violation(shares),
         binding=tuple(binding),
         losses=_losses(fit, asked, functions, shares, size),
-        candidates=_candidates(fit, found),
+        candidates=_candidates(fit, solution),
         epochs=_epochs(fit, asked, shares, train_tokens),
         confidence=asked.confidence,
         optimality=price.residual,
@@ -116,26 +116,26 @@ def _functions(
 
 
 def _objective_and_gain(
-    functions: LossFunctions, found: FoundMixture, confidence: float
+    functions: LossFunctions, solution: FoundMixture, confidence: float
 ) -> tuple[Interval, Interval]:
     """Return the objective at the best mixture, and how far it lies below that of the natural one."""
-    pair = np.stack([found.best.shares, found.candidates["natural"]])
-    at, objective = functions.objective_draws(pair), found.problem.objective(pair)
+    pair = np.stack([solution.best.shares, solution.candidates["natural"]])
+    at, objective = functions.objective_draws(pair), solution.problem.objective(pair)
     return (
         Interval.of_draws(float(objective[0]), at[:, 0], confidence),
         Interval.of_draws(float(objective[1] - objective[0]), at[:, 1] - at[:, 0], confidence),
     )
 
 
-def _candidates(fit: MixtureFit, found: FoundMixture) -> dict[str, Candidate]:
-    problem = found.problem
+def _candidates(fit: MixtureFit, solution: FoundMixture) -> dict[str, Candidate]:
+    problem = solution.problem
     return {
         name: Candidate(
             _named(fit, mixture),
             problem.value(mixture),
             None if problem.excess is None else problem.worst(mixture),
         )
-        for name, mixture in found.candidates.items()
+        for name, mixture in solution.candidates.items()
     }
 
 

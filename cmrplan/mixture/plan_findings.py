@@ -32,10 +32,10 @@ def plan_findings(
     train_tokens: float,
 ) -> list[Finding]:
     """Return remarks on how far a mixture lies from what was probed, and on repeated data."""
-    found = _levels(fit, model_params, train_tokens)
+    findings = _levels(fit, model_params, train_tokens)
     far = distance_to_probed(fit.mixtures(), shares)
     if far > FAR:
-        found.append(
+        findings.append(
             Finding(
                 Code.EXTRAPOLATES_MIXTURE,
                 f"{100 * far:.0f} % of the tokens would have to move to make the mixture a blend of probed ones; "
@@ -45,7 +45,7 @@ def plan_findings(
         )
     edges = sorted(b.corpus for b in binding if b.kind.startswith("probed"))
     if edges:
-        found.append(
+        findings.append(
             Finding(
                 Code.SHARE_AT_EDGE,
                 f"the share of {listed(edges)} ends where probing did; probe beyond to see whether more, or less, is "
@@ -58,24 +58,24 @@ def plan_findings(
         drawn, unique = share * train_tokens, asked.available[name]
         if drawn > MOST_EPOCHS * unique:
             worth = float(effective_tokens(np.array([drawn]), unique, REPEAT_SCALE)[0]) / drawn
-            found.append(
+            findings.append(
                 Finding(
                     Code.REPETITION_NOT_COUNTED,
                     f"{name} is passed over {drawn / unique:.3g} times and the laws count its repeats as fresh; after "
                     f"Muennighoff et al. its tokens are worth {worth:.2f} of fresh ones: probe with as many passes",
                 )
             )
-    return found
+    return findings
 
 
 def _levels(fit: MixtureFit, model_params: float, train_tokens: float) -> list[Finding]:
     rows = fit.log[fit.log["train_tokens"] > 0]
-    found = []
+    findings = []
     if beyond := _beyond(rows["model_params"], model_params, "parameters"):
-        found.append(Finding(Code.EXTRAPOLATES_SIZE, beyond))
+        findings.append(Finding(Code.EXTRAPOLATES_SIZE, beyond))
     if beyond := _beyond(rows["train_tokens"], train_tokens, "training tokens"):
-        found.append(Finding(Code.EXTRAPOLATES_TOKENS, beyond))
-    return found
+        findings.append(Finding(Code.EXTRAPOLATES_TOKENS, beyond))
+    return findings
 
 
 def _beyond(fitted: pd.Series[float], value: float, what: str) -> str:
@@ -111,7 +111,7 @@ def distance_to_probed(probed: Array, shares: Array) -> float:
     cost = np.concatenate([np.zeros(count), np.full(2 * num, 0.5)])
     equal = np.hstack([probed.T, np.eye(num), -np.eye(num)])
     total = np.concatenate([np.ones(count), np.zeros(2 * num)])
-    found = linprog(
+    solution = linprog(
         cost, A_eq=np.vstack([equal, total]), b_eq=np.append(shares, 1.0), method="highs"
     )
-    return float(found.fun or 0.0)
+    return float(solution.fun or 0.0)

@@ -175,9 +175,9 @@ def box_of(fit: MixtureFit, limits: MixtureLimits, train_tokens: float) -> Box:
             cap = limits.epochs(name) * limits.available[name] / train_tokens
             if cap < high[j]:
                 high[j], high_edge[j] = cap, "available"
-    made = Box(low, high, tuple(low_edge), tuple(high_edge))
-    _require_room(fit, limits, made, train_tokens)
-    return made
+    box = Box(low, high, tuple(low_edge), tuple(high_edge))
+    _require_room(fit, limits, box, train_tokens)
+    return box
 
 
 def _require_room(fit: MixtureFit, limits: MixtureLimits, box: Box, train_tokens: float) -> None:
@@ -251,10 +251,10 @@ def references(
     CmrplanError
         If one is not known.
     """
-    found, findings = {}, []
+    base, findings = {}, []
     for corpus in limits.protected:
         if corpus in limits.base_loss:
-            found[corpus] = float(limits.base_loss[corpus])
+            base[corpus] = float(limits.base_loss[corpus])
             continue
         if not fit.base_loss.get(corpus):
             raise CmrplanError(
@@ -262,6 +262,6 @@ def references(
                 f"give "
                 "base_loss, or a reference mixture to count the rise from"
             )
-        found[corpus], remarks = base_loss_at(fit.base_loss[corpus], model_params)
+        base[corpus], remarks = base_loss_at(fit.base_loss[corpus], model_params)
         findings += remarks
-    return found, findings
+    return base, findings

@@ -137,12 +137,12 @@ def _feasible_tolerances(
 
 
 def drawn_optima(
-    functions: LossFunctions, asked: MixtureLimits, box: Box, found: FoundMixture
+    functions: LossFunctions, asked: MixtureLimits, box: Box, solution: FoundMixture
 ) -> Array:
     """Return the best mixture of some resamples, ``(S, m)``; NaN where none is feasible."""
     count = functions.num_draws
     which = np.unique(np.linspace(0, count - 1, min(count, NUM_DRAWN)).round()).astype(int)
-    starts = [found.best.shares]  # feasible in most resamples
+    starts = [solution.best.shares]  # feasible in most resamples
     ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
     for row, draw in enumerate(which if count else []):
         objective, excess = functions.of_draw(int(draw))

@@ -109,11 +109,11 @@ def project(shares: Array, low: Array, high: Array) -> Array:
             down = middle
         else:
             up = middle
-    found = np.clip(shares + up, low, high)
-    free = (found > low) & (found < high)
+    projected = np.clip(shares + up, low, high)
+    free = (projected > low) & (projected < high)
     if free.any():  # the last digits
-        found[free] += (1 - found.sum()) / free.sum()
-    return np.asarray(np.clip(found, low, high))
+        projected[free] += (1 - projected.sum()) / free.sum()
+    return np.asarray(np.clip(projected, low, high))
 
 
 def solve(problem: Problem, starts: Sequence[Array]) -> Optimum:
@@ -216,7 +216,7 @@ def _descend(
 
         constraints.append({"type": "ineq", "fun": room, "jac": room_slope})
     with np.errstate(all="ignore"):
-        found = minimize(  # type: ignore[call-overload]
+        solution = minimize(  # type: ignore[call-overload]
             value,
             start,
             jac=slope,
@@ -225,9 +225,9 @@ def _descend(
             method="SLSQP",
             options={"ftol": 1e-10, "maxiter": MOST_DESCENT_STEPS},
         )
-    if not np.isfinite(found.x).all():
+    if not np.isfinite(solution.x).all():
         return shares
-    return project(found.x[:num], problem.low, problem.high)
+    return project(solution.x[:num], problem.low, problem.high)
 
 
 def gradient(function: Values, shares: Array) -> Array:
@@ -277,13 +277,13 @@ def prices(problem: Problem, shares: Array) -> Prices:
         slopes = gradient(problem.excess, shares)[which, kept[draw]]
         columns += [*-slopes]
     # slope = sum of columns times multipliers, each 0 or more
-    found, rest = nnls(np.stack(columns, axis=1), slope)
+    multipliers, rest = nnls(np.stack(columns, axis=1), slope)
     ends = np.cumsum([2, len(at_low), len(at_high)])
     low, high = np.zeros(num), np.zeros(num)
-    low[at_low], high[at_high] = found[ends[0] : ends[1]], found[ends[1] : ends[2]]
+    low[at_low], high[at_high] = multipliers[ends[0] : ends[1]], multipliers[ends[1] : ends[2]]
     centered = float(np.linalg.norm(slope - slope.mean()))
     return Prices(
-        limits=np.bincount(which, weights=found[ends[2] :], minlength=limits).astype(float),
+        limits=np.bincount(which, weights=multipliers[ends[2] :], minlength=limits).astype(float),
         low=low,
         high=high,
         residual=float(rest) / centered if centered > 0 else 0.0,

@@ -134,8 +134,8 @@ def fit_domains(
         raise InputError(f"rate_weight must be 0 or more, got {rate_weight:g}")
     else:
         tried = [rate_weight]
-    made = [_fit_at(rows, short_runs, weight, can_hide, ends[names[0]]) for weight in tried]
-    return min(made, key=lambda m: float(np.mean(list(m.held_out_errors.values()) or [0.0])))
+    transfers = [_fit_at(rows, short_runs, weight, can_hide, ends[names[0]]) for weight in tried]
+    return min(transfers, key=lambda m: float(np.mean(list(m.held_out_errors.values()) or [0.0])))
 
 
 def predict_new_domain(

@@ -15,11 +15,11 @@ at 1 % over all runs together (Bonferroni). The most improbable one is set aside
 without it, since an outlier bends the fit for all. With few runs next to nothing can be said, and that is what comes
 out.
 
-In simulated sweeps with normal noise (two losses each), a run was called odd in 1 of 100 logs of 28 runs and in 2 of
-100 logs of 14; a run moved by ten times the noise was found in 100 and in 99 of them.
+In simulated sweeps with normal noise (two losses each), a run was called an outlier in 1 of 100 logs of 28 runs and in
+2 of 100 logs of 14; a run moved by ten times the noise was found in 100 and in 99 of them.
 
-Two things are said rather than calling a run odd. Where runs at the same size and ratio miss alike, it is the law
-that misses there. Where the other runs hardly hold the law, the run has leverage: the fit hangs on it.
+Two things are said rather than calling a run an outlier. Where runs at the same size and ratio miss alike, it is the
+law that misses there. Where the other runs hardly hold the law, the run has leverage: the fit hangs on it.
 
 References
 ----------
@@ -58,7 +58,7 @@ MOVED_TAIL = (
     0.025  # two standard deviations of the noise between runs, more where it is known badly
 )
 LEVERAGE = float(np.sqrt(2))  # the other runs say no more of the place than the run itself does
-MOST_ODD = 3  # odd runs that are set aside; a log with more needs another look altogether
+MOST_OUTLIERS = 3  # outliers that are set aside; a log with more needs another look altogether
 MOST_NAMED = 5
 # Of a direction that one run determines alone: its inverse, squared, is still above rounding.
 LEAST_DEGREES_OF_FREEDOM = 1e-6
@@ -84,7 +84,7 @@ class Influence:
     noise : float
         Noise between runs, nats per token.
     chance : array (K,)
-        How often any run of a log without odd runs has a miss so large for its place, at most.
+        How often any run of a log without outliers has a miss so large for its place, at most.
     chance_alone : array (K,)
         The same, were its place held by the other runs as well as it can be.
     most_moved : float
@@ -108,14 +108,14 @@ class Influence:
     has_alike: NDArray[np.bool_]
 
     @property
-    def is_odd(self) -> NDArray[np.bool_]:
+    def is_outlier(self) -> NDArray[np.bool_]:
         """Runs that look wrong."""
         return (self.chance < ALPHA) & ~self.has_alike
 
-    def oddest(self) -> OddRun:
-        """Return the most improbable of the odd runs."""
-        k = int(np.argmin(np.where(self.is_odd, self.chance, np.inf)))
-        return OddRun(
+    def worst_outlier(self) -> Outlier:
+        """Return the most improbable of the outliers."""
+        k = int(np.argmin(np.where(self.is_outlier, self.chance, np.inf)))
+        return Outlier(
             self.runs[k],
             float(self.model_params[k]),
             float(self.domain_ratio[k]),
@@ -129,11 +129,11 @@ class Influence:
     def is_lever(self) -> NDArray[np.bool_]:
         """Runs that the fit hangs on: without them it is elsewhere, there or at other places."""
         alone = (self.chance_alone < ALPHA) & (self.inflation > LEVERAGE) & ~self.has_alike
-        return ~self.is_odd & (alone | (self.moved > self.most_moved * self.noise))
+        return ~self.is_outlier & (alone | (self.moved > self.most_moved * self.noise))
 
 
 @dataclass(frozen=True)
-class OddRun:
+class Outlier:
     """A run that looks wrong; the fields are those of :class:`Influence`."""
 
     run_id: str
@@ -172,13 +172,13 @@ def leave_runs_out(law: LawModel, rows: pd.DataFrame) -> Influence | None:
     noises = _noises(np.abs(means), others, degrees)
     miss = means[np.arange(len(left)), left]
     first_rows = np.unique(run_of, return_index=True)[1]
-    place = rows[["model_params", "domain_ratio"]].to_numpy(dtype=float)[first_rows]
+    size_and_ratio = rows[["model_params", "domain_ratio"]].to_numpy(dtype=float)[first_rows]
     level = float(np.exp(np.mean(np.log(loss))))
     return Influence(
         corpus=law.corpus,
         runs=tuple(names[left].tolist()),
-        model_params=place[left, 0],
-        domain_ratio=place[left, 1],
+        model_params=size_and_ratio[left, 0],
+        domain_ratio=size_and_ratio[left, 1],
         miss=miss * level,
         studentized=miss / (noises[1] * span.inflation[left]),
         inflation=span.inflation[left],
@@ -187,7 +187,7 @@ def leave_runs_out(law: LawModel, rows: pd.DataFrame) -> Influence | None:
         moved=_moves(fit.predict(inputs), predicted, inputs["train_tokens"], run_of, left),
         noise=float(np.median(noises[1])) * level,
         most_moved=float(-stdtrit(MAD_EFFICIENCY * degrees, MOVED_TAIL)),
-        has_alike=_has_alike(place, first_order, left),
+        has_alike=_has_alike(size_and_ratio, first_order, left),
     )
 
 
@@ -209,22 +209,22 @@ def _chance(values: Array, degrees: float, number: int) -> Array:
     return np.asarray(np.minimum(4 * number * np.min(tails, axis=0), 1.0))
 
 
-def check_runs(law: LawModel, rows: pd.DataFrame) -> tuple[list[OddRun], Influence | None]:
+def check_runs(law: LawModel, rows: pd.DataFrame) -> tuple[list[Outlier], Influence | None]:
     """Return the runs that look wrong, most improbable first, and what leaving out each of the others does.
 
     The arguments are those of :func:`leave_runs_out`.
     """
-    odd: list[OddRun] = []
+    outliers: list[Outlier] = []
     influence = leave_runs_out(law, rows)
-    while influence is not None and influence.is_odd.any() and len(odd) < MOST_ODD:
-        odd.append(influence.oddest())
-        law, rows = _set_aside(law, rows, odd[-1].run_id)
+    while influence is not None and influence.is_outlier.any() and len(outliers) < MOST_OUTLIERS:
+        outliers.append(influence.worst_outlier())
+        law, rows = _set_aside(law, rows, outliers[-1].run_id)
         influence = leave_runs_out(law, rows)
-    return odd, influence
+    return outliers, influence
 
 
 def influence_findings(
-    corpus: str, odd: list[OddRun], influence: Influence | None
+    corpus: str, outliers: list[Outlier], influence: Influence | None
 ) -> list[Finding]:
     """Return a finding for each run that looks wrong, and one on those that the fit hangs on."""
     findings = [
@@ -235,7 +235,7 @@ def influence_findings(
             f"(chance {run.chance:.1g}), and moves the fit elsewhere by up to {run.moved:.2g} nats; check its ratio, "
             "base and data, and compare a fit without it",
         )
-        for run in odd
+        for run in outliers
     ]
     if influence is not None and influence.is_lever.any():
         which = np.flatnonzero(influence.is_lever)
@@ -293,11 +293,11 @@ def _moves(
     return np.asarray(change.max(axis=1))
 
 
-def _has_alike(place: Array, miss: Array, left: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _has_alike(size_and_ratio: Array, miss: Array, left: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return whether the runs at the same size and ratio miss on the same side by half as much or more."""
     alike = []
     for k in left:
-        same = np.all(place == place[k], axis=1)
+        same = np.all(size_and_ratio == size_and_ratio[k], axis=1)
         same[k] = False
         alike.append(bool(same.any()) and miss[same].mean() * np.sign(miss[k]) > abs(miss[k]) / 2)
     return np.array(alike, dtype=bool)

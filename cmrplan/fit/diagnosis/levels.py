@@ -70,35 +70,35 @@ def level_findings(
     return findings
 
 
-def _sizes(found: Array) -> list[Finding]:
-    if len(found) >= FEWEST_LEVELS:
+def _sizes(levels: Array) -> list[Finding]:
+    if len(levels) >= FEWEST_LEVELS:
         return []
     fate = (
         "the term A/N^alpha is left out"
-        if len(found) == 1
+        if len(levels) == 1
         else f"alpha of the term A/N^alpha is held at {HELD_EXPONENT}"
     )
     return [
         Finding(
             Code.FEW_SIZES,
-            f"the log has {_counted(found, 'model size')}: {fate}, so the law says nothing of its own about other "
+            f"the log has {_counted(levels, 'model size')}: {fate}, so the law says nothing of its own about other "
             "sizes; probe three, a factor of 3 or more apart",
         )
     ]
 
 
-def _token_counts(found: Array) -> list[Finding]:
-    if len(found) >= FEWEST_LEVELS:
+def _token_counts(levels: Array) -> list[Finding]:
+    if len(levels) >= FEWEST_LEVELS:
         return []
     fate = (
         "the term B/D^beta is left out"
-        if len(found) == 1
+        if len(levels) == 1
         else f"beta of the term B/D^beta is held at {HELD_EXPONENT}"
     )
     return [
         Finding(
             Code.FEW_TOKEN_COUNTS,
-            f"the log has {_counted(found, 'token count')} after the base: {fate}, so predictions at other budgets "
+            f"the log has {_counted(levels, 'token count')} after the base: {fate}, so predictions at other budgets "
             "have no ground; evaluate each run at three or more",
         )
     ]
@@ -155,6 +155,6 @@ def ratio_parameters(law: Law) -> int:
     return number
 
 
-def _counted(found: Array, noun: str) -> str:
-    values = ", ".join(f"{value:.4g}" for value in found)
-    return f"{len(found)} {noun}{'' if len(found) == 1 else 's'} ({values})"
+def _counted(levels: Array, noun: str) -> str:
+    values = ", ".join(f"{value:.4g}" for value in levels)
+    return f"{len(levels)} {noun}{'' if len(levels) == 1 else 's'} ({values})"

@@ -110,15 +110,15 @@ def residual_trends(rows: pd.DataFrame, residual: Array) -> list[Trend]:
         variables = (*variables, "train_tokens")
     designs = _designs(rows.drop_duplicates("run_id"), variables)
     means = np.bincount(run_of, residual) / np.bincount(run_of)
-    found = _between_runs(designs, means)
+    trends = _between_runs(designs, means)
     if has_courses:
         within = residual - means[run_of]
         slopes, span = _slopes(tokens, run_of, within), float(np.ptp(tokens))
         fans = {fan: designs[name] for fan, name in _FANS.items() if name in designs}
         courses = [_course(tokens, run_of, within), *_between_runs(fans, slopes * span)]
         least = LEAST_COURSE * float(np.std(means))
-        found += [c if c.size > least else replace(c, p_value=1.0) for c in courses]
-    return _holm([replace(trend, size=trend.size * unit) for trend in found])
+        trends += [c if c.size > least else replace(c, p_value=1.0) for c in courses]
+    return _holm([replace(trend, size=trend.size * unit) for trend in trends])
 
 
 def trend_findings(corpus: str, trends: list[Trend]) -> list[Finding]:
@@ -220,9 +220,9 @@ def _basis(columns: Array) -> Array:
     return np.asarray(left[:, singular > 1e-9 * singular[0]])
 
 
-def _p_value(found: float, shuffled: Array) -> float:
+def _p_value(effect: float, shuffled: Array) -> float:
     # rounding must not tell apart shuffles that leave the statistic as it is
-    return float((1 + np.sum(shuffled >= found * (1 - 1e-9))) / (1 + len(shuffled)))
+    return float((1 + np.sum(shuffled >= effect * (1 - 1e-9))) / (1 + len(shuffled)))
 
 
 def _holm(trends: list[Trend]) -> list[Trend]:
