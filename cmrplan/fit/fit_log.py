@@ -19,7 +19,8 @@ from cmrplan.fit.diagnosis.repeats import unseen_repetition_findings
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
-from cmrplan.fit.law_model import LawModel, fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import FitSettings, Objective, ResidualKind

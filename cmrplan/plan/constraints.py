@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.compute import training_flops
+from cmrplan.numbers import Tolerance, training_flops
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plan.turning_point import multiplier_at
-from cmrplan.tolerance import Tolerance
 
 TIGHTER_UPWARD = ("turning_point", "ratio_floor")  # a larger setting allows less
 

@@ -11,7 +11,6 @@ from cmrplan.arrays import Array, Interval
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
-from cmrplan.plan.extrapolation import extrapolation_findings, ratio_range
 from cmrplan.plan.loss_curves import FINE_GRID, LossCurves, survey
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plan.turning_point import multiplier_at, turning_ratio
@@ -92,7 +91,7 @@ def feasible_interval(fit: Fit, request: PlanRequest) -> FeasibleInterval:
         )
     if request.max_ratio is not None:
         caps["ratio_ceiling"] = request.max_ratio
-    return FeasibleInterval(ratio_range(fit), caps, request.min_ratio)
+    return FeasibleInterval(fit.probed.ratio_range, caps, request.min_ratio)
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,9 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
         curves.best_estimate(low, high),
     )
     if np.isnan(ratio):
-        far = extrapolation_findings(fit, model_params=request.size, train_tokens=request.tokens)
+        far = fit.probed.extrapolation_findings(
+            model_params=request.size, train_tokens=request.tokens
+        )
         carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
         remarks = [finding.message for finding in (*far, *carried)]
         text = _infeasible_text(request, curves, feasible, best_estimate)

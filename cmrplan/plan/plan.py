@@ -24,7 +24,7 @@ import numpy as np
 from cmrplan.arrays import Array, Interval
 from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.compute import training_flops
+from cmrplan.numbers import training_flops
 from cmrplan.plan.constraints import Constraint, binding_constraint, constraints_of
 from cmrplan.plan.findings import plan_findings
 from cmrplan.plan.loss_curves import LossCurves, survey_at

@@ -11,10 +11,9 @@ from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.diagnosis.shape import Grid, check_shape, part_of_resamples, shape_findings
 from cmrplan.fit.diagnosis.trends import residual_trends
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.laws import build_law
 from cmrplan.log.schedules import inside_decay
-from cmrplan.plan.extrapolation import extrapolation_findings
 
 
 def messages(findings):
@@ -449,21 +448,21 @@ class TestShares:
         ],
     )
     def test_the_factor_downward_is_said_at_both_ends(self, ratio, text):
-        found = messages(extrapolation_findings(self.fit, domain_ratio=ratio, **ASKED))
+        found = messages(self.fit.probed.extrapolation_findings(domain_ratio=ratio, **ASKED))
         assert text in found["extrapolates_share"]
         assert "extrapolates_ratio" not in found
 
     def test_inside_nothing_is_said(self):
-        assert not extrapolation_findings(self.fit, domain_ratio=0.3, **ASKED)
+        assert not self.fit.probed.extrapolation_findings(domain_ratio=0.3, **ASKED)
 
     def test_a_gap_above_zero_is_said(self, log):
         fit = cp.fit(log, "dcpt_exp", bootstrap=0)
         for ratio, corpus in ((0.002, "domain"), (0.99, "general")):
-            found = messages(extrapolation_findings(fit, domain_ratio=ratio, **ASKED))
+            found = messages(fit.probed.extrapolation_findings(domain_ratio=ratio, **ASKED))
             assert f"the share of {corpus} data" in found["extrapolates_share"]
             assert "lies in the gap between 0 and" in found["extrapolates_share"]
         for ratio in (0.0, 0.006, 0.8, 1.0):
-            assert not extrapolation_findings(fit, domain_ratio=ratio, **ASKED)
+            assert not fit.probed.extrapolation_findings(domain_ratio=ratio, **ASKED)
 
 
 def test_what_the_fit_says_is_printed_and_stored(call, tmp_path):

@@ -16,10 +16,10 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.hold_outs import LATE_SHARE
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import LawModel, row_inputs
+from cmrplan.laws.law import predict_draws
 from cmrplan.solve.identification import NUMERICAL_NOISE
-from cmrplan.solve.law_fit import predict_draws, refit
+from cmrplan.solve.law_fit import refit
 
 FEWEST_BETWEEN = 3  # token counts that must stay between the cut and the largest budgets
 CLEARLY = 0.8  # a cut has to bring the error below this share of what it is without one

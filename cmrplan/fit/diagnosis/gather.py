@@ -15,8 +15,7 @@ from cmrplan.fit.diagnosis.lack_of_fit import lack_of_fit_findings
 from cmrplan.fit.diagnosis.levels import level_findings
 from cmrplan.fit.diagnosis.shape import shape_findings
 from cmrplan.fit.diagnosis.trends import residual_trends, trend_findings
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import LawModel, row_inputs
 from cmrplan.log.schedules import schedule_findings
 
 
