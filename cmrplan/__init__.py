@@ -27,7 +27,6 @@ for _folder in ("fit", "plan"):
 
 if TYPE_CHECKING:  # the one list of the public names: type checkers read it, and so does _homes
     from cmrplan import plots as plots
-    from cmrplan.arrays import Interval as Interval
     from cmrplan.design.next_probes import NextProbes as NextProbes
     from cmrplan.design.next_probes import next_probes as next_probes
     from cmrplan.errors import CmrplanError as CmrplanError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.errors import Finding as Finding
     from cmrplan.errors import InputError as InputError
     from cmrplan.errors import Severity as Severity
+    from cmrplan.fit.corpus_model import Interval as Interval
     from cmrplan.fit.corpus_model import Prediction as Prediction
     from cmrplan.fit.file import fit_report as fit_report
     from cmrplan.fit.file import read_fit as read_fit

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cmrplan.arrays import Array, central_interval
+from cmrplan.arrays import Array
 from cmrplan.design.candidates import Candidates
 from cmrplan.design.information import (
     LossOutlook,
@@ -16,7 +16,7 @@ from cmrplan.design.information import (
     run_covariance,
 )
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.corpus_model import Prediction
+from cmrplan.fit.corpus_model import Prediction, central_interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.law_model import LawModel, law_inputs
 from cmrplan.fit.noise import Noise

@@ -13,12 +13,12 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import Interval
 from cmrplan.design.budget import ProbeBudget, parse_probe_budget
 from cmrplan.design.candidates import candidates_of
 from cmrplan.design.controls import CONTROL_RATIOS, ControlRun, SizeControls, controls_of
 from cmrplan.design.forecast import Outlook
 from cmrplan.errors import Code, Finding, InputError
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.noise import Noise
 from cmrplan.plan.request import (

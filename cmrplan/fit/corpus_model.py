@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cmrplan.arrays import Array, central_interval
+from cmrplan.arrays import Array
 from cmrplan.log.columns import share_columns
 
 if TYPE_CHECKING:
@@ -52,6 +52,51 @@ class RandomStream(IntEnum):
         """Return a generator at the beginning of this stream."""
         key = seed if self is RandomStream.RESAMPLES else [seed, int(self)]
         return np.random.Generator(np.random.Philox(key))
+
+
+def central_interval(draws: Array, confidence: float) -> tuple[Array, Array]:
+    """Return the bounds that leave half of the rest on either side, each ``(...,)``.
+
+    Parameters
+    ----------
+    draws : array (B, ...)
+        At least one.
+    confidence : float
+        In (0, 1).
+    """
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the bounds that hold the truth with the level asked for.
+
+    Parameters
+    ----------
+    low, high : float or None
+        None without resamples.
+    estimate : float
+    """
+
+    low: float | None
+    estimate: float
+    high: float | None
+
+    @classmethod
+    def of_draws(cls, estimate: float, draws: Array, confidence: float) -> Interval:
+        """Return an estimate with the central interval of its resamples ``(B,)``; B may be 0."""
+        if not len(draws):
+            return cls(None, float(estimate), None)
+        low, high = central_interval(draws, confidence)
+        return cls(float(low), float(estimate), float(high))
+
+    def less(self, reference: float) -> Interval:
+        """Return how far everything lies above a reference."""
+        low = None if self.low is None else self.low - reference
+        high = None if self.high is None else self.high - reference
+        return Interval(low, self.estimate - reference, high)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmrplan.arrays import Array, is_among
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.bootstrap import student_scale
 from cmrplan.fit.corpus_model import (
@@ -22,13 +22,12 @@ from cmrplan.fit.corpus_model import (
     RandomStream,
     top_weighted_laws,
 )
-from cmrplan.fit.diagnosis.burn_in import find_burn_in
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.fitted_log import FittedLog
 from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
-from cmrplan.fit.probed import Probed, base_loss_at, probed_of
+from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of
 from cmrplan.fit.schedule_areas import AREA_COLUMNS, longest_schedule
 from cmrplan.fit.size_prior import drawn_at
 from cmrplan.numbers import require_fraction, require_positive
@@ -37,18 +36,38 @@ if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
 
+@dataclass(frozen=True)
+class WithoutEarly:
+    """A fit again without the early evaluations that lie outside its laws.
+
+    Parameters
+    ----------
+    first_tokens : float
+        From here on evaluations were kept.
+    fit : Fit
+        For estimates alone: from the optima of the whole fit, without resamples and findings.
+    """
+
+    first_tokens: float
+    fit: Fit
+
+
 @dataclass(frozen=True, repr=False)
 class Fit(FittedLog):
     """Fitted laws of the general and the domain loss.
 
-    Parameters are those of :class:`FittedLog`; from them follows
+    Parameters
+    ----------
+    without_early : WithoutEarly, optional
+        Where early evaluations lie outside the laws; the other parameters are those of :class:`FittedLog`.
 
     Attributes
     ----------
     probed : Probed
-        What the log holds, for all that asks again and again.
+        What the log holds.
     """
 
+    without_early: WithoutEarly | None = None
     probed: Probed = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -270,13 +289,7 @@ class Fit(FittedLog):
         models = {corpus: model.without_resamples() for corpus, model in self.models.items()}
         return replace(self, models=models)
 
-    def without_burn_in(self) -> tuple[float, Fit]:
-        """Return from which tokens on the laws hold, and the fit from there on, without resamples.
-
-        The laws are fitted again from their optima.
-        """
-        laws = top_weighted_laws(self.models)
-        rows = {corpus: self.rows(corpus) for corpus in self.models}
-        first = find_burn_in(laws, {corpus: rows[corpus] for corpus in laws}).chosen
-        models = {c: model.refitted_from(rows[c], first) for c, model in self.models.items()}
-        return first, replace(self, models=models, warnings=())
+    def left_out_before(self, first_tokens: float) -> WithoutEarly:
+        """Return the fit again, from its optima, to the evaluations from ``first_tokens`` on."""
+        models = {c: m.refitted_from(self.rows(c), first_tokens) for c, m in self.models.items()}
+        return WithoutEarly(first_tokens, replace(self, models=models, warnings=()))

@@ -20,11 +20,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from cmrplan.arrays import Array, is_among
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction, RandomStream
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.probed import base_loss_at
+from cmrplan.fit.probed import base_loss_at, is_among
 from cmrplan.numbers import Reference
 
 # Standard deviation of a step, nats per square root of ln N: the root mean square over four steps seen between sizes.

@@ -117,13 +117,13 @@ def probed_of(
 
 
 def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
+    keys = ["model_params", "train_tokens", "domain_ratio"]
+    mean = rows.groupby(keys, as_index=False)["loss"].mean()
+    size, tokens, ratio, loss = mean.to_numpy(dtype=float).T
     means: dict[float, dict[float, tuple[Array, Array]]] = {}
-    for size, of_size in rows.groupby("model_params", sort=False):
-        at = means.setdefault(float(size), {})  # type: ignore[arg-type]
-        for tokens, group in of_size.groupby("train_tokens", sort=False):
-            mean = group.groupby("domain_ratio")["loss"].mean()
-            known = (mean.index.to_numpy(dtype=float), mean.to_numpy(dtype=float))
-            at[float(tokens)] = known  # type: ignore[arg-type]
+    for here, budget in dict.fromkeys(zip(rows[keys[0]], rows[keys[1]], strict=True)):
+        at = (size == here) & (tokens == budget)
+        means.setdefault(float(here), {})[float(budget)] = (ratio[at], loss[at])
     sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
     return ProbedLosses(sizes, np.unique(model.fitted_ratios(rows)), means)
 
@@ -159,6 +159,11 @@ def _below(share: float, fitted: Array) -> str:
         f"{factor} the smallest fitted ({smallest:.3g}): the laws bend sharply there and have been wrong by up to "
         "190 %"
     )
+
+
+def is_among(sizes: Array, model_params: float) -> bool:
+    """Tell whether a size is one of those, to within one percent."""
+    return bool(np.any(np.abs(sizes / model_params - 1) <= SAME_SIZE))
 
 
 def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[float, list[Finding]]:

@@ -57,21 +57,20 @@ def plan_findings(
 def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list[Finding]:
     """Return a finding with the ratio that would come out without early evaluations, where they matter.
 
-    Only the best estimate is compared: the laws are fitted again from their optima, without resamples.
+    Only the best estimate is compared: the fit without them has no resamples.
 
     Parameters
     ----------
     fit : Fit
-        Looked at only where it carries the finding ``early_evaluations``.
     request : PlanRequest
     best_estimate : float
         Of the ratio, with every evaluation.
     """
-    if not any(finding.code == Code.EARLY_EVALUATIONS for finding in fit.warnings):
+    early = fit.without_early
+    if early is None:
         return []
-    cut, later = fit.without_burn_in()
     try:
-        ratio = decide(later, request).best_estimate
+        ratio = decide(early.fit, request).best_estimate
     except CmrplanError:
         ratio = np.nan
     if not np.isfinite(ratio):
@@ -83,8 +82,8 @@ def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list
     return [
         Finding(
             Code.EARLY_EVALUATIONS_EFFECT,
-            f"without the evaluations before {cut:.4g} tokens the best estimate of the ratio {answer}; fit again with "
-            "--min-train-tokens auto for its interval",
+            f"without the evaluations before {early.first_tokens:.4g} tokens the best estimate of the ratio {answer}; "
+            "fit again with --min-train-tokens auto for its interval",
         )
     ]
 

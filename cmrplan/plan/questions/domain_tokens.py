@@ -9,13 +9,12 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import Interval
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import affordable_tokens
-from cmrplan.plan.constraints import Constraint
 from cmrplan.plan.loss_curves import LossCurves, survey
-from cmrplan.plan.optimum import SAME_RATIO
+from cmrplan.plan.optimum import SAME_RATIO, Constraint
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.target_loss import reached
 from cmrplan.plan.request import (

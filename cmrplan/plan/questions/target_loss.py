@@ -9,9 +9,9 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import is_among
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.probed import is_among
 from cmrplan.numbers import affordable_tokens, require_positive
 from cmrplan.plan.loss_curves import COARSE_GRID, survey_at
 from cmrplan.plan.optimum import decide
