@@ -156,8 +156,30 @@ class CorpusModel(ABC):
         Parameters
         ----------
         columns : mapping of str to array (n,)
-            As in a log: ``model_params``, ``train_tokens``, and ``domain_ratio`` or ``share_<corpus>``.
+            As in a log: ``model_params``, ``train_tokens``, ``domain_ratio`` or ``share_<corpus>``, and
+            :attr:`more_columns`.
+
+        Returns
+        -------
+        Prediction
+            Its ``loss`` is ``(n,)`` and its ``draws`` ``(B, n)``. Draw ``b`` is one curve: the same resample at every
+            place, and in the models of all corpora.
         """
+
+    def with_shifts(self, losses: Array, shifts: Array) -> Array:
+        """Return losses moved by shifts in the unit of the residuals, such as the noise of a new run.
+
+        Parameters
+        ----------
+        losses : array (B, n)
+        shifts : array (B, 1) or (B, n)
+        """
+        return losses + shifts
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """Those of :data:`MORE_COLUMNS` that a prediction cannot do without."""
+        return ()
 
     @abstractmethod
     def summary(self, confidence: float) -> dict[str, Any]:

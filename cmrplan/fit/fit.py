@@ -121,10 +121,7 @@ class Fit(FittedLog):
         )
         draws = flat.draws
         if new_run:
-            shift = self._new_run_shifts(len(draws))
-            law = self.model_of(corpus).top_weighted
-            is_log = law is not None and law.fit.law.link == "log"
-            draws = draws * np.exp(shift) if is_log else draws + shift
+            draws = self.model_of(corpus).with_shifts(draws, self._new_run_shifts(len(draws)))
         return Prediction(
             {name: values.reshape(ratio.shape) for name, values in flat.inputs.items()},
             flat.loss.reshape(ratio.shape),
@@ -171,7 +168,7 @@ class Fit(FittedLog):
     def completed(
         self, corpus: str, columns: Columns, unique_domain_tokens: float | None
     ) -> Columns:
-        """Return columns at ``n`` points of one size with what else the laws of a corpus read.
+        """Return columns at ``n`` points of one size with what else the model of a corpus reads.
 
         Domain tokens are fresh unless their number is given, the learning rate follows the log's own schedule
         (:mod:`cmrplan.fit.schedule_areas`), and the base loss is that of :func:`cmrplan.fit.probed.base_loss_at`.
@@ -181,21 +178,19 @@ class Fit(FittedLog):
         InputError
             If the law cannot do without the unique tokens.
         """
-        law = self.model_of(corpus).top_weighted
-        if law is None:
-            return columns
+        model = self.model_of(corpus)
         whole = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
-        tokens, reads = whole["train_tokens"], law.fit.law.inputs
+        tokens, reads = whole["train_tokens"], model.more_columns
         if unique_domain_tokens is not None:
             whole["unique_domain_tokens"] = np.full_like(tokens, unique_domain_tokens)
         elif "unique_domain_tokens" in reads:
             raise InputError(
-                f"the law {law.law} reads the unique tokens of the domain corpus; give unique_domain_tokens"
+                f"the law {model.law} reads the unique tokens of the domain corpus; give unique_domain_tokens"
             )
         if "s1_cpt" in reads:
-            areas = longest_schedule(self.log, law.law).areas(tokens)
+            areas = longest_schedule(self.log, model.law).areas(tokens)
             whole |= dict(zip(AREA_COLUMNS, areas, strict=True))
-        if law.entry.fits_rises:
+        if "base_loss" in reads:
             base, _ = base_loss_at(self.base_loss.get(corpus, {}), float(whole["model_params"][0]))
             whole["base_loss"] = np.full_like(tokens, base)
         return whole

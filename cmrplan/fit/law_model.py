@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, row_columns
+from cmrplan.fit.corpus_model import MORE_COLUMNS, Columns, CorpusModel, Prediction, row_columns
 from cmrplan.fit.noise import Noise, Residuals, run_noise
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws.law import predict_draws
@@ -168,6 +168,16 @@ class LawModel(CorpusModel):
         (estimate,) = losses(fit.search[None, :], fit.coefficients[None, :])
         return Prediction(columns, estimate, losses(self.search, self.coefficients))
 
+    def with_shifts(self, losses: Array, shifts: Array) -> Array:
+        """Return losses moved by shifts: of their logarithms for a law that was fitted to these."""
+        return losses * np.exp(shifts) if self.fit.law.link == "log" else losses + shifts
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """The columns beside size, tokens and mixture that the law reads, or is added to."""
+        needed = (*self.fit.law.inputs, *self._added)
+        return tuple(name for name in MORE_COLUMNS if name in needed)
+
     def fitted_loss(self, rows: pd.DataFrame) -> Array:
         """Return the estimated loss of each row of the log, ``(n,)``."""
         return self.predict(row_columns(rows)).loss
@@ -286,6 +296,15 @@ class AveragedModel(CorpusModel):
         for k, part in enumerate(parts):
             draws[component == k] = part.draws
         return Prediction(columns, estimate, draws)
+
+    def with_shifts(self, losses: Array, shifts: Array) -> Array:
+        """Return losses moved by shifts in the residuals of the top-weighted law."""
+        return self.members[0].with_shifts(losses, shifts)
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """What the top-weighted law reads."""
+        return self.members[0].more_columns
 
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the figures of the top-weighted law, and the name and weight of each.

@@ -1,5 +1,7 @@
 """Diagnosis of a fit: what is planted in a log is found and named, what is sound is left in peace."""
 
+import json
+
 import numpy as np
 import pytest
 from simulated import simulated_log
@@ -70,6 +72,16 @@ class TestEarly:
         said = float(text.split("would be ")[1].split(" ")[0])
         assert said == pytest.approx(without.ratio.estimate, abs=2e-3)
         assert f"instead of {made.ratio.estimate:.3f}" in text
+
+    def test_a_file_holds_the_laws_without_them(self, bumped, tmp_path):
+        fit, path = cp.fit(bumped[0], "dcpt", bootstrap=0), tmp_path / "fit.json"
+        asked = {"model_params": 3e5, "train_tokens": 1e6, "max_general_rise": 0.02}
+        cp.write_fit(fit, path)
+        assert cp.plan(path, **asked).as_dict() == cp.plan(fit, **asked).as_dict()
+        values = json.loads(path.read_text())
+        del values["state"]["without_early"]  # as 0.2.0 wrote it
+        path.write_text(json.dumps(values))
+        assert cp.plan(path, **asked).as_dict() == cp.plan(fit, **asked).as_dict()
 
     def test_the_command_line_takes_auto(self, call, bumped, tmp_path):
         log, begin = bumped
