@@ -119,7 +119,7 @@ def predict_command(
     as_json: bool,
 ) -> None:
     """Predict the loss on every validation corpus at one mixture."""
-    from cmrplan.arrays import Interval
+    from cmrplan.fit.corpus_model import Interval
 
     fitted = read_mixture_fit(fit)
     at = {

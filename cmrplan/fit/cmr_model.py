@@ -17,19 +17,12 @@ from numpy.typing import NDArray
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import Columns, CorpusModel, TokenSlopes
+from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, TokenSlopes
 from cmrplan.fit.noise import Residuals, run_noise
-from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws.cmr import domain_token_law, general_token_law, peak_tokens, ratio_law
-from cmrplan.solve.law_fit import (
-    LawFit,
-    fit_law,
-    moved,
-    predict_draws,
-    refit,
-    residual_jacobian,
-)
+from cmrplan.laws.law import predict_draws
+from cmrplan.solve.law_fit import LawFit, fit_law, moved, refit, residual_jacobian
 
 # One more than the parameters of each token law, so that there is something left to check it with.
 FEWEST_TOKENS = {"domain": 4, "general": 6}

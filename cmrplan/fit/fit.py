@@ -7,25 +7,28 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmrplan.arrays import Array, is_among
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.bootstrap import student_scale
-from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.fit.diagnosis.burn_in import find_burn_in
+from cmrplan.fit.corpus_model import (
+    Columns,
+    CorpusModel,
+    Prediction,
+    RandomStream,
+    top_weighted_laws,
+)
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.fitted_log import FittedLog
-from cmrplan.fit.law_columns import completed
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import fitted_values
+from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
-from cmrplan.fit.prediction import Prediction
-from cmrplan.fit.random_streams import RandomStream
+from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of
+from cmrplan.fit.schedule_areas import AREA_COLUMNS, longest_schedule
 from cmrplan.fit.size_prior import drawn_at
 from cmrplan.numbers import require_fraction, require_positive
 
@@ -33,9 +36,43 @@ if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
 
+@dataclass(frozen=True)
+class WithoutEarly:
+    """A fit again without the early evaluations that lie outside its laws.
+
+    Parameters
+    ----------
+    first_tokens : float
+        From here on evaluations were kept.
+    fit : Fit
+        For estimates alone: from the optima of the whole fit, without resamples and findings.
+    """
+
+    first_tokens: float
+    fit: Fit
+
+
 @dataclass(frozen=True, repr=False)
 class Fit(FittedLog):
-    """Fitted laws of the general and the domain loss; the fields are those of :class:`FittedLog`."""
+    """Fitted laws of the general and the domain loss.
+
+    Parameters
+    ----------
+    without_early : WithoutEarly, optional
+        Where early evaluations lie outside the laws; the other parameters are those of :class:`FittedLog`.
+
+    Attributes
+    ----------
+    probed : Probed
+        What the log holds.
+    """
+
+    without_early: WithoutEarly | None = None
+    probed: Probed = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows = {corpus: self.rows(corpus) for corpus in self.models}
+        object.__setattr__(self, "probed", probed_of(self.log, self.models, rows))
 
     def predict(
         self,
@@ -84,10 +121,7 @@ class Fit(FittedLog):
         )
         draws = flat.draws
         if new_run:
-            shift = self._new_run_shifts(len(draws))
-            law = self.model_of(corpus).top_weighted
-            is_log = law is not None and law.fit.law.link == "log"
-            draws = draws * np.exp(shift) if is_log else draws + shift
+            draws = self.model_of(corpus).with_shifts(draws, self._new_run_shifts(len(draws)))
         return Prediction(
             {name: values.reshape(ratio.shape) for name, values in flat.inputs.items()},
             flat.loss.reshape(ratio.shape),
@@ -122,18 +156,44 @@ class Fit(FittedLog):
         def at_size(model_params: float) -> Prediction:
             sizes = np.full(ratio.shape, model_params)
             columns = {"model_params": sizes, "train_tokens": tokens, "domain_ratio": ratio}
-            law = model.top_weighted
-            if law is None:
-                return model.predict(columns)
-            base = self.base_loss.get(corpus, {})
-            prediction = model.predict(completed(columns, law, self.log, base, unique))
+            prediction = model.predict(self.completed(corpus, columns, unique))
             return replace(prediction, inputs=columns)
 
-        prediction, probed = at_size(size), self.sizes_of(corpus)
+        prediction, probed = at_size(size), self.probed.losses[corpus].sizes
         if not len(prediction.draws) or len(probed) >= FEWEST_LEVELS or is_among(probed, size):
             return prediction
         draws = drawn_at(size, probed, lambda there: at_size(there).draws, self.settings.seed)
         return replace(prediction, draws=draws)
+
+    def completed(
+        self, corpus: str, columns: Columns, unique_domain_tokens: float | None
+    ) -> Columns:
+        """Return columns at ``n`` points of one size with what else the model of a corpus reads.
+
+        Domain tokens are fresh unless their number is given, the learning rate follows the log's own schedule
+        (:mod:`cmrplan.fit.schedule_areas`), and the base loss is that of :func:`cmrplan.fit.probed.base_loss_at`.
+
+        Raises
+        ------
+        InputError
+            If the law cannot do without the unique tokens.
+        """
+        model = self.model_of(corpus)
+        whole = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+        tokens, reads = whole["train_tokens"], model.more_columns
+        if unique_domain_tokens is not None:
+            whole["unique_domain_tokens"] = np.full_like(tokens, unique_domain_tokens)
+        elif "unique_domain_tokens" in reads:
+            raise InputError(
+                f"the law {model.law} reads the unique tokens of the domain corpus; give unique_domain_tokens"
+            )
+        if "s1_cpt" in reads:
+            areas = longest_schedule(self.log, model.law).areas(tokens)
+            whole |= dict(zip(AREA_COLUMNS, areas, strict=True))
+        if "base_loss" in reads:
+            base, _ = base_loss_at(self.base_loss.get(corpus, {}), float(whole["model_params"][0]))
+            whole["base_loss"] = np.full_like(tokens, base)
+        return whole
 
     def _new_run_shifts(self, count: int) -> Array:
         """Return what the noise of a run and of an evaluation adds, in residual units, ``(B, 1)``."""
@@ -162,10 +222,6 @@ class Fit(FittedLog):
                 "and fit again"
             )
         return self.models[corpus]
-
-    def fitted_ratios(self, corpus: str) -> Array:
-        """Return the domain ratio of each row, or for the CMR laws of each run, that a law was fitted to."""
-        return self.model_of(corpus).fitted_ratios(self.rows(corpus))
 
     @property
     def holds_per_size(self) -> bool:
@@ -228,13 +284,7 @@ class Fit(FittedLog):
         models = {corpus: model.without_resamples() for corpus, model in self.models.items()}
         return replace(self, models=models)
 
-    def without_burn_in(self) -> tuple[float, Fit]:
-        """Return from which tokens on the laws hold, and the fit from there on, without resamples.
-
-        The laws are fitted again from their optima.
-        """
-        laws = top_weighted_laws(self.models)
-        rows = {corpus: self.rows(corpus) for corpus in self.models}
-        first = find_burn_in(laws, {corpus: rows[corpus] for corpus in laws}).chosen
-        models = {c: model.refitted_from(rows[c], first) for c, model in self.models.items()}
-        return first, replace(self, models=models, warnings=())
+    def left_out_before(self, first_tokens: float) -> WithoutEarly:
+        """Return the fit again, from its optima, to the evaluations from ``first_tokens`` on."""
+        models = {c: m.refitted_from(self.rows(c), first_tokens) for c, m in self.models.items()}
+        return WithoutEarly(first_tokens, replace(self, models=models, warnings=()))

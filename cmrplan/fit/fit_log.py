@@ -13,13 +13,14 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Method, Resamples
 from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.fit.diagnosis.burn_in import find_burn_in, left_out_findings
+from cmrplan.fit.diagnosis.burn_in import burn_in_of, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
 from cmrplan.fit.diagnosis.repeats import unseen_repetition_findings
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
-from cmrplan.fit.law_model import LawModel, fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import FitSettings, Objective, ResidualKind
@@ -133,13 +134,17 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
     kept = (*KEPT_COLUMNS, *weighed, *added)
-    return Fit(
+    early = burn_in_of(models, rows)
+    whole = Fit(
         settings=settings,
         corpora=CORPORA,
         log=log[[c for c in kept if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=(*unseen_repetition_findings(models, settings.law), *diagnose(log, models, rows)),
+        warnings=(
+            *unseen_repetition_findings(models, settings.law),
+            *diagnose(log, models, rows, early),
+        ),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,
@@ -148,6 +153,9 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
             "tokenizer": _single_value(log, "tokenizer"),
         },
     )
+    if not early.chosen:
+        return whole
+    return replace(whole, without_early=whole.left_out_before(early.chosen))
 
 
 def _fit_model(
@@ -189,9 +197,8 @@ def _law_choice(settings: FitSettings) -> LawChoice:
 def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> Fit:
     """Fit without the early evaluations that lie outside the law."""
     whole = fit_with(log, replace(settings, bootstrap=0))
-    laws = top_weighted_laws(whole.models)
-    rows = {corpus: whole.rows(corpus) for corpus in laws}
-    first = find_burn_in(laws, rows).chosen if laws else 0.0
+    rows = {corpus: whole.rows(corpus) for corpus in top_weighted_laws(whole.models)}
+    first = 0.0 if whole.without_early is None else whole.without_early.first_tokens
     later = fit_with(log, replace(settings, min_train_tokens=first))
     return replace(later, warnings=(*left_out_findings(first, rows), *later.warnings))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import SAME_SIZE, Array
+from cmrplan.arrays import SAME_SIZE
 from cmrplan.errors import Finding, InputError
 from cmrplan.fit.bootstrap import Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
@@ -88,10 +88,6 @@ class FittedLog:
     def rows(self, corpus: str) -> pd.DataFrame:
         """Return the rows of a corpus that were fitted."""
         return fitted_rows(self.log, corpus, self.settings.min_train_tokens)
-
-    def sizes_of(self, corpus: str) -> Array:
-        """Return the model sizes at which a corpus was fitted, ascending."""
-        return np.unique(self.rows(corpus)["model_params"].to_numpy(dtype=float))
 
 
 def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.DataFrame:

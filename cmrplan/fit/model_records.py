@@ -8,11 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cmrplan.fit.averaged_model import AveragedModel
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.cmr_model import CmrModel, RunCurve
 from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import AveragedModel, LawModel
 from cmrplan.fit.settings import FitSettings
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Link

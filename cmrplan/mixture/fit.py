@@ -17,23 +17,22 @@ from cmrplan._version import __version__
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
-from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.fitted_log import FittedLog, rows_of_size
 from cmrplan.fit.hold_outs import missing_levels
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel, law_model, require_one_size
+from cmrplan.fit.law_fitting import require_one_size
+from cmrplan.fit.law_model import LawModel, law_model, row_inputs
 from cmrplan.fit.model_averaging import Score, score_of
-from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws import build_law
-from cmrplan.laws.law import Law
+from cmrplan.laws.law import Law, predict_draws
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.log.files import base_losses, log_fingerprint, validate_log
 from cmrplan.mixture.fit_findings import fit_findings
 from cmrplan.numbers import require_positive
-from cmrplan.solve.law_fit import fit_law, predict_draws, refit
+from cmrplan.solve.law_fit import fit_law, refit
 from cmrplan.solve.varpro import Stopping
 
 FOLDS = 5

@@ -11,7 +11,7 @@ from cmrplan.arrays import Array
 from cmrplan.mixture.batched_laws import BatchedLaws, batches_of, join
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.request import MixtureLimits
-from cmrplan.tolerance import ROUNDING
+from cmrplan.numbers import ROUNDING
 
 Values = Callable[[Array], Array]
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from cmrplan.arrays import Array, Interval, central_interval
+from cmrplan.arrays import Array
 from cmrplan.errors import Finding
+from cmrplan.fit.corpus_model import Interval, central_interval
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of
 from cmrplan.mixture.mixture_plan import Binding, Candidate, CorpusLoss, Kind, MixturePlan

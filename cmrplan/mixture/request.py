@@ -11,9 +11,9 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fit.probed import base_loss_at
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.numbers import require_confidence, require_fraction
-from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
+from cmrplan.numbers import Tolerance, parse_tolerance, require_confidence, require_fraction
 
 Edge = Literal["probed", "floor", "ceiling", "available"]
 ROOM = 1e-9

@@ -21,11 +21,12 @@ from numpy.typing import ArrayLike
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.law_model import row_inputs
 from cmrplan.laws.cross_domain import FEWEST_DOMAINS, cross_domain_law, domain_coefficient
+from cmrplan.laws.law import predict_draws
 from cmrplan.log.files import training_rows, validate_log
 from cmrplan.numbers import require_positive
-from cmrplan.solve.law_fit import LawFit, fit_law, predict_draws, refit
+from cmrplan.solve.law_fit import LawFit, fit_law, refit
 from cmrplan.solve.varpro import Stopping
 
 ShortRun = tuple[ArrayLike, ArrayLike]

@@ -21,14 +21,20 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from cmrplan.arrays import Array, Interval
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.compute import training_flops
-from cmrplan.plan.constraints import Constraint, binding_constraint, constraints_of
+from cmrplan.numbers import training_flops
 from cmrplan.plan.findings import plan_findings
 from cmrplan.plan.loss_curves import LossCurves, survey_at
-from cmrplan.plan.optimum import ConstraintName, decide
+from cmrplan.plan.optimum import (
+    Constraint,
+    ConstraintName,
+    binding_constraint,
+    constraints_of,
+    decide,
+)
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,

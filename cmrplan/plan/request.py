@@ -15,13 +15,16 @@ from cmrplan.errors import InputError
 from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import (
+    Reference,
+    Tolerance,
+    affordable_tokens,
+    parse_compute,
     parse_count,
+    parse_tolerance,
     require_confidence,
     require_fraction,
     require_positive,
 )
-from cmrplan.plan.compute import affordable_tokens, parse_compute
-from cmrplan.tolerance import Reference, Tolerance, parse_tolerance
 
 Accepted = ParamSpec("Accepted")
 Returned = TypeVar("Returned")
@@ -104,7 +107,7 @@ class PlanRequest:
         What one GPU really does, in FLOP/s; needed for GPU-hours.
     max_general_rise : float or str, optional
         Allowed rise of the general loss: nats per token (``0.05``), a percentage of the loss (``"3%"``) or of the
-        perplexity (``"5%ppl"``), as :func:`~cmrplan.tolerance.parse_tolerance` reads it. May be left
+        perplexity (``"5%ppl"``), as :func:`~cmrplan.numbers.parse_tolerance` reads it. May be left
         out where ``general_weight`` or ``turning_point`` says how much the general loss matters.
     rise_over : {"base", "replay"}
         What the rise is measured from: the base checkpoint, or a run of the same tokens on general data alone.

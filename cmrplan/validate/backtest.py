@@ -19,10 +19,11 @@ from scipy.interpolate import PchipInterpolator
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.probed import base_loss_at
 from cmrplan.log import CORPORA
 from cmrplan.log.files import base_losses, validate_log
+from cmrplan.numbers import Tolerance, parse_tolerance
 from cmrplan.solve.feasible import best_ratio
-from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 
