@@ -60,3 +60,17 @@ class Interval:
         low = None if self.low is None else self.low - reference
         high = None if self.high is None else self.high - reference
         return Interval(low, self.estimate - reference, high)
+
+    def text(self, digits: int) -> str:
+        """Return the estimate with its bounds behind it, where there are any."""
+        if self.low is None or self.high is None:
+            return f"{self.estimate:.{digits}f}"
+        return f"{self.estimate:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def interval_as_dict(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Return an interval as plain values by name, ``name_low`` and ``name_high``; None for each where there is none."""
+    keys = (name, f"{name}_low", f"{name}_high")
+    if interval is None:
+        return dict.fromkeys(keys)
+    return dict(zip(keys, (interval.estimate, interval.low, interval.high), strict=True))

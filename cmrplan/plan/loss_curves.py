@@ -18,10 +18,10 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.request import PlanRequest
-from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import Tolerance
 

@@ -16,6 +16,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.extrapolation import TWO_DIGITS, ratio_range
 from cmrplan.plan.loss_curves import COARSE_GRID
 from cmrplan.plan.optimum import SAME_RATIO, decide
@@ -30,7 +31,6 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 from cmrplan.tolerance import base_loss_at
 

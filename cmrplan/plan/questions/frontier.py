@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.request import (
     FitOrPath,
@@ -21,7 +22,6 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 from cmrplan.tolerance import Unit
 
 NUM_POINTS = 200
