@@ -94,6 +94,24 @@ def parse_named_number(name: str, given: float | str) -> float:
     return number
 
 
+def parse_first_tokens(given: CountOrText, allowed: str = "a number, 0 or more") -> float:
+    """Return from how many tokens on rows are taken: 0 or more, or its spelling; ``allowed`` ends a refusal.
+
+    Examples
+    --------
+    >>> parse_first_tokens("160k"), parse_first_tokens("0")
+    (160000.0, 0.0)
+    """
+    is_zero = isinstance(given, str) and given.strip() == "0"
+    try:
+        first = parse_count(given) if isinstance(given, str) and not is_zero else float(given)
+    except (InputError, TypeError):
+        first = math.nan
+    if not 0 <= first < math.inf:
+        raise InputError(f"min_train_tokens must be {allowed}, got {given!r}")
+    return first
+
+
 def require_positive(name: str, value: float) -> None:
     """Refuse a number that is not finite and above zero."""
     if not (math.isfinite(value) and value > 0):

@@ -1,4 +1,4 @@
-"""Public functions that take a request name its fields as keywords, and say which one a wrong name was meant to be."""
+"""Public functions name the keywords they take, and say which one a wrong name was meant to be."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ def asked_of(kind: type[Request], request: Request | None, options: Mapping[str,
     return replace(request, **options)
 
 
-def named_arguments(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
+def named_arguments(
+    function: Callable[Accepted, Returned], settings: type | None = None
+) -> Callable[Accepted, Returned]:
     """Let a public function name its keywords: in its signature, and in the message on a wrong or missing one.
 
-    The keywords that ``**options`` stands for are listed with their types, and with the defaults of the request that
-    the function takes as ``request``.
+    The keywords that ``**options`` stands for are listed with their types, and with the defaults of ``settings``, or
+    of the request that the function takes as ``request``.
     """
-    signature = _listed_signature(function)
+    signature = _listed_signature(function, settings)
 
     @functools.wraps(function)
     def checked(*args: Accepted.args, **kwargs: Accepted.kwargs) -> Returned:
@@ -57,7 +59,7 @@ def named_arguments(function: Callable[Accepted, Returned]) -> Callable[Accepted
     return checked
 
 
-def _listed_signature(function: Callable[..., Any]) -> inspect.Signature:
+def _listed_signature(function: Callable[..., Any], settings: type | None) -> inspect.Signature:
     """Return the signature with the fields of the options in the place of ``**options``."""
     signature = inspect.signature(function)
     hints = get_type_hints(function)
@@ -67,7 +69,7 @@ def _listed_signature(function: Callable[..., Any]) -> inspect.Signature:
             parameters.append(parameter.replace(annotation=hints[parameter.name]))
             continue
         (options,) = get_args(hints[parameter.name])
-        defaults = _defaults(hints["request"])
+        defaults = _defaults(settings or _request_kind(hints["request"]))
         parameters += [
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind
@@ -77,9 +79,14 @@ def _listed_signature(function: Callable[..., Any]) -> inspect.Signature:
     return signature.replace(parameters=parameters, return_annotation=hints["return"])
 
 
-def _defaults(request_or_none: Any) -> dict[str, Any]:
-    """Return the defaults of the request in ``Request | None``; those that are built anew are shown empty."""
+def _request_kind(request_or_none: Any) -> type:
+    """Return the request in ``Request | None``."""
     (kind,) = (one for one in get_args(request_or_none) if is_dataclass(one))
+    return kind  # type: ignore[return-value]
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """Return the defaults of a dataclass; those that are built anew are shown empty."""
     return {
         field.name: field.default_factory() if callable(field.default_factory) else field.default
         for field in fields(kind)

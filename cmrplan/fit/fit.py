@@ -27,7 +27,7 @@ from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.random_streams import RandomStream
 from cmrplan.fit.size_prior import drawn_at
-from cmrplan.numbers import require_fraction, require_positive
+from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
@@ -41,10 +41,10 @@ class Fit(FittedLog):
         self,
         corpus: str,
         *,
-        model_params: float,
-        train_tokens: float | Array,
+        model_params: CountOrText,
+        train_tokens: CountOrText | Array,
         domain_ratio: Array | Sequence[float] | float | None = None,
-        unique_domain_tokens: float | None = None,
+        unique_domain_tokens: CountOrText | None = None,
         new_run: bool = False,
     ) -> Prediction:
         """Return the loss of a corpus at one or more ratios.
@@ -52,12 +52,12 @@ class Fit(FittedLog):
         Parameters
         ----------
         corpus : {"general", "domain"}
-        model_params : float
-            Counted as in the log.
+        model_params : float or str
+            Counted as in the log; ``1.8e9`` or ``"1.8B"``.
         train_tokens, domain_ratio : float or array
-            Tokens of the continual phase, above 0, and ratios in [0, 1]; they are broadcast against each other. The
-            ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
-        unique_domain_tokens : float, optional
+            Tokens of the continual phase, above 0 (one number also as a text), and ratios in [0, 1]; they are broadcast
+            against each other. The ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
+        unique_domain_tokens : float or str, optional
             Tokens that the domain corpus holds before it repeats, for the laws that read them; without it none do.
         new_run : bool
             Widen the draws by the noise of a run and of an evaluation: what one new run would measure,
@@ -72,16 +72,16 @@ class Fit(FittedLog):
         """
         ratio = np.atleast_1d(np.asarray(self.ratio_or_only(domain_ratio), dtype=float))
         if unique_domain_tokens is not None:
-            require_positive("unique_domain_tokens", unique_domain_tokens)
-        require_positive("model_params", model_params)
+            unique_domain_tokens = parse_named_count("unique_domain_tokens", unique_domain_tokens)
+        size = parse_named_count("model_params", model_params)
+        if isinstance(train_tokens, str):
+            train_tokens = parse_named_count("train_tokens", train_tokens)
         for extreme in (np.min(train_tokens), np.max(train_tokens)):
             require_positive("train_tokens", float(extreme))
         if not np.all((ratio >= 0) & (ratio <= 1)):
             require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
         ratio, tokens = np.broadcast_arrays(ratio, np.asarray(train_tokens, dtype=float))
-        flat = self._predict_flat(
-            corpus, float(model_params), tokens.ravel(), ratio.ravel(), unique_domain_tokens
-        )
+        flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
         draws = flat.draws
         if new_run:
             shift = self._new_run_shifts(len(draws))

@@ -55,6 +55,8 @@ from cmrplan.log.cells import (
 from cmrplan.log.columns import canonical_columns
 from cmrplan.log.validate import convert
 
+LogOrPath = pd.DataFrame | str | os.PathLike[str]
+
 _EXACT_INTEGERS = 2.0**53  # float64 holds every whole number below
 
 
@@ -113,6 +115,23 @@ def validate_log(frame: pd.DataFrame, *, source: str = "log") -> pd.DataFrame:
     ['1', '1']
     """
     return _checked(raw_frame(frame, source))
+
+
+def log_of(log: LogOrPath, *, source: str = "log") -> pd.DataFrame:
+    """Return a log that was given, or read it from its file; checked either way.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or breaks a rule; see :func:`read_log`.
+    """
+    if isinstance(log, pd.DataFrame):
+        return validate_log(log, source=source)
+    if not isinstance(log, str | os.PathLike):
+        raise InputError(
+            f"{source} must be a DataFrame or the path of a file, got {type(log).__name__}"
+        )
+    return read_log(log)
 
 
 def check_log(
