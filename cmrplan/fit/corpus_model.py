@@ -7,7 +7,7 @@ outside this folder needs to know which: a model answers for its sizes, its rati
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,10 @@ class CorpusModel(ABC):
     @abstractmethod
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the fit's figures as plain values, numbers unrounded."""
+
+    def summaries(self, confidence: float) -> Iterable[dict[str, Any]]:
+        """Return the figures of each law that reports show: one, but for the CMR laws one a size."""
+        return (self.summary(confidence),)
 
     @property
     def components(self) -> tuple[LawModel, ...]:

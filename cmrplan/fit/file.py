@@ -8,7 +8,6 @@ was edited or cut is refused with the part that is wrong.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from typing import Any, Literal
 
 import pandas as pd
@@ -17,12 +16,9 @@ from pydantic import ValidationError
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.files import read_json, write_json
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import FittedLog, resamples_of
-from cmrplan.fit.model_records import ModelRecord, Strict, dump_model, load_model
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
+from cmrplan.fit.model_records import ModelRecord, Strict, load_model
 from cmrplan.fit.settings import FitSettings
-from cmrplan.log import CORPORA
-
-FIT_FILE_VERSION = 2
 
 Kind = Literal["two_corpora", "mixture"]
 _COMMAND_OF_KIND: dict[Kind, str] = {"two_corpora": "cmrplan fit", "mixture": "cmrplan mix fit"}
@@ -70,42 +66,16 @@ class _FitFile(Strict):
 
 
 def fit_report(fit: Fit) -> dict[str, Any]:
-    """Return the figures of a fit as plain values: what ``cmrplan fit --json`` prints."""
-    figures = fit.summary()
-    shown = {corpus: figures.get(corpus) for corpus in CORPORA}
-    return {"cmrplan_fit": FIT_FILE_VERSION, "kind": "two_corpora"} | shown | common_report(fit)
+    """Return the figures of a fit as plain values: what ``cmrplan fit --json`` prints.
 
-
-def common_report(fit: FittedLog) -> dict[str, Any]:
-    """Return what the reports of all fits have: findings, settings and provenance."""
-    return {
-        "warnings": [finding.as_dict() for finding in fit.warnings],
-        "settings": asdict(fit.settings),
-        "provenance": fit.provenance,
-    }
+    ``fit.report()`` is the text for people.
+    """
+    return fit.figures()
 
 
 def write_fit(fit: Fit, path: str | os.PathLike[str]) -> None:
     """Write a fit as JSON, atomically."""
-    write_fitted_log(fit, fit_report(fit), path)
-
-
-def write_fitted_log(fit: FittedLog, report: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a fit of any kind with its report as JSON, atomically."""
-    state = {
-        "corpora": list(fit.corpora),
-        "log": {
-            str(column): values.astype(object).where(values.notna(), None).tolist()
-            for column, values in fit.log.items()
-        },
-        "models": {corpus: dump_model(model) for corpus, model in fit.models.items()},
-        "base_loss": [
-            {"corpus": corpus, "model_params": size, "loss": loss}
-            for corpus, sizes in fit.base_loss.items()
-            for size, loss in sizes.items()
-        ],
-    }
-    write_json(path, report | {"state": state})
+    write_json(path, fit.as_dict())
 
 
 def read_fit(path: str | os.PathLike[str]) -> Fit:

@@ -19,7 +19,7 @@ from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import find_burn_in
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
-from cmrplan.fit.fitted_log import FittedLog
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
 from cmrplan.fit.law_columns import completed
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import fitted_values
@@ -27,6 +27,7 @@ from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.random_streams import RandomStream
 from cmrplan.fit.size_prior import drawn_at
+from cmrplan.log import CORPORA
 from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 
 if TYPE_CHECKING:
@@ -214,6 +215,16 @@ class Fit(FittedLog):
             values["seed_noise"] = None if repeated is None else asdict(repeated)
             values["warnings"] = [w.as_dict() for w in parameter_findings(corpus, values)]
         return figures
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of both losses as plain values: what ``cmrplan fit --json`` prints."""
+        figures = self.summary()
+        return {
+            "cmrplan_fit": FIT_FILE_VERSION,
+            "kind": "two_corpora",
+            **{corpus: figures.get(corpus) for corpus in CORPORA},
+            **self._common_figures(),
+        }
 
     def parameter_findings(self) -> list[Finding]:
         """Return what the parameters of both losses mean where the data do not settle them."""

@@ -19,7 +19,7 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.fitted_log import FittedLog, rows_of_size
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog, rows_of_size
 from cmrplan.fit.hold_outs import missing_levels
 from cmrplan.fit.law_inputs import row_inputs
 from cmrplan.fit.law_model import LawModel, law_model, require_one_size
@@ -104,6 +104,16 @@ class MixtureFit(FittedLog):
             corpus: values
             | {"members": values.get("members", [{"law": values["law"], "weight": 1.0}])}
             for corpus, values in figures.items()
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of every corpus as plain values: what ``cmrplan mix fit --json`` prints."""
+        return {
+            "cmrplan_fit": FIT_FILE_VERSION,
+            "kind": "mixture",
+            "corpora": sorted(self.corpora),
+            "eval_corpora": dict(sorted(self.summary().items())),
+            **self._common_figures(),
         }
 
 

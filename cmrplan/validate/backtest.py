@@ -146,13 +146,9 @@ def backtest(
             general, domain = _predict(predictor, window, rows, truth)
         except CmrplanError:
             continue
-        about = {
-            "kind": window.kind,
-            "window": window.name,
-            "predictor": name,
-            "is_law": name not in BASELINES,
-        }
-        table.append(about | truth.compare(general, domain, limit))
+        about = {"kind": window.kind, "window": window.name, "predictor": name}
+        is_law = {"is_law": name not in BASELINES}
+        table.append(about | is_law | truth.compare(general, domain, limit))
     return pd.DataFrame(table)
 
 

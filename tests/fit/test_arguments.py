@@ -179,7 +179,7 @@ class TestCountsAsText:
 
     @pytest.mark.parametrize("name", ["fit", "fit_mixture"])
     def test_a_size_that_is_none_is_refused(self, name):
-        with pytest.raises(InputError, match="^model_params: 'big' is not a number above 0"):
+        with pytest.raises(InputError, match=r"^model_params: 'big' is not a number above 0"):
             getattr(cp, name)(PROBES, model_params="big")
 
 
@@ -187,6 +187,6 @@ class TestCountsAsText:
 def test_what_is_neither_a_log_nor_a_path_is_refused(name):
     needed = {"max_general_rise": "3%"} if name == "backtest" else {}
     with pytest.raises(
-        InputError, match="^log must be a DataFrame or the path of a file, got dict"
+        InputError, match=r"^log must be a DataFrame or the path of a file, got dict"
     ):
         getattr(cp, name)({"loss": [1.0]}, **needed)
