@@ -179,7 +179,7 @@ def write_log(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         except ImportError:
             raise needs_pyarrow(named(path)) from None
         except (ValueError, TypeError, NotImplementedError) as error:
-            # checked columns fit every format, so this is a column of the user's own
+            # Checked columns fit every format, so this is a column of the user's own.
             raise InputError(
                 f"cannot write {named(path)}: a column outside the contract does not fit the "
                 f"format ({type(error).__name__}); leave it out"
