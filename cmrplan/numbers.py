@@ -11,6 +11,8 @@ from cmrplan.errors import InputError
 
 if TYPE_CHECKING:
     from cmrplan.arrays import Array
+CountOrText = float | str
+"""A number above zero, or its spelling on the command line: ``1.8e9``, ``1.8B`` or ``300M``."""
 
 GPU_FLOPS = 4e14
 """FLOP/s of an H100 in bf16 at 40 % of its 989e12, as a well-filled GPU reaches them; small probes reach far less."""
@@ -88,6 +90,46 @@ def parse_count(given: float | str) -> float:
     if not 0 < number < math.inf:
         raise InputError(f"{given!r} is not a number above 0 such as 1.8e9, 1.8B or 300M")
     return number
+
+
+def parse_named_count(name: str, given: CountOrText) -> float:
+    """Return a number above zero from its spelling; ``name`` is what a message calls it."""
+    if isinstance(given, str):
+        try:
+            return parse_count(given)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    require_positive(name, given)
+    return float(given)
+
+
+def parse_named_number(name: str, given: float | str) -> float:
+    """Return a finite number, or the one that a text spells; ``name`` is what a message calls it."""
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{name} must be a number, got {given!r}")
+    return number
+
+
+def parse_first_tokens(given: CountOrText, allowed: str = "a number, 0 or more") -> float:
+    """Return from how many tokens on rows are taken: 0 or more, or its spelling; ``allowed`` ends a refusal.
+
+    Examples
+    --------
+    >>> parse_first_tokens("160k"), parse_first_tokens("0")
+    (160000.0, 0.0)
+    """
+    is_zero = isinstance(given, str) and given.strip() == "0"
+    try:
+        first = parse_count(given) if isinstance(given, str) and not is_zero else float(given)
+    except (InputError, TypeError):
+        first = math.nan
+    if not 0 <= first < math.inf:
+        raise InputError(f"min_train_tokens must be {allowed}, got {given!r}")
+    return first
 
 
 def require_positive(name: str, value: float) -> None:

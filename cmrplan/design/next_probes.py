@@ -21,6 +21,7 @@ from cmrplan.errors import Code, Finding, InputError
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.noise import Noise
+from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -29,7 +30,6 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 
 LARGEST_REDUCTION = 1 - 1e-9
 AT_EDGE = 0.25  # share of resamples at an outermost ratio that is worth a remark

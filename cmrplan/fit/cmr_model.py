@@ -7,6 +7,7 @@ to these losses on the ratios strictly inside (0, 1).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -232,12 +233,31 @@ class CmrModel(CorpusModel):
         """Return the ratio law at the largest size and budget, and the token law of every run."""
         largest = max(self.sizes)
         budget = max(float(curve.train_tokens[-1]) for curve in self.sizes[largest])
-        point = self.ratio_fit(largest, budget)
+        return self._summary_at(self.ratio_fit(largest, budget), largest, budget, confidence)
+
+    def summaries(self, confidence: float) -> Iterator[dict[str, Any]]:
+        """Yield the ratio law of each size at the largest budget at which it can be fitted."""
+        for size, curves in self.sizes.items():
+            budgets = np.unique(np.concatenate([curve.train_tokens for curve in curves]))
+            for budget in budgets[::-1].tolist():
+                try:
+                    point = self.ratio_fit(size, budget)
+                except CmrplanError:
+                    continue
+                figures = self._summary_at(point, size, budget, confidence)
+                laws = [law for law in figures["token_laws"] if law["model_params"] == size]
+                rows = sum(len(curve.loss) for curve in curves)
+                yield figures | {"n_rows": rows, "n_runs": len(curves), "token_laws": laws}
+                break
+
+    def _summary_at(
+        self, point: RatioFit, model_params: float, train_tokens: float, confidence: float
+    ) -> dict[str, Any]:
         figures = law_summary(point.fit, *self._resample(point), confidence)
         return figures | {
             "law": "cmr",
-            "model_params": largest,
-            "train_tokens": budget,
+            "model_params": model_params,
+            "train_tokens": train_tokens,
             "n_rows": self.num_rows,
             "n_runs": self.num_runs,
             "token_laws": [

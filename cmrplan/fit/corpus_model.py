@@ -9,7 +9,7 @@ sizes, its ratios and its laws itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -40,14 +40,16 @@ class RandomStream(IntEnum):
 
     ``RESAMPLES``: which runs a resample holds, and the noise it adds. ``NEW_RUN``: the noise of a run that is not
     in the log. ``SIZE_EXPONENT``: how the level of a loss changes with size where the probes cannot tell.
-    ``SIZE_WALK``: how the rise of the general loss changes with size. ``HYPERPARAMETERS``: what few runs leave open
-    about a Gaussian process. ``POSTERIOR``: its curves.
+    ``SIZE_WALK``: how the rise of the general loss changes with size. ``NEXT_PROBE``: the noise of a probe that the design
+    of the next ones takes as run; its seeds count the probes and do not come from the fit. ``HYPERPARAMETERS``: what few
+    runs leave open about a Gaussian process. ``POSTERIOR``: its curves.
     """
 
     RESAMPLES = 0
     NEW_RUN = 1
     SIZE_EXPONENT = 2
     SIZE_WALK = 3
+    NEXT_PROBE = 4
     HYPERPARAMETERS = 5
     POSTERIOR = 6
 
@@ -56,7 +58,8 @@ class RandomStream(IntEnum):
         if parts:
             entropy = np.random.SeedSequence([seed, int(self), *parts])
             return np.random.Generator(np.random.Philox(entropy))
-        key = seed if self is RandomStream.RESAMPLES else [seed, int(self)]
+        has_bare_seed = self in (RandomStream.RESAMPLES, RandomStream.NEXT_PROBE)
+        key = seed if has_bare_seed else [seed, int(self)]
         return np.random.Generator(np.random.Philox(key))
 
 
@@ -103,6 +106,20 @@ class Interval:
         low = None if self.low is None else self.low - reference
         high = None if self.high is None else self.high - reference
         return Interval(low, self.estimate - reference, high)
+
+    def text(self, digits: int) -> str:
+        """Return the estimate with its bounds behind it, where there are any."""
+        if self.low is None or self.high is None:
+            return f"{self.estimate:.{digits}f}"
+        return f"{self.estimate:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def interval_as_dict(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Return an interval as plain values by name, ``name_low`` and ``name_high``; None for each where there is none."""
+    keys = (name, f"{name}_low", f"{name}_high")
+    if interval is None:
+        return dict.fromkeys(keys)
+    return dict(zip(keys, (interval.estimate, interval.low, interval.high), strict=True))
 
 
 @dataclass(frozen=True)
@@ -190,6 +207,10 @@ class CorpusModel(ABC):
     @abstractmethod
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the fit's figures as plain values, numbers unrounded."""
+
+    def summaries(self, confidence: float) -> Iterable[dict[str, Any]]:
+        """Return the figures of each law that reports show: one, but for the CMR laws one a size."""
+        return (self.summary(confidence),)
 
     @property
     def components(self) -> tuple[LawModel, ...]:

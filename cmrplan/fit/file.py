@@ -8,8 +8,7 @@ was edited or cut is refused with the part that is wrong.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -20,12 +19,9 @@ from cmrplan.files import read_json, write_json
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.diagnosis.burn_in import burn_in_of
 from cmrplan.fit.fit import Fit, WithoutEarly
-from cmrplan.fit.fitted_log import FittedLog, resamples_of
-from cmrplan.fit.model_records import ModelRecord, Strict, dump_model, load_model
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
+from cmrplan.fit.model_records import ModelRecord, Strict, load_model
 from cmrplan.fit.settings import FitSettings
-from cmrplan.log import CORPORA
-
-FIT_FILE_VERSION = 2
 
 Kind = Literal["two_corpora", "mixture"]
 EarlyModels = tuple[float, dict[str, CorpusModel]]
@@ -80,52 +76,16 @@ class _FitFile(Strict):
 
 
 def fit_report(fit: Fit) -> dict[str, Any]:
-    """Return the figures of a fit as plain values: what ``cmrplan fit --json`` prints."""
-    figures = fit.summary()
-    shown = {corpus: figures.get(corpus) for corpus in CORPORA}
-    return {"cmrplan_fit": FIT_FILE_VERSION, "kind": "two_corpora"} | shown | common_report(fit)
+    """Return the figures of a fit as plain values: what ``cmrplan fit --json`` prints.
 
-
-def common_report(fit: FittedLog) -> dict[str, Any]:
-    """Return what the reports of all fits have: findings, settings and provenance."""
-    return {
-        "warnings": [finding.as_dict() for finding in fit.warnings],
-        "settings": asdict(fit.settings),
-        "provenance": fit.provenance,
-    }
+    ``fit.report()`` is the text for people.
+    """
+    return fit.figures()
 
 
 def write_fit(fit: Fit, path: str | os.PathLike[str]) -> None:
     """Write a fit as JSON, atomically."""
-    early = fit.without_early
-    more = {}
-    if early is not None:
-        models = {corpus: dump_model(model) for corpus, model in early.fit.models.items()}
-        more["without_early"] = {"first_tokens": early.first_tokens, "models": models}
-    write_fitted_log(fit, fit_report(fit), path, more)
-
-
-def write_fitted_log(
-    fit: FittedLog,
-    report: dict[str, Any],
-    path: str | os.PathLike[str],
-    more: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a fit of any kind with its report as JSON, atomically; ``more`` is added to the state."""
-    state = {
-        "corpora": list(fit.corpora),
-        "log": {
-            str(column): values.astype(object).where(values.notna(), None).tolist()
-            for column, values in fit.log.items()
-        },
-        "models": {corpus: dump_model(model) for corpus, model in fit.models.items()},
-        "base_loss": [
-            {"corpus": corpus, "model_params": size, "loss": loss}
-            for corpus, sizes in fit.base_loss.items()
-            for size, loss in sizes.items()
-        ],
-    }
-    write_json(path, report | {"state": state | dict(more or {})})
+    write_json(path, fit.as_dict())
 
 
 def read_fit(path: str | os.PathLike[str]) -> Fit:

@@ -24,13 +24,14 @@ from cmrplan.fit.corpus_model import (
 )
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
-from cmrplan.fit.fitted_log import FittedLog
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
 from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of
 from cmrplan.fit.schedule_areas import AREA_COLUMNS, longest_schedule
 from cmrplan.fit.size_prior import drawn_at
-from cmrplan.numbers import require_fraction, require_positive
+from cmrplan.log import CORPORA
+from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
@@ -78,10 +79,10 @@ class Fit(FittedLog):
         self,
         corpus: str,
         *,
-        model_params: float,
-        train_tokens: float | Array,
+        model_params: CountOrText,
+        train_tokens: CountOrText | Array,
         domain_ratio: Array | Sequence[float] | float | None = None,
-        unique_domain_tokens: float | None = None,
+        unique_domain_tokens: CountOrText | None = None,
         new_run: bool = False,
     ) -> Prediction:
         """Return the loss of a corpus at one or more ratios.
@@ -89,12 +90,12 @@ class Fit(FittedLog):
         Parameters
         ----------
         corpus : {"general", "domain"}
-        model_params : float
-            Counted as in the log.
+        model_params : float or str
+            Counted as in the log; ``1.8e9`` or ``"1.8B"``.
         train_tokens, domain_ratio : float or array
-            Tokens of the continual phase, above 0, and ratios in [0, 1]; they are broadcast against each other. The
-            ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
-        unique_domain_tokens : float, optional
+            Tokens of the continual phase, above 0 (one number also as a text), and ratios in [0, 1]; they are broadcast
+            against each other. The ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
+        unique_domain_tokens : float or str, optional
             Tokens that the domain corpus holds before it repeats, for the laws that read them; without it none do.
         new_run : bool
             Widen the draws by the noise of a run and of an evaluation: what one new run would measure,
@@ -109,16 +110,16 @@ class Fit(FittedLog):
         """
         ratio = np.atleast_1d(np.asarray(self.ratio_or_only(domain_ratio), dtype=float))
         if unique_domain_tokens is not None:
-            require_positive("unique_domain_tokens", unique_domain_tokens)
-        require_positive("model_params", model_params)
+            unique_domain_tokens = parse_named_count("unique_domain_tokens", unique_domain_tokens)
+        size = parse_named_count("model_params", model_params)
+        if isinstance(train_tokens, str):
+            train_tokens = parse_named_count("train_tokens", train_tokens)
         for extreme in (np.min(train_tokens), np.max(train_tokens)):
             require_positive("train_tokens", float(extreme))
         if not np.all((ratio >= 0) & (ratio <= 1)):
             require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
         ratio, tokens = np.broadcast_arrays(ratio, np.asarray(train_tokens, dtype=float))
-        flat = self._predict_flat(
-            corpus, float(model_params), tokens.ravel(), ratio.ravel(), unique_domain_tokens
-        )
+        flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
         draws = flat.draws
         if new_run:
             draws = self.model_of(corpus).with_shifts(draws, self._new_run_shifts(len(draws)))
@@ -270,6 +271,26 @@ class Fit(FittedLog):
             values["seed_noise"] = None if repeated is None else asdict(repeated)
             values["warnings"] = [w.as_dict() for w in parameter_findings(corpus, values)]
         return figures
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of both losses as plain values: what ``cmrplan fit --json`` prints."""
+        figures = self.summary()
+        return {
+            "cmrplan_fit": FIT_FILE_VERSION,
+            "kind": "two_corpora",
+            **{corpus: figures.get(corpus) for corpus in CORPORA},
+            **self._common_figures(),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all that the file of the fit holds, the laws without early evaluations included."""
+        from cmrplan.fit.model_records import dump_model  # takes a tenth of a second to import
+
+        whole, early = super().as_dict(), self.without_early
+        if early is not None:
+            models = {corpus: dump_model(model) for corpus, model in early.fit.models.items()}
+            whole["state"]["without_early"] = {"first_tokens": early.first_tokens, "models": models}
+        return whole
 
     def parameter_findings(self) -> list[Finding]:
         """Return what the parameters of both losses mean where the data do not settle them."""

@@ -21,11 +21,12 @@ from numpy.typing import ArrayLike
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.law_model import row_inputs
 from cmrplan.laws.cross_domain import FEWEST_DOMAINS, cross_domain_law, domain_coefficient
 from cmrplan.laws.law import predict_draws
-from cmrplan.log.files import training_rows, validate_log
-from cmrplan.numbers import require_positive
+from cmrplan.log.files import LogOrPath, log_of, training_rows
+from cmrplan.numbers import CountOrText, parse_named_count
 from cmrplan.solve.law_fit import LawFit, fit_law, refit
 from cmrplan.solve.varpro import Stopping
 
@@ -87,8 +88,9 @@ class NewDomain:
     is_extrapolated: bool
 
 
+@named_arguments
 def fit_domains(
-    logs: Mapping[str, pd.DataFrame],
+    logs: Mapping[str, LogOrPath],
     short_runs: Mapping[str, ShortRun],
     *,
     rate_weight: float | None = None,
@@ -97,8 +99,9 @@ def fit_domains(
 
     Parameters
     ----------
-    logs : mapping of str to DataFrame
-        By domain, a two-corpus probe log from the same base, whose rows with ``eval_corpus`` ``domain`` are fitted.
+    logs : mapping of str to DataFrame or path
+        By domain, a two-corpus probe log from the same base, or its file; its rows with ``eval_corpus`` ``domain``
+        are fitted.
     short_runs : mapping of str to (tokens, loss)
         By domain, the evaluations of a short run, see :func:`cmrplan.laws.cross_domain.domain_coefficient`.
     rate_weight : float, optional
@@ -122,7 +125,7 @@ def fit_domains(
         raise InputError(f"short_runs lacks the domain {missing[0]}; add its tokens and losses")
     ends = {name: float(np.max(np.asarray(short_runs[name][0], dtype=float))) for name in names}
     _require_same_length(ends)
-    rows = {name: training_rows(validate_log(logs[name], source=name), "domain") for name in names}
+    rows = {name: training_rows(log_of(logs[name], source=name), "domain") for name in names}
     empty = [name for name in names if rows[name].empty]
     if empty:
         raise CmrplanError(f"the log of {empty[0]} has no rows with eval_corpus = domain; add them")
@@ -139,12 +142,13 @@ def fit_domains(
     return min(transfers, key=lambda m: float(np.mean(list(m.held_out_errors.values()) or [0.0])))
 
 
+@named_arguments
 def predict_new_domain(
     domains: DomainsFit,
     short_run: ShortRun,
     *,
-    model_params: float,
-    train_tokens: float,
+    model_params: CountOrText,
+    train_tokens: CountOrText,
     domain_ratio: ArrayLike,
 ) -> NewDomain:
     """Return the loss on a new domain from its short run.
@@ -154,8 +158,8 @@ def predict_new_domain(
     domains : DomainsFit
     short_run : (tokens, loss)
         From the same base, to the same tokens and at the same mixture as those of the fit.
-    model_params, train_tokens : float
-        Of the run to predict.
+    model_params, train_tokens : float or str
+        Of the run to predict; counts such as ``1.8e9`` or ``"1.8B"``.
     domain_ratio : float or array (G,)
         Each in [0, 1].
 
@@ -164,8 +168,8 @@ def predict_new_domain(
     InputError
         If a number is out of its range, or the short run ends elsewhere than those of the fit.
     """
-    require_positive("model_params", model_params)
-    require_positive("train_tokens", train_tokens)
+    size = parse_named_count("model_params", model_params)
+    tokens = parse_named_count("train_tokens", train_tokens)
     ratio = np.atleast_1d(np.asarray(domain_ratio, dtype=float))
     if not np.all((ratio >= 0) & (ratio <= 1)):
         raise InputError(f"domain_ratio must be a fraction in [0, 1], got {ratio.tolist()}")
@@ -173,8 +177,8 @@ def predict_new_domain(
     _require_same_length({"the fit": domains.short_tokens, "the new domain": end})
     coefficient = domain_coefficient(*short_run, w2=domains.rate_weight)
     inputs = {
-        "model_params": np.full(ratio.shape, float(model_params)),
-        "train_tokens": np.full(ratio.shape, float(train_tokens)),
+        "model_params": np.full(ratio.shape, size),
+        "train_tokens": np.full(ratio.shape, tokens),
         "share": ratio,
         "domain_coefficient": np.full(ratio.shape, coefficient),
     }

@@ -18,10 +18,10 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.numbers import Tolerance
 from cmrplan.plan.request import PlanRequest
-from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 
 FINE_GRID = 1001  # ratios, for one answer

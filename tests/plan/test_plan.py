@@ -6,11 +6,11 @@ The fits are built by hand, see :mod:`by_hand`.
 import numpy as np
 import pytest
 from by_hand import BASE, D, N, ask, make_fit
-from cmrplan.fit.probed import base_loss_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.probed import base_loss_at
 from cmrplan.numbers import parse_tolerance
 from cmrplan.solve.feasible import best_ratio
 

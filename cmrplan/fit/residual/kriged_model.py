@@ -12,13 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.fit.averaged_model import component_of_draws
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import Columns, CorpusModel
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, RandomStream
+from cmrplan.fit.law_model import LawModel, component_of_draws
+from cmrplan.fit.probed import base_loss_at
 from cmrplan.fit.noise import Noise
-from cmrplan.fit.prediction import Prediction
-from cmrplan.fit.random_streams import RandomStream
 from cmrplan.fit.residual.covariance import Hyper
 from cmrplan.fit.residual.curve_nodes import between_nodes, curve_nodes
 from cmrplan.fit.residual.hyper_posterior import (
@@ -32,7 +30,6 @@ from cmrplan.fit.residual.observations import Observations, observations
 from cmrplan.fit.residual.own_laws import OWN_LAWS, own_law
 from cmrplan.fit.residual.path_draws import PosteriorPaths, posterior_paths
 from cmrplan.fit.residual.points import Points
-from cmrplan.tolerance import base_loss_at
 
 EVIDENCE_POWER = 0.2
 WEIGHT_DIGITS = 6

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.fit.law_inputs import row_columns
+from cmrplan.fit.corpus_model import row_columns
 from cmrplan.fit.residual.points import Frame, Points
 
 MOST_ROWS = 480  # the work grows with their third power

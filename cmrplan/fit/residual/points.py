@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.fit.law_inputs import law_inputs
+from cmrplan.fit.law_model import law_inputs
 
 SHARE_SHIFT = 0.05  # shares below it are near each other
 

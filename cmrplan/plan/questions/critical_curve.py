@@ -17,6 +17,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS, base_loss_at
+from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.loss_curves import COARSE_GRID
 from cmrplan.plan.optimum import SAME_RATIO, decide
 from cmrplan.plan.request import (
@@ -30,7 +31,6 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
 
 NUM_CURVE_POINTS = 25

@@ -14,11 +14,11 @@ from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.model_averaging import held_out_score
+from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.numbers import training_flops
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
-from cmrplan.plan.tabular import Tabular
 
 # Laws that predict hidden rows worse than the best by this factor are shown but do not count as a disagreement.
 CONTENDER = 1.5

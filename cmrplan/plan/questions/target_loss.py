@@ -12,6 +12,7 @@ import pandas as pd
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import is_among
+from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import affordable_tokens, require_positive
 from cmrplan.plan.loss_curves import COARSE_GRID, survey_at
 from cmrplan.plan.optimum import decide
@@ -27,7 +28,6 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 
 NUM_BUDGETS = 33
 NUM_HALVINGS = 16  # of a step between budgets, to a hundred-thousandth of the tokens
