@@ -210,7 +210,7 @@ def plan_command(
     probed share of each.
     """
     recommended = plan_mixture(
-        read_mixture_fit(fit),
+        fit,
         train_tokens=train_tokens,
         model_params=model_params,
         objective=_numbers("--weight", objective, _NUMBER) or None,

@@ -33,8 +33,8 @@ Values = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What to minimize.
+class SimplexProblem:
+    """What to minimize over mixtures.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Optimum:
+class SimplexOptimum:
     """The best mixture found.
 
     Parameters
@@ -81,7 +81,7 @@ class Optimum:
     shares : array (m,)
     value : float
     worst : float
-        See :meth:`Problem.worst`; above 0 where nothing feasible was found, and then as small as it gets.
+        See :meth:`SimplexProblem.worst`; above 0 where nothing feasible was found, and then as small as it gets.
     """
 
     shares: Array
@@ -116,12 +116,12 @@ def project(shares: Array, low: Array, high: Array) -> Array:
     return np.asarray(np.clip(projected, low, high))
 
 
-def solve(problem: Problem, starts: Sequence[Array]) -> Optimum:
+def solve(problem: SimplexProblem, starts: Sequence[Array]) -> SimplexOptimum:
     """Return the best of the optima reached from several starts.
 
     Parameters
     ----------
-    problem : Problem
+    problem : SimplexProblem
     starts : sequence of array (m,)
         Moved into the box first.
     """
@@ -132,7 +132,7 @@ def solve(problem: Problem, starts: Sequence[Array]) -> Optimum:
     return min(ends, key=lambda end: end.worst)
 
 
-def _solve_from(problem: Problem, shares: Array) -> Optimum:
+def _solve_from(problem: SimplexProblem, shares: Array) -> SimplexOptimum:
     if problem.excess is None:
         return _end(problem, _descend(problem, shares, None, is_relaxed=False))
     here = _end(problem, shares)
@@ -156,7 +156,9 @@ def _solve_from(problem: Problem, shares: Array) -> Optimum:
     return here
 
 
-def _nearest_feasible(problem: Problem, shares: Array, reached: Optimum) -> Optimum:
+def _nearest_feasible(
+    problem: SimplexProblem, shares: Array, reached: SimplexOptimum
+) -> SimplexOptimum:
     """Go back from a feasible mixture toward the start, as far as it stays feasible.
 
     The smallest excess lies in a corner far from where the objective is low, and a descent from there may end early.
@@ -173,12 +175,12 @@ def _nearest_feasible(problem: Problem, shares: Array, reached: Optimum) -> Opti
     return best
 
 
-def _end(problem: Problem, shares: Array) -> Optimum:
-    return Optimum(shares, problem.value(shares), problem.worst(shares))
+def _end(problem: SimplexProblem, shares: Array) -> SimplexOptimum:
+    return SimplexOptimum(shares, problem.value(shares), problem.worst(shares))
 
 
 def _descend(
-    problem: Problem, shares: Array, kept: NDArray[np.intp] | None, is_relaxed: bool
+    problem: SimplexProblem, shares: Array, kept: NDArray[np.intp] | None, is_relaxed: bool
 ) -> Array:
     """Solve the smooth problem with the kept draws; relaxed, minimize the largest excess instead.
 
@@ -260,7 +262,7 @@ class Prices:
     residual: float
 
 
-def prices(problem: Problem, shares: Array) -> Prices:
+def prices(problem: SimplexProblem, shares: Array) -> Prices:
     """Return the multipliers that explain the gradient at an optimum best."""
     num = len(shares)
     slope = gradient(problem.objective, shares)
