@@ -48,3 +48,29 @@ ASKED = {
     "protected": {"c0": "2%", "c1": 0.04},
     "available": {"c2": 0.45e9, "c0": 5e9, "c1": 5e9},
 }
+
+
+def own_shares(curve, *, noise=0.0, runs=30):
+    """Return a log of four corpora, each of whose losses reads the corpus's own share alone, by a curve.
+
+    Where one loss is minimized the mixtures with the same share of its corpus are equally good.
+    """
+    rng = np.random.default_rng(5)
+    rows = []
+    for run in range(runs):
+        x = rng.dirichlet(np.ones(4))
+        shift = noise * rng.standard_normal(4)
+        for tokens in (0.0, D):
+            losses = 1.5 + 0.1 * np.arange(4) + curve(x if tokens else np.full(4, 0.25))
+            rows += [
+                {
+                    "run_id": f"r{run:03d}",
+                    "model_params": 1e8,
+                    "train_tokens": tokens,
+                    **{f"share_c{j}": share for j, share in enumerate(x)},
+                    "eval_corpus": f"c{j}",
+                    "loss": losses[j] * np.exp(shift[j] if tokens else 0.0),
+                }
+                for j in range(4)
+            ]
+    return pd.DataFrame(rows)

@@ -179,7 +179,12 @@ def _binding(
         for p, corpus in enumerate(asked.protected)
         if price.limits[p] > BINDS
     ]
-    return [*sorted(limits, key=lambda b: -b.price), *sorted(bounds, key=lambda b: -b.price)]
+    return [*sorted(limits, key=_dearness), *sorted(bounds, key=_dearness)]
+
+
+def _dearness(constraint: BindingConstraint) -> float:
+    """Return what the dearest comes first by; prices that differ by rounding are equal."""
+    return -round(constraint.price, 9)
 
 
 def _losses(

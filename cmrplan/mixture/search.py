@@ -51,8 +51,8 @@ def _solved(
     """Return the best mixture, feasible or as near to it as the search comes, and those beside it."""
     excess = functions.excess if asked.protected else None
     needed = needed_draws(fit.num_draws, asked.confidence)
-    problem = SimplexProblem(functions.objective, box.low, box.high, excess, needed)
     natural = _natural(fit, asked)
+    problem = SimplexProblem(functions.objective, box.low, box.high, excess, needed, natural)
     probed = fit.mixtures()
     value = functions.objective(probed)
     near = probed[np.argsort(value, kind="stable")[:NUM_PROBED_STARTS]]
@@ -61,7 +61,7 @@ def _solved(
     if (mixture := asked.reference_mixture) is not None:
         starts.append(fit.shares_of(mixture))
     wide = probed_box(fit)
-    free = solve(SimplexProblem(functions.objective, wide.low, wide.high), starts)
+    free = solve(replace(problem, low=wide.low, high=wide.high, excess=None, needed=0), starts)
     starts.append(free.shares)
     point = None
     if asked.protected and fit.num_draws:
@@ -146,7 +146,7 @@ def drawn_optima(
     ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
     for row, draw in enumerate(which if count else []):
         objective, excess = functions.of_draw(int(draw))
-        problem = SimplexProblem(objective, box.low, box.high, excess, 1)
+        problem = replace(solution.problem, objective=objective, excess=excess, needed=1)
         end = solve(problem, starts)
         if end.is_feasible:
             ends[row] = end.shares
