@@ -217,8 +217,21 @@ def mixture_request_of(
 
 
 def mixture_fit_of(fit: MixtureFitOrPath) -> MixtureFit:
-    """Return a fit of a mixture, or read it from its file."""
-    return fit if isinstance(fit, MixtureFit) else read_mixture_fit(fit)
+    """Return a fit of a mixture, or read it from its file.
+
+    Raises
+    ------
+    InputError
+        If it is neither, such as a fit of two corpora.
+    """
+    if isinstance(fit, MixtureFit):
+        return fit
+    if not isinstance(fit, str | os.PathLike):
+        raise InputError(
+            f"fit must be a MixtureFit or the path of its file, got {type(fit).__name__}; "
+            "cp.fit_mixture makes one, and cp.plan takes fits of two corpora"
+        )
+    return read_mixture_fit(fit)
 
 
 def _require_by_corpus(name: str, given: object) -> None:

@@ -119,6 +119,10 @@ class TestRequest:
         with pytest.raises(InputError, match=r"none\.json"):
             cp.plan_mixture(tmp_path / "none.json", **ASKED)
 
+    def test_what_is_no_fit_is_named(self, three):
+        with pytest.raises(InputError, match="fit must be a MixtureFit or the path of its file"):
+            cp.plan_mixture(three.log, train_tokens=D)
+
     @pytest.mark.parametrize(
         ("asked", "words"),
         [
