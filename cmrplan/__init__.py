@@ -45,6 +45,9 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.log.files import read_log as read_log
     from cmrplan.log.files import validate_log as validate_log
     from cmrplan.log.files import write_log as write_log
+    from cmrplan.mixture import MixtureFit as MixtureFit
+    from cmrplan.mixture import MixturePlan as MixturePlan
+    from cmrplan.mixture import MixturePlanRequest as MixturePlanRequest
     from cmrplan.mixture import fit_domains as fit_domains
     from cmrplan.mixture import fit_mixture as fit_mixture
     from cmrplan.mixture import plan_mixture as plan_mixture

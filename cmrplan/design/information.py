@@ -30,8 +30,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.fit.noise import Noise
 from cmrplan.fit.corpus_model import RandomStream
+from cmrplan.fit.noise import Noise
 
 INFORMATION_FLOOR = 1e-9  # of each parameter's own information, so that no direction is without any
 LEAST_NOISE = 1e-6  # of an evaluation, in residual units: below what anyone measures

@@ -12,7 +12,7 @@ Que et al., D-CPT Law, NeurIPS 2024, arXiv:2406.01375.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.law_model import row_inputs
+from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.cross_domain import FEWEST_DOMAINS, cross_domain_law, domain_coefficient
 from cmrplan.laws.law import predict_draws
 from cmrplan.log.files import LogOrPath, log_of, training_rows
@@ -43,8 +44,8 @@ RELATIVE_WEIGHTS = (
 SAME_LENGTH = 0.01
 
 
-@dataclass(frozen=True)
-class DomainsFit:
+@dataclass(frozen=True, repr=False)
+class DomainsFit(Tabular):
     """The cross-domain law of several domains.
 
     Parameters
@@ -66,13 +67,26 @@ class DomainsFit:
     held_out_errors: dict[str, float]
     short_tokens: float
 
+    def table(self) -> pd.DataFrame:
+        """Return one row a domain: its coefficient and the error on it when it is hidden (NaN where none was)."""
+        names = list(self.coefficients)
+        return pd.DataFrame(
+            {
+                "domain": names,
+                "coefficient": list(self.coefficients.values()),
+                "held_out_error": [self.held_out_errors.get(name, np.nan) for name in names],
+            }
+        )
 
-@dataclass(frozen=True)
-class NewDomain:
+
+@dataclass(frozen=True, repr=False)
+class NewDomain(Tabular):
     """The predicted loss on a domain that was not probed.
 
     Parameters
     ----------
+    domain_ratio : array (G,)
+        In [0, 1].
     loss : array (G,)
         Nats per token, one for each ratio.
     domain_coefficient : float
@@ -82,10 +96,23 @@ class NewDomain:
         Whether the coefficient lies outside those that were fitted.
     """
 
+    domain_ratio: Array
     loss: Array
     domain_coefficient: float
     held_out_error: float | None
     is_extrapolated: bool
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a ratio: ``domain_ratio`` and ``loss``."""
+        return pd.DataFrame({"domain_ratio": self.domain_ratio, "loss": self.loss})
+
+    def __repr__(self) -> str:
+        error = "not known" if self.held_out_error is None else f"{self.held_out_error:.4f} nats"
+        outside = ", outside those fitted" if self.is_extrapolated else ""
+        said = (
+            f"coefficient {self.domain_coefficient:.4g}{outside}; error on hidden domains {error}"
+        )
+        return f"{super().__repr__()}\n{said}"
 
 
 @named_arguments
@@ -133,7 +160,10 @@ def fit_domains(
     if rate_weight is None:
         first, rate = _mean_parts({name: short_runs[name] for name in names})
         relative = RELATIVE_WEIGHTS if can_hide else (1.0,)
-        tried = [w * first / rate if rate > 0 else 0.0 for w in relative]
+        weights = [w * first / rate if rate > 0 else 0.0 for w in relative]
+        # a weight under which domains have the same K tells nothing of them
+        tried = [w for w in weights if _num_levels(short_runs, names, w) >= FEWEST_DOMAINS]
+        tried = tried or weights
     elif not rate_weight >= 0:
         raise InputError(f"rate_weight must be 0 or more, got {rate_weight:g}")
     else:
@@ -185,11 +215,16 @@ def predict_new_domain(
     known = list(domains.coefficients.values())
     errors = list(domains.held_out_errors.values())
     return NewDomain(
+        domain_ratio=ratio,
         loss=domains.fit.predict(inputs),
         domain_coefficient=coefficient,
         held_out_error=float(np.mean(errors)) if errors else None,
         is_extrapolated=not min(known) <= coefficient <= max(known),
     )
+
+
+def _num_levels(short_runs: Mapping[str, ShortRun], names: Sequence[str], weight: float) -> int:
+    return len({domain_coefficient(*short_runs[name], w2=weight) for name in names})
 
 
 def _fit_at(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cmrplan.fit.corpus_model import RandomStream
 
 from cmrplan.design.information import noise_beside
+from cmrplan.fit.corpus_model import RandomStream
 
 SOURCES = sorted((Path(__file__).parents[2] / "cmrplan").rglob("*.py"))
 

@@ -15,8 +15,8 @@ from cmrplan.arrays import Array
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, RandomStream
 from cmrplan.fit.law_model import LawModel, component_of_draws
-from cmrplan.fit.probed import base_loss_at
 from cmrplan.fit.noise import Noise
+from cmrplan.fit.probed import base_loss_at
 from cmrplan.fit.residual.covariance import Hyper
 from cmrplan.fit.residual.curve_nodes import between_nodes, curve_nodes
 from cmrplan.fit.residual.hyper_posterior import (
