@@ -5,13 +5,14 @@ of any size N, tokens D and domain ratio r, exactly and vectorised; rise and gai
 ``u``, the size over the smallest probed one, ``x``, the tokens over the largest probed budget, and ``r``. The building
 blocks, each 1 where its argument is 1:
 
-- ``hill(x) = x^m (1 + h^m) / (x^m + h^m)``, m in 0.6 to 1.3, h in 0.1 to 0.8: fast at first, then level;
+- ``hill(x) = x^m (1 + h^m) / (x^m + h^m)``, m in 0.6 to 1.3, h in 0.1 to 0.8: fast at first, then level; ``early(x)``
+  is the same with h in 0.002 to 0.1 (its logarithm uniform): mostly over before the first evaluation;
 - ``bend(r) = w r^p + (1 - w) r / (1 + q (1 - r))``, w in 0.3 to 0.7, p in 1.3 to 3, q in 2 to 12: steep near 1;
 - ``A u^-a``, a in 0 to 0.35: a rise of A, which shrinks with size;
 - ``fall = b u^-c (1 - r)^q hill(x)``, b in 0 to 0.04, c in 0 to 0.5, q in 0.5 to 2: what replay brings.
 
 ``G0(N) = g u^-e (1 + w (sin(o ln u + p) - sin p))``, g in 2 to 2.9 nats, e in 0.02 to 0.05, w in 0 to 0.01; M0 is the
-same with its own e, w, o and p, and 0.92 to 1.15 times g. All ranges are uniform.
+same with its own e, w, o and p, and 0.92 to 1.15 times g. Ranges are uniform unless said.
 """
 
 from __future__ import annotations
@@ -67,9 +68,18 @@ def base_loss(rng: np.random.Generator, level: float) -> Callable[[Values], Valu
     return lambda u: level * u**-e * (1 + w * (np.sin(o * np.log(u) + p) - np.sin(p)))
 
 
+def leveling(m: float, h: float) -> Callable[[Values], Values]:
+    return lambda x: x**m * (1 + h**m) / (x**m + h**m)
+
+
 def hill(rng: np.random.Generator) -> Callable[[Values], Values]:
     m, h = rng.uniform((0.6, 0.1), (1.3, 0.8))
-    return lambda x: x**m * (1 + h**m) / (x**m + h**m)
+    return leveling(m, h)
+
+
+def early(rng: np.random.Generator) -> Callable[[Values], Values]:
+    m, log_h = rng.uniform((0.6, np.log(0.002)), (1.3, np.log(0.1)))
+    return leveling(m, np.exp(log_h))
 
 
 def bend(rng: np.random.Generator) -> Callable[[Values], Values]:
@@ -92,8 +102,8 @@ def fall(rng: np.random.Generator, most: float = 0.04) -> Relative:
 
 
 def plain_rise(rng: np.random.Generator) -> Relative:
-    """Smooth: ``A u^-a bend(r)^(u^b) hill(x) - fall``, A in 0.04 to 0.2, b in 0 to 0.25."""
-    size, shape, time, lowered = shrinking(rng, 0.04, 0.2), bend(rng), hill(rng), fall(rng)
+    """Smooth, and settled early: ``A u^-a bend(r)^(u^b) early(x) - fall``, A in 0.04 to 0.2, b in 0 to 0.25."""
+    size, shape, time, lowered = shrinking(rng, 0.04, 0.2), bend(rng), early(rng), fall(rng)
     b = rng.uniform(0, 0.25)
     return lambda u, x, r: size(u) * shape(r) ** (u**b) * time(x) - lowered(u, x, r)
 
@@ -101,10 +111,10 @@ def plain_rise(rng: np.random.Generator) -> Relative:
 def exponential_rise(rng: np.random.Generator) -> Relative:
     """Exponential in the ratio, steeper or flatter with tokens.
 
-    ``A u^-a hill(x) (e^(k r) - 1) / (e^k - 1) - fall`` with ``k = k0 + k1 ln(1 + 4 x)``, A in 0.04 to 0.2, k0 in 1.5 to
-    4, k1 in -0.4 to 1.2.
+    ``A u^-a early(x) (e^(k r) - 1) / (e^k - 1) - fall`` with ``k = k0 + k1 ln(1 + 4 x)``, A in 0.04 to 0.2, k0 in
+    1.5 to 4, k1 in -0.4 to 1.2.
     """
-    size, time, lowered = shrinking(rng, 0.04, 0.2), hill(rng), fall(rng)
+    size, time, lowered = shrinking(rng, 0.04, 0.2), early(rng), fall(rng)
     k0, k1 = rng.uniform((1.5, -0.4), (4, 1.2))
 
     def rise(u: Values, x: Values, r: Values) -> Values:
@@ -167,11 +177,17 @@ def humped_rise(rng: np.random.Generator) -> Relative:
 def exponents_rise(rng: np.random.Generator) -> Relative:
     """Let the exponent of the tokens depend on the ratio.
 
-    ``A u^-a bend(r) x^(b0 + b1 r) - fall``, A in 0.04 to 0.2, b0 in 0.15 to 0.5, b1 in 0.1 to 0.5.
+    ``A u^-a bend(r) early(x) + b u^-c ((1 + k x)^-d(r) - 1)`` with ``d = d0 + d1 (1 - r)^2``, A in 0.04 to 0.2, b in
+    0.02 to 0.08, c in 0 to 0.5, k in 2 to 20, d0 in 0 to 0.2, d1 in 0.2 to 0.6.
     """
-    size, shape, lowered = shrinking(rng, 0.04, 0.2), bend(rng), fall(rng)
-    b0, b1 = rng.uniform((0.15, 0.1), (0.5, 0.5))
-    return lambda u, x, r: size(u) * shape(r) * x ** (b0 + b1 * r) - lowered(u, x, r)
+    size, shape, time = shrinking(rng, 0.04, 0.2), bend(rng), early(rng)
+    b, c, k, d0, d1 = rng.uniform((0.02, 0, 2, 0, 0.2), (0.08, 0.5, 20, 0.2, 0.6))
+
+    def rise(u: Values, x: Values, r: Values) -> Values:
+        exponent = d0 + d1 * (1 - r) ** 2
+        return size(u) * shape(r) * time(x) + b * u**-c * np.expm1(-exponent * np.log1p(k * x))
+
+    return rise
 
 
 # --- gains of the domain loss ----------------------------------------------------------------

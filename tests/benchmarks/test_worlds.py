@@ -126,11 +126,12 @@ def test_humped_worlds_jump_early_and_relearn(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_exponents_of_tokens_depend_on_the_ratio(seed):
     world = worlds.draw_world("exponents", seed)
-    rise, one, exponents = world.truth.rise, np.ones(1), []
+    gain, one, exponents = world.truth.gain, np.ones(1), []
     for ratio in (0.3, 0.9):
-        # so many tokens that the part that levels off, at most 0.04, no longer changes
-        ends = [rise(one, times * one, ratio * one) for times in (1e7, 1e8)]
-        exponents.append(np.log10(ends[1] / ends[0])[0])
+        # so many tokens that the part that levels off, at most 0.02, no longer changes; what is left to gain is a power
+        level = gain(one, 1e40 * one, ratio * one)
+        left = [level - gain(one, times * one, ratio * one) for times in (1e4, 1e5)]
+        exponents.append(np.log10(left[0] / left[1])[0])
     assert exponents[1] - exponents[0] > 0.03
 
 
