@@ -1,19 +1,19 @@
 """The bilinear laws: a curve of the tokens, a curve of the share, and their product, with coefficients of each size.
 
-``L = a_N + b_N d(D) + c_N h(s) + e_N d(D) h(s)``
+``L = a_N + b_N d(D) + c_N h(r) + e_N d(D) h(r)``
 
-s is the share of the corpus whose loss is predicted. ``d(D) = ((D/D1)^-beta - 1) / -beta`` is the Box-Cox transform of
+r is the share of the corpus whose loss is predicted. ``d(D) = ((D/D1)^-beta - 1) / -beta`` is the Box-Cox transform of
 the tokens over D1, the geometric mean of those in the log; at ``beta = 0`` it is ``ln(D/D1)``, and beta may be
-negative. ``h(s)`` is ``(s + epsilon)^-gamma``, or ``exp(-k s)``, moved and scaled to 0 at ``s = 1`` and 1 at
-``s = 1/2``. So a is the loss after D1 tokens of the corpus alone, b its slope there in nats per factor e of tokens, c
+negative. ``h(r)`` is ``(r + epsilon)^-gamma``, or ``exp(-k r)``, moved and scaled to 0 at ``r = 1`` and 1 at
+``r = 1/2``. So a is the loss after D1 tokens of the corpus alone, b its slope there in nats per factor e of tokens, c
 the rise over it at a share of one half, and e what a factor e of tokens adds to that rise. All four may have either
 sign. beta, epsilon, gamma and k are shared by the sizes, a to e belong to the size (:mod:`cmrplan.laws.by_size`).
 
-The dipping form adds ``f_N (s - 1) + g_N (s - 1) d(D)``, so that the loss may be lowest at an inner share.
+The dipping form adds ``f_N (r - 1) + g_N (r - 1) d(D)``, so that the loss may be lowest at an inner share.
 
 The size law lets the rise over the corpus alone shrink with size, the faster the larger the share:
 
-``L = e_N + b_N d(D) + (N/N0)^-(a0 + a1 s) (C + F d(D)) h(s)``
+``L = e_N + b_N d(D) + (N/N0)^-(a0 + a1 r) (C + F d(D)) h(r)``
 
 with N0 the geometric mean of the probed sizes.
 
@@ -93,11 +93,11 @@ def bilinear_law(
     terms = [*own_terms("a", (), levels), *_token_terms("b", (), levels, curves)]
     terms += _share_terms("c", "e", curves.share, levels, curves, CURVE_SHARES)
     text = "a" + _text(curves, "b*d") + " + c*h" + _text(curves, "e*d*h")
-    latex = "a" + _text(curves, r"b\,d(D)") + r" + c\,h(s)" + _text(curves, r"e\,d(D)\,h(s)")
+    latex = "a" + _text(curves, r"b\,d(D)") + r" + c\,h(r)" + _text(curves, r"e\,d(D)\,h(r)")
     if has_dip:
         terms += _share_terms("f", "g", Linear("share", 1.0), levels, curves, CURVE_SHARES + 1)
-        text += " + f*(s-1)" + _text(curves, "g*(s-1)*d")
-        latex += " + f\\,(s-1)" + _text(curves, r"g\,(s-1)\,d(D)")
+        text += " + f*(r-1)" + _text(curves, "g*(r-1)*d")
+        latex += " + f\\,(r-1)" + _text(curves, r"g\,(r-1)\,d(D)")
     form = "_dip" if has_dip else "" if is_power else "_exp"
     return Law(
         name=f"bilinear{form}",
@@ -139,13 +139,13 @@ def size_law(
             Exponent("a1", -4.0, 4.0, is_log=False),
         )
         fixed = (*fixed, ("N0", float(np.exp(np.mean(np.log([size for size, _, _ in levels]))))))
-        shrink = ("(N/N0)^-(a0+a1*s)*", r"(N/N_0)^{-(a_0+a_1 s)}")
+        shrink = ("(N/N0)^-(a0+a1*r)*", r"(N/N_0)^{-(a_0+a_1 r)}")
     rise = (*shrinks, curves.share)
     terms = [*own_terms("e", (), levels), *_token_terms("b", (), levels, curves)]
     terms += [Term("C", rise, sign=0), *(Term("F", (d, *rise), sign=0) for d in curves.tokens)]
     text = f"e{_text(curves, 'b*d')} + {shrink[0]}(C{_text(curves, 'F*d')})*h"
     slope, change = _text(curves, r"b\,d(D)"), _text(curves, r"F\,d(D)")
-    latex = rf"e{slope} + {shrink[1]}(C{change})\,h(s)"
+    latex = rf"e{slope} + {shrink[1]}(C{change})\,h(r)"
     return Law(
         name="size_law",
         formula=f"L = {text}, {curves.text}{sizes_in_words(levels)}",
@@ -198,13 +198,13 @@ def _curves(
             Exponent("gamma", 0.01, 10.0),
             Exponent("ratio_offset", lowest, LARGEST_OFFSET),
         )
-        curve = ("(s+epsilon)^-gamma", r"(s+\epsilon)^{-\gamma}")
+        curve = ("(r+epsilon)^-gamma", r"(r+\epsilon)^{-\gamma}")
     else:
         share, shapes = ScaledExponential("share", "k"), (Exponent("k", 0.01, 1000.0),)
-        curve = ("exp(-k*s)", "e^{-k s}")
+        curve = ("exp(-k*r)", "e^{-k r}")
     free, fixed = free_and_held(shapes, num_terms, share_levels)
-    text = f"h = {curve[0]} scaled to 0 at s = 1 and 1 at s = 1/2"
-    latex = rf"h(s) \propto {curve[1]}+\mathrm{{const}},\ h(1)=0,\ h(1/2)=1"
+    text = f"h = {curve[0]} scaled to 0 at r = 1 and 1 at r = 1/2"
+    latex = rf"h(r) \propto {curve[1]}+\mathrm{{const}},\ h(1)=0,\ h(1/2)=1"
     tokens = BoxCox("train_tokens", "beta", "D1")
     number = token_levels_of(levels)
     if number < 2:

@@ -321,6 +321,11 @@ def plain_ratio_laws() -> tuple[str, ...]:
     return tuple(e.name for e in _ENTRIES if e.is_plain_ratio_law and e.is_ranked)
 
 
+def unranked_ratio_laws() -> tuple[str, ...]:
+    """Return the other laws of that kind, which ``compare`` does not rank."""
+    return tuple(e.name for e in _ENTRIES if e.is_plain_ratio_law and not e.is_ranked)
+
+
 def choices_for(*kinds: FitKind) -> tuple[str, ...]:
     """Return what ``--law`` may be: ``auto`` and the laws that fits of these kinds take."""
     return (AUTO, *names_for(*kinds))

@@ -1,8 +1,8 @@
 """The relearning law: what a run learns of a corpus from its tokens and share, beside a drift in tokens.
 
-``L = a_N + w_N ln(1 + D/D1) - G_N (1 - (1 + s^eta D/D0)^-beta) - q_N s ln(1 + D/D1)``
+``L = a_N + w_N ln(1 + D/D1) - G_N (1 - (1 + r^eta D/D0)^-beta) - q_N r ln(1 + D/D1)``
 
-s is the share of the corpus whose loss is predicted, D1 the geometric mean of the tokens in the log. a is the loss
+r is the share of the corpus whose loss is predicted, D1 the geometric mean of the tokens in the log. a is the loss
 before the run, w the drift of a run without a token of the corpus, in nats per factor e of ``1 + D/D1``, and q what
 each unit of share takes off that drift. G is what is regained in the end, D0 the tokens of the corpus alone that begin
 to tell, eta how a share counts against tokens, and beta how fast the end is reached. a, w, G and q may have either
@@ -67,9 +67,9 @@ def relearning_law(
     eased = own_terms(
         "q", (Linear("share", sign=-1), drift), levels, tokens=CURVE_TOKENS, shares=CURVE_SHARES
     )
-    text = "L = a{} - G*(1-(1+s^eta*D/D0)^-beta){}" + sizes_in_words(levels)
-    latex = r"L = a{} - G\left(1-(1+s^{{\eta}}D/D_0)^{{-\beta}}\right){}"
-    log = (" + w*ln(1+D/D1)", " - q*s*ln(1+D/D1)"), (r" + w\ln(1+D/D_1)", r" - q\,s\ln(1+D/D_1)")
+    text = "L = a{} - G*(1-(1+r^eta*D/D0)^-beta){}" + sizes_in_words(levels)
+    latex = r"L = a{} - G\left(1-(1+r^{{\eta}}D/D_0)^{{-\beta}}\right){}"
+    log = (" + w*ln(1+D/D1)", " - q*r*ln(1+D/D1)"), (r" + w\ln(1+D/D_1)", r" - q\,r\ln(1+D/D_1)")
     return Law(
         name="relearning",
         formula=text.format(*(log[0] if has_drift else ("", ""))),
