@@ -28,7 +28,7 @@ from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.law_model import row_inputs
 from cmrplan.laws.chinchilla import chinchilla_law
-from cmrplan.laws.registry import plain_ratio_laws
+from cmrplan.laws.registry import plain_ratio_laws, unranked_ratio_laws
 from cmrplan.log import CORPORA
 from cmrplan.log.importers import import_log
 from cmrplan.solve.law_fit import PAPER_DELTA, fit_law
@@ -97,8 +97,10 @@ def choose_and_predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) ->
     return predicted
 
 
-def law_at_delta(name: str, seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> np.ndarray:
-    model = fit_law_model(seen, corpus, law_name=name, delta=PAPER_DELTA)
+def law_at_delta(
+    name: str, delta: float | None, seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str
+) -> np.ndarray:
+    model = fit_law_model(seen, corpus, law_name=name, delta=delta)
     return model.fit.predict(row_inputs(corpus, wanted))
 
 
@@ -113,7 +115,11 @@ def chinchilla(
 def mixture_predictors() -> dict[str, Predictor]:
     both = predictors()
     laws = {name: call for name, call in both.items() if name not in BASELINES}
-    papers = {f"{name}, delta 1e-3": partial(law_at_delta, name) for name in ("dcpt", "dcpt_exp")}
+    laws |= {name: partial(law_at_delta, name, None) for name in unranked_ratio_laws()}
+    papers = {
+        f"{name}, delta 1e-3": partial(law_at_delta, name, PAPER_DELTA)
+        for name in ("dcpt", "dcpt_exp")
+    }
     return laws | papers | {"auto": choose_and_predict} | {name: both[name] for name in BASELINES}
 
 

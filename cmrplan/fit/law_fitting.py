@@ -26,12 +26,20 @@ def _repeat_scale(corpus: str, rows: pd.DataFrame) -> float | None:
     return None if (passes > 1).any() else REPEAT_SCALE
 
 
+def _levels_by_size(corpus: str, rows: pd.DataFrame) -> tuple[tuple[float, int, int], ...]:
+    """Return each size with how many ratios and token counts were measured there."""
+    levels = rows.groupby("model_params")[["domain_ratio", "train_tokens"]].nunique()
+    return tuple((float(size), int(m), int(n)) for size, m, n in levels.itertuples())
+
+
 # How each option of a law follows from the rows of a corpus.
 _OPTIONS: dict[str, Callable[[str, pd.DataFrame], Any]] = {
     "size_levels": lambda corpus, rows: int(rows["model_params"].nunique()),
     "token_levels": lambda corpus, rows: int(rows["train_tokens"].nunique()),
     "smallest_share": lambda corpus, rows: float(row_inputs(corpus, rows)["share"].min()),
     "share_levels": lambda corpus, rows: len(np.unique(row_inputs(corpus, rows)["share"])),
+    "levels_by_size": _levels_by_size,
+    "token_scale": lambda corpus, rows: float(np.exp(np.mean(np.log(rows["train_tokens"])))),
     "repeat_scale": _repeat_scale,
     "repeated_share": lambda corpus, rows: "share",
     "corpus": lambda corpus, rows: corpus,

@@ -1,4 +1,4 @@
-"""The published laws, one family a file; each is a :class:`~cmrplan.laws.law.Law`.
+"""The published laws and those of this project, one family a file; each is a :class:`~cmrplan.laws.law.Law`.
 
 :mod:`cmrplan.laws.registry` lists them with what takes them.
 """

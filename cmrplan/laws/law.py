@@ -1,6 +1,6 @@
 """What a law is: a sum of terms, each a linear coefficient times a product of factors.
 
-A law is declared once, as data. Every published law here has the shape ::
+A law is declared once, as data. Every law here has the shape ::
 
     L(x) = sum_j  c_j * prod_k f_jk(x; theta)
 

@@ -7,133 +7,32 @@ docs/laws.md all follow from the entries here. Columns, options and levels are n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
-from enum import Enum
 from functools import partial
 
 from cmrplan.errors import InputError
+from cmrplan.laws.bilinear import bilinear_law, size_law
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.cmr import critical_ratio_law, domain_token_law, general_token_law, ratio_law
 from cmrplan.laws.cross_domain import cross_domain_law
 from cmrplan.laws.dcpt import dcpt_law
+from cmrplan.laws.entry import FEWEST_RATIOS as FEWEST_RATIOS
+from cmrplan.laws.entry import FitKind as FitKind
+from cmrplan.laws.entry import LawEntry as LawEntry
 from cmrplan.laws.forgetting import forgetting_law
-from cmrplan.laws.law import Law
 from cmrplan.laws.learning_rate import learning_rate_law
 from cmrplan.laws.mixtures import autoscale_law, bimix_law, data_mixing_law, optimal_mixture_law
+from cmrplan.laws.relearning import relearning_law
 from cmrplan.laws.repetition import repeated_builder
-from cmrplan.log import CORPORA
 
 AUTO = "auto"
-FEWEST_RATIOS = 3  # of a law of the ratio
-
-
-class FitKind(Enum):
-    """What kind of fit takes a law.
-
-    ``RUNS``: one law across the runs of a domain and a general corpus. ``BUDGETS``: a law for each run and each
-    budget. ``CORPORA``: one law across the runs of several corpora. ``DOMAINS``: one law across several domains.
-    """
-
-    RUNS = "across runs"
-    BUDGETS = "per run and budget"
-    CORPORA = "several corpora"
-    DOMAINS = "across domains"
-
-    @property
-    def command(self) -> str:
-        """The command or function that makes such a fit."""
-        return _COMMANDS[self]
-
-
-_COMMANDS = {
-    FitKind.RUNS: "cmrplan fit",
-    FitKind.BUDGETS: "cmrplan fit",
-    FitKind.CORPORA: "cmrplan mix fit",
-    FitKind.DOMAINS: "cp.fit_domains",
-}
-
-
-@dataclass(frozen=True)
-class LawEntry:
-    """What the project knows of a law beside its declaration.
-
-    Parameters
-    ----------
-    name : str
-        On the command line, in files and in the docs.
-    builder : callable
-        Takes keyword options and returns the :class:`~cmrplan.laws.law.Law`.
-    formula, needs, use : str
-        For the docs: the formula, the data that it needs, and when to take it.
-    kind : FitKind
-    options : tuple of str
-        Options of the builder that follow from the rows.
-    columns : tuple of str
-        Columns of the log that it reads beside size, tokens and ratio; ``share_`` stands for those of all corpora.
-    is_averaged : bool
-        Whether ``auto`` fits it.
-    reads_mixture : bool
-        Whether its value depends on the ratio or the shares. If not, the log must have one ratio.
-    is_of_one_size : bool
-        Whether it has no term of size, so that the log must have one.
-    fits_rises : bool
-        Whether it is fitted to the rise of the loss over the base checkpoint of the same size, not to the loss.
-    corpora : tuple of str
-        The validation corpora whose loss it describes.
-    instead : str
-        The law for logs with more ratios than this one can take.
-    plain : str
-        The law that it comes down to for a corpus whose tokens do not repeat.
-    part_of : str
-        The law that fits this one on the way; no fit takes it alone.
-    """
-
-    name: str
-    builder: Callable[..., Law]
-    formula: str
-    needs: str
-    use: str
-    kind: FitKind = FitKind.RUNS
-    options: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    is_averaged: bool = False
-    reads_mixture: bool = True
-    is_of_one_size: bool = False
-    fits_rises: bool = False
-    corpora: tuple[str, ...] = CORPORA
-    instead: str = ""
-    plain: str = ""
-    part_of: str = ""
-
-    @property
-    def fewest_ratios(self) -> int:
-        """How many ratios a log must have for it."""
-        return FEWEST_RATIOS if self.reads_mixture else 1
-
-    @property
-    def is_plain_ratio_law(self) -> bool:
-        """Whether any log of losses over ratios has all that it reads."""
-        return self.reads_mixture and self.kind is FitKind.RUNS and not self.columns
-
-    @property
-    def taken_by(self) -> str:
-        """What takes the law, so that it can end a message."""
-        if self.part_of:
-            return f"is a part of {self.part_of}; {_call_of(REGISTRY[self.part_of])}"
-        return f"is of another kind ({self.kind.value}); {_call_of(self)}"
-
-
-def _call_of(entry: LawEntry) -> str:
-    if entry.kind is FitKind.DOMAINS:
-        return "call cp.fit_domains(logs, short_runs)"
-    return f"use {entry.kind.command} --law {entry.name}"
 
 
 _LEVELS = ("size_levels", "token_levels")
 _SHARE_LEVELS = (*_LEVELS, "smallest_share", "share_levels")
 _REPEATED = ("repeat_scale", "repeated_share")
+_BY_SIZE = ("levels_by_size", "token_scale", "share_levels")
+_BILINEAR = (*_BY_SIZE, "smallest_share")
 _EFFECTIVE = "D' = D·(1−r) + U + U·R*·(1 − e^(−(D·r/U−1)/R*)) where D·r > U"
 _REPEATS = "runs that pass over U `unique_domain_tokens` as often as the target will"
 
@@ -188,6 +87,51 @@ _ENTRIES = (
         "5 shares",
         "as `dcpt_sum`, for shares above a few percent",
         options=_SHARE_LEVELS,
+    ),
+    LawEntry(
+        "bilinear",
+        bilinear_law,
+        "a_N + b_N·d(D) + c_N·h(r) + e_N·d(D)·h(r), h = (r+ε)^−γ scaled",
+        "4 shares, better 6, and 3 token counts, at each size",
+        "inside what was probed, and at later budgets: no sign is imposed, and each size has its own coefficients",
+        options=_BILINEAR,
+        is_ranked=False,
+    ),
+    LawEntry(
+        "bilinear_exp",
+        partial(bilinear_law, is_power=False),
+        "the same with h = e^(−k·r) scaled",
+        "3 shares and 3 token counts, at each size",
+        "few shares, or shares outside those probed: one parameter fewer",
+        options=_BILINEAR,
+        is_ranked=False,
+    ),
+    LawEntry(
+        "bilinear_dip",
+        partial(bilinear_law, has_dip=True),
+        "`bilinear` + f_N·(r−1) + g_N·(r−1)·d(D)",
+        "7 shares and 3 token counts, at each size",
+        "where the loss is lowest at an inner share",
+        options=_BILINEAR,
+        is_ranked=False,
+    ),
+    LawEntry(
+        "relearning",
+        relearning_law,
+        "a_N + w_N·ln(1+D/D1) − G_N·(1−(1+r^η·D/D0)^−β) − q_N·r·ln(1+D/D1)",
+        "5 shares and 4 token counts, at each size",
+        "later budgets of a decaying schedule, or of the largest size",
+        options=_BY_SIZE,
+        is_ranked=False,
+    ),
+    LawEntry(
+        "size_law",
+        size_law,
+        "e_N + b_N·d(D) + (N/N0)^−(a0+a1·r)·(C + F·d(D))·h(r)",
+        "as `bilinear`, at 2 sizes, better 3",
+        "to carry the rise of the general loss to another size",
+        options=_BILINEAR,
+        is_ranked=False,
     ),
     LawEntry(
         "cmr",
@@ -373,8 +317,13 @@ def averaged_names(kind: FitKind) -> tuple[str, ...]:
 
 
 def plain_ratio_laws() -> tuple[str, ...]:
-    """Return the laws across runs that any log of losses over ratios has the columns for."""
-    return tuple(e.name for e in _ENTRIES if e.is_plain_ratio_law)
+    """Return the ranked laws across runs that any log of losses over ratios has the columns for."""
+    return tuple(e.name for e in _ENTRIES if e.is_plain_ratio_law and e.is_ranked)
+
+
+def unranked_ratio_laws() -> tuple[str, ...]:
+    """Return the other laws of that kind, which ``compare`` does not rank."""
+    return tuple(e.name for e in _ENTRIES if e.is_plain_ratio_law and not e.is_ranked)
 
 
 def choices_for(*kinds: FitKind) -> tuple[str, ...]:
@@ -394,7 +343,20 @@ def require_choice(law: str, *kinds: FitKind) -> None:
     if law in choices:
         return
     if law in REGISTRY:
-        raise InputError(f"the law {law} {REGISTRY[law].taken_by}")
+        raise InputError(f"the law {law} {_taken_by(REGISTRY[law])}")
     near = get_close_matches(str(law), choices, n=1)
     meant = f" Did you mean {near[0]}?" if near else ""
     raise InputError(f"law must be one of {', '.join(choices)}, got {law!r}.{meant}")
+
+
+def _taken_by(entry: LawEntry) -> str:
+    """Return what takes a law, so that it can end a message."""
+    if entry.part_of:
+        return f"is a part of {entry.part_of}; {_call_of(REGISTRY[entry.part_of])}"
+    return f"is of another kind ({entry.kind.value}); {_call_of(entry)}"
+
+
+def _call_of(entry: LawEntry) -> str:
+    if entry.kind is FitKind.DOMAINS:
+        return "call cp.fit_domains(logs, short_runs)"
+    return f"use {entry.kind.command} --law {entry.name}"

@@ -102,6 +102,50 @@ def mixed(x: Row) -> float:
     return chinchilla(x) - 300 / x.d**0.3 * (1 - x.r**0.4)
 
 
+def by_size(x: Row, small: float, large: float) -> float:
+    """A coefficient of the size, from that at 1e8 to that at 1e9, straight in N^-0.3526596."""
+    part, start, end = (n**-0.3526596 for n in (x.n, 1e8, 1e9))
+    return small + (large - small) * (start - part) / (start - end)
+
+
+def by_tokens(x: Row, beta: float) -> float:
+    return ((x.d / 5e9) ** -beta - 1) / -beta
+
+
+def scaled(x: Row, curve: Callable[[float], float]) -> float:
+    """A curve of the share, 0 at a share of 1 and 1 at one half."""
+    return (curve(x.r) - curve(1)) / (curve(0.5) - curve(1))
+
+
+def rise(x: Row) -> float:
+    return scaled(x, lambda s: (s + 0.1) ** -0.6)
+
+
+def bilinear(x: Row, h: float) -> float:
+    """A loss whose slope in tokens has one sign at a share of 1 and the other at small shares."""
+    d = by_tokens(x, -0.2)
+    level = by_size(x, 2.8, 2.1) + by_size(x, -0.03, -0.01) * d
+    return level + (by_size(x, 0.08, 0.05) + by_size(x, 0.01, 0.03) * d) * h
+
+
+def dip(x: Row) -> float:
+    return (by_size(x, 0.1, 0.2) + 0.01 * by_tokens(x, -0.2)) * (x.r - 1)
+
+
+def relearning(x: Row) -> float:
+    drift = np.log(1 + x.d / 5e9)
+    regained = 1 - (1 + x.r**0.5 * x.d / 2e9) ** -0.4
+    lost = by_size(x, 0.03, 0.01) * drift - by_size(x, 0.01, 0.02) * x.r * drift
+    return by_size(x, 3.2, 2.8) + lost - by_size(x, 0.9, 0.8) * regained
+
+
+def shrinking(x: Row) -> float:
+    """A rise over pure replay that shrinks with size, the faster the more replay."""
+    d = by_tokens(x, 0.3)
+    shrunk = (x.n / 3e8) ** -(0.3 + 1.5 * x.r)
+    return by_size(x, 2.8, 2.1) - 0.02 * d + shrunk * (0.08 + 0.02 * d) * rise(x)
+
+
 REPEATED = {"unique": UNIQUE, "at": Row(5e8, 3e9, 0.4, 3e8)}
 ONE_RATIO = {"ratios": (0.3,), "at": Row(5e8, 3e9, 0.3)}
 ONE_SIZE = {"sizes": (3e8,), "at": Row(3e8, 3e9, 0.4)}
@@ -152,6 +196,11 @@ CASES = {
         rates=(1e-4, 3e-4),
         **ONE_SIZE,
     ),
+    "bilinear": both(lambda x: bilinear(x, rise(x))),
+    "bilinear_exp": both(lambda x: bilinear(x, scaled(x, lambda s: np.exp(-2 * s)))),
+    "bilinear_dip": both(lambda x: bilinear(x, rise(x)) + dip(x)),
+    "relearning": both(relearning),
+    "size_law": both(shrinking),
     "forgetting": Case(forgetting, None, unique=UNIQUE, at=Row(3e8, 3e9, 0.4, 3e8)),
 }
 
@@ -219,6 +268,31 @@ def test_a_law_of_two_corpora_gives_its_own_losses_back(law, tmp_path, run):
     assert expected
     for corpus, loss in expected.items():
         assert predicted[f"{corpus}_loss"] == pytest.approx(loss, rel=1e-3), corpus
+
+
+@pytest.mark.parametrize(
+    "law", ["bilinear", "bilinear_exp", "bilinear_dip", "relearning", "size_law"]
+)
+def test_a_law_of_this_project_answers_a_plan_and_says_what_few_ratios_hold(
+    law, tmp_path, run, capsys
+):
+    case, log, out = CASES[law], tmp_path / "log.csv", tmp_path / "fit.json"
+    rows = probe_log(case)
+    rows.to_csv(log, index=False)
+    run("fit", log, "--law", law, "--bootstrap", 8, "--out", out)
+    asked = ["--model-params", 1e9, "--train-tokens", 6.4e10, "--max-general-rise", "100%"]
+    planned = json.loads(run("plan", out, *asked, "--json"))
+    at = {"n": 1e9, "d": 6.4e10}
+    expected = losses_at(case, planned["domain_ratio"], **at)
+    assert planned["domain_loss"] == pytest.approx(expected["domain"], rel=1e-3)
+    few = rows[rows["domain_ratio"].isin([0, 0.1, 0.5, 0.75])]
+    few.to_csv(log, index=False)
+    fitted = json.loads(run("fit", log, "--law", law, "--bootstrap", 0, "--out", out, "--json"))
+    said = [f["message"] for f in fitted["warnings"] if f["code"] == "few_ratios"]
+    assert len(said) == (0 if law == "bilinear_exp" else 2)
+    rows[rows["domain_ratio"].isin([0, 0.1, 0.5])].to_csv(log, index=False)
+    assert run_command(["fit", str(log), "--law", law, "--out", str(out)]) == 1
+    assert "measured at 2 domain ratio(s) (0.1, 0.5)" in capsys.readouterr().err
 
 
 def test_a_plan_counts_repeats_by_the_law_that_was_fitted_to_them(tmp_path, run):

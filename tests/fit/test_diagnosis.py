@@ -384,7 +384,9 @@ class TestSchedule:
 
 
 class TestLevels:
-    @pytest.mark.parametrize(("law", "number"), [("dcpt", 3), ("dcpt_exp", 2), ("dcpt_sum", 5)])
+    @pytest.mark.parametrize(
+        ("law", "number"), [("dcpt", 3), ("dcpt_exp", 2), ("dcpt_sum", 5), ("bilinear", 3)]
+    )
     def test_parameters_of_the_ratio_term(self, law, number):
         # C, gamma, epsilon; C, k; and F, eta beside them
         assert ratio_parameters(build_law(law, {})) == number
@@ -400,6 +402,19 @@ class TestLevels:
         assert "ratio_offset at 0.1 held; probe 7 or more" in found["few_ratios"]
         assert "few_ratios" not in warned(log, "dcpt_exp")
         assert "few_ratios" not in warned(simulated_log(ratios=(0, 0.05, 0.3, 0.5, 1)))
+
+    def test_laws_with_coefficients_of_each_size_say_what_they_held(self):
+        log = simulated_log(sizes=(3e5,))
+        tokens = np.unique(log["train_tokens"])
+        found = warned(log[log["train_tokens"].isin(tokens[[0, 3, 8]])], "bilinear")
+        assert "1 model size (3e+05): its law has one set of coefficients" in found["few_sizes"]
+        assert "its beta is held at 0.0, so" in found["few_token_counts"]
+        found = warned(log[log["train_tokens"].isin(tokens[[0, 8]])], "relearning")
+        assert (
+            "1 token count (1e+06) after the base: its law has no token term"
+            in (found["few_token_counts"])
+        )
+        assert "few_sizes" not in warned(simulated_log(), "size_law")
 
     def test_cmr_needs_more_token_counts(self):
         log = simulated_log(sizes=(3e5,))

@@ -33,6 +33,13 @@ DCPT_NAMES = [
     "dcpt_sum_exp",
 ]
 LEVELS = [(sizes, budgets) for sizes in (1, 2, 3) for budgets in (1, 2, 3)]
+OWN_NAMES = ["bilinear", "bilinear_exp", "bilinear_dip", "relearning", "size_law"]
+OWN_LEVELS = [
+    (),
+    ((1.0, 9, 6), (2.0, 1, 6), (4.0, 9, 6)),
+    ((1.0, 9, 2), (4.0, 9, 2)),
+    ((1.0, 9, 1),),
+]
 VARIANTS = [
     *(
         (name, {"size_levels": sizes, "token_levels": budgets, "smallest_share": 0.0})
@@ -61,6 +68,12 @@ VARIANTS = [
     ("optimal_mixture", {"corpora": CORPORA[:2], "size_levels": 1, "token_levels": 2}),
     ("autoscale", {"corpora": CORPORA}),
     ("forgetting", {}),
+    *(
+        (name, {"levels_by_size": levels, "token_scale": 1.3, "share_levels": shares})
+        for name in OWN_NAMES
+        for levels in OWN_LEVELS
+        for shares in (4, 9)
+    ),
 ]
 
 
@@ -634,7 +647,86 @@ SCHEDULES = {
     "s2_cpt": [0.0, 0.2, 0.6],
 }
 REPLAYED = {**SCHEDULES, "s1_pt": [2.0, 20.0], "replay_ratio": [0, 0.1, 0.3, 0.6, 0.9]}
+TOKEN_SCALE = float(np.exp(np.mean(np.log(TOKENS))))
+OWN_OPTIONS = {
+    "levels_by_size": tuple((size, len(SHARES), len(TOKENS)) for size in SIZES.tolist()),
+    "token_scale": TOKEN_SCALE,
+}
+RELEARNED = {"eta": 0.6, "D0": 3e9, "beta": 0.5}
+
+
+def written_size(x, low, high):
+    """A coefficient that is ``low`` at the smallest size and ``high`` at the largest, straight in N^-0.3526596."""
+    part, (start, end) = x["model_params"] ** -0.3526596, SIZES[[0, -1]] ** -0.3526596
+    return low + (high - low) * (start - part) / (start - end)
+
+
+def written_bilinear(x, p, h, rise=None):
+    s, (d, h) = x["share"], (((x["train_tokens"] / TOKEN_SCALE) ** -p["beta"] - 1) / -p["beta"], h)
+    loss = written_size(x, 3.0, 2.2) + written_size(x, -0.2, -0.1) * d
+    rise = written_size(x, 0.3, 0.1) + written_size(x, -0.02, 0.05) * d if rise is None else rise(d)
+    dip = written_size(x, 0.1, 0.2) + written_size(x, 0.05, -0.05) * d
+    return loss + rise * h + (p.get("dip", 0.0) * (s - 1) * dip)
+
+
+def written_share(s, p):
+    curve = [(share + p["ratio_offset"]) ** -p["gamma"] for share in (s, 0.5, 1.0)]
+    return (curve[0] - curve[2]) / (curve[1] - curve[2])
+
+
+def written_relearning(x, p):
+    s, d = x["share"], x["train_tokens"]
+    drift = np.log(1 + d / TOKEN_SCALE)
+    regained = 1 - (1 + s ** p["eta"] * d / p["D0"]) ** -p["beta"]
+    loss = written_size(x, 3.0, 2.2) + written_size(x, 0.03, 0.01) * drift
+    return loss - written_size(x, 0.9, 0.7) * regained - written_size(x, 0.02, 0.05) * s * drift
+
+
+SHAPES = {"beta": -0.2, "gamma": 0.6, "ratio_offset": 0.1}
 RECOVERED = {
+    "bilinear": (
+        OWN_OPTIONS,
+        DCPT_LEVELS,
+        lambda x, p: written_bilinear(x, p, written_share(x["share"], p)),
+        SHAPES | {"a_1": 3.0, "a_4": 2.2, "b_1": -0.2, "c_4": 0.1, "e_1": -0.02, "e_4": 0.05},
+    ),
+    "bilinear_exp": (
+        OWN_OPTIONS,
+        DCPT_LEVELS,
+        lambda x, p: written_bilinear(
+            x,
+            p,
+            (np.exp(-p["k"] * x["share"]) - np.exp(-p["k"]))
+            / (np.exp(-p["k"] / 2) - np.exp(-p["k"])),
+        ),
+        {"beta": 0.4, "k": 3.0, "a_1": 3.0, "c_1": 0.3},
+    ),
+    "bilinear_dip": (
+        OWN_OPTIONS,
+        DCPT_LEVELS,
+        lambda x, p: written_bilinear(x, p, written_share(x["share"], p)),
+        SHAPES | {"dip": 1.0, "f_1": 0.1, "g_4": -0.05},
+    ),
+    "relearning": (
+        OWN_OPTIONS,
+        DCPT_LEVELS,
+        written_relearning,
+        RELEARNED | {"a_1": 3.0, "w_4": 0.01, "G_1": 0.9, "q_1": 0.02},
+    ),
+    "size_law": (
+        OWN_OPTIONS | {"smallest_share": 0.0},
+        DCPT_LEVELS,
+        lambda x, p: written_bilinear(
+            x,
+            p,
+            written_share(x["share"], p),
+            lambda d: (
+                (x["model_params"] / np.exp(np.mean(np.log(SIZES)))) ** -(0.3 + 1.2 * x["share"])
+                * (0.2 + 0.05 * d)
+            ),
+        ),
+        SHAPES | {"a0": 0.3, "a1": 1.2, "C": 0.2, "F": 0.05, "e_1": 3.0, "b_4": -0.1},
+    ),
     "chinchilla": (
         {},
         {"model_params": SIZES, "train_tokens": TOKENS},

@@ -15,6 +15,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.cmr_model import FEWEST_TOKENS
+from cmrplan.fit.hold_outs import levels_needed
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 from cmrplan.laws.dcpt import ALL_SHAPES, HELD_SHAPES
 from cmrplan.laws.law import Law
@@ -51,10 +52,16 @@ def level_findings(
     ]
     fitted = pd.concat(list(rows.values()))
     options = {name for law in laws.values() if law is not None for name, _ in law.options}
+    sizes, tokens = (
+        np.unique(fitted[name].to_numpy(dtype=float)) for name in ("model_params", "train_tokens")
+    )
     if "size_levels" in options:
-        findings += _sizes(np.unique(fitted["model_params"].to_numpy(dtype=float)))
+        findings += _sizes(sizes)
     if "token_levels" in options:
-        findings += _token_counts(np.unique(fitted["train_tokens"].to_numpy(dtype=float)))
+        findings += _token_counts(tokens)
+    if "levels_by_size" in options:
+        held = {name: value for law in laws.values() if law for name, value in law.fixed}
+        findings += _by_size(sizes, tokens, held.get("beta"))
     for corpus, law in laws.items():
         if law is None:
             findings += _cmr_token_counts(corpus, rows[corpus])
@@ -104,6 +111,29 @@ def _token_counts(levels: Array) -> list[Finding]:
     ]
 
 
+def _by_size(sizes: Array, tokens: Array, beta: float | None) -> list[Finding]:
+    """Return remarks on a law whose coefficients belong to the size; ``beta`` is None where it is free."""
+    findings = []
+    if len(sizes) == 1:
+        findings.append(
+            Finding(
+                Code.FEW_SIZES,
+                f"the log has {_counted(sizes, 'model size')}: its law has one set of coefficients, so it says nothing "
+                "about other sizes; probe three, a factor of 3 or more apart",
+            )
+        )
+    if len(tokens) < FEWEST_LEVELS:
+        fate = "its law has no token term" if len(tokens) == 1 else f"its beta is held at {beta}"
+        findings.append(
+            Finding(
+                Code.FEW_TOKEN_COUNTS,
+                f"the log has {_counted(tokens, 'token count')} after the base: {fate}, so predictions at other "
+                "budgets have no ground; evaluate each run at three or more",
+            )
+        )
+    return findings
+
+
 def _cmr_token_counts(corpus: str, rows: pd.DataFrame) -> list[Finding]:
     needed = FEWEST_TOKENS[corpus]
     most = int(rows.groupby("run_id")["train_tokens"].nunique().max())
@@ -144,15 +174,8 @@ def _ratios(corpus: str, rows: pd.DataFrame, law: Law | None) -> list[Finding]:
 
 
 def ratio_parameters(law: Law) -> int:
-    """Return how many free parameters stand in terms that read nothing but the share."""
-    held = dict(law.fixed)
-    number = 0
-    for term in law.terms:
-        variables = {name for factor in term.factors for name in factor.variables}
-        if variables == {"share"}:
-            names = [name for factor in term.factors for name in factor.exponents]
-            number += 1 + sum(name not in held for name in names)
-    return number
+    """Return how many free parameters a curve of the share has in a law, without its level."""
+    return levels_needed(law, ("share",)) - 1
 
 
 def _counted(levels: Array, noun: str) -> str:

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.residual.covariance import Hyper, matern, mean_cross, residual_covariance, walk
 from cmrplan.fit.residual.hyper_posterior import fisher_information, hyper_samples, log_evidence
 from cmrplan.fit.residual.kriging import Kriging, Problem
