@@ -19,7 +19,14 @@ from cmrplan.cli.parameters import (
 from cmrplan.fit.file import fit_report, write_fit
 from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.row_weights import WEIGHTS, Weights
-from cmrplan.fit.settings import OBJECTIVES, RESIDUAL_KINDS, Objective, ResidualKind
+from cmrplan.fit.settings import (
+    OBJECTIVES,
+    RESIDUAL_KINDS,
+    RESIDUAL_MODELS,
+    Objective,
+    ResidualKind,
+    ResidualModel,
+)
 from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_log
 from cmrplan.report.text import fit_text
@@ -59,6 +66,14 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
     help="Differences of log losses, or of losses.",
 )
 @click.option(
+    "--residual",
+    type=click.Choice(RESIDUAL_MODELS),
+    default="auto",
+    show_default=True,
+    help="gp: a Gaussian process above the laws, for what they miss; none: the laws alone; auto: gp where no law is "
+    "named and there are evaluations enough.",
+)
+@click.option(
     "--weights",
     type=click.Choice(WEIGHTS),
     default="equal",
@@ -85,6 +100,7 @@ def fit(
     objective: str,
     residuals: ResidualKind,
     weights: Weights,
+    residual: ResidualModel,
     min_train_tokens: float | Literal["auto"] | None,
     model_params: float | None,
     confidence: float,
@@ -103,6 +119,7 @@ def fit(
         objective=cast(Objective, objective.replace("-", "_")),
         residuals=residuals,
         weights=weights,
+        residual=residual,
     )
     if out:
         write_fit(fitted, out)

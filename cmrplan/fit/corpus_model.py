@@ -40,9 +40,9 @@ class RandomStream(IntEnum):
 
     ``RESAMPLES``: which runs a resample holds, and the noise it adds. ``NEW_RUN``: the noise of a run that is not
     in the log. ``SIZE_EXPONENT``: how the level of a loss changes with size where the probes cannot tell.
-    ``SIZE_WALK``: how the rise of the general loss changes with size. ``NEXT_PROBE``: the noise of a probe that the design
-    of the next ones takes as run; its seeds count the probes and do not come from the fit. ``HYPERPARAMETERS``: what few
-    runs leave open about a Gaussian process. ``POSTERIOR``: its curves.
+    ``SIZE_WALK``: how the rise of the general loss changes with size. ``NEXT_PROBE``: the noise of a probe that the
+    design of the next ones takes as run; its seeds count the probes and do not come from the fit. ``HYPERPARAMETERS``:
+    what few runs leave open about a Gaussian process. ``POSTERIOR``: its curves.
     """
 
     RESAMPLES = 0
@@ -251,6 +251,19 @@ class CorpusModel(ABC):
     def reads_mixture(self) -> bool:
         """Whether predictions differ between mixtures."""
         return True
+
+    @property
+    def follows_rows(self) -> bool:
+        """Whether what the laws leave of the rows is part of the model, so that it misses them by noise alone.
+
+        Such a model also knows how far losses at a size that was not probed may be off.
+        """
+        return False
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise of runs and of evaluations, in units of the residuals, where the model has its own."""
+        return None
 
     @property
     def reads_repetition(self) -> bool:

@@ -20,7 +20,7 @@ from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.diagnosis.burn_in import burn_in_of
 from cmrplan.fit.fit import Fit, WithoutEarly
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
-from cmrplan.fit.model_records import ModelRecord, Strict, load_model
+from cmrplan.fit.model_records import FittedTo, ModelRecord, Strict, load_model
 from cmrplan.fit.settings import FitSettings
 
 Kind = Literal["two_corpora", "mixture"]
@@ -41,6 +41,7 @@ class _SettingsRecord(Strict):
     objective: Literal["huber", "least_squares"]
     residuals: Literal["log", "raw"]
     weights: Literal["equal", "stderr", "seeds"]
+    residual: Literal["auto", "gp", "none"] = "none"  # files of 0.2.0 have none
 
 
 class _BaseLossRecord(Strict):
@@ -134,10 +135,14 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         settings = FitSettings(**file.settings.model_dump())
         log = pd.DataFrame(file.state.log)
         log["run_id"] = log["run_id"].astype("str")
+        base_loss: dict[str, dict[float, float]] = {}
+        for base in file.state.base_loss:
+            base_loss.setdefault(base.corpus, {})[base.model_params] = base.loss
         resamples = resamples_of(log, settings) if kind == "two_corpora" else None
+        fitted_to = FittedTo(log, base_loss, settings, resamples)
 
         def load(records: dict[str, ModelRecord]) -> dict[str, CorpusModel]:
-            return {c: load_model(c, record, settings, resamples) for c, record in records.items()}
+            return {c: load_model(c, record, fitted_to) for c, record in records.items()}
 
         models, later = load(file.state.models), file.state.without_early
         early = None if later is None else (later.first_tokens, load(later.models))
@@ -155,9 +160,6 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         raise InputError(
             f"{path} is not a whole fit ({type(error).__name__}: {error}); {again}"
         ) from None
-    base_loss: dict[str, dict[float, float]] = {}
-    for base in file.state.base_loss:
-        base_loss.setdefault(base.corpus, {})[base.model_params] = base.loss
     fields = {
         "settings": settings,
         "corpora": tuple(file.state.corpora),

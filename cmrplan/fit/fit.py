@@ -122,7 +122,9 @@ class Fit(FittedLog):
         flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
         draws = flat.draws
         if new_run:
-            draws = self.model_of(corpus).with_shifts(draws, self._new_run_shifts(len(draws)))
+            draws = self.model_of(corpus).with_shifts(
+                draws, self._new_run_shifts(corpus, len(draws))
+            )
         return Prediction(
             {name: values.reshape(ratio.shape) for name, values in flat.inputs.items()},
             flat.loss.reshape(ratio.shape),
@@ -161,7 +163,12 @@ class Fit(FittedLog):
             return replace(prediction, inputs=columns)
 
         prediction, probed = at_size(size), self.probed.losses[corpus].sizes
-        if not len(prediction.draws) or len(probed) >= FEWEST_LEVELS or is_among(probed, size):
+        if (
+            model.follows_rows
+            or not len(prediction.draws)
+            or len(probed) >= FEWEST_LEVELS
+            or is_among(probed, size)
+        ):
             return prediction
         draws = drawn_at(size, probed, lambda there: at_size(there).draws, self.settings.seed)
         return replace(prediction, draws=draws)
@@ -196,14 +203,14 @@ class Fit(FittedLog):
             whole["base_loss"] = np.full_like(tokens, base)
         return whole
 
-    def _new_run_shifts(self, count: int) -> Array:
+    def _new_run_shifts(self, corpus: str, count: int) -> Array:
         """Return what the noise of a run and of an evaluation adds, in residual units, ``(B, 1)``."""
         if not top_weighted_laws(self.models):
             raise CmrplanError(
                 "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with law = "
                 "'dcpt'"
             )
-        noise = self.noise
+        noise = self.models[corpus].noise or self.noise
         generator = RandomStream.NEW_RUN.generator(self.settings.seed)
         scale = student_scale(generator.random((count, 1)), noise.degrees_of_freedom)
         spread = np.hypot(noise.run, noise.checkpoint)
@@ -297,6 +304,7 @@ class Fit(FittedLog):
         return [
             finding
             for corpus, model in self.models.items()
+            if not model.follows_rows
             for finding in parameter_findings(corpus, model.summary(self.settings.confidence))
         ]
 

@@ -23,8 +23,10 @@ from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.model_averaging import held_out_score
+from cmrplan.fit.residual.kriged_model import with_residual
+from cmrplan.fit.residual.observations import FEWEST_RATIOS, FEWEST_ROWS, has_enough
 from cmrplan.fit.row_weights import Weights
-from cmrplan.fit.settings import FitSettings, Objective, ResidualKind
+from cmrplan.fit.settings import FitSettings, Objective, ResidualKind, ResidualModel
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
 from cmrplan.log import CORPORA
@@ -56,6 +58,7 @@ class FitOptions(TypedDict, total=False):
     objective: Objective
     residuals: ResidualKind
     weights: Weights
+    residual: ResidualModel
 
 
 def _with_settings(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
@@ -98,6 +101,10 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
         Of log losses, as the papers do, or of losses in nats per token. The CMR ratio law takes only the first.
     weights : {"equal", "stderr", "seeds"}
         How much each row counts, see :mod:`cmrplan.fit.row_weights`. Not for the CMR laws.
+    residual : {"auto", "gp", "none"}
+        ``gp``: a Gaussian process stands above the laws, see :mod:`cmrplan.fit.residual`; with ``law="auto"`` the laws
+        of this project are its means, and the published laws stand beside them alone, weighed by their evidence.
+        ``auto`` takes it where no law is named and there are rows enough, ``none`` never.
 
     Raises
     ------
@@ -139,6 +146,9 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         )
     resamples = resamples_of(log, settings)
     models = {c: _fit_model(part, c, settings, resamples) for c, part in rows.items()}
+    base = {corpus: base_losses(log, corpus) for corpus in CORPORA}
+    if settings.wants_residual:
+        models = {c: _with_residual(m, rows[c], base[c], settings) for c, m in models.items()}
     if resamples is not None:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
@@ -149,7 +159,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         corpora=CORPORA,
         log=log[[c for c in kept if c in log]].copy(),
         models=models,
-        base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
+        base_loss=base,
         warnings=(
             *unseen_repetition_findings(models, settings.law),
             *diagnose(log, models, rows, early),
@@ -188,6 +198,20 @@ def _fit_model(
             raise refusal from None  # the first message is the one that helps
 
 
+def _with_residual(
+    model: CorpusModel, rows: pd.DataFrame, base: dict[float, float], settings: FitSettings
+) -> CorpusModel:
+    """Return a model with a residual above its laws; the model itself where there are too few rows to ask for one."""
+    if has_enough(rows) and model.components:
+        return with_residual(model, rows, base, is_auto=settings.law == AUTO, seed=settings.seed)
+    if settings.residual == "gp":
+        raise CmrplanError(
+            f"the {model.corpus} loss has {len(rows)} rows at {rows['domain_ratio'].nunique()} domain ratios, too few "
+            f"for a residual; add probes, at least {FEWEST_ROWS} rows at {FEWEST_RATIOS} ratios, or leave out --residual"
+        )
+    return model
+
+
 def _law_choice(settings: FitSettings) -> LawChoice:
     def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
         return fit_law_model(
@@ -205,7 +229,7 @@ def _law_choice(settings: FitSettings) -> LawChoice:
 
 def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> Fit:
     """Fit without the early evaluations that lie outside the law."""
-    whole = fit_with(log, replace(settings, bootstrap=0))
+    whole = fit_with(log, replace(settings, bootstrap=0, residual="none"))
     rows = {corpus: whole.rows(corpus) for corpus in top_weighted_laws(whole.models)}
     first = 0.0 if whole.without_early is None else whole.without_early.first_tokens
     later = fit_with(log, replace(settings, min_train_tokens=first))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.cmr_model import CmrModel, RunCurve
 from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_model import AveragedModel, LawModel
+from cmrplan.fit.residual.kriged_model import KrigedModel, Member
+from cmrplan.fit.residual.observations import observations
 from cmrplan.fit.settings import FitSettings
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Link
@@ -69,6 +73,25 @@ class AveragedModelRecord(Strict):
     weights: list[float]
 
 
+class MemberRecord(Strict):
+    """A mean function with its hyperparameters."""
+
+    mean: str
+    has_residual: bool
+    weight: float
+    hyper: list[float]
+    samples: list[list[float]]
+
+
+class KrigedModelRecord(Strict):
+    """Mean functions with residuals above fitted laws; the rows that they are fitted to are those of the log."""
+
+    kind: Literal["kriged"] = "kriged"
+    laws: LawModelRecord | AveragedModelRecord
+    members: list[MemberRecord]
+    count: int
+
+
 class RunCurveRecord(Strict):
     """The losses of one run, and its token law where it has one."""
 
@@ -89,7 +112,7 @@ class CmrModelRecord(Strict):
     num_runs: int
 
 
-ModelRecord = LawModelRecord | AveragedModelRecord | CmrModelRecord
+ModelRecord = LawModelRecord | AveragedModelRecord | CmrModelRecord | KrigedModelRecord
 
 
 def dump_state(fit: FittedLog) -> dict[str, Any]:
@@ -126,6 +149,22 @@ def dump_model(model: CorpusModel) -> dict[str, Any]:
             "members": [dump_model(member) for member in model.members],
             "weights": model.weights.tolist(),
         }
+    if isinstance(model, KrigedModel):
+        return {
+            "kind": "kriged",
+            "laws": dump_model(model.laws),
+            "members": [
+                {
+                    "mean": member.mean,
+                    "has_residual": member.has_residual,
+                    "weight": member.weight,
+                    "hyper": member.hyper.tolist(),
+                    "samples": member.samples.tolist(),
+                }
+                for member in model.members
+            ],
+            "count": model.count,
+        }
     assert isinstance(model, CmrModel)
     return {
         "kind": "cmr",
@@ -146,9 +185,27 @@ def dump_model(model: CorpusModel) -> dict[str, Any]:
     }
 
 
-def load_model(
-    corpus: str, record: ModelRecord, settings: FitSettings, resamples: Resamples | None
-) -> CorpusModel:
+@dataclass(frozen=True)
+class FittedTo:
+    """What a model was fitted to and with.
+
+    Parameters
+    ----------
+    log : DataFrame
+        The rows that the fit keeps, of all corpora.
+    base_loss : dict of str to dict of float to float
+        By corpus and size.
+    settings : FitSettings
+    resamples : Resamples or None
+    """
+
+    log: pd.DataFrame
+    base_loss: dict[str, dict[float, float]]
+    settings: FitSettings
+    resamples: Resamples | None
+
+
+def load_model(corpus: str, record: ModelRecord, fitted_to: FittedTo) -> CorpusModel:
     """Return a fitted model from its record.
 
     Raises
@@ -163,6 +220,8 @@ def load_model(
             raise ValueError(f"{len(record.members)} laws and {len(record.weights)} weights")
         members = tuple(_load_law_model(corpus, member) for member in record.members)
         return AveragedModel(corpus, members, np.array(record.weights))
+    if isinstance(record, KrigedModelRecord):
+        return _load_kriged_model(corpus, record, fitted_to)
     sizes: dict[float, tuple[RunCurve, ...]] = {}
     for item in record.curves:
         curve = RunCurve(
@@ -174,8 +233,40 @@ def load_model(
         )
         sizes[item.model_params] = (*sizes.get(item.model_params, ()), curve)
     return CmrModel(
-        corpus, sizes, resamples, settings.huber_delta, record.num_rows, record.num_runs
+        corpus,
+        sizes,
+        fitted_to.resamples,
+        fitted_to.settings.huber_delta,
+        record.num_rows,
+        record.num_runs,
     )
+
+
+def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: FittedTo) -> KrigedModel:
+    laws = load_model(corpus, record.laws, fitted_to)
+    rows = fitted_rows(fitted_to.log, corpus, fitted_to.settings.min_train_tokens)
+    base = fitted_to.base_loss.get(corpus, {})
+    members = tuple(
+        Member(
+            item.mean,
+            item.has_residual,
+            item.weight,
+            np.array(item.hyper),
+            np.array(item.samples).reshape(len(item.samples), len(item.hyper)),
+        )
+        for item in record.members
+    )
+    model = KrigedModel(
+        corpus,
+        laws,
+        observations(corpus, rows, base),
+        base,
+        members,
+        record.count,
+        fitted_to.settings.seed,
+    )
+    model.require_whole()
+    return model
 
 
 def _load_law_model(corpus: str, record: LawModelRecord) -> LawModel:

@@ -85,6 +85,8 @@ def general_loss_at(
     anchors = np.array([size for size in sizes if is_among(with_base, size)])
     has_base = base_loss is not None or is_among(with_base, model_params)
     is_probed = not len(sizes) or is_among(sizes, model_params)
+    if fit.model_of("general").follows_rows and len(anchors) == len(sizes):
+        return _anchored(fit, own, model_params, base_loss, is_probed=is_probed)
     if is_probed and (has_base or rise_over == "replay" or not len(anchors)):
         base, findings = _base(base_loss, rise_over, measured, model_params)
         return GeneralLoss(own, base, tuple(findings))
@@ -112,6 +114,27 @@ def general_loss_at(
     findings.append(_level_by_law(model_params, sizes))
     walked = _with_size_walk(fit, own, model_params, train_tokens, sizes)
     return GeneralLoss(walked, base, tuple(findings))
+
+
+def _anchored(
+    fit: Fit, own: Prediction, model_params: float, given: float | None, *, is_probed: bool
+) -> GeneralLoss:
+    """Return the loss by a model that counts it from the base loss of its size, which may be given."""
+    measured = fit.base_loss["general"]
+    counted_from, findings = base_loss_at(measured, model_params)
+    base = counted_from if given is None else float(given)
+    scale = base / counted_from
+    scaled = replace(own, loss=own.loss * scale, draws=own.draws * scale)
+    said = [] if given is not None else findings
+    if not is_probed:
+        sizes = fit.probed.losses["general"].sizes
+        said = [*said, _rise_carried(model_params, _nearest(sizes, model_params), len(sizes))]
+    return GeneralLoss(scaled, base, tuple(said))
+
+
+def _nearest(sizes: Array, model_params: float) -> Array:
+    """Return the probed sizes on both sides of a size, or the outermost."""
+    return sizes[_weights(sizes, model_params) > 0]
 
 
 @dataclass(frozen=True)

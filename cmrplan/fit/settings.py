@@ -17,6 +17,8 @@ Objective = Literal["huber", "least_squares"]
 OBJECTIVES: tuple[Objective, ...] = ("huber", "least_squares")
 ResidualKind = Literal["log", "raw"]
 RESIDUAL_KINDS: tuple[ResidualKind, ...] = ("log", "raw")
+ResidualModel = Literal["auto", "gp", "none"]
+RESIDUAL_MODELS: tuple[ResidualModel, ...] = ("auto", "gp", "none")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class FitSettings:
     objective : {"huber", "least_squares"}
     residuals : {"log", "raw"}
     weights : {"equal", "stderr", "seeds"}
+    residual : {"auto", "gp", "none"}
+        What stands above the laws: a Gaussian process, or nothing; ``auto`` takes one for ``law = "auto"`` where there
+        are rows enough.
     """
 
     law: str = "auto"
@@ -56,6 +61,7 @@ class FitSettings:
     objective: Objective = "huber"
     residuals: ResidualKind = "log"
     weights: Weights = "equal"
+    residual: ResidualModel = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what no fit can use.
@@ -80,6 +86,7 @@ class FitSettings:
             ("objective", self.objective, OBJECTIVES),
             ("residuals", self.residuals, RESIDUAL_KINDS),
             ("weights", self.weights, WEIGHTS),
+            ("residual", self.residual, RESIDUAL_MODELS),
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -92,6 +99,21 @@ class FitSettings:
                 "the CMR laws are fitted to log losses with equal weights; leave out residuals and weights, or "
                 "take the law dcpt"
             )
+        if self.residual == "gp" and (self.law == "cmr" or not self._has_log_laws):
+            raise InputError(
+                "residual 'gp' stands above log losses of equal weight and a law across runs; leave out residuals and "
+                "weights, and take another law than cmr"
+            )
+
+    @property
+    def _has_log_laws(self) -> bool:
+        return self.residuals == "log" and self.weights == "equal"
+
+    @property
+    def wants_residual(self) -> bool:
+        """Whether a Gaussian process is to stand above the laws, where there are rows enough."""
+        by_default = self.residual == "auto" and self.law == "auto" and self._has_log_laws
+        return self.residual == "gp" or by_default
 
     @property
     def huber_delta(self) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
@@ -77,5 +78,12 @@ def with_resamples(
 
 
 def noise_of(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> Noise:
-    """Return the noise that the top-weighted laws of all corpora show; none by the CMR laws."""
+    """Return the noise that the models know, or that the top-weighted laws of all corpora show; CMR laws show none."""
+    known = [noise for model in models.values() if (noise := model.noise) is not None]
+    if known:
+        return Noise(
+            run=float(np.sqrt(np.mean([noise.run**2 for noise in known]))),
+            checkpoint=float(np.sqrt(np.mean([noise.checkpoint**2 for noise in known]))),
+            degrees_of_freedom=min(noise.degrees_of_freedom for noise in known),
+        )
     return run_noise([law.residuals(rows[c]) for c, law in top_weighted_laws(models).items()])

@@ -51,7 +51,9 @@ NO_BURN_IN = BurnIn(np.zeros(1), np.full(1, np.nan), 0.0)
 
 
 def burn_in_of(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> BurnIn:
-    """Return from which token count on the top-weighted laws hold; laws of rises and the CMR laws are not asked.
+    """Return from which token count on the top-weighted laws hold.
+
+    Laws of rises and the CMR laws are not asked, nor are models that follow their rows wherever these go.
 
     Parameters
     ----------
@@ -60,7 +62,8 @@ def burn_in_of(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFram
     rows : mapping of str to DataFrame
         The rows that each was fitted to.
     """
-    laws = {c: law for c, law in top_weighted_laws(models).items() if not law.entry.fits_rises}
+    asked = {c: model for c, model in models.items() if not model.follows_rows}
+    laws = {c: law for c, law in top_weighted_laws(asked).items() if not law.entry.fits_rises}
     return find_burn_in(laws, {c: rows[c] for c in laws}) if laws else NO_BURN_IN
 
 

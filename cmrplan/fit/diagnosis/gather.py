@@ -27,8 +27,8 @@ def diagnose(
 ) -> list[Finding]:
     """Return the findings on a fit, but for those on parameters, which stand with each corpus.
 
-    Laws of rises over the base are looked at for levels and parameters alone. Where laws were averaged, the one with
-    the largest weight is looked at. Of the CMR laws, levels, schedule and shape are looked at: runs are not left out,
+    Laws of rises over the base, and models that follow their rows, are looked at for levels and parameters alone.
+    Where laws were averaged, the one with the largest weight is looked at. Of the CMR laws, levels, schedule and shape are looked at: runs are not left out,
     since each has a token law of its own, and for the same reason residuals say nothing across runs.
 
     Parameters
@@ -48,9 +48,13 @@ def diagnose(
     findings = level_findings(log, rows, declared)
     if not any("s1_cpt" in law.fit.law.inputs for law in laws.values()):
         findings += schedule_findings(fitted)
-    rising = [corpus for corpus, law in laws.items() if law.entry.fits_rises]
-    models = {corpus: model for corpus, model in models.items() if corpus not in rising}
-    laws = {corpus: law for corpus, law in laws.items() if corpus not in rising}
+    by_law = [
+        corpus
+        for corpus, model in models.items()
+        if not model.follows_rows and not (corpus in laws and laws[corpus].entry.fits_rises)
+    ]
+    models = {corpus: models[corpus] for corpus in by_law}
+    laws = {corpus: laws[corpus] for corpus in by_law if corpus in laws}
     findings += burn_in_findings(early)
     findings += lack_of_fit_findings(laws, rows)
     for corpus, model in models.items():

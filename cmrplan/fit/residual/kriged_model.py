@@ -86,6 +86,26 @@ class KrigedModel(CorpusModel):
     count: int
     seed: int
 
+    def require_whole(self) -> None:
+        """Refuse members that are not those of the rows and the laws.
+
+        Raises
+        ------
+        ValueError
+            Saying what does not fit.
+        """
+        total = sum(member.weight for member in self.members)
+        if not self.members or abs(total - 1) > 1e-6:
+            raise ValueError(
+                f"{len(self.members)} mean functions whose weights add up to {total:g}"
+            )
+        for member, mode in zip(self.members, self._modes, strict=True):
+            expected = len(mode.problem.prior.mean)
+            if len(member.hyper) != expected or not len(member.samples):
+                raise ValueError(
+                    f"{len(member.hyper)} hyperparameters of {member.mean}, not {expected}"
+                )
+
     @property
     def law(self) -> str:
         """Names of the mean functions by the alphabet, those with a residual marked."""
@@ -172,12 +192,35 @@ class KrigedModel(CorpusModel):
         law = weights @ np.exp(np.stack([mode.parts(points)[0] for mode in self._modes]) + base)
         return law, self.without_resamples().predict(columns).loss - law
 
-    def new_run_factors(self, generator: np.random.Generator) -> Array:
-        """Return what the noise of one new run multiplies each draw by, ``(B, 1)``."""
+    @property
+    def follows_rows(self) -> bool:
+        """Yes: the residual does."""
+        return True
+
+    @property
+    def noise(self) -> Noise:
+        """The noise of a run, and that of an evaluation and its step, both of log losses."""
         samples = np.concatenate([member.samples for member in self.members])
-        noise = np.exp(2 * samples[:, [Hyper.EVALUATION, Hyper.RUN, Hyper.STEP]])
-        sd = np.sqrt(np.sum(noise, axis=1))[self._group_of_draws]
-        return np.asarray(np.exp(sd * generator.standard_normal(self.count))[:, None])
+        variance = np.mean(np.exp(2 * samples[:, : len(Hyper)]), axis=0)
+        return Noise(
+            run=float(np.sqrt(variance[Hyper.RUN])),
+            checkpoint=float(np.sqrt(variance[Hyper.EVALUATION] + variance[Hyper.STEP])),
+            degrees_of_freedom=float(max(self.observed.run.max(), 1)),
+        )
+
+    def with_shifts(self, losses: Array, shifts: Array) -> Array:
+        """Return losses moved by shifts of their logarithms."""
+        return losses * np.exp(shifts)
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """Those of the fitted laws."""
+        return self.laws.more_columns
+
+    @property
+    def reads_repetition(self) -> bool:
+        """Whether a fitted law does."""
+        return self.laws.reads_repetition
 
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the figures of the fitted laws, and the name and weight of each mean function."""
@@ -190,7 +233,14 @@ class KrigedModel(CorpusModel):
             }
             for member in self.members
         ]
-        return figures | {"law": self.law, "members": members}
+        loss = self.observed.rows["loss"].to_numpy(dtype=float)
+        missed = self.fitted_loss(self.observed.rows) - loss
+        spread = float(np.sum((loss - np.mean(loss)) ** 2))
+        quality = {
+            "mae": float(np.mean(np.abs(missed))),
+            "r2": 1 - float(np.sum(missed**2)) / spread if spread > 0 else None,
+        }
+        return figures | quality | {"law": self.law, "members": members}
 
     def resampled(self, rows: pd.DataFrame, resamples: Resamples, noise: Noise) -> KrigedModel:
         """Return the model with draws, as many as there are resamples, and its laws with resamples."""
