@@ -24,8 +24,8 @@ from lbfgs import multi_start
 import cmrplan as cp
 from cmrplan.fit.bootstrap import resample_runs
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import row_inputs
 
 
 def timed(call):

@@ -25,8 +25,8 @@ from held_out_mixtures import mixture_tables
 
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import row_inputs
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.registry import plain_ratio_laws, unranked_ratio_laws
 from cmrplan.log import CORPORA

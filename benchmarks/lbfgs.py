@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from cmrplan.laws.law import Law
-from cmrplan.solve.problem import box, to_theta
+from cmrplan.laws.law import Law, to_theta
+from cmrplan.solve.problem import box
 
 LOG_COEFFICIENT = (-25.0, 12.0)  # for inputs divided by their geometric mean
 TIGHT = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 100000}

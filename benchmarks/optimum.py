@@ -30,8 +30,8 @@ from lbfgs import best_of_starts
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import holdouts
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import row_inputs
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.law import Inputs
 from cmrplan.laws.mixtures import data_mixing_law

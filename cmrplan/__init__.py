@@ -27,7 +27,6 @@ for _folder in ("fit", "plan"):
 
 if TYPE_CHECKING:  # the one list of the public names: type checkers read it, and so does _homes
     from cmrplan import plots as plots
-    from cmrplan.arrays import Interval as Interval
     from cmrplan.design.next_probes import NextProbes as NextProbes
     from cmrplan.design.next_probes import next_probes as next_probes
     from cmrplan.errors import CmrplanError as CmrplanError
@@ -35,16 +34,20 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.errors import Finding as Finding
     from cmrplan.errors import InputError as InputError
     from cmrplan.errors import Severity as Severity
+    from cmrplan.fit.corpus_model import Interval as Interval
+    from cmrplan.fit.corpus_model import Prediction as Prediction
     from cmrplan.fit.file import fit_report as fit_report
     from cmrplan.fit.file import read_fit as read_fit
     from cmrplan.fit.file import write_fit as write_fit
     from cmrplan.fit.fit import Fit as Fit
     from cmrplan.fit.fit_log import fit as fit
-    from cmrplan.fit.prediction import Prediction as Prediction
     from cmrplan.log.files import check_log as check_log
     from cmrplan.log.files import read_log as read_log
     from cmrplan.log.files import validate_log as validate_log
     from cmrplan.log.files import write_log as write_log
+    from cmrplan.mixture import MixtureFit as MixtureFit
+    from cmrplan.mixture import MixturePlan as MixturePlan
+    from cmrplan.mixture import MixturePlanRequest as MixturePlanRequest
     from cmrplan.mixture import fit_domains as fit_domains
     from cmrplan.mixture import fit_mixture as fit_mixture
     from cmrplan.mixture import plan_mixture as plan_mixture

@@ -1,11 +1,18 @@
-"""Counts and fractions as people write them, what is refused of them, and the speed of a GPU."""
+"""Numbers as people write them: counts, fractions, a budget of compute, and the allowed rise of a loss."""
 
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from cmrplan.errors import InputError
+
+if TYPE_CHECKING:
+    from cmrplan.arrays import Array
+CountOrText = float | str
+"""A number above zero, or its spelling on the command line: ``1.8e9``, ``1.8B`` or ``300M``."""
 
 GPU_FLOPS = 4e14
 """FLOP/s of an H100 in bf16 at 40 % of its 989e12, as a well-filled GPU reaches them; small probes reach far less."""
@@ -17,6 +24,22 @@ PERCENT_HINT = "Percent? Divide by 100."
 
 _COUNT = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)([kKmMbBtT]?)")
 _LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+FLOPS_PER_PARAM_AND_TOKEN = 6  # forward and backward pass, Kaplan et al. 2020
+SECONDS_PER_HOUR = 3600
+
+SHOWN_DIGITS = 3
+ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
+
+Reference = Literal["base", "replay"]  # what a rise is counted from
+Unit = Literal["nats", "fraction", "perplexity_fraction", "perplexity"]
+_SPELLED_UNITS: dict[tuple[str, str], Unit] = {
+    ("", ""): "nats",
+    ("", "nats"): "nats",
+    ("%", ""): "fraction",
+    ("%", "ppl"): "perplexity_fraction",
+    ("", "ppl"): "perplexity",
+}
 
 
 def compact(count: float) -> str:
@@ -69,6 +92,46 @@ def parse_count(given: float | str) -> float:
     return number
 
 
+def parse_named_count(name: str, given: CountOrText) -> float:
+    """Return a number above zero from its spelling; ``name`` is what a message calls it."""
+    if isinstance(given, str):
+        try:
+            return parse_count(given)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    require_positive(name, given)
+    return float(given)
+
+
+def parse_named_number(name: str, given: float | str) -> float:
+    """Return a finite number, or the one that a text spells; ``name`` is what a message calls it."""
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{name} must be a number, got {given!r}")
+    return number
+
+
+def parse_first_tokens(given: CountOrText, allowed: str = "a number, 0 or more") -> float:
+    """Return from how many tokens on rows are taken: 0 or more, or its spelling; ``allowed`` ends a refusal.
+
+    Examples
+    --------
+    >>> parse_first_tokens("160k"), parse_first_tokens("0")
+    (160000.0, 0.0)
+    """
+    is_zero = isinstance(given, str) and given.strip() == "0"
+    try:
+        first = parse_count(given) if isinstance(given, str) and not is_zero else float(given)
+    except (InputError, TypeError):
+        first = math.nan
+    if not 0 <= first < math.inf:
+        raise InputError(f"min_train_tokens must be {allowed}, got {given!r}")
+    return first
+
+
 def require_positive(name: str, value: float) -> None:
     """Refuse a number that is not finite and above zero."""
     if not (math.isfinite(value) and value > 0):
@@ -86,3 +149,146 @@ def require_confidence(confidence: float) -> None:
     """Refuse a level that is not between 0 and 1, both excluded."""
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be between 0 and 1, got {confidence:g}")
+
+
+def parse_compute(given: float | str, gpu_flops: float | None = None) -> float:
+    """Return a budget in FLOPs from ``1e21``, or from ``"500gpu-hours"`` at a stated speed.
+
+    Parameters
+    ----------
+    given : float or str
+    gpu_flops : float, optional
+        What one GPU really does, in FLOP/s, not what its data sheet says; needed for GPU-hours.
+
+    Raises
+    ------
+    InputError
+        If it is neither, not above zero, or the speed is missing.
+
+    Examples
+    --------
+    >>> parse_compute("10 gpu-hours", gpu_flops=4e14)
+    1.44e+19
+    """
+    match = re.fullmatch(r"(\S+?)\s*(gpu-?hours?|gpuh|)", str(given).strip().lower())
+    try:
+        amount = float(match[1]) if match else float("nan")
+    except ValueError:
+        amount = float("nan")
+    if match is None or not 0 < amount < float("inf"):
+        raise InputError(
+            f"compute must be FLOPs such as 1e21, or GPU-hours such as 500gpu-hours, above 0; got {str(given)!r}"
+        )
+    if not match[2]:
+        return amount
+    if gpu_flops is None:
+        raise InputError(
+            "compute in GPU-hours needs gpu_flops, the FLOP/s that one GPU really does in your training, such as "
+            "4e14; multiply a data sheet's figure by your utilization"
+        )
+    require_positive("gpu_flops", gpu_flops)
+    return amount * SECONDS_PER_HOUR * gpu_flops
+
+
+def training_flops(model_params: float, train_tokens: float) -> float:
+    """Return the FLOPs of a run."""
+    return FLOPS_PER_PARAM_AND_TOKEN * model_params * train_tokens
+
+
+def affordable_tokens(model_params: float, compute: float) -> float:
+    """Return the tokens that a budget in FLOPs pays for."""
+    return compute / (FLOPS_PER_PARAM_AND_TOKEN * model_params)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far the general loss may rise above a reference: the base loss, or pure replay's.
+
+    Parameters
+    ----------
+    value : float
+        In the unit: nats per token, a fraction of the reference loss, a fraction of its perplexity, or perplexity.
+    unit : {"nats", "fraction", "perplexity_fraction", "perplexity"}
+    """
+
+    value: float
+    unit: Unit
+
+    def limit(self, reference: float) -> float:
+        """Return the largest general loss allowed over a reference loss, both in nats per token."""
+        if self.unit == "fraction":
+            return reference * (1 + self.value)
+        if self.unit == "perplexity_fraction":
+            return reference + math.log1p(self.value)
+        if self.unit == "perplexity":
+            return math.log(math.exp(reference) + self.value)
+        return reference + self.value
+
+    @property
+    def largest_rise(self) -> float:
+        """The value, with room for rounding."""
+        return self.value + ROUNDING
+
+    def rise(self, loss: Array, reference: Array | float) -> Array:
+        """Return how far losses lie above a reference, in this tolerance's unit.
+
+        A loss is allowed where its rise is at most :attr:`largest_rise`.
+        """
+        import numpy as np  # the help of a command reads numbers and no arrays
+
+        if self.unit == "fraction":
+            return np.asarray(loss / reference - 1)
+        if self.unit == "perplexity_fraction":
+            return np.asarray(np.expm1(loss - reference))
+        if self.unit == "perplexity":
+            return np.asarray(np.exp(loss) - np.exp(reference))
+        return np.asarray(loss - reference)
+
+    def least_above(self, rise: float) -> Tolerance:
+        """Return the smallest tolerance of few digits that allows a rise in its unit."""
+        if not (math.isfinite(rise) and rise > 0):
+            return replace(self, value=max(rise, 0.0))
+        step = 10.0 ** (math.floor(math.log10(rise)) - SHOWN_DIGITS + 1)
+        return replace(self, value=math.ceil((rise - ROUNDING) / step) * step)
+
+    def __str__(self) -> str:
+        if self.unit == "fraction":
+            return f"{100 * self.value:g}%"
+        if self.unit == "perplexity_fraction":
+            return f"{100 * self.value:g}%ppl"
+        return f"{self.value:g} {'ppl' if self.unit == 'perplexity' else 'nats'}"
+
+
+def parse_tolerance(given: float | str | Tolerance, name: str = "max_general_rise") -> Tolerance:
+    """Return a tolerance from its spelling.
+
+    ``0.05``: nats per token. ``"3%"``: of the reference loss. ``"5%ppl"``: of its perplexity. ``"0.5ppl"``: perplexity.
+    ``name`` is what a message calls it.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or negative.
+
+    Examples
+    --------
+    >>> parse_tolerance("3%").limit(2.8602)
+    2.946006
+    >>> round(parse_tolerance("5%ppl").limit(2.0) - 2.0, 6)  # ln 1.05
+    0.04879
+    """
+    if isinstance(given, Tolerance):
+        return given
+    text = str(given).strip()
+    match = re.fullmatch(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(%?)\s*(nats|ppl|)", text)
+    unit = _SPELLED_UNITS.get((match[2], match[3])) if match else None
+    try:
+        value = float(match[1]) if match else math.nan
+    except ValueError:
+        value = math.nan
+    if unit is None or not 0 <= value < math.inf:
+        raise InputError(
+            f"{name} must be nats per token such as 0.05, a percentage of the loss such as 3%, or of the "
+            f"perplexity such as 5%ppl, zero or more; got {text!r}"
+        )
+    return Tolerance(value / 100 if match and match[2] else value, unit)

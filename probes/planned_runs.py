@@ -180,7 +180,7 @@ def _common(spec: SweepSpec, size: AnySize, data: DataIdentity, device: str) -> 
 def _numerics(spec: SweepSpec, size: AnySize, device: str) -> Numerics:
     asked = spec.numerics
     share = spec.batch_size // size.processes
-    # two passes, which two cores can do side by side
+    # A decoder on a CPU takes two passes by default, which two cores can do side by side.
     default = -(-share // 2) if device == "cpu" and isinstance(size, SizeSpec) else share
     micro_batch_size = size.micro_batch_size or asked.micro_batch_size or default
     return Numerics(

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.settings import FitSettings
 from cmrplan.plan.plan import plan
 

@@ -1,6 +1,7 @@
 """The pages: what they print is what the commands print, and what they link to exists."""
 
 import ast
+import doctest
 import re
 from pathlib import Path
 
@@ -108,3 +109,11 @@ def test_a_module_that_does_not_exist_is_seen():
     assert is_defined(["cmrplan", "plan", "plan", "Plan"])
     assert not is_defined(["cmrplan", "planning", "choice"])
     assert not is_defined(["cmrplan", "plan", "plan", "Choice"])
+
+
+def test_the_session_of_the_python_page_prints_what_it_shows(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    page = str(ROOT / "docs" / "python.md")
+    outcome = doctest.testfile(page, module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert outcome.attempted > 5
+    assert outcome.failed == 0

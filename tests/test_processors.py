@@ -21,6 +21,8 @@ LOGS = (
     "published",
     "probes",
     "mixture",
+    "mixture of own shares",
+    "mixture in a valley",
     "seven ratios",
     "four ratios",
     "three ratios",
@@ -56,6 +58,7 @@ def test_predictions_and_plans_agree(by_type, log):
     first, *others = by_type.values()
     assert len(others) >= 1
     for other in others:
+        assert list(other["numbers"][log]) == list(first["numbers"][log])
         for name, expected in first["numbers"][log].items():
             got = other["numbers"][log][name]
             np.testing.assert_allclose(got, expected, rtol=ALLOWED, err_msg=name)

@@ -119,7 +119,7 @@ def predict_command(
     as_json: bool,
 ) -> None:
     """Predict the loss on every validation corpus at one mixture."""
-    from cmrplan.arrays import Interval
+    from cmrplan.fit.corpus_model import Interval, interval_as_dict
 
     fitted = read_mixture_fit(fit)
     at = {
@@ -131,7 +131,7 @@ def predict_command(
         fitted.predict(_numbers("--share", shares, FRACTION), **at).items()
     ):
         loss = Interval.of_draws(float(losses.loss[0]), losses.draws[:, 0], confidence)
-        predicted[corpus] = {"loss": loss.estimate, "loss_low": loss.low, "loss_high": loss.high}
+        predicted[corpus] = interval_as_dict("loss", loss)
     if as_json:
         print_json({"losses": predicted, **at})
         return
@@ -210,7 +210,7 @@ def plan_command(
     probed share of each.
     """
     recommended = plan_mixture(
-        read_mixture_fit(fit),
+        fit,
         train_tokens=train_tokens,
         model_params=model_params,
         objective=_numbers("--weight", objective, _NUMBER) or None,

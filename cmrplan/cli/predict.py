@@ -10,9 +10,8 @@ import numpy as np
 from cmrplan.cli.output import print_findings, print_json
 from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence, model_params
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.file import read_fit
-from cmrplan.fit.prediction import Prediction
-from cmrplan.plan.extrapolation import extrapolation_findings
 
 
 @click.command()
@@ -71,8 +70,8 @@ def predict(
         result |= dict(zip(names, values, strict=True))
     findings = [
         *fitted.warnings,
-        *extrapolation_findings(
-            fitted, model_params=model_params, train_tokens=train_tokens, domain_ratio=domain_ratio
+        *fitted.probed.extrapolation_findings(
+            model_params=model_params, train_tokens=train_tokens, domain_ratio=domain_ratio
         ),
     ]
     if as_json:

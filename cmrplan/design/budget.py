@@ -10,8 +10,13 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.numbers import COUNT_SUFFIXES, GPU_FLOPS, require_positive
-from cmrplan.plan.compute import FLOPS_PER_PARAM_AND_TOKEN, SECONDS_PER_HOUR
+from cmrplan.numbers import (
+    COUNT_SUFFIXES,
+    FLOPS_PER_PARAM_AND_TOKEN,
+    GPU_FLOPS,
+    SECONDS_PER_HOUR,
+    require_positive,
+)
 
 BudgetUnit = Literal["GPU-hours", "tokens", "FLOPs"]
 _BUDGET_UNITS: dict[str, BudgetUnit] = {"gpu": "GPU-hours", "tok": "tokens", "flo": "FLOPs"}

@@ -8,7 +8,6 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.extrapolation import ratio_range
 
 RATIO_STEP = 0.02
 FEWEST_STEPS = 10  # a narrower range of ratios is divided more finely
@@ -57,7 +56,9 @@ def candidates_of(fit: Fit, train_tokens: float) -> Candidates:
         first, last = float(group["train_tokens"].min()), float(group["train_tokens"].max())
         longest = min(LONGEST_FACTOR * last, train_tokens)
         lengths = [share * longest for share in LENGTH_SHARES if share * longest > first]
-        for ratio in _new_ratios(*ratio_range(fit), group["domain_ratio"].to_numpy(dtype=float)):
+        for ratio in _new_ratios(
+            *fit.probed.ratio_range, group["domain_ratio"].to_numpy(dtype=float)
+        ):
             for length in lengths or [longest]:
                 runs.append((size, ratio, length))
                 evaluated.append(np.geomspace(min(first, length / 2), length, count))

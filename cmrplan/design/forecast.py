@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cmrplan.arrays import Array, central_interval
+from cmrplan.arrays import Array
 from cmrplan.design.candidates import Candidates
 from cmrplan.design.information import (
     LossOutlook,
@@ -16,11 +16,10 @@ from cmrplan.design.information import (
     run_covariance,
 )
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.corpus_model import Prediction, central_interval
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.law_inputs import law_inputs
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import LawModel, law_inputs
 from cmrplan.fit.noise import Noise
-from cmrplan.fit.prediction import Prediction
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.optimum import FeasibleInterval, feasible_interval
 from cmrplan.plan.request import PlanRequest

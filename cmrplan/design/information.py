@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmrplan.arrays import Array
+from cmrplan.fit.corpus_model import RandomStream
 from cmrplan.fit.noise import Noise
 
 INFORMATION_FLOOR = 1e-9  # of each parameter's own information, so that no direction is without any
@@ -129,8 +130,9 @@ def noise_beside(off: Array, covariance: Array, seed: int) -> Array:
         Without the deviations' part, chance correlations do not pass for knowledge.
     covariance : array (m, m)
     seed : int
+        The beginning of its own :class:`~cmrplan.fit.corpus_model.RandomStream`.
     """
-    generator = np.random.Generator(np.random.Philox(seed))
+    generator = RandomStream.NEXT_PROBE.generator(seed)
     normal = generator.standard_normal((len(off), len(covariance)))
     basis, _ = np.linalg.qr(np.column_stack([np.ones(len(off)), off]))
     normal -= basis @ (basis.T @ normal)

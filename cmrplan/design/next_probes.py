@@ -13,15 +13,15 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import Interval
 from cmrplan.design.budget import ProbeBudget, parse_probe_budget
 from cmrplan.design.candidates import candidates_of
 from cmrplan.design.controls import CONTROL_RATIOS, ControlRun, SizeControls, controls_of
 from cmrplan.design.forecast import Outlook
 from cmrplan.errors import Code, Finding, InputError
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.noise import Noise
-from cmrplan.plan.extrapolation import extrapolation_findings
+from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -30,7 +30,6 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 
 LARGEST_REDUCTION = 1 - 1e-9
 AT_EDGE = 0.25  # share of resamples at an outermost ratio that is worth a remark
@@ -240,7 +239,7 @@ def _choose(fit: Fit, asked: PlanRequest, budget: ProbeBudget, rule: StoppingRul
     warnings = (
         *fit.warnings,
         *outlook.curves.findings,
-        *extrapolation_findings(fit, model_params=asked.size, train_tokens=asked.tokens),
+        *fit.probed.extrapolation_findings(model_params=asked.size, train_tokens=asked.tokens),
         *_edge_findings(outlook),
     )
     low, high = outlook.interval()

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
+from cmrplan.fit.corpus_model import RandomStream
 from cmrplan.fit.noise import Noise, Residuals, within_runs
-from cmrplan.fit.random_streams import RandomStream
 from cmrplan.log import CORPORA
 
 FEWEST_RUNS_TO_DRAW = 20

@@ -7,6 +7,7 @@ to these losses on the ratios strictly inside (0, 1).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,19 +18,12 @@ from numpy.typing import NDArray
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import Columns, CorpusModel, TokenSlopes
+from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, TokenSlopes
 from cmrplan.fit.noise import Residuals, run_noise
-from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws.cmr import domain_token_law, general_token_law, peak_tokens, ratio_law
-from cmrplan.solve.law_fit import (
-    LawFit,
-    fit_law,
-    moved,
-    predict_draws,
-    refit,
-    residual_jacobian,
-)
+from cmrplan.laws.law import predict_draws
+from cmrplan.solve.law_fit import LawFit, fit_law, moved, refit, residual_jacobian
 
 # One more than the parameters of each token law, so that there is something left to check it with.
 FEWEST_TOKENS = {"domain": 4, "general": 6}
@@ -239,12 +233,31 @@ class CmrModel(CorpusModel):
         """Return the ratio law at the largest size and budget, and the token law of every run."""
         largest = max(self.sizes)
         budget = max(float(curve.train_tokens[-1]) for curve in self.sizes[largest])
-        point = self.ratio_fit(largest, budget)
+        return self._summary_at(self.ratio_fit(largest, budget), largest, budget, confidence)
+
+    def summaries(self, confidence: float) -> Iterator[dict[str, Any]]:
+        """Yield the ratio law of each size at the largest budget at which it can be fitted."""
+        for size, curves in self.sizes.items():
+            budgets = np.unique(np.concatenate([curve.train_tokens for curve in curves]))
+            for budget in budgets[::-1].tolist():
+                try:
+                    point = self.ratio_fit(size, budget)
+                except CmrplanError:
+                    continue
+                figures = self._summary_at(point, size, budget, confidence)
+                laws = [law for law in figures["token_laws"] if law["model_params"] == size]
+                rows = sum(len(curve.loss) for curve in curves)
+                yield figures | {"n_rows": rows, "n_runs": len(curves), "token_laws": laws}
+                break
+
+    def _summary_at(
+        self, point: RatioFit, model_params: float, train_tokens: float, confidence: float
+    ) -> dict[str, Any]:
         figures = law_summary(point.fit, *self._resample(point), confidence)
         return figures | {
             "law": "cmr",
-            "model_params": largest,
-            "train_tokens": budget,
+            "model_params": model_params,
+            "train_tokens": train_tokens,
             "n_rows": self.num_rows,
             "n_runs": self.num_runs,
             "token_laws": [

@@ -1,13 +1,17 @@
 """What the rest of the project may ask of the fitted model of one validation corpus.
 
-A model is one law across runs, an average of such laws, or the CMR laws, which hold for each size and budget. Nobody
-outside this folder needs to know which: a model answers for its sizes, its ratios and its laws itself.
+Columns of a log go in, a :class:`Prediction` comes out: the loss, and one draw of it for each resample. What is drawn
+at random comes from a stream of :class:`RandomStream`. A model is one law across runs, an average of such laws, or the
+CMR laws, which hold for each size and budget. Nobody outside this folder needs to know which: a model answers for its
+sizes, its ratios and its laws itself.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.fit.law_inputs import row_columns
-from cmrplan.fit.prediction import Prediction
+from cmrplan.log.columns import share_columns
 
 if TYPE_CHECKING:
     from cmrplan.fit.bootstrap import Resamples
@@ -26,6 +29,137 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Array]
 # By run: its domain ratio and the derivative of its loss by the logarithm of the tokens, nats.
 TokenSlopes = dict[str, tuple[float, float]]
+
+# Columns that some laws read beside size, tokens and mixture. s1_cpt and s2_cpt (see cmrplan.fit.schedule_areas) and
+# base_loss follow from other columns of the whole log, and a fit adds them to its rows before any are left out.
+MORE_COLUMNS = ("unique_domain_tokens", "s1_cpt", "s2_cpt", "base_loss")
+
+
+class RandomStream(IntEnum):
+    """What random numbers are drawn for: each has a stream of its own, so that no two of them are the same numbers.
+
+    ``RESAMPLES``: which runs a resample holds, and the noise it adds. ``NEW_RUN``: the noise of a run that is not
+    in the log. ``SIZE_EXPONENT``: how the level of a loss changes with size where the probes cannot tell.
+    ``SIZE_WALK``: how the rise of the general loss changes with size. ``NEXT_PROBE``: the noise of a probe that the design
+    of the next ones takes as run; its seeds count the probes and do not come from the fit. ``HYPERPARAMETERS``: what few
+    runs leave open about a Gaussian process. ``POSTERIOR``: its curves.
+    """
+
+    RESAMPLES = 0
+    NEW_RUN = 1
+    SIZE_EXPONENT = 2
+    SIZE_WALK = 3
+    NEXT_PROBE = 4
+    HYPERPARAMETERS = 5
+    POSTERIOR = 6
+
+    def generator(self, seed: int, *parts: int) -> np.random.Generator:
+        """Return a generator at the beginning of this stream, or of one of its numbered parts."""
+        if parts:
+            entropy = np.random.SeedSequence([seed, int(self), *parts])
+            return np.random.Generator(np.random.Philox(entropy))
+        has_bare_seed = self in (RandomStream.RESAMPLES, RandomStream.NEXT_PROBE)
+        key = seed if has_bare_seed else [seed, int(self)]
+        return np.random.Generator(np.random.Philox(key))
+
+
+def central_interval(draws: Array, confidence: float) -> tuple[Array, Array]:
+    """Return the bounds that leave half of the rest on either side, each ``(...,)``.
+
+    Parameters
+    ----------
+    draws : array (B, ...)
+        At least one.
+    confidence : float
+        In (0, 1).
+    """
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the bounds that hold the truth with the level asked for.
+
+    Parameters
+    ----------
+    low, high : float or None
+        None without resamples.
+    estimate : float
+    """
+
+    low: float | None
+    estimate: float
+    high: float | None
+
+    @classmethod
+    def of_draws(cls, estimate: float, draws: Array, confidence: float) -> Interval:
+        """Return an estimate with the central interval of its resamples ``(B,)``; B may be 0."""
+        if not len(draws):
+            return cls(None, float(estimate), None)
+        low, high = central_interval(draws, confidence)
+        return cls(float(low), float(estimate), float(high))
+
+    def less(self, reference: float) -> Interval:
+        """Return how far everything lies above a reference."""
+        low = None if self.low is None else self.low - reference
+        high = None if self.high is None else self.high - reference
+        return Interval(low, self.estimate - reference, high)
+
+    def text(self, digits: int) -> str:
+        """Return the estimate with its bounds behind it, where there are any."""
+        if self.low is None or self.high is None:
+            return f"{self.estimate:.{digits}f}"
+        return f"{self.estimate:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def interval_as_dict(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Return an interval as plain values by name, ``name_low`` and ``name_high``; None for each where there is none."""
+    keys = (name, f"{name}_low", f"{name}_high")
+    if interval is None:
+        return dict.fromkeys(keys)
+    return dict(zip(keys, (interval.estimate, interval.low, interval.high), strict=True))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Losses of one validation corpus, nats per token.
+
+    Parameters
+    ----------
+    inputs : mapping of str to array (...)
+        Where they are predicted, in the columns of a log: ``model_params``, ``train_tokens``, and ``domain_ratio`` or
+        ``share_<corpus>``.
+    loss : array (...)
+        The estimate.
+    draws : array (B, ...)
+        One curve per resample; B may be 0.
+    """
+
+    inputs: Mapping[str, Array]
+    loss: Array
+    draws: Array
+
+    @property
+    def domain_ratio(self) -> Array:
+        """The domain ratios, ``(...)``."""
+        return self.inputs["domain_ratio"]
+
+    def interval(self, confidence: float = 0.9) -> tuple[Array, Array]:
+        """Return the bounds that hold a resample with that probability; NaN without resamples."""
+        if not len(self.draws):
+            missing = np.full(self.loss.shape, np.nan)
+            return missing, missing
+        with np.errstate(all="ignore"):  # far outside the probes a draw may be infinite
+            return central_interval(self.draws, confidence)
+
+    def table(self, confidence: float = 0.9) -> pd.DataFrame:
+        """Return one row a prediction: its inputs, ``loss``, ``loss_low`` and ``loss_high``."""
+        low, high = self.interval(confidence)
+        columns = {name: np.ravel(values) for name, values in self.inputs.items()}
+        losses = {"loss": self.loss, "loss_low": low, "loss_high": high}
+        return pd.DataFrame(columns | {name: np.ravel(values) for name, values in losses.items()})
 
 
 class CorpusModel(ABC):
@@ -45,12 +179,38 @@ class CorpusModel(ABC):
         Parameters
         ----------
         columns : mapping of str to array (n,)
-            As in a log: ``model_params``, ``train_tokens``, and ``domain_ratio`` or ``share_<corpus>``.
+            As in a log: ``model_params``, ``train_tokens``, ``domain_ratio`` or ``share_<corpus>``, and
+            :attr:`more_columns`.
+
+        Returns
+        -------
+        Prediction
+            Its ``loss`` is ``(n,)`` and its ``draws`` ``(B, n)``. Draw ``b`` is one curve: the same resample at every
+            place, and in the models of all corpora.
         """
+
+    def with_shifts(self, losses: Array, shifts: Array) -> Array:
+        """Return losses moved by shifts in the unit of the residuals, such as the noise of a new run.
+
+        Parameters
+        ----------
+        losses : array (B, n)
+        shifts : array (B, 1) or (B, n)
+        """
+        return losses + shifts
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """Those of :data:`MORE_COLUMNS` that a prediction cannot do without."""
+        return ()
 
     @abstractmethod
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the fit's figures as plain values, numbers unrounded."""
+
+    def summaries(self, confidence: float) -> Iterable[dict[str, Any]]:
+        """Return the figures of each law that reports show: one, but for the CMR laws one a size."""
+        return (self.summary(confidence),)
 
     @property
     def components(self) -> tuple[LawModel, ...]:
@@ -136,3 +296,11 @@ class CorpusModel(ABC):
 def top_weighted_laws(models: Mapping[str, CorpusModel]) -> dict[str, LawModel]:
     """Return the top-weighted law of each corpus that has one."""
     return {c: law for c, model in models.items() if (law := model.top_weighted) is not None}
+
+
+def row_columns(rows: pd.DataFrame) -> dict[str, Array]:
+    """Return the columns of a log that laws read, as arrays."""
+    mixture = ["domain_ratio"] if "domain_ratio" in rows else share_columns(rows)
+    more = [name for name in MORE_COLUMNS if name in rows]
+    names = ["model_params", "train_tokens", *mixture, *more]
+    return {name: rows[name].to_numpy(dtype=float) for name in names}

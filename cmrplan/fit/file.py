@@ -8,7 +8,7 @@ was edited or cut is refused with the part that is wrong.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -16,15 +16,15 @@ from pydantic import ValidationError
 
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.files import read_json, write_json
-from cmrplan.fit.fit import Fit
-from cmrplan.fit.fitted_log import FittedLog, resamples_of
-from cmrplan.fit.model_records import ModelRecord, Strict, dump_model, load_model
+from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.diagnosis.burn_in import burn_in_of
+from cmrplan.fit.fit import Fit, WithoutEarly
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
+from cmrplan.fit.model_records import ModelRecord, Strict, load_model
 from cmrplan.fit.settings import FitSettings
-from cmrplan.log import CORPORA
-
-FIT_FILE_VERSION = 2
 
 Kind = Literal["two_corpora", "mixture"]
+EarlyModels = tuple[float, dict[str, CorpusModel]]
 _COMMAND_OF_KIND: dict[Kind, str] = {"two_corpora": "cmrplan fit", "mixture": "cmrplan mix fit"}
 _NAMES: dict[Kind, str] = {"two_corpora": "a fit", "mixture": "the fit of a mixture"}
 
@@ -49,11 +49,17 @@ class _BaseLossRecord(Strict):
     loss: float
 
 
+class _WithoutEarlyRecord(Strict):
+    first_tokens: float
+    models: dict[str, ModelRecord]
+
+
 class _StateRecord(Strict):
     corpora: list[str]
     log: dict[str, list[Any]]
     models: dict[str, ModelRecord]
     base_loss: list[_BaseLossRecord]
+    without_early: _WithoutEarlyRecord | None = None
 
 
 class _FitFile(Strict):
@@ -70,53 +76,41 @@ class _FitFile(Strict):
 
 
 def fit_report(fit: Fit) -> dict[str, Any]:
-    """Return the figures of a fit as plain values: what ``cmrplan fit --json`` prints."""
-    figures = fit.summary()
-    shown = {corpus: figures.get(corpus) for corpus in CORPORA}
-    return {"cmrplan_fit": FIT_FILE_VERSION, "kind": "two_corpora"} | shown | common_report(fit)
+    """Return the figures of a fit as plain values: what ``cmrplan fit --json`` prints.
 
-
-def common_report(fit: FittedLog) -> dict[str, Any]:
-    """Return what the reports of all fits have: findings, settings and provenance."""
-    return {
-        "warnings": [finding.as_dict() for finding in fit.warnings],
-        "settings": asdict(fit.settings),
-        "provenance": fit.provenance,
-    }
+    ``fit.report()`` is the text for people.
+    """
+    return fit.figures()
 
 
 def write_fit(fit: Fit, path: str | os.PathLike[str]) -> None:
     """Write a fit as JSON, atomically."""
-    write_fitted_log(fit, fit_report(fit), path)
-
-
-def write_fitted_log(fit: FittedLog, report: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a fit of any kind with its report as JSON, atomically."""
-    state = {
-        "corpora": list(fit.corpora),
-        "log": {
-            str(column): values.astype(object).where(values.notna(), None).tolist()
-            for column, values in fit.log.items()
-        },
-        "models": {corpus: dump_model(model) for corpus, model in fit.models.items()},
-        "base_loss": [
-            {"corpus": corpus, "model_params": size, "loss": loss}
-            for corpus, sizes in fit.base_loss.items()
-            for size, loss in sizes.items()
-        ],
-    }
-    write_json(path, report | {"state": state})
+    write_json(path, fit.as_dict())
 
 
 def read_fit(path: str | os.PathLike[str]) -> Fit:
     """Return a fit from its file.
+
+    A file of 0.2.0 does not hold the laws without early evaluations; where those matter these are fitted, from their
+    optima.
 
     Raises
     ------
     InputError
         If the file cannot be read, or is not a fit of two corpora.
     """
-    return Fit(**read_fitted_log(path, "two_corpora"))
+    fields, early = _read(path, "two_corpora")
+    fit = Fit(**fields)
+    if early is not None:
+        first, models = early
+        fit = replace(
+            fit, without_early=WithoutEarly(first, replace(fit, models=models, warnings=()))
+        )
+    elif any(finding.code == Code.EARLY_EVALUATIONS for finding in fit.warnings):
+        rows = {corpus: fit.rows(corpus) for corpus in fit.models}
+        first = burn_in_of(fit.models, rows).chosen
+        fit = replace(fit, without_early=fit.left_out_before(first))
+    return fit
 
 
 def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
@@ -127,6 +121,11 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
     InputError
         If the file cannot be read, or is not a whole fit of that kind.
     """
+    return _read(path, kind)[0]
+
+
+def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], EarlyModels | None]:
+    """Return the fields of a fit, and the first tokens and models of the fit without early evaluations."""
     value = read_json(path)
     again = f"make it again with {_COMMAND_OF_KIND[kind]}"
     _require_kind(path, value, kind)
@@ -136,10 +135,12 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
         log = pd.DataFrame(file.state.log)
         log["run_id"] = log["run_id"].astype("str")
         resamples = resamples_of(log, settings) if kind == "two_corpora" else None
-        models = {
-            corpus: load_model(corpus, record, settings, resamples)
-            for corpus, record in file.state.models.items()
-        }
+
+        def load(records: dict[str, ModelRecord]) -> dict[str, CorpusModel]:
+            return {c: load_model(c, record, settings, resamples) for c, record in records.items()}
+
+        models, later = load(file.state.models), file.state.without_early
+        early = None if later is None else (later.first_tokens, load(later.models))
         for model in models.values():
             if model.num_draws != settings.bootstrap:
                 raise ValueError(
@@ -157,7 +158,7 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
     base_loss: dict[str, dict[float, float]] = {}
     for base in file.state.base_loss:
         base_loss.setdefault(base.corpus, {})[base.model_params] = base.loss
-    return {
+    fields = {
         "settings": settings,
         "corpora": tuple(file.state.corpora),
         "log": log,
@@ -166,6 +167,7 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
         "warnings": warnings,
         "provenance": file.provenance,
     }
+    return fields, early
 
 
 def _require_kind(path: str | os.PathLike[str], value: Any, kind: Kind) -> None:

@@ -7,44 +7,82 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmrplan.arrays import Array, is_among
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.bootstrap import student_scale
-from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.fit.diagnosis.burn_in import find_burn_in
+from cmrplan.fit.corpus_model import (
+    Columns,
+    CorpusModel,
+    Prediction,
+    RandomStream,
+    top_weighted_laws,
+)
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
-from cmrplan.fit.fitted_log import FittedLog
-from cmrplan.fit.law_columns import completed
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import fitted_values
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
+from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
-from cmrplan.fit.prediction import Prediction
-from cmrplan.fit.random_streams import RandomStream
+from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of
+from cmrplan.fit.schedule_areas import AREA_COLUMNS, longest_schedule
 from cmrplan.fit.size_prior import drawn_at
-from cmrplan.numbers import require_fraction, require_positive
+from cmrplan.log import CORPORA
+from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
 
 
+@dataclass(frozen=True)
+class WithoutEarly:
+    """A fit again without the early evaluations that lie outside its laws.
+
+    Parameters
+    ----------
+    first_tokens : float
+        From here on evaluations were kept.
+    fit : Fit
+        For estimates alone: from the optima of the whole fit, without resamples and findings.
+    """
+
+    first_tokens: float
+    fit: Fit
+
+
 @dataclass(frozen=True, repr=False)
 class Fit(FittedLog):
-    """Fitted laws of the general and the domain loss; the fields are those of :class:`FittedLog`."""
+    """Fitted laws of the general and the domain loss.
+
+    Parameters
+    ----------
+    without_early : WithoutEarly, optional
+        Where early evaluations lie outside the laws; the other parameters are those of :class:`FittedLog`.
+
+    Attributes
+    ----------
+    probed : Probed
+        What the log holds.
+    """
+
+    without_early: WithoutEarly | None = None
+    probed: Probed = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows = {corpus: self.rows(corpus) for corpus in self.models}
+        object.__setattr__(self, "probed", probed_of(self.log, self.models, rows))
 
     def predict(
         self,
         corpus: str,
         *,
-        model_params: float,
-        train_tokens: float | Array,
+        model_params: CountOrText,
+        train_tokens: CountOrText | Array,
         domain_ratio: Array | Sequence[float] | float | None = None,
-        unique_domain_tokens: float | None = None,
+        unique_domain_tokens: CountOrText | None = None,
         new_run: bool = False,
     ) -> Prediction:
         """Return the loss of a corpus at one or more ratios.
@@ -52,12 +90,12 @@ class Fit(FittedLog):
         Parameters
         ----------
         corpus : {"general", "domain"}
-        model_params : float
-            Counted as in the log.
+        model_params : float or str
+            Counted as in the log; ``1.8e9`` or ``"1.8B"``.
         train_tokens, domain_ratio : float or array
-            Tokens of the continual phase, above 0, and ratios in [0, 1]; they are broadcast against each other. The
-            ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
-        unique_domain_tokens : float, optional
+            Tokens of the continual phase, above 0 (one number also as a text), and ratios in [0, 1]; they are broadcast
+            against each other. The ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
+        unique_domain_tokens : float or str, optional
             Tokens that the domain corpus holds before it repeats, for the laws that read them; without it none do.
         new_run : bool
             Widen the draws by the noise of a run and of an evaluation: what one new run would measure,
@@ -72,22 +110,19 @@ class Fit(FittedLog):
         """
         ratio = np.atleast_1d(np.asarray(self.ratio_or_only(domain_ratio), dtype=float))
         if unique_domain_tokens is not None:
-            require_positive("unique_domain_tokens", unique_domain_tokens)
-        require_positive("model_params", model_params)
+            unique_domain_tokens = parse_named_count("unique_domain_tokens", unique_domain_tokens)
+        size = parse_named_count("model_params", model_params)
+        if isinstance(train_tokens, str):
+            train_tokens = parse_named_count("train_tokens", train_tokens)
         for extreme in (np.min(train_tokens), np.max(train_tokens)):
             require_positive("train_tokens", float(extreme))
         if not np.all((ratio >= 0) & (ratio <= 1)):
             require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
         ratio, tokens = np.broadcast_arrays(ratio, np.asarray(train_tokens, dtype=float))
-        flat = self._predict_flat(
-            corpus, float(model_params), tokens.ravel(), ratio.ravel(), unique_domain_tokens
-        )
+        flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
         draws = flat.draws
         if new_run:
-            shift = self._new_run_shifts(len(draws))
-            law = self.model_of(corpus).top_weighted
-            is_log = law is not None and law.fit.law.link == "log"
-            draws = draws * np.exp(shift) if is_log else draws + shift
+            draws = self.model_of(corpus).with_shifts(draws, self._new_run_shifts(len(draws)))
         return Prediction(
             {name: values.reshape(ratio.shape) for name, values in flat.inputs.items()},
             flat.loss.reshape(ratio.shape),
@@ -122,18 +157,44 @@ class Fit(FittedLog):
         def at_size(model_params: float) -> Prediction:
             sizes = np.full(ratio.shape, model_params)
             columns = {"model_params": sizes, "train_tokens": tokens, "domain_ratio": ratio}
-            law = model.top_weighted
-            if law is None:
-                return model.predict(columns)
-            base = self.base_loss.get(corpus, {})
-            prediction = model.predict(completed(columns, law, self.log, base, unique))
+            prediction = model.predict(self.completed(corpus, columns, unique))
             return replace(prediction, inputs=columns)
 
-        prediction, probed = at_size(size), self.sizes_of(corpus)
+        prediction, probed = at_size(size), self.probed.losses[corpus].sizes
         if not len(prediction.draws) or len(probed) >= FEWEST_LEVELS or is_among(probed, size):
             return prediction
         draws = drawn_at(size, probed, lambda there: at_size(there).draws, self.settings.seed)
         return replace(prediction, draws=draws)
+
+    def completed(
+        self, corpus: str, columns: Columns, unique_domain_tokens: float | None
+    ) -> Columns:
+        """Return columns at ``n`` points of one size with what else the model of a corpus reads.
+
+        Domain tokens are fresh unless their number is given, the learning rate follows the log's own schedule
+        (:mod:`cmrplan.fit.schedule_areas`), and the base loss is that of :func:`cmrplan.fit.probed.base_loss_at`.
+
+        Raises
+        ------
+        InputError
+            If the law cannot do without the unique tokens.
+        """
+        model = self.model_of(corpus)
+        whole = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+        tokens, reads = whole["train_tokens"], model.more_columns
+        if unique_domain_tokens is not None:
+            whole["unique_domain_tokens"] = np.full_like(tokens, unique_domain_tokens)
+        elif "unique_domain_tokens" in reads:
+            raise InputError(
+                f"the law {model.law} reads the unique tokens of the domain corpus; give unique_domain_tokens"
+            )
+        if "s1_cpt" in reads:
+            areas = longest_schedule(self.log, model.law).areas(tokens)
+            whole |= dict(zip(AREA_COLUMNS, areas, strict=True))
+        if "base_loss" in reads:
+            base, _ = base_loss_at(self.base_loss.get(corpus, {}), float(whole["model_params"][0]))
+            whole["base_loss"] = np.full_like(tokens, base)
+        return whole
 
     def _new_run_shifts(self, count: int) -> Array:
         """Return what the noise of a run and of an evaluation adds, in residual units, ``(B, 1)``."""
@@ -162,10 +223,6 @@ class Fit(FittedLog):
                 "and fit again"
             )
         return self.models[corpus]
-
-    def fitted_ratios(self, corpus: str) -> Array:
-        """Return the domain ratio of each row, or for the CMR laws of each run, that a law was fitted to."""
-        return self.model_of(corpus).fitted_ratios(self.rows(corpus))
 
     @property
     def holds_per_size(self) -> bool:
@@ -215,6 +272,26 @@ class Fit(FittedLog):
             values["warnings"] = [w.as_dict() for w in parameter_findings(corpus, values)]
         return figures
 
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of both losses as plain values: what ``cmrplan fit --json`` prints."""
+        figures = self.summary()
+        return {
+            "cmrplan_fit": FIT_FILE_VERSION,
+            "kind": "two_corpora",
+            **{corpus: figures.get(corpus) for corpus in CORPORA},
+            **self._common_figures(),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all that the file of the fit holds, the laws without early evaluations included."""
+        from cmrplan.fit.model_records import dump_model  # takes a tenth of a second to import
+
+        whole, early = super().as_dict(), self.without_early
+        if early is not None:
+            models = {corpus: dump_model(model) for corpus, model in early.fit.models.items()}
+            whole["state"]["without_early"] = {"first_tokens": early.first_tokens, "models": models}
+        return whole
+
     def parameter_findings(self) -> list[Finding]:
         """Return what the parameters of both losses mean where the data do not settle them."""
         return [
@@ -228,13 +305,7 @@ class Fit(FittedLog):
         models = {corpus: model.without_resamples() for corpus, model in self.models.items()}
         return replace(self, models=models)
 
-    def without_burn_in(self) -> tuple[float, Fit]:
-        """Return from which tokens on the laws hold, and the fit from there on, without resamples.
-
-        The laws are fitted again from their optima.
-        """
-        laws = top_weighted_laws(self.models)
-        rows = {corpus: self.rows(corpus) for corpus in self.models}
-        first = find_burn_in(laws, {corpus: rows[corpus] for corpus in laws}).chosen
-        models = {c: model.refitted_from(rows[c], first) for c, model in self.models.items()}
-        return first, replace(self, models=models, warnings=())
+    def left_out_before(self, first_tokens: float) -> WithoutEarly:
+        """Return the fit again, from its optima, to the evaluations from ``first_tokens`` on."""
+        models = {c: m.refitted_from(self.rows(c), first_tokens) for c, m in self.models.items()}
+        return WithoutEarly(first_tokens, replace(self, models=models, warnings=()))

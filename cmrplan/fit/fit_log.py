@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.arguments import Accepted, Returned, named_arguments
 from cmrplan.fit.bootstrap import Method, Resamples
 from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.fit.diagnosis.burn_in import find_burn_in, left_out_findings
+from cmrplan.fit.diagnosis.burn_in import burn_in_of, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
 from cmrplan.fit.diagnosis.repeats import unseen_repetition_findings
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
-from cmrplan.fit.law_model import LawModel, fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import FitSettings, Objective, ResidualKind
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
 from cmrplan.log import CORPORA
-from cmrplan.log.files import base_losses, log_fingerprint, read_log, validate_log
+from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of, validate_log
+from cmrplan.numbers import CountOrText, parse_first_tokens, parse_named_count
 
-LogOrPath = pd.DataFrame | str | os.PathLike[str]
-
+FIRST_TOKENS = "a number, 0 or more, or 'auto'"
 KEPT_COLUMNS = (
     "run_id",
     "model_params",
@@ -48,14 +50,19 @@ class FitOptions(TypedDict, total=False):
     seed: int
     method: Method | None
     delta: float | None
-    min_train_tokens: float | Literal["auto"]
+    min_train_tokens: CountOrText
     confidence: float
-    model_params: float | None
+    model_params: CountOrText | None
     objective: Objective
     residuals: ResidualKind
     weights: Weights
 
 
+def _with_settings(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
+    return named_arguments(function, FitSettings)
+
+
+@_with_settings
 def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit:
     """Fit the laws of the general and the domain loss to a probe log.
 
@@ -77,14 +84,14 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
         See :mod:`cmrplan.fit.bootstrap`; by the number of runs by default.
     delta : float, optional
         Huber delta, in units of the residuals; from the noise by default.
-    min_train_tokens : float or "auto", default 0
-        Leave out rows with fewer tokens. ``"auto"`` leaves out the early evaluations that are found to lie
-        outside the law, see :mod:`cmrplan.fit.diagnosis.burn_in`, and says so.
+    min_train_tokens : float or str, default 0
+        Leave out rows with fewer tokens, ``1.6e6`` or ``"1.6M"``. ``"auto"`` leaves out the early evaluations that
+        are found to lie outside the law, see :mod:`cmrplan.fit.diagnosis.burn_in`, and says so.
     confidence : float, default 0.9
         Level of the reported parameter intervals, in (0, 1).
-    model_params : float, optional
-        Fit only the runs of this size. A plan for a size that was probed rests better on its own runs than on a
-        law across sizes.
+    model_params : float or str, optional
+        Fit only the runs of this size, ``1.8e9`` or ``"1.8B"``. A plan for a size that was probed rests better
+        on its own runs than on a law across sizes.
     objective : {"huber", "least_squares"}
         What is summed over the rows. Huber's loss keeps outliers from pulling the law.
     residuals : {"log", "raw"}
@@ -99,13 +106,16 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
-    if not isinstance(log, pd.DataFrame):
-        log = read_log(log)
-    first = options.get("min_train_tokens", 0.0)
-    numeric = {**options, "min_train_tokens": 0.0 if first == "auto" else first}
+    size, first = options.get("model_params"), options.get("min_train_tokens", 0.0)
+    is_auto = first == "auto"
     require_choice(law, FitKind.RUNS, FitKind.BUDGETS)
-    settings = FitSettings(law=law, **numeric)  # type: ignore[arg-type]
-    return _fit_after_burn_in(log, settings) if first == "auto" else fit_with(log, settings)
+    counts = {
+        "model_params": None if size is None else parse_named_count("model_params", size),
+        "min_train_tokens": 0.0 if is_auto else parse_first_tokens(first, FIRST_TOKENS),
+    }
+    settings = FitSettings(law=law, **{**options, **counts})  # type: ignore[arg-type]
+    log = log_of(log)
+    return _fit_after_burn_in(log, settings) if is_auto else fit_with(log, settings)
 
 
 def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
@@ -133,13 +143,17 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
     kept = (*KEPT_COLUMNS, *weighed, *added)
-    return Fit(
+    early = burn_in_of(models, rows)
+    whole = Fit(
         settings=settings,
         corpora=CORPORA,
         log=log[[c for c in kept if c in log]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in CORPORA},
-        warnings=(*unseen_repetition_findings(models, settings.law), *diagnose(log, models, rows)),
+        warnings=(
+            *unseen_repetition_findings(models, settings.law),
+            *diagnose(log, models, rows, early),
+        ),
         provenance={
             "log_fingerprint": log_fingerprint(log),
             "code_version": __version__,
@@ -148,6 +162,9 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
             "tokenizer": _single_value(log, "tokenizer"),
         },
     )
+    if not early.chosen:
+        return whole
+    return replace(whole, without_early=whole.left_out_before(early.chosen))
 
 
 def _fit_model(
@@ -189,9 +206,8 @@ def _law_choice(settings: FitSettings) -> LawChoice:
 def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> Fit:
     """Fit without the early evaluations that lie outside the law."""
     whole = fit_with(log, replace(settings, bootstrap=0))
-    laws = top_weighted_laws(whole.models)
-    rows = {corpus: whole.rows(corpus) for corpus in laws}
-    first = find_burn_in(laws, rows).chosen if laws else 0.0
+    rows = {corpus: whole.rows(corpus) for corpus in top_weighted_laws(whole.models)}
+    first = 0.0 if whole.without_early is None else whole.without_early.first_tokens
     later = fit_with(log, replace(settings, min_train_tokens=first))
     return replace(later, warnings=(*left_out_findings(first, rows), *later.warnings))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,18 +16,21 @@ from cmrplan.errors import Finding, InputError
 from cmrplan.fit.bootstrap import Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.noise import Noise
-from cmrplan.fit.parameter_table import parameter_table
+from cmrplan.fit.parameter_table import parameter_table, shown_table
+from cmrplan.fit.report_text import r2_text, report_text, sizes_text
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import noise_of
 from cmrplan.log import CORPORA
 from cmrplan.log.files import training_rows
 from cmrplan.numbers import require_positive
 
+FIT_FILE_VERSION = 2
 MOST_SHOWN = 10  # corpora in a short text
+MOST_HTML_ROWS = 60
 
 
 @dataclass(frozen=True, repr=False)
-class FittedLog:
+class FittedLog(ABC):
     """A log with one fitted model for each validation corpus.
 
     Parameters
@@ -52,28 +57,95 @@ class FittedLog:
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
 
-    def table(self) -> pd.DataFrame:
-        """Return one row a corpus and parameter: estimate, standard error and interval.
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of the fit as plain values: what the command line prints with ``--json``."""
 
-        Of laws that were averaged, the top-weighted one is shown.
+    def _common_figures(self) -> dict[str, Any]:
+        """Return what the figures of all fits end with: findings, settings and provenance."""
+        return {
+            "warnings": [finding.as_dict() for finding in self.warnings],
+            "settings": asdict(self.settings),
+            "provenance": self.provenance,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all that the file of the fit holds, as plain values: the figures, and the state to predict from."""
+        from cmrplan.fit.model_records import dump_state  # takes a tenth of a second to import
+
+        return self.figures() | {"state": dump_state(self)}
+
+    def summaries(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each corpus with the figures of its law; of the CMR laws those of each size."""
+        for corpus, model in self.models.items():
+            for figures in model.summaries(self.settings.confidence):
+                yield corpus, figures
+
+    def table(self) -> pd.DataFrame:
+        """Return one row for each corpus and parameter.
+
+        Of laws that were averaged, the top-weighted one is shown; of the CMR laws the ratio law of each size at its
+        largest budget.
+
+        Returns
+        -------
+        DataFrame
+            ``corpus``, ``law``, ``model_params`` and ``train_tokens`` (where the law holds at one size and budget, else
+            NaN), ``parameter``, ``estimate``, ``stderr``, ``low`` and ``high`` (NaN where not known), and ``status``:
+            ``free``, ``held``, ``at a bound`` or ``not identified``.
         """
-        confidence = self.settings.confidence
-        return parameter_table({c: m.summary(confidence) for c, m in self.models.items()})
+        return parameter_table(self.summaries())
+
+    def report(self) -> str:
+        """Return the statistics of the fit and the parameters of each corpus as text, as lmfit's reports have them."""
+        return report_text(self)
+
+    def to_latex(self, *, caption: str | None = None, label: str | None = None) -> str:
+        """Return :meth:`table` for LaTeX with the package booktabs, columns that hold nothing left out."""
+        return str(
+            shown_table(self.table()).to_latex(
+                index=False,
+                escape=True,
+                float_format="{:.4g}".format,
+                na_rep="",
+                caption=caption,
+                label=label,
+            )
+        )
 
     def __repr__(self) -> str:
-        lines = [f"{type(self).__name__} of {self.log['run_id'].nunique()} runs"]
+        head = f"{type(self).__name__} of {self.num_rows} rows of {self.num_runs} runs, {sizes_text(self.sizes)}"
+        lines = [head]
         for corpus, model in list(self.models.items())[:MOST_SHOWN]:
             figures = model.summary(self.settings.confidence)
             error = f"mean absolute error {figures['mae']:.4f} nats"
-            r2 = "not defined" if figures["r2"] is None else f"{figures['r2']:.4f}"
-            lines.append(f"  {corpus:<10} {model.law}, R² {r2}, {error}")
+            status = figures["status"]
+            lines.append(f"  {corpus:<10} {model.law}, R² {r2_text(figures)}, {error}, {status}")
         if len(self.models) > MOST_SHOWN:
             lines.append(f"  and {len(self.models) - MOST_SHOWN} more")
         codes = sorted({str(finding.code) for finding in self.warnings})
         return "\n".join([*lines, f"  warnings   {', '.join(codes) or 'none'}"])
 
     def _repr_html_(self) -> str:
-        return str(self.table().to_html(index=False, float_format="{:.4g}".format, na_rep=""))
+        table = shown_table(self.table()).to_html(
+            index=False, float_format="{:.4g}".format, na_rep="", max_rows=MOST_HTML_ROWS
+        )
+        return f"<pre>{escape(repr(self))}</pre>{table}"
+
+    @property
+    def num_rows(self) -> int:
+        """Number of evaluations that the laws were fitted to, all corpora together."""
+        return sum(int(model.is_fitted(self.rows(c)).sum()) for c, model in self.models.items())
+
+    @property
+    def num_runs(self) -> int:
+        """Number of runs in the log."""
+        return int(self.log["run_id"].nunique())
+
+    @property
+    def sizes(self) -> Array:
+        """The model sizes in the log, ascending."""
+        return np.unique(self.log["model_params"].to_numpy(dtype=float))
 
     @property
     def num_draws(self) -> int:
@@ -88,10 +160,6 @@ class FittedLog:
     def rows(self, corpus: str) -> pd.DataFrame:
         """Return the rows of a corpus that were fitted."""
         return fitted_rows(self.log, corpus, self.settings.min_train_tokens)
-
-    def sizes_of(self, corpus: str) -> Array:
-        """Return the model sizes at which a corpus was fitted, ascending."""
-        return np.unique(self.rows(corpus)["model_params"].to_numpy(dtype=float))
 
 
 def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.DataFrame:

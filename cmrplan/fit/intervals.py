@@ -14,9 +14,7 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.law_columns import completed
-from cmrplan.fit.law_inputs import law_inputs, row_inputs
-from cmrplan.fit.law_model import LawModel, fitted_values
+from cmrplan.fit.law_model import LawModel, fitted_values, law_inputs, row_inputs
 from cmrplan.solve.profile import (
     Crossing,
     ProfileInterval,
@@ -144,5 +142,5 @@ def _point(
         "train_tokens": np.array([train_tokens]),
         "domain_ratio": np.array([domain_ratio]),
     }
-    whole = completed(columns, law, fit.log, {}, None)
+    whole = fit.completed(law.corpus, columns, None)
     return {name: float(values[0]) for name, values in law_inputs(law.corpus, whole).items()}

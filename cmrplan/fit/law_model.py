@@ -1,39 +1,94 @@
-"""One corpus's loss as a law of size, tokens and mixture, with its resamples."""
+"""One corpus's loss as a law of size, tokens and mixture, or as the weighted average of several, with its resamples.
+
+Laws of two corpora read ``share``, the target share: the share of training tokens from the corpus whose loss is
+predicted, which is the domain ratio for the domain loss and one minus it for the general loss. The conversion stands
+here and nowhere else. Laws of several corpora read the ``share_<corpus>`` columns as they are. Some laws read more:
+the columns of :data:`~cmrplan.fit.corpus_model.MORE_COLUMNS`.
+
+The estimate of an average is the average of the laws' estimates. Each resample belongs to one law, as many to each as
+its weight asks for, so an interval holds both what the runs leave open and where the laws differ.
+
+References
+----------
+Buckland, Burnham & Augustin 1997, Model selection: an integral part of inference.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import Columns, CorpusModel
-from cmrplan.fit.law_inputs import LawInputs, law_inputs, require_inputs, row_columns, row_inputs
+from cmrplan.fit.corpus_model import MORE_COLUMNS, Columns, CorpusModel, Prediction, row_columns
 from cmrplan.fit.noise import Noise, Residuals, run_noise
-from cmrplan.fit.prediction import Prediction
-from cmrplan.fit.row_weights import Weights, row_weights
 from cmrplan.fit.summary import law_summary
-from cmrplan.laws import build_law
-from cmrplan.laws.law import Law, Link
-from cmrplan.laws.registry import FEWEST_RATIOS, REGISTRY, LawEntry
-from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.laws.law import predict_draws
+from cmrplan.laws.registry import REGISTRY, LawEntry
 from cmrplan.log.columns import SHARE_PREFIX
-from cmrplan.solve.law_fit import (
-    LawFit,
-    batch_size,
-    fit_law,
-    moved,
-    predict_draws,
-    refit,
-    residual_jacobian,
-)
+from cmrplan.solve.law_fit import LawFit, batch_size, moved, refit, residual_jacobian
 
+LawInputs = dict[str, Array]
+
+# The base's own schedule is not in a log. One constant stands for its area; 8 is that of 20,000 steps at 4e-4.
+BASE_S1 = 8.0
+GOLDEN = (np.sqrt(5) - 1) / 2
 _MIXTURE_INPUTS = ("share", "domain_ratio", "replay_ratio")
+
+
+def law_inputs(corpus: str, columns: Mapping[str, Array]) -> LawInputs:
+    """Return a law's inputs by name, each ``(n,)``.
+
+    Parameters
+    ----------
+    corpus : str
+        The validation corpus whose loss is predicted.
+    columns : mapping of str to array (n,)
+        ``model_params``, ``train_tokens``, and ``domain_ratio`` or ``share_<corpus>`` columns; what else a law reads.
+    """
+    inputs = {
+        name: np.asarray(values, dtype=float)
+        for name, values in columns.items()
+        if name != "domain_ratio"
+    }
+    if "domain_ratio" in columns:
+        ratio = np.asarray(columns["domain_ratio"], dtype=float)
+        inputs["share"] = ratio if corpus == "domain" else 1.0 - ratio
+        inputs["replay_ratio"] = 1.0 - ratio
+    tokens = inputs["train_tokens"]
+    unique = inputs.get("unique_domain_tokens", np.full_like(tokens, np.nan))
+    # a row that does not say how many tokens its corpus holds never repeats them
+    inputs["unique_tokens"] = np.where(np.isnan(unique), np.inf, unique)
+    if "s1_cpt" in inputs:
+        inputs["s1_pt"] = np.full_like(tokens, BASE_S1)
+    return inputs
+
+
+def row_inputs(corpus: str, rows: pd.DataFrame) -> LawInputs:
+    """Return a law's inputs for the rows of a log of one validation corpus."""
+    return law_inputs(corpus, row_columns(rows))
+
+
+def require_inputs(law: str, needed: Iterable[str], inputs: Mapping[str, Array]) -> None:
+    """Refuse inputs that lack one that a law reads.
+
+    Raises
+    ------
+    CmrplanError
+        Naming what is missing.
+    """
+    missing = [name for name in needed if name not in inputs]
+    if missing:
+        raise CmrplanError(
+            f"the law {law} reads {', '.join(missing)}, which a size, a budget and a ratio do not tell; ask the fit, "
+            "which knows its log, or give it"
+        )
 
 
 @dataclass(frozen=True)
@@ -105,9 +160,23 @@ class LawModel(CorpusModel):
         """
         fit, inputs = self.fit, law_inputs(self.corpus, columns)
         require_inputs(self.law, (*fit.law.inputs, *self._added), inputs)
-        draws = predict_draws(fit.law, fit.scales, inputs, self.search, self.coefficients)
         base = inputs["base_loss"] if self._added else 0.0
-        return Prediction(columns, fit.predict(inputs) + base, draws + base)
+
+        def losses(search: Array, coefficients: Array) -> Array:
+            return predict_draws(fit.law, fit.scales, inputs, search, coefficients) + base
+
+        (estimate,) = losses(fit.search[None, :], fit.coefficients[None, :])
+        return Prediction(columns, estimate, losses(self.search, self.coefficients))
+
+    def with_shifts(self, losses: Array, shifts: Array) -> Array:
+        """Return losses moved by shifts: of their logarithms for a law that was fitted to these."""
+        return losses * np.exp(shifts) if self.fit.law.link == "log" else losses + shifts
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """The columns beside size, tokens and mixture that the law reads, or is added to."""
+        needed = (*self.fit.law.inputs, *self._added)
+        return tuple(name for name in MORE_COLUMNS if name in needed)
 
     def fitted_loss(self, rows: pd.DataFrame) -> Array:
         """Return the estimated loss of each row of the log, ``(n,)``."""
@@ -180,133 +249,109 @@ def fitted_values(law_name: str, inputs: LawInputs, rows: pd.DataFrame) -> Array
     return loss - inputs["base_loss"] if REGISTRY[law_name].fits_rises else loss
 
 
-def _repeat_scale(corpus: str, rows: pd.DataFrame) -> float | None:
-    """Return R* to hold, or None to fit it, where some row has passed over its domain tokens."""
-    inputs = row_inputs(corpus, rows)
-    passes = inputs["train_tokens"] * inputs["share"] / inputs["unique_tokens"]
-    return None if (passes > 1).any() else REPEAT_SCALE
-
-
-def _levels_by_size(corpus: str, rows: pd.DataFrame) -> tuple[tuple[float, int, int], ...]:
-    """Return each size with how many ratios and token counts were measured there."""
-    levels = rows.groupby("model_params")[["domain_ratio", "train_tokens"]].nunique()
-    return tuple((float(size), int(m), int(n)) for size, m, n in levels.itertuples())
-
-
-# How each option of a law follows from the rows of a corpus.
-_OPTIONS: dict[str, Callable[[str, pd.DataFrame], Any]] = {
-    "size_levels": lambda corpus, rows: int(rows["model_params"].nunique()),
-    "token_levels": lambda corpus, rows: int(rows["train_tokens"].nunique()),
-    "smallest_share": lambda corpus, rows: float(row_inputs(corpus, rows)["share"].min()),
-    "share_levels": lambda corpus, rows: len(np.unique(row_inputs(corpus, rows)["share"])),
-    "levels_by_size": _levels_by_size,
-    "token_scale": lambda corpus, rows: float(np.exp(np.mean(np.log(rows["train_tokens"])))),
-    "repeat_scale": _repeat_scale,
-    "repeated_share": lambda corpus, rows: "share",
-    "corpus": lambda corpus, rows: corpus,
-    "base_levels": lambda corpus, rows: 1,
-}
-
-
-def declare(law_name: str, corpus: str, rows: pd.DataFrame, link: Link = "log") -> Law:
-    """Return a law with the terms and bounds that the levels of the rows support.
-
-    A law of differences keeps residuals of losses whatever ``link`` says.
-    """
-    wanted = REGISTRY[law_name].options
-    options = {name: _OPTIONS[name](corpus, rows) for name in wanted if name in _OPTIONS}
-    law = build_law(law_name, {name: value for name, value in options.items() if value is not None})
-    return law if law.link == "identity" else replace(law, link=link)
-
-
-def fit_law_model(
-    rows: pd.DataFrame,
-    corpus: str,
-    *,
-    law_name: str = "dcpt",
-    delta: float | None = None,
-    link: Link = "log",
-    weights: Weights = "equal",
-) -> LawModel:
-    """Fit a law, reduced to what the log supports, to one corpus's rows.
-
-    Of laws with repetition, only the domain loss gets the repetition: nothing else is known to repeat.
+@dataclass(frozen=True)
+class AveragedModel(CorpusModel):
+    """Laws of one corpus with their weights.
 
     Parameters
     ----------
-    rows : DataFrame
-        Rows of one ``eval_corpus`` with ``train_tokens`` above 0 and the columns that the law reads.
     corpus : str
-    law_name : str
-        A law of :data:`~cmrplan.laws.registry.REGISTRY` across runs.
-    delta : float, optional
-        Huber delta in residual units, infinity for least squares; from the noise by default.
-    link : {"log", "identity"}
-        Residuals of log losses, or of losses.
-    weights : {"equal", "stderr", "seeds"}
-        See :func:`cmrplan.fit.row_weights.row_weights`.
-
-    Raises
-    ------
-    CmrplanError
-        If the log has too few or too many ratios or sizes for the law, or fewer rows than parameters.
+        The validation corpus.
+    members : tuple of K LawModel
+        The top-weighted first. Each holds only the resamples that belong to it.
+    weights : array (K,)
+        They sum to one.
     """
-    entry = REGISTRY[law_name]
-    if entry.plain and corpus != "domain":
-        entry = REGISTRY[entry.plain]
-    if entry.fewest_ratios > 1:
-        require_ratios(rows, corpus)
-    else:
-        _require_one_ratio(rows, corpus, entry)
-    if entry.is_of_one_size:
-        require_one_size(rows, corpus, entry.name)
-    inputs = row_inputs(corpus, rows)
-    law = declare(entry.name, corpus, rows, link)
-    require_inputs(entry.name, law.inputs, inputs)
-    loss = fitted_values(entry.name, inputs, rows)
-    fit = fit_law(law, inputs, loss, weights=row_weights(rows, weights), delta=delta)
-    return law_model(corpus, fit, rows)
 
+    corpus: str
+    members: tuple[LawModel, ...]
+    weights: Array
 
-def _require_one_ratio(rows: pd.DataFrame, corpus: str, entry: LawEntry) -> None:
-    """Refuse several ratios for a law that would read them all as one."""
-    number = rows["domain_ratio"].nunique()
-    if number > 1:
-        raise CmrplanError(
-            f"the law {entry.name} does not read the domain ratio and the {corpus} loss was measured at {number}; take "
-            f"--law {entry.instead}, or the rows of one ratio"
+    @property
+    def law(self) -> str:
+        """Names of the laws, by the alphabet, so that both losses of a log mostly have one name."""
+        return f"average({', '.join(sorted(member.law for member in self.members))})"
+
+    @property
+    def components(self) -> tuple[LawModel, ...]:
+        """The laws, the top-weighted first."""
+        return self.members
+
+    @property
+    def component_weights(self) -> Array:
+        """The weights, ``(K,)``."""
+        return self.weights
+
+    @property
+    def reads_size(self) -> bool:
+        """Whether the top-weighted law has a term of size."""
+        return self.members[0].reads_size
+
+    def predict(self, columns: Columns) -> Prediction:
+        """Return the loss and its resamples at ``n`` places."""
+        parts = [member.predict(columns) for member in self.members]
+        estimate = np.einsum("k,kg->g", self.weights, np.stack([part.loss for part in parts]))
+        draws = np.empty((self.num_draws, len(estimate)))
+        component = component_of_draws(self.weights, len(draws))
+        for k, part in enumerate(parts):
+            draws[component == k] = part.draws
+        return Prediction(columns, estimate, draws)
+
+    def with_shifts(self, losses: Array, shifts: Array) -> Array:
+        """Return losses moved by shifts in the residuals of the top-weighted law."""
+        return self.members[0].with_shifts(losses, shifts)
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """What the top-weighted law reads."""
+        return self.members[0].more_columns
+
+    def summary(self, confidence: float) -> dict[str, Any]:
+        """Return the figures of the top-weighted law, and the name and weight of each.
+
+        Fit quality is that of the top-weighted law too: the average was not fitted as a whole.
+        """
+        figures = self.members[0].summary(confidence)
+        members = [
+            {"law": member.law, "weight": float(weight)}
+            for member, weight in zip(self.members, self.weights, strict=True)
+        ]
+        return figures | {"law": self.law, "members": members}
+
+    def resampled(self, rows: pd.DataFrame, resamples: Resamples, noise: Noise) -> AveragedModel:
+        """Return the laws with their resamples."""
+        component = component_of_draws(self.weights, resamples.count)
+        members = (
+            member.resampled(rows, resamples.select(np.flatnonzero(component == k)), noise)
+            for k, member in enumerate(self.members)
         )
+        return replace(self, members=tuple(members))
+
+    def refitted_from(self, rows: pd.DataFrame, first_tokens: float) -> AveragedModel:
+        """Return the average of the laws fitted to the rows from ``first_tokens`` on."""
+        members = (member.refitted_from(rows, first_tokens) for member in self.members)
+        return replace(self, members=tuple(members))
 
 
-def require_one_size(rows: pd.DataFrame, corpus: str, law_name: str) -> None:
-    """Refuse several sizes for a law without a term of size.
+def component_of_draws(weights: Array, count: int) -> NDArray[np.intp]:
+    """Return the law to which each of ``count`` resamples belongs, evenly spread, ``(B,)``."""
+    quantile = np.mod((np.arange(count) + 1) * GOLDEN, 1.0)
+    component = np.searchsorted(np.cumsum(weights), quantile, side="right")
+    return np.asarray(np.minimum(component, len(weights) - 1), dtype=np.intp)
 
-    Raises
-    ------
-    CmrplanError
-        Naming the sizes.
+
+def averaged(models: Sequence[LawModel], weights: Array) -> LawModel | AveragedModel:
+    """Return the average of fitted laws; one law where all weight is on it.
+
+    Parameters
+    ----------
+    models : list of K LawModel
+        Fitted to the same rows, without resamples.
+    weights : array (K,)
+        Those at zero drop out.
     """
-    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
-    if len(sizes) > 1:
-        known = ", ".join(f"{size:.4g}" for size in sizes)
-        raise CmrplanError(
-            f"the law {law_name} holds at one model size and the {corpus} loss was measured at {known}; choose one "
-            "with --model-params"
-        )
-
-
-def require_ratios(rows: pd.DataFrame, corpus: str) -> None:
-    """Refuse a log whose ratios cannot show a trend.
-
-    Raises
-    ------
-    CmrplanError
-        If there are fewer than three distinct ratios.
-    """
-    ratios = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
-    if len(ratios) < FEWEST_RATIOS:
-        known = ", ".join(f"{ratio:g}" for ratio in ratios)
-        raise CmrplanError(
-            f"the {corpus} loss was measured at {len(ratios)} domain ratio(s) ({known}); a law of the ratio "
-            f"needs at least {FEWEST_RATIOS}, better 5: add probes at other ratios"
-        )
+    order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
+    if len(order) == 1:
+        return models[order[0]]
+    members = tuple(models[k] for k in order)
+    return AveragedModel(members[0].corpus, members, weights[order])

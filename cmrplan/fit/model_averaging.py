@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.hold_outs import holdouts, missing_levels
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel, declare
-from cmrplan.laws.law import Law
-from cmrplan.solve.law_fit import LawFit, predict_draws, refit
+from cmrplan.fit.law_fitting import declare
+from cmrplan.fit.law_model import LawModel, row_inputs
+from cmrplan.laws.law import Law, predict_draws
+from cmrplan.solve.law_fit import LawFit, refit
 from cmrplan.solve.varpro import Stopping
 
 WEIGHT_DIGITS = 6

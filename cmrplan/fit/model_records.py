@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cmrplan.fit.averaged_model import AveragedModel
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.cmr_model import CmrModel, RunCurve
 from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import AveragedModel, LawModel
 from cmrplan.fit.settings import FitSettings
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Link
 from cmrplan.laws.registry import REGISTRY
 from cmrplan.solve.law_fit import LawFit, Status
+
+if TYPE_CHECKING:
+    from cmrplan.fit.fitted_log import FittedLog
 
 
 class Strict(BaseModel):
@@ -88,6 +90,23 @@ class CmrModelRecord(Strict):
 
 
 ModelRecord = LawModelRecord | AveragedModelRecord | CmrModelRecord
+
+
+def dump_state(fit: FittedLog) -> dict[str, Any]:
+    """Return what predictions of a fit need, as plain values."""
+    return {
+        "corpora": list(fit.corpora),
+        "log": {
+            str(column): values.astype(object).where(values.notna(), None).tolist()
+            for column, values in fit.log.items()
+        },
+        "models": {corpus: dump_model(model) for corpus, model in fit.models.items()},
+        "base_loss": [
+            {"corpus": corpus, "model_params": size, "loss": loss}
+            for corpus, sizes in fit.base_loss.items()
+            for size, loss in sizes.items()
+        ],
+    }
 
 
 def dump_model(model: CorpusModel) -> dict[str, Any]:
@@ -171,7 +190,7 @@ def _load_law_model(corpus: str, record: LawModelRecord) -> LawModel:
 def _dump_law_fit(fit: LawFit) -> dict[str, Any]:
     return {
         "law": fit.law.name,
-        "options": dict(fit.law.options),
+        "options": {k: list(v) if isinstance(v, tuple) else v for k, v in fit.law.options},
         "scales": fit.scales,
         "search": fit.search.tolist(),
         "coefficients": fit.coefficients.tolist(),

@@ -83,7 +83,7 @@ def run_noise(parts: Sequence[Residuals]) -> Noise:
         mean = _run_sums(part.residual[:, None], member, len(size))[:, 0] / np.sqrt(size)
         between = float(mean @ mean)
         squares += [between, float(part.residual @ part.residual) - between]
-        # blocks of the residual maker I - QQ', summed over runs and divided by the root of their size
+        # The blocks of the residual maker I - QQ' are summed over runs and divided by the root of their size.
         pull = _run_sums(span, member, len(size)) / np.sqrt(size)[:, None]
         maker = np.eye(len(size)) - pull @ pull.T
         across = maker * np.sqrt(size)[None, :]

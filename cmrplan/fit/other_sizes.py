@@ -19,14 +19,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
-from cmrplan.arrays import Array, is_among
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
+from cmrplan.fit.corpus_model import Prediction, RandomStream
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.prediction import Prediction
-from cmrplan.fit.random_streams import RandomStream
-from cmrplan.tolerance import Reference, base_loss_at
+from cmrplan.fit.probed import base_loss_at, is_among
+from cmrplan.numbers import Reference
 
 # Standard deviation of a step, nats per square root of ln N: the root mean square over four steps seen between sizes.
 # 0.10 and 0.01 at a ratio of one half in data/probes, whose smallest base was far from converged; at most 0.015 in the
@@ -80,12 +79,12 @@ def general_loss_at(
     CmrplanError
         If a loss or the base loss is not known there.
     """
+    own = _predicted(fit, model_params, train_tokens, domain_ratio)
     measured = fit.base_loss.get("general", {})
-    sizes, with_base = fit.sizes_of("general"), np.array(sorted(measured))
+    sizes, with_base = fit.probed.losses["general"].sizes, np.array(sorted(measured))
     anchors = np.array([size for size in sizes if is_among(with_base, size)])
     has_base = base_loss is not None or is_among(with_base, model_params)
     is_probed = not len(sizes) or is_among(sizes, model_params)
-    own = _predicted(fit, model_params, train_tokens, domain_ratio)
     if is_probed and (has_base or rise_over == "replay" or not len(anchors)):
         base, findings = _base(base_loss, rise_over, measured, model_params)
         return GeneralLoss(own, base, tuple(findings))
@@ -231,18 +230,16 @@ def _seen_steps(fit: Fit, ratio: Array, tokens: float, sizes: Array) -> list[Arr
     Between the token counts that both sizes have it is joined in ln D, and kept beyond them; pairs without one are left
     out.
     """
-    rows = fit.rows("general")
+    means = fit.probed.losses["general"].means
     steps = []
     for low, high in pairwise(sizes):
-        pair = [rows[rows["model_params"] == size] for size in (low, high)]
-        common = np.intersect1d(*(part["train_tokens"] for part in pair))
+        common = np.intersect1d(list(means[low]), list(means[high]))
         if not len(common):
             continue
         position = np.interp(np.log(tokens), np.log(common), np.arange(len(common)))
         near = [int(np.floor(position)), int(np.ceil(position))]
         change = [
-            _measured_rise(fit, pair[1], common[k], ratio)
-            - _measured_rise(fit, pair[0], common[k], ratio)
+            _measured_rise(fit, high, common[k], ratio) - _measured_rise(fit, low, common[k], ratio)
             for k in near
         ]
         step = change[0] + (position - near[0]) * (change[1] - change[0])
@@ -250,15 +247,10 @@ def _seen_steps(fit: Fit, ratio: Array, tokens: float, sizes: Array) -> list[Arr
     return steps
 
 
-def _measured_rise(fit: Fit, rows: pd.DataFrame, budget: float, ratio: Array) -> Array:
+def _measured_rise(fit: Fit, size: float, budget: float, ratio: Array) -> Array:
     """Return the measured rise of one size over its base, or over the law where no base was measured, ``(G,)``."""
-    size = float(rows["model_params"].iloc[0])
-    mean = rows[rows["train_tokens"] == budget].groupby("domain_ratio")["loss"].mean()
-    probed = mean.index.to_numpy(dtype=float)
-    base = fit.base_loss.get("general", {}).get(size)
-    reference: Array | float | None = base
+    probed, mean = fit.probed.losses["general"].means[size][budget]
+    reference: Array | float | None = fit.base_loss.get("general", {}).get(size)
     if reference is None:
-        reference = fit.predict(
-            "general", model_params=size, train_tokens=budget, domain_ratio=probed
-        ).loss
-    return np.interp(ratio, probed, mean.to_numpy(dtype=float) - reference)
+        reference = _predicted(fit, size, budget, probed).loss
+    return np.interp(ratio, probed, mean - reference)

@@ -20,6 +20,7 @@ from cmrplan.errors import InputError
 from cmrplan.laws.learning_rate import schedule_areas
 
 ASSUMED_STEP_TOKENS = 2.0**20
+AREA_COLUMNS = ("s1_cpt", "s2_cpt")
 MOST_STEPS = 10**7  # an array of them is 80 MB
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.fit.random_streams import RandomStream
+from cmrplan.fit.corpus_model import RandomStream
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 
 FACTOR = 3.0  # 90 % of the drawn exponents lie within this factor of the published one

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.averaged_model import AveragedModel, averaged
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import AveragedModel, LawModel, averaged
 from cmrplan.fit.model_averaging import Score, averaging_weights
 from cmrplan.fit.noise import Noise, run_noise
 

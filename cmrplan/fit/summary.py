@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cmrplan.arrays import Array, central_interval
+from cmrplan.arrays import Array
+from cmrplan.fit.corpus_model import central_interval
 from cmrplan.solve.law_fit import LawFit, user_parameters
 
 

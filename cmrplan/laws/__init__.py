@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+from difflib import get_close_matches
 from typing import Any
 
 from cmrplan.errors import InputError
@@ -22,7 +23,9 @@ def build_law(name: str, options: dict[str, Any]) -> Law:
         If there is no such law, or an option that it needs is missing or unknown.
     """
     if name not in REGISTRY:
-        raise InputError(f"unknown law {name!r}; the laws are {', '.join(REGISTRY)}")
+        near = get_close_matches(name, REGISTRY, n=1)
+        meant = f". Did you mean {near[0]}?" if near else ""
+        raise InputError(f"unknown law {name!r}; the laws are {', '.join(REGISTRY)}{meant}")
     builder = REGISTRY[name].builder
     try:
         inspect.signature(builder).bind(**options)

@@ -15,7 +15,8 @@ exponents: Muennighoff et al., NeurIPS 2023, arXiv:2305.16264, alpha = beta = 0.
 
 from __future__ import annotations
 
-from cmrplan.laws.law import Exponent, Factor, Law, Piece, Power, Term, assemble
+from cmrplan.laws.assembly import Piece, assemble
+from cmrplan.laws.law import Exponent, Factor, Law, Power, Term
 
 HELD_EXPONENT = 0.3526596
 

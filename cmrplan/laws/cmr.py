@@ -105,7 +105,7 @@ def peak_tokens(alpha2: float, s2: float, alpha3: float, s3: float) -> float:
         return math.nan
     with np.errstate(all="ignore"):
         peak = float(np.float64(-slope2 / slope3) ** (1 / (s3 - s2)))
-    # the slope T^(s2-1) (slope2 + slope3 T^(s3-s2)) must go from positive to negative
+    # The slope T^(s2-1) (slope2 + slope3 T^(s3-s2)) must go from positive to negative.
     is_peak = slope3 * (s3 - s2) < 0
     return peak if is_peak and 0 < peak < math.inf else math.nan
 

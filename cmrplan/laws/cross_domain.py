@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cmrplan.errors import InputError
+from cmrplan.laws.assembly import Piece, assemble
 from cmrplan.laws.dcpt import dcpt_pieces
-from cmrplan.laws.law import Exponent, Law, Piece, Power, Term, assemble
+from cmrplan.laws.law import Exponent, Law, Power, Term
 
 FEWEST_DOMAINS = 3
 TOKENS_PER_RATE = 1e9

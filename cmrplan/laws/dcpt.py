@@ -30,8 +30,9 @@ from typing import Literal
 
 import numpy as np
 
+from cmrplan.laws.assembly import Piece, assemble
 from cmrplan.laws.chinchilla import IRREDUCIBLE, free_or_held, size_pieces, token_pieces
-from cmrplan.laws.law import Exponent, Exponential, Law, Piece, Power, ShiftedPower, Term, assemble
+from cmrplan.laws.law import Exponent, Exponential, Law, Power, ShiftedPower, Term
 
 SMALLEST_OFFSET = 1e-4
 LARGEST_OFFSET = 2.0

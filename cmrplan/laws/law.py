@@ -17,7 +17,7 @@ declares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -346,42 +346,6 @@ class Law:
         return np.concatenate([design, slopes], axis=2)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One term of a sum with all that it brings to a law.
-
-    Parameters
-    ----------
-    term : Term
-    formula, latex : str
-        The term in the symbols of its paper.
-    exponents : tuple of Exponent
-        Those that the fit searches.
-    fixed : tuple of (str, float)
-        Those that are held.
-    """
-
-    term: Term
-    formula: str
-    latex: str
-    exponents: tuple[Exponent, ...] = ()
-    fixed: tuple[tuple[str, float], ...] = ()
-
-
-def assemble(pieces: Sequence[Piece], **fields: Any) -> Law:
-    """Return the law of a loss that is the sum of ``pieces``; ``fields`` are the law's other fields."""
-    formula = " + ".join(piece.formula for piece in pieces)
-    latex = " + ".join(piece.latex for piece in pieces)
-    return Law(
-        formula="L = " + formula.replace("+ -", "- "),
-        latex="L = " + latex.replace("+ -", "- "),
-        terms=tuple(piece.term for piece in pieces),
-        exponents=tuple(exponent for piece in pieces for exponent in piece.exponents),
-        fixed=tuple(held for piece in pieces for held in piece.fixed),
-        **fields,
-    )
-
-
 def exponent_slopes(
     derivatives: list[tuple[int, int, Array]],
     coefficients: Array,
@@ -393,3 +357,29 @@ def exponent_slopes(
     for j, k, derivative in derivatives:
         slopes[:, :, k] += coefficients[:, j : j + 1] * derivative
     return slopes
+
+
+# The outer parts of a box over- and underflow; the search takes what is not finite as no use.
+quiet = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+
+
+def to_theta(law: Law, search: Array) -> Array:
+    """Return exponents in their own units from search coordinates, ``(S, q)``."""
+    is_log = np.array([e.is_log for e in law.exponents], dtype=bool)
+    return np.where(is_log, np.exp(np.where(is_log, search, 0.0)), search)
+
+
+def scaled_inputs(inputs: Inputs, scales: Mapping[str, float]) -> dict[str, Array]:
+    """Return the inputs divided by their scales."""
+    return {
+        name: np.asarray(values, dtype=float) / scales.get(name, 1.0)
+        for name, values in inputs.items()
+    }
+
+
+@quiet
+def predict_draws(
+    law: Law, scales: Mapping[str, float], inputs: Inputs, search: Array, coefficients: Array
+) -> Array:
+    """Return predictions of ``S`` parameter sets for inputs in the caller's units, ``(S, n)``."""
+    return law.predict(scaled_inputs(inputs, scales), to_theta(law, search), coefficients)

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
+from cmrplan.laws.assembly import Piece, assemble
 from cmrplan.laws.law import (
     Exponent,
     Exponential,
@@ -36,9 +37,7 @@ from cmrplan.laws.law import (
     Law,
     OneMinus,
     OnePlusPower,
-    Piece,
     Term,
-    assemble,
 )
 
 ANNEALING_DECAY = 0.999  # lambda in the paper

@@ -23,8 +23,9 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
+from cmrplan.laws.assembly import Piece, assemble
 from cmrplan.laws.chinchilla import IRREDUCIBLE, size_pieces, token_pieces
-from cmrplan.laws.law import Exponent, Inputs, Law, Piece, Power, Term, assemble
+from cmrplan.laws.law import Exponent, Inputs, Law, Power, Term
 
 
 @dataclass(frozen=True)

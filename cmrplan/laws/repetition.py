@@ -27,7 +27,7 @@ from cmrplan.laws.law import Exponent, Factor, Inputs, Law, Power, Term
 
 REPEAT_SCALE = 15.387756  # R_D*
 EXCESS_SCALE = 5.309743  # R_N*
-# the from-scratch law: E + A / N'^alpha + B / D'^alpha, one exponent for both
+# These are the constants of the from-scratch law E + A / N'^alpha + B / D'^alpha, with one exponent for both.
 _A, _B, _E = math.exp(6.255414), math.exp(7.3049974), math.exp(0.6254804)
 _ALPHA = 0.3526596
 
@@ -83,7 +83,7 @@ def repetition_loss(
     >>> float(repetition_loss(6.34e9, 242e9, 25e9).round(6))
     2.225644
     """
-    # with equal exponents the optimal N is proportional to the tokens
+    # With equal exponents the optimal N is proportional to the tokens.
     optimal = (_A / _B) ** (1 / _ALPHA) * np.asarray(unique_tokens, dtype=float)
     params = effective_tokens(model_params, optimal, EXCESS_SCALE)
     tokens = effective_tokens(train_tokens, unique_tokens)

@@ -368,7 +368,7 @@ def _read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
     try:
         with open(path, "rb") as stream:
             table = pyarrow.parquet.read_table(stream)
-        # the file's own columns, whatever pandas noted about them; exact integers beside nulls
+        # The columns are the file's own, whatever pandas noted about them, and integers beside nulls stay exact.
         frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     except FileNotFoundError:
         raise _unreadable(Code.UNREADABLE_FILE, source, f"{source}: no such file") from None

@@ -62,7 +62,7 @@ _AFTER_SHARES = (
 )
 LOG_COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
 
-# what to do about an error, by code, and by code and column where that helps more
+# A remedy belongs to the code of an error, or to code and column where that helps more.
 _CELL_REMEDIES: dict[Code | tuple[Code, str], str] = {
     Code.EMPTY_VALUE: "Every row needs one.",
     (Code.EMPTY_VALUE, "loss"): "Remove the row: a run without a loss belongs in the run ledger.",

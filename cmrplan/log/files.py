@@ -55,6 +55,8 @@ from cmrplan.log.cells import (
 from cmrplan.log.columns import canonical_columns
 from cmrplan.log.validate import convert
 
+LogOrPath = pd.DataFrame | str | os.PathLike[str]
+
 _EXACT_INTEGERS = 2.0**53  # float64 holds every whole number below
 
 
@@ -115,6 +117,23 @@ def validate_log(frame: pd.DataFrame, *, source: str = "log") -> pd.DataFrame:
     return _checked(raw_frame(frame, source))
 
 
+def log_of(log: LogOrPath, *, source: str = "log") -> pd.DataFrame:
+    """Return a log that was given, or read it from its file; checked either way.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or breaks a rule; see :func:`read_log`.
+    """
+    if isinstance(log, pd.DataFrame):
+        return validate_log(log, source=source)
+    if not isinstance(log, str | os.PathLike):
+        raise InputError(
+            f"{source} must be a DataFrame or the path of a file, got {type(log).__name__}"
+        )
+    return read_log(log)
+
+
 def check_log(
     log: pd.DataFrame | str | os.PathLike[str], *, source: str = "log"
 ) -> list[LogFinding]:
@@ -160,7 +179,7 @@ def write_log(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         except ImportError:
             raise needs_pyarrow(named(path)) from None
         except (ValueError, TypeError, NotImplementedError) as error:
-            # checked columns fit every format, so this is a column of the user's own
+            # Checked columns fit every format, so this is a column of the user's own.
             raise InputError(
                 f"cannot write {named(path)}: a column outside the contract does not fit the "
                 f"format ({type(error).__name__}); leave it out"

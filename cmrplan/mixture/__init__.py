@@ -4,11 +4,13 @@ from cmrplan.mixture.file import mixture_report, read_mixture_fit, write_mixture
 from cmrplan.mixture.fit import MixtureFit, fit_mixture
 from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.plan import plan_mixture
+from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.mixture.transfer import NewDomain, fit_domains, predict_new_domain
 
 __all__ = [
     "MixtureFit",
     "MixturePlan",
+    "MixturePlanRequest",
     "NewDomain",
     "fit_domains",
     "fit_mixture",

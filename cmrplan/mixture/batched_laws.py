@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.averaged_model import component_of_draws
 from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.law_model import component_of_draws
 from cmrplan.laws.registry import FitKind, averaged_names
 from cmrplan.solve.law_fit import LawFit, user_parameters
 

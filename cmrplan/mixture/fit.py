@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,24 +16,24 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
-from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.fitted_log import FittedLog, rows_of_size
+from cmrplan.fit.corpus_model import CorpusModel, Prediction
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog, rows_of_size
 from cmrplan.fit.hold_outs import missing_levels
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel, law_model, require_one_size
+from cmrplan.fit.law_fitting import require_one_size
+from cmrplan.fit.law_model import LawModel, law_model, row_inputs
 from cmrplan.fit.model_averaging import Score, score_of
-from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.laws import build_law
-from cmrplan.laws.law import Law
+from cmrplan.laws.law import Law, predict_draws
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
-from cmrplan.log.files import base_losses, log_fingerprint, validate_log
+from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
 from cmrplan.mixture.fit_findings import fit_findings
-from cmrplan.numbers import require_positive
-from cmrplan.solve.law_fit import fit_law, predict_draws, refit
+from cmrplan.numbers import CountOrText, parse_first_tokens, parse_named_count
+from cmrplan.solve.law_fit import fit_law, refit
 from cmrplan.solve.varpro import Stopping
 
 FOLDS = 5
@@ -76,7 +76,7 @@ class MixtureFit(FittedLog):
         return shares
 
     def predict(
-        self, mixture: Mixture | Array, *, model_params: float, train_tokens: float
+        self, mixture: Mixture | Array, *, model_params: CountOrText, train_tokens: CountOrText
     ) -> dict[str, Prediction]:
         """Return the losses of every validation corpus.
 
@@ -84,15 +84,15 @@ class MixtureFit(FittedLog):
         ----------
         mixture : mapping of str to float, or array (G, m)
             Shares by corpus, or rows of shares in the order of :attr:`corpora`.
-        model_params, train_tokens : float
-            Read where the log had more than one.
+        model_params, train_tokens : float or str
+            Counts such as ``1.8e9`` or ``"1.8B"``; read where the log had more than one.
         """
-        require_positive("model_params", model_params)
-        require_positive("train_tokens", train_tokens)
+        size = parse_named_count("model_params", model_params)
+        tokens = parse_named_count("train_tokens", train_tokens)
         shares = self.shares_of(mixture)[None, :] if isinstance(mixture, Mapping) else mixture
         columns = {
-            "model_params": np.full(len(shares), float(model_params)),
-            "train_tokens": np.full(len(shares), float(train_tokens)),
+            "model_params": np.full(len(shares), size),
+            "train_tokens": np.full(len(shares), tokens),
         } | {SHARE_PREFIX + name: shares[:, j] for j, name in enumerate(self.corpora)}
         return {corpus: model.predict(columns) for corpus, model in self.models.items()}
 
@@ -105,27 +105,35 @@ class MixtureFit(FittedLog):
             for corpus, values in figures.items()
         }
 
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of every corpus as plain values: what ``cmrplan mix fit --json`` prints."""
+        return {
+            "cmrplan_fit": FIT_FILE_VERSION,
+            "kind": "mixture",
+            "corpora": sorted(self.corpora),
+            "eval_corpora": dict(sorted(self.summary().items())),
+            **self._common_figures(),
+        }
 
-class MixtureFitOptions(TypedDict, total=False):
-    """The keyword arguments of :func:`fit_mixture` beside the law, as they are explained there."""
 
-    bootstrap: int
-    seed: int
-    method: Method | None
-    confidence: float
-    model_params: float | None
-    min_train_tokens: float
-
-
+@named_arguments
 def fit_mixture(
-    log: pd.DataFrame, law: str = "auto", **options: Unpack[MixtureFitOptions]
+    log: LogOrPath,
+    law: str = "auto",
+    *,
+    bootstrap: int = 200,
+    seed: int = 0,
+    method: Method | None = None,
+    confidence: float = 0.9,
+    model_params: CountOrText | None = None,
+    min_train_tokens: CountOrText = 0.0,
 ) -> MixtureFit:
     """Fit one law of the mixture to the loss on each validation corpus.
 
     Parameters
     ----------
-    log : DataFrame
-        A probe log with ``share_<corpus>`` columns.
+    log : DataFrame or path
+        A probe log with ``share_<corpus>`` columns, or its file.
     law : str
         A law that :mod:`cmrplan.laws.registry` gives to fits of several corpora, or ``auto``.
         ``auto``: for each corpus the average of those that the log supports, with weights inverse to their mean
@@ -137,10 +145,10 @@ def fit_mixture(
         See :mod:`cmrplan.fit.bootstrap`. By default runs are drawn where there are 20, and 4 for each parameter.
     confidence : float, default 0.9
         Level of the reported parameter intervals.
-    model_params : float, optional
-        Fit only the runs of this size.
-    min_train_tokens : float, default 0
-        Leave out evaluations before this many tokens.
+    model_params : float or str, optional
+        Fit only the runs of this size, ``1.8e9`` or ``"1.8B"``.
+    min_train_tokens : float or str, default 0
+        Leave out evaluations before this many tokens, ``1.6e6`` or ``"1.6M"``.
 
     Raises
     ------
@@ -149,9 +157,23 @@ def fit_mixture(
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
-    settings = FitSettings(law, **options)
     require_choice(law, FitKind.CORPORA)
-    log, fitted = _rows_to_fit(validate_log(log), settings)
+    settings = FitSettings(
+        law=law,
+        bootstrap=bootstrap,
+        seed=seed,
+        method=method,
+        confidence=confidence,
+        model_params=None
+        if model_params is None
+        else parse_named_count("model_params", model_params),
+        min_train_tokens=parse_first_tokens(min_train_tokens),
+    )
+    return _fit_with(log_of(log), settings)
+
+
+def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
+    log, fitted = _rows_to_fit(log, settings)
     corpora = _ordered_corpora(fitted)
     varied = _varied(fitted, corpora)
     rows = {

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmrplan.arrays import Array
+from cmrplan.errors import CmrplanError, Finding
+from cmrplan.fit.probed import base_loss_at
 from cmrplan.mixture.batched_laws import BatchedLaws, batches_of, join
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.mixture.request import MixtureLimits
-from cmrplan.tolerance import ROUNDING
+from cmrplan.mixture.request import MixturePlanRequest
+from cmrplan.numbers import ROUNDING
 
 Values = Callable[[Array], Array]
 
@@ -34,13 +36,12 @@ class LossFunctions:
     Parameters
     ----------
     fit : MixtureFit
-    asked : MixtureLimits
+    asked : MixturePlanRequest
     weights : dict of str to float
         Of the objective.
     base : dict of str to float
         Base loss of the protected corpora, and of others where it is known; empty with a reference mixture.
     reference : array (1, m) or None
-    model_params, train_tokens : float
     limits : tuple of P float
         Highest loss that each tolerance allows, for the estimates.
     laws : BatchedLaws
@@ -54,12 +55,10 @@ class LossFunctions:
     """
 
     fit: MixtureFit
-    asked: MixtureLimits
+    asked: MixturePlanRequest
     weights: dict[str, float]
     base: dict[str, float]
     reference: Array | None
-    model_params: float
-    train_tokens: float
     limits: tuple[float, ...]
     laws: BatchedLaws
     parts: dict[str, Array]
@@ -149,18 +148,17 @@ class LossFunctions:
 
 def loss_functions_of(
     fit: MixtureFit,
-    asked: MixtureLimits,
+    asked: MixturePlanRequest,
     base: dict[str, float],
-    *,
-    model_params: float,
-    train_tokens: float,
 ) -> LossFunctions:
     """Return the losses of a fit under a question, with the limit of each protected corpus."""
-    reference = None if asked.reference is None else fit.shares_of(asked.reference)[None, :]
+    mixture = asked.reference_mixture
+    reference = None if mixture is None else fit.shares_of(mixture)[None, :]
     weights = asked.weights(fit)
     # in the order of the fit, so that names do not change a sum
     names = [corpus for corpus in fit.models if corpus in weights or corpus in asked.protected]
-    batches = {c: batches_of(fit.models[c], fit.corpora, model_params, train_tokens) for c in names}
+    run = asked.size(fit), asked.tokens
+    batches = {c: batches_of(fit.models[c], fit.corpora, *run) for c in names}
     laws = join([estimate for estimate, _ in batches.values()])
     corpus_of_law = np.repeat(names, [len(fit.models[corpus].components) for corpus in names])
     weight = np.concatenate([fit.models[corpus].component_weights for corpus in names])
@@ -181,11 +179,34 @@ def loss_functions_of(
         weights={corpus: weights[corpus] for corpus in names if corpus in weights},
         base=base,
         reference=reference,
-        model_params=model_params,
-        train_tokens=train_tokens,
         limits=tuple(limits),
         laws=laws,
         parts=parts,
         draws={corpus: draws for corpus, (_, draws) in batches.items()},
         ceilings=tuple(ceilings),
     )
+
+
+def references(
+    fit: MixtureFit, asked: MixturePlanRequest
+) -> tuple[dict[str, float], list[Finding]]:
+    """Return the base loss of each protected corpus, and remarks on where it comes from.
+
+    Raises
+    ------
+    CmrplanError
+        If one is not known.
+    """
+    base, findings = {}, []
+    for corpus in asked.protected:
+        if corpus in asked.base_loss:
+            base[corpus] = float(asked.base_loss[corpus])
+            continue
+        if not fit.base_loss.get(corpus):
+            raise CmrplanError(
+                f"the base loss on {corpus} is not known: the log has no row with train_tokens = 0 for it; add one, "
+                "give base_loss, or a reference mixture to count the rise from"
+            )
+        base[corpus], remarks = base_loss_at(fit.base_loss[corpus], asked.size(fit))
+        findings += remarks
+    return base, findings

@@ -3,7 +3,7 @@
 The question: how to split the tokens of a run over the training corpora so that the weighted sum of losses is lowest,
 no protected corpus loses more than its tolerance, and no corpus is repeated too often? Steps, in the order below::
 
-    fit + budget -> bounds of the shares -> limits of the losses -> lowest objective on the simplex -> MixturePlan
+    fit + request -> bounds of the shares -> limits of the losses -> lowest objective on the simplex -> MixturePlan
 
 All tolerances together hold with the asked confidence: the mixture keeps every limit in that part of the resamples,
 which are paired over the corpora. Shares stay within what was probed of each corpus.
@@ -12,39 +12,55 @@ which are paired over the corpora. Shares stay within what was probed of each co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from cmrplan.arrays import Array, Interval, central_interval
+from cmrplan.arrays import Array
 from cmrplan.errors import Finding
+from cmrplan.fit.arguments import named_arguments
+from cmrplan.fit.corpus_model import Interval
+from cmrplan.mixture.bounds import Box, box_of
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of
-from cmrplan.mixture.mixture_plan import Binding, Candidate, CorpusLoss, Kind, MixturePlan
+from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, references
+from cmrplan.mixture.mixture_plan import (
+    AlternativeMixture,
+    BindingConstraint,
+    BindingKind,
+    CorpusLoss,
+    MixturePlan,
+)
 from cmrplan.mixture.plan_findings import plan_findings
-from cmrplan.mixture.request import Box, MixtureLimits, box_of, references
-from cmrplan.mixture.search import FoundMixture, drawn_optima, search
+from cmrplan.mixture.request import (
+    MixtureFitOrPath,
+    MixturePlanRequest,
+    MixtureRequestOptions,
+    mixture_fit_of,
+    mixture_request_of,
+)
+from cmrplan.mixture.search import MixtureSolution, drawn_optima, search
 from cmrplan.mixture.simplex import Prices, prices
-from cmrplan.numbers import require_positive
 
 BINDS = 1e-5  # nats for each unit of share, or for each nat: a price above it holds the answer
 
 
+@named_arguments
 def plan_mixture(
-    fit: MixtureFit, *, train_tokens: float, model_params: float | None = None, **limits: Any
+    fit: MixtureFitOrPath,
+    request: MixturePlanRequest | None = None,
+    **options: Unpack[MixtureRequestOptions],
 ) -> MixturePlan:
     """Recommend the mixture of a full-scale run.
 
     Parameters
     ----------
-    fit : MixtureFit
-    train_tokens : float
-        Budget in tokens, all corpora together.
-    model_params : float, optional
-        Size of the model, counted as in the log; by default the largest one fitted.
-    **limits
-        The fields of :class:`~cmrplan.mixture.request.MixtureLimits`: ``objective``, ``protected``, ``available``,
-        ``max_epochs``, ``floors``, ``ceilings``, ``base_loss``, ``reference``, ``confidence``.
+    fit : MixtureFit or path
+        A fit of several corpora, or its file.
+    request : MixturePlanRequest, optional
+        The question: tokens, a size, weights and limits.
+    **options
+        The fields of :class:`~cmrplan.mixture.request.MixturePlanRequest` one by one; they stand above those of
+        ``request``.
 
     Raises
     ------
@@ -53,36 +69,33 @@ def plan_mixture(
     CmrplanError
         If no mixture is feasible, with the smallest change that would be; or the fit lacks what is asked.
     """
-    asked = MixtureLimits(**limits)
-    size = _checked_size(fit, asked, model_params, train_tokens)
-    box = box_of(fit, asked, train_tokens)
-    functions, findings = _functions(fit, asked, size, float(train_tokens))
-    solution = search(fit, asked, functions, box, train_tokens)
+    return mixture_plan_for(mixture_fit_of(fit), mixture_request_of(request, options))
+
+
+def mixture_plan_for(fit: MixtureFit, asked: MixturePlanRequest) -> MixturePlan:
+    """Return :func:`plan_mixture` for a request that was put together before."""
+    asked.check_names(fit)
+    box = box_of(fit, asked)
+    functions, findings = _functions(fit, asked)
+    solution = search(fit, asked, functions, box)
     shares, price = solution.best.shares, prices(solution.problem, solution.best.shares)
     drawn = drawn_optima(functions, asked, box, solution)
-    low, high = _share_bounds(drawn, asked.confidence)
     objective, gain = _objective_and_gain(functions, solution, asked.confidence)
     binding = _binding(fit, asked, functions, box, price)
-    findings += plan_findings(fit, asked, shares, binding, size, float(train_tokens))
+    findings += plan_findings(fit, asked, shares, binding)
     return MixturePlan(
         shares=_named(fit, shares),
-        shares_low=_named(fit, low),
-        shares_high=_named(fit, high),
-        objective=objective.estimate,
-        objective_low=objective.low,
-        objective_high=objective.high,
-        gain=gain.estimate,
-        gain_low=gain.low,
-        gain_high=gain.high,
+        best_shares=_named(fit, _best_shares(solution, drawn, asked)),
+        objective=objective,
+        gain=gain,
         violation_probability=functions.violation(shares),
         binding=tuple(binding),
-        losses=_losses(fit, asked, functions, shares, size),
-        candidates=_candidates(fit, solution),
-        epochs=_epochs(fit, asked, shares, train_tokens),
-        confidence=asked.confidence,
+        losses=_losses(fit, asked, functions, shares),
+        candidates=_alternatives(fit, solution),
+        epochs=_epochs(fit, asked, shares),
         optimality=price.residual,
-        model_params=size,
-        train_tokens=float(train_tokens),
+        model_params=asked.size(fit),
+        train_tokens=asked.tokens,
         law=fit.law,
         num_resamples=fit.num_draws,
         num_infeasible=int(np.isnan(drawn).any(axis=1).sum()),
@@ -92,31 +105,17 @@ def plan_mixture(
     )
 
 
-def _checked_size(
-    fit: MixtureFit, asked: MixtureLimits, model_params: float | None, train_tokens: float
-) -> float:
-    """Return the size of the model, the largest one fitted by default, after a look at the arguments."""
-    asked.check_names(fit)
-    size = float(fit.log["model_params"].max()) if model_params is None else float(model_params)
-    require_positive("model_params", size)
-    require_positive("train_tokens", train_tokens)
-    return size
-
-
-def _functions(
-    fit: MixtureFit, asked: MixtureLimits, size: float, tokens: float
-) -> tuple[LossFunctions, list[Finding]]:
+def _functions(fit: MixtureFit, asked: MixturePlanRequest) -> tuple[LossFunctions, list[Finding]]:
     """Return the losses under the question, with the limits of protected corpora, and what is worth a remark."""
     base: dict[str, float] = {}
     findings: list[Finding] = []
     if asked.reference is None:
-        base, findings = references(fit, asked, size)
-    functions = loss_functions_of(fit, asked, base, model_params=size, train_tokens=tokens)
-    return functions, findings
+        base, findings = references(fit, asked)
+    return loss_functions_of(fit, asked, base), findings
 
 
 def _objective_and_gain(
-    functions: LossFunctions, solution: FoundMixture, confidence: float
+    functions: LossFunctions, solution: MixtureSolution, confidence: float
 ) -> tuple[Interval, Interval]:
     """Return the objective at the best mixture, and how far it lies below that of the natural one."""
     pair = np.stack([solution.best.shares, solution.candidates["natural"]])
@@ -127,10 +126,10 @@ def _objective_and_gain(
     )
 
 
-def _candidates(fit: MixtureFit, solution: FoundMixture) -> dict[str, Candidate]:
+def _alternatives(fit: MixtureFit, solution: MixtureSolution) -> dict[str, AlternativeMixture]:
     problem = solution.problem
     return {
-        name: Candidate(
+        name: AlternativeMixture(
             _named(fit, mixture),
             problem.value(mixture),
             None if problem.excess is None else problem.worst(mixture),
@@ -139,57 +138,63 @@ def _candidates(fit: MixtureFit, solution: FoundMixture) -> dict[str, Candidate]
     }
 
 
-def _epochs(
-    fit: MixtureFit, asked: MixtureLimits, shares: Array, train_tokens: float
-) -> dict[str, float]:
+def _epochs(fit: MixtureFit, asked: MixturePlanRequest, shares: Array) -> dict[str, float]:
     """Return the passes over each corpus whose tokens are known."""
+    unique = asked.unique_tokens
     return {
-        name: float(share * train_tokens / asked.available[name])
+        name: float(share * asked.tokens / unique[name])
         for name, share in zip(fit.corpora, shares, strict=True)
-        if name in asked.available
+        if name in unique
     }
 
 
-def _share_bounds(
-    drawn: Array, confidence: float
-) -> tuple[Sequence[float | None], Sequence[float | None]]:
+def _best_shares(
+    solution: MixtureSolution, drawn: Array, asked: MixturePlanRequest
+) -> list[Interval]:
+    """Return the best shares by the estimates, with the bounds of those of single resamples, ``(S, m)``."""
+    best = solution.candidates.get("point", np.full(drawn.shape[1], np.nan))
+    if not (asked.protected and len(drawn)):
+        best = solution.best.shares
     sound = drawn[~np.isnan(drawn).any(axis=1)]
-    if not len(sound):
-        missing: list[float | None] = [None] * drawn.shape[1]
-        return missing, missing
-    low, high = central_interval(sound, confidence)
-    return low.tolist(), high.tolist()
+    return [
+        Interval.of_draws(share, draws, asked.confidence)
+        for share, draws in zip(best, sound.T, strict=True)
+    ]
 
 
 def _binding(
-    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, price: Prices
-) -> list[Binding]:
+    fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, box: Box, price: Prices
+) -> list[BindingConstraint]:
     """Return the limits with a price, the dearest tolerance first, then the dearest bound."""
     bounds = []
-    kind: Kind
+    kind: BindingKind
     for j, name in enumerate(fit.corpora):
         if price.high[j] > BINDS:
             kind = "probed_high" if (edge := box.high_edge[j]) == "probed" else edge
-            bounds.append(Binding(kind, name, float(box.high[j]), float(price.high[j])))
+            bounds.append(BindingConstraint(kind, name, float(box.high[j]), float(price.high[j])))
         if price.low[j] > BINDS and box.low[j] > 0:
             kind = "probed_low" if (edge := box.low_edge[j]) == "probed" else edge
-            bounds.append(Binding(kind, name, float(box.low[j]), float(price.low[j])))
+            bounds.append(BindingConstraint(kind, name, float(box.low[j]), float(price.low[j])))
     limits = [
-        Binding("tolerance", corpus, functions.limits[p], float(price.limits[p]))
+        BindingConstraint("tolerance", corpus, functions.limits[p], float(price.limits[p]))
         for p, corpus in enumerate(asked.protected)
         if price.limits[p] > BINDS
     ]
-    return [*sorted(limits, key=lambda b: -b.price), *sorted(bounds, key=lambda b: -b.price)]
+    return [*sorted(limits, key=_dearness), *sorted(bounds, key=_dearness)]
+
+
+def _dearness(constraint: BindingConstraint) -> float:
+    """Return what the dearest comes first by; prices that differ by rounding are equal."""
+    return -round(constraint.price, 9)
 
 
 def _losses(
-    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, shares: Array, size: float
+    fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, shares: Array
 ) -> dict[str, CorpusLoss]:
-    at = {"model_params": size, "train_tokens": functions.train_tokens}
+    at = {"model_params": asked.size(fit), "train_tokens": asked.tokens}
     here = fit.predict(shares[None, :], **at)
-    there = None
-    if asked.reference is not None:
-        there = fit.predict(asked.reference, **at)
+    mixture = asked.reference_mixture
+    there = None if mixture is None else fit.predict(mixture, **at)
     limit = dict(zip(asked.protected, functions.limits, strict=True))
     losses = {}
     for corpus in sorted(here):
@@ -200,18 +205,13 @@ def _losses(
             reference, from_draws = float(there[corpus].loss[0]), there[corpus].draws[:, 0]
         elif corpus in functions.base:
             reference = from_draws = functions.base[corpus]
-        ahead = Interval.of_draws(loss, draws, asked.confidence)
         rise = None
         if reference is not None:
             rise = Interval.of_draws(loss - reference, draws - from_draws, asked.confidence)
         losses[corpus] = CorpusLoss(
-            loss=loss,
-            loss_low=ahead.low,
-            loss_high=ahead.high,
+            loss=Interval.of_draws(loss, draws, asked.confidence),
             reference=reference,
-            rise=None if rise is None else rise.estimate,
-            rise_low=None if rise is None else rise.low,
-            rise_high=None if rise is None else rise.high,
+            rise=rise,
             limit=limit.get(corpus),
         )
     return losses

@@ -14,10 +14,10 @@ from cmrplan.errors import Code, Finding
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.log.cells import listed
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.mixture.request import MixtureLimits
+from cmrplan.mixture.request import MixturePlanRequest
 
 if TYPE_CHECKING:
-    from cmrplan.mixture.mixture_plan import Binding
+    from cmrplan.mixture.mixture_plan import BindingConstraint
 
 FAR = 0.05  # share of the tokens that would have to move to reach a blend of probed mixtures
 MOST_EPOCHS = 1.0 + 1e-6
@@ -25,14 +25,12 @@ MOST_EPOCHS = 1.0 + 1e-6
 
 def plan_findings(
     fit: MixtureFit,
-    asked: MixtureLimits,
+    asked: MixturePlanRequest,
     shares: Array,
-    binding: Sequence[Binding],
-    model_params: float,
-    train_tokens: float,
+    binding: Sequence[BindingConstraint],
 ) -> list[Finding]:
     """Return remarks on how far a mixture lies from what was probed, and on repeated data."""
-    findings = _levels(fit, model_params, train_tokens)
+    findings = _levels(fit, asked.size(fit), asked.tokens)
     far = distance_to_probed(fit.mixtures(), shares)
     if far > FAR:
         findings.append(
@@ -53,9 +51,9 @@ def plan_findings(
             )
         )
     for name, share in sorted(zip(fit.corpora, shares, strict=True)):
-        if name not in asked.available:
+        if name not in asked.unique_tokens:
             continue
-        drawn, unique = share * train_tokens, asked.available[name]
+        drawn, unique = share * asked.tokens, asked.unique_tokens[name]
         if drawn > MOST_EPOCHS * unique:
             worth = float(effective_tokens(np.array([drawn]), unique, REPEAT_SCALE)[0]) / drawn
             findings.append(

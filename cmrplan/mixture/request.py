@@ -1,98 +1,178 @@
-"""What a mixture has to keep to, as it was asked."""
+"""A request holds a whole question about a mixture; ``plan_mixture`` takes one, or its fields as keywords."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, TypedDict
 
-import numpy as np
-
-from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import InputError
+from cmrplan.fit.arguments import asked_of
+from cmrplan.mixture.file import read_mixture_fit
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.numbers import require_confidence, require_fraction
-from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
+from cmrplan.numbers import (
+    CountOrText,
+    Tolerance,
+    parse_named_count,
+    parse_named_number,
+    parse_tolerance,
+    require_confidence,
+    require_fraction,
+)
 
-Edge = Literal["probed", "floor", "ceiling", "available"]
-ROOM = 1e-9
+MixtureFitOrPath = MixtureFit | str | os.PathLike[str]
+ByCorpus = Mapping[str, CountOrText]
+"""A number for each of some corpora, each a number or its spelling."""
+
+
+class MixtureRequestOptions(TypedDict, total=False):
+    """Every field of a :class:`MixturePlanRequest`."""
+
+    model_params: CountOrText | None
+    train_tokens: CountOrText | None
+    objective: ByCorpus | None
+    protected: Mapping[str, float | str | Tolerance]
+    available: ByCorpus
+    max_epochs: CountOrText | ByCorpus
+    floors: ByCorpus
+    ceilings: ByCorpus
+    base_loss: ByCorpus
+    reference: ByCorpus | None
+    confidence: float
 
 
 @dataclass(frozen=True)
-class MixtureLimits:
-    """Everything that is asked of a mixture. Checked when it is made.
+class MixturePlanRequest:
+    """Everything that is asked of a mixture. Checked when it is built; texts become numbers.
 
     Parameters
     ----------
+    model_params : float or str, optional
+        Size of the full-scale model, counted as in the log; ``7e9`` or ``"7B"``. By default the largest one fitted.
+    train_tokens : float or str
+        Budget in tokens, all corpora together; ``20e9`` or ``"20B"``.
     objective : mapping of str to float, optional
         Weight of each validation corpus's loss in the sum that is minimized, 0 or more. By default one for every
         corpus that is not protected (for every corpus where all are).
     protected : mapping of str to float or str
         How far the loss of a validation corpus may rise: 0.05 (nats per token), "3%", "5%ppl".
-    available : mapping of str to float
-        Unique tokens of a training corpus.
+    available : mapping of str to float or str
+        Unique tokens of a training corpus; ``5e9`` or ``"5B"``.
     max_epochs : float or mapping of str to float
-        Passes allowed over them.
+        Passes allowed over them; 1 where nothing is said.
     floors, ceilings : mapping of str to float
-        Bounds of the share of a training corpus.
+        Bounds of the share of a training corpus, in [0, 1].
     base_loss : mapping of str to float
         Loss of the base checkpoint on a validation corpus, nats per token; from the log by default.
     reference : mapping of str to float, optional
         A mixture: rises then count from its predicted losses and not from the base checkpoint.
     confidence : float
-        How surely all tolerances together are to hold, and the level of the intervals.
+        How surely all tolerances together are to hold, and the level of the intervals; in (0, 1).
 
     Raises
     ------
     InputError
         If a number is out of its range.
+
+    Examples
+    --------
+    >>> MixturePlanRequest(train_tokens="20B", protected={"general": "3%"}, available={"code": "5B"}).tokens
+    20000000000.0
     """
 
-    objective: Mapping[str, float] | None = None
+    model_params: CountOrText | None = None
+    train_tokens: CountOrText | None = None
+    objective: ByCorpus | None = None
     protected: Mapping[str, float | str | Tolerance] = field(default_factory=dict)
-    available: Mapping[str, float] = field(default_factory=dict)
-    max_epochs: float | Mapping[str, float] = 1.0
-    floors: Mapping[str, float] = field(default_factory=dict)
-    ceilings: Mapping[str, float] = field(default_factory=dict)
-    base_loss: Mapping[str, float] = field(default_factory=dict)
-    reference: Mapping[str, float] | None = None
+    available: ByCorpus = field(default_factory=dict)
+    max_epochs: CountOrText | ByCorpus = 1.0
+    floors: ByCorpus = field(default_factory=dict)
+    ceilings: ByCorpus = field(default_factory=dict)
+    base_loss: ByCorpus = field(default_factory=dict)
+    reference: ByCorpus | None = None
     confidence: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in ("available", "base_loss"):
-            for corpus, value in getattr(self, name).items():
-                if not (np.isfinite(value) and value > 0):
-                    raise InputError(f"{name} of {corpus} must be a number above 0, got {value:g}")
-        passes = self.max_epochs
-        for value in passes.values() if isinstance(passes, Mapping) else [passes]:
-            if not (np.isfinite(value) and value > 0):
-                raise InputError(f"max_epochs must be a number above 0, got {value:g}")
+        for name in ("model_params", "train_tokens", "available", "max_epochs", "base_loss"):
+            self._parse(name, parse_named_count)
+        for name in ("objective", "floors", "ceilings", "reference"):
+            self._parse(name, parse_named_number)
         for name in ("floors", "ceilings"):
-            for corpus, value in getattr(self, name).items():
-                require_fraction(f"{name} of {corpus}", value, "share")
-        for corpus, weight in (self.objective or {}).items():
-            if not (np.isfinite(weight) and weight >= 0):
+            for corpus, share in getattr(self, name).items():
+                require_fraction(f"{name} of {corpus}", share, "share")
+        for corpus, weight in _numbers(self.objective).items():
+            if weight < 0:
                 raise InputError(f"objective of {corpus} must be 0 or more, got {weight:g}")
         if self.objective is not None and not any(self.objective.values()):
             raise InputError("objective must give at least one corpus a weight above 0")
         require_confidence(self.confidence)
+        _require_by_corpus("protected", self.protected)
+        object.__setattr__(self, "protected", dict(self.protected))
         for corpus in self.protected:
             self.tolerance(corpus)
+
+    def _parse(self, name: str, parse: Callable[[str, CountOrText], float]) -> None:
+        """Put numbers in the place of what was given for a field."""
+        given = getattr(self, name)
+        if given is None:
+            return
+        if name in ("model_params", "train_tokens") or (
+            name == "max_epochs" and not isinstance(given, Mapping)
+        ):
+            parsed: float | dict[str, float] = parse(name, given)
+        else:
+            _require_by_corpus(name, given)
+            parsed = {
+                corpus: parse(f"{name} of {corpus}", value) for corpus, value in given.items()
+            }
+        object.__setattr__(self, name, parsed)
+
+    @property
+    def tokens(self) -> float:
+        """The tokens of the run; an InputError where they were not given."""
+        if self.train_tokens is None:
+            raise InputError("train_tokens must be given")
+        return float(self.train_tokens)
+
+    def size(self, fit: MixtureFit) -> float:
+        """Return the parameters of the run, by default those of the largest model fitted."""
+        if self.model_params is None:
+            return float(fit.log["model_params"].max())
+        return float(self.model_params)
 
     def tolerance(self, corpus: str) -> Tolerance:
         """Return the tolerance of a protected corpus."""
         return parse_tolerance(self.protected[corpus], f"the tolerance of {corpus}")
 
+    @property
+    def unique_tokens(self) -> dict[str, float]:
+        """The tokens of each corpus for which they were given."""
+        return _numbers(self.available)
+
     def epochs(self, corpus: str) -> float:
         """Return the passes allowed over a corpus."""
         passes = self.max_epochs
-        return passes.get(corpus, 1.0) if isinstance(passes, Mapping) else float(passes)
+        return float(passes.get(corpus, 1.0) if isinstance(passes, Mapping) else passes)
+
+    def floor(self, corpus: str) -> float:
+        """Return the least share of a corpus; 0 where none was given."""
+        return float(self.floors.get(corpus, 0.0))
+
+    def ceiling(self, corpus: str) -> float:
+        """Return the largest share of a corpus; 1 where none was given."""
+        return float(self.ceilings.get(corpus, 1.0))
+
+    @property
+    def reference_mixture(self) -> dict[str, float] | None:
+        """The mixture that rises count from; None where they count from the base."""
+        return None if self.reference is None else _numbers(self.reference)
 
     def weights(self, fit: MixtureFit) -> dict[str, float]:
         """Return the weight of each validation corpus with one above 0."""
         if self.objective is not None:
-            return {corpus: float(w) for corpus, w in self.objective.items() if w > 0}
+            return {c: weight for c, weight in _numbers(self.objective).items() if weight > 0}
         free = [corpus for corpus in fit.models if corpus not in self.protected]
         return dict.fromkeys(free or fit.models, 1.0)
 
@@ -123,145 +203,44 @@ class MixtureLimits:
                         f"{argument}: the fit has no {kind} corpus {name!r}{hint}; it has {', '.join(sorted(known))}"
                     )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the question as plain values."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
-        return plain | {"protected": {c: str(self.tolerance(c)) for c in self.protected}}
+    def limits_as_dict(self) -> dict[str, Any]:
+        """Return the fields that bound the answer as plain values; a tolerance as its text."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        limits = {k: v for k, v in values.items() if k not in ("model_params", "train_tokens")}
+        return limits | {"protected": {c: str(self.tolerance(c)) for c in self.protected}}
 
 
-@dataclass(frozen=True)
-class Box:
-    """Bounds of the shares and where each comes from.
-
-    Parameters
-    ----------
-    low, high : array (m,)
-    low_edge, high_edge : tuple of m str
-    """
-
-    low: Array
-    high: Array
-    low_edge: tuple[Edge, ...]
-    high_edge: tuple[Edge, ...]
+def mixture_request_of(
+    request: MixturePlanRequest | None, options: Mapping[str, Any]
+) -> MixturePlanRequest:
+    """Return the request with the options in the place of its own, or one of the options alone."""
+    return asked_of(MixturePlanRequest, request, options)
 
 
-def probed_box(fit: MixtureFit) -> Box:
-    """Return the smallest and largest share that was probed of each corpus."""
-    shares = fit.mixtures()
-    probed: Edge = "probed"
-    edges = (probed,) * len(fit.corpora)
-    return Box(shares.min(axis=0), shares.max(axis=0), edges, edges)
-
-
-def box_of(fit: MixtureFit, limits: MixtureLimits, train_tokens: float) -> Box:
-    """Return the bounds that the probes, the tokens at hand, floors and ceilings leave.
+def mixture_fit_of(fit: MixtureFitOrPath) -> MixtureFit:
+    """Return a fit of a mixture, or read it from its file.
 
     Raises
     ------
-    CmrplanError
-        If no mixture lies within, with a change that would let one in.
+    InputError
+        If it is neither, such as a fit of two corpora.
     """
-    box = probed_box(fit)
-    low, high = box.low.copy(), box.high.copy()
-    low_edge: list[Edge] = list(box.low_edge)
-    high_edge: list[Edge] = list(box.high_edge)
-    for j, name in enumerate(fit.corpora):
-        if limits.floors.get(name, 0.0) > low[j]:
-            low[j], low_edge[j] = limits.floors[name], "floor"
-        if limits.ceilings.get(name, 1.0) < high[j]:
-            high[j], high_edge[j] = limits.ceilings[name], "ceiling"
-        if name in limits.available:
-            cap = limits.epochs(name) * limits.available[name] / train_tokens
-            if cap < high[j]:
-                high[j], high_edge[j] = cap, "available"
-    box = Box(low, high, tuple(low_edge), tuple(high_edge))
-    _require_room(fit, limits, box, train_tokens)
-    return box
+    if isinstance(fit, MixtureFit):
+        return fit
+    if not isinstance(fit, str | os.PathLike):
+        raise InputError(
+            f"fit must be a MixtureFit or the path of its file, got {type(fit).__name__}; "
+            "cp.fit_mixture makes one, and cp.plan takes fits of two corpora"
+        )
+    return read_mixture_fit(fit)
 
 
-def _require_room(fit: MixtureFit, limits: MixtureLimits, box: Box, train_tokens: float) -> None:
-    """Refuse bounds that leave no mixture."""
-    for j, name in enumerate(fit.corpora):
-        if box.low[j] <= box.high[j] + ROOM:
-            continue
-        ways = {
-            "probed": "probe smaller shares"
-            if box.low_edge[j] == "probed"
-            else f"lower its floor to {box.high[j]:.4g} or probe larger shares",
-            "ceiling": f"raise its ceiling to {box.low[j]:.4g}",
-            "available": f"give {box.low[j] * train_tokens / limits.epochs(name):.4g} available tokens",
-            "floor": "lower its floor",
-        }
-        raise CmrplanError(
-            f"the share of {name} must be at least {box.low[j]:.4g} ({box.low_edge[j]}) and at most "
-            f"{box.high[j]:.4g} ({box.high_edge[j]}); {ways[box.high_edge[j]]}, or change the other"
-        )
-    least, most = float(box.low.sum()), float(box.high.sum())
-    if least > 1 + ROOM:
-        raise CmrplanError(
-            f"the floors and smallest probed shares add up to {least:.4g}, above 1; lower the floors by "
-            f"{least - 1:.4g} together"
-        )
-    if most < 1 - ROOM:
-        scarce = [
-            n for n, edge in zip(fit.corpora, box.high_edge, strict=True) if edge == "available"
-        ]
-        way = "raise the ceilings or probe larger shares"
-        if scarce:
-            fixed = sum(h for h, e in zip(box.high, box.high_edge, strict=True) if e != "available")
-            way = f"lower train_tokens to {_cut(_tokens_that_fit(fit, limits) * (1 + ROOM)):.4g}"
-            if fixed < 1:
-                factor = -_cut(-(1 - fixed) / (most - fixed))
-                way += f", or allow at least {factor:.4g} times the max_epochs"
-            way += f", or give more tokens of {', '.join(sorted(scarce))}"
-        raise CmrplanError(
-            f"the corpora together allow shares of {most:.4g}, below 1, of {train_tokens:.4g} train_tokens; {way}"
+def _require_by_corpus(name: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"{name} must give values by corpus, such as {{'code': ...}}, got {given!r}"
         )
 
 
-def _cut(value: float) -> float:
-    """Return the largest number of four digits that is not above a value."""
-    step = 10.0 ** (np.floor(np.log10(abs(value))) - 3)
-    return float(np.floor(value / step) * step)
-
-
-def _tokens_that_fit(fit: MixtureFit, limits: MixtureLimits) -> float:
-    """Return the largest budget that the available tokens allow, by bisection in the logarithm."""
-    probed = probed_box(fit).high
-    ceiling = np.array([limits.ceilings.get(name, 1.0) for name in fit.corpora])
-    tokens = np.array(
-        [limits.epochs(name) * limits.available.get(name, np.inf) for name in fit.corpora]
-    )
-    low, high = 0.0, float(np.log(tokens[np.isfinite(tokens)].sum())) + 50.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        share = np.minimum(np.minimum(probed, ceiling), tokens / np.exp(middle))
-        low, high = (middle, high) if share.sum() >= 1 else (low, middle)
-    return float(np.exp(low))
-
-
-def references(
-    fit: MixtureFit, limits: MixtureLimits, model_params: float
-) -> tuple[dict[str, float], list[Finding]]:
-    """Return the base loss of each protected corpus, and remarks on where it comes from.
-
-    Raises
-    ------
-    CmrplanError
-        If one is not known.
-    """
-    base, findings = {}, []
-    for corpus in limits.protected:
-        if corpus in limits.base_loss:
-            base[corpus] = float(limits.base_loss[corpus])
-            continue
-        if not fit.base_loss.get(corpus):
-            raise CmrplanError(
-                f"the base loss on {corpus} is not known: the log has no row with train_tokens = 0 for it; add one, "
-                f"give "
-                "base_loss, or a reference mixture to count the rise from"
-            )
-        base[corpus], remarks = base_loss_at(fit.base_loss[corpus], model_params)
-        findings += remarks
-    return base, findings
+def _numbers(by_corpus: ByCorpus | None) -> dict[str, float]:
+    return {corpus: float(value) for corpus, value in (by_corpus or {}).items()}

@@ -8,10 +8,11 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
+from cmrplan.mixture.bounds import Box, probed_box
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
-from cmrplan.mixture.request import Box, MixtureLimits, probed_box
-from cmrplan.mixture.simplex import Optimum, Problem, solve
+from cmrplan.mixture.request import MixturePlanRequest
+from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, solve
 
 NUM_DRAWN = 100  # resamples whose own best mixture is sought, for the intervals of the shares
 NUM_PROBED_STARTS = 2
@@ -20,17 +21,17 @@ WIDENINGS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
-class FoundMixture:
+class MixtureSolution:
     """The best mixture of a problem, and those beside it by name, each ``(m,)``."""
 
-    problem: Problem
-    best: Optimum
+    problem: SimplexProblem
+    best: SimplexOptimum
     candidates: dict[str, Array]
 
 
 def search(
-    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, train_tokens: float
-) -> FoundMixture:
+    fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, box: Box
+) -> MixtureSolution:
     """Return the best mixture under all limits, and those beside it.
 
     Raises
@@ -40,61 +41,62 @@ def search(
     """
     solution = _solved(fit, asked, functions, box)
     if not solution.best.is_feasible:
-        raise CmrplanError(_infeasible(fit, asked, functions, box, solution, train_tokens))
+        raise CmrplanError(_infeasible(fit, asked, functions, box, solution))
     return solution
 
 
 def _solved(
-    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box
-) -> FoundMixture:
+    fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, box: Box
+) -> MixtureSolution:
     """Return the best mixture, feasible or as near to it as the search comes, and those beside it."""
     excess = functions.excess if asked.protected else None
     needed = needed_draws(fit.num_draws, asked.confidence)
-    problem = Problem(functions.objective, box.low, box.high, excess, needed)
     natural = _natural(fit, asked)
+    problem = SimplexProblem(functions.objective, box.low, box.high, excess, needed, natural)
     probed = fit.mixtures()
     value = functions.objective(probed)
     near = probed[np.argsort(value, kind="stable")[:NUM_PROBED_STARTS]]
     starts = [np.full(len(fit.corpora), 1 / len(fit.corpora)), natural, *near]
     starts.append(0.5 * near[0] + 0.5 / len(fit.corpora))
-    if asked.reference is not None:
-        starts.append(fit.shares_of(asked.reference))
+    if (mixture := asked.reference_mixture) is not None:
+        starts.append(fit.shares_of(mixture))
     wide = probed_box(fit)
-    free = solve(Problem(functions.objective, wide.low, wide.high), starts)
+    free = solve(replace(problem, low=wide.low, high=wide.high, excess=None, needed=0), starts)
     starts.append(free.shares)
     point = None
     if asked.protected and fit.num_draws:
-        estimates = Problem(functions.objective, box.low, box.high, functions.estimated_excess, 1)
+        estimates = SimplexProblem(
+            functions.objective, box.low, box.high, functions.estimated_excess, 1
+        )
         point = solve(estimates, starts)
         starts.append(point.shares)
     best = solve(problem, starts)
     candidates = {"unconstrained": free.shares, "natural": natural, "best_probed": near[0]}
     if point is not None and point.is_feasible:
         candidates = {"point": point.shares, **candidates}
-    return FoundMixture(problem, best, candidates)
+    return MixtureSolution(problem, best, candidates)
 
 
-def _natural(fit: MixtureFit, asked: MixtureLimits) -> Array:
+def _natural(fit: MixtureFit, asked: MixturePlanRequest) -> Array:
     """Return shares in proportion to the tokens at hand; equal ones where a corpus's are not known."""
-    if all(name in asked.available for name in fit.corpora):
-        tokens = np.array([asked.available[name] for name in fit.corpora])
+    if all(name in asked.unique_tokens for name in fit.corpora):
+        tokens = np.array([asked.unique_tokens[name] for name in fit.corpora])
         return np.asarray(tokens / tokens.sum())
     return np.full(len(fit.corpora), 1 / len(fit.corpora))
 
 
 def _infeasible(
     fit: MixtureFit,
-    asked: MixtureLimits,
+    asked: MixturePlanRequest,
     functions: LossFunctions,
     box: Box,
-    nearest: FoundMixture,
-    train_tokens: float,
+    nearest: MixtureSolution,
 ) -> str:
     """Return why no mixture keeps the tolerances, and tolerances that one keeps."""
     over = "the base" if asked.reference is None else "the reference mixture"
     text = (
         f"no mixture keeps {', '.join(f'{c} within {asked.tolerance(c)}' for c in asked.protected)} of {over} with "
-        f"confidence {asked.confidence:g} at train_tokens = {train_tokens:.4g}"
+        f"confidence {asked.confidence:g} at train_tokens = {asked.tokens:.4g}"
     )
     if allowed := _feasible_tolerances(fit, asked, functions, box, nearest):
         ways = ", ".join(f"{corpus} {tolerance}" for corpus, tolerance in allowed.items())
@@ -107,7 +109,11 @@ def _infeasible(
 
 
 def _feasible_tolerances(
-    fit: MixtureFit, asked: MixtureLimits, functions: LossFunctions, box: Box, nearest: FoundMixture
+    fit: MixtureFit,
+    asked: MixturePlanRequest,
+    functions: LossFunctions,
+    box: Box,
+    nearest: MixtureSolution,
 ) -> dict[str, str]:
     """Return tolerances, as they are typed, under which this search gives a feasible mixture.
 
@@ -124,20 +130,14 @@ def _feasible_tolerances(
             if rise > (tolerance := asked.tolerance(corpus)).largest_rise
         }
         wider = replace(asked, protected={**asked.protected, **allowed})
-        losses = loss_functions_of(
-            fit,
-            wider,
-            functions.base,
-            model_params=functions.model_params,
-            train_tokens=functions.train_tokens,
-        )
+        losses = loss_functions_of(fit, wider, functions.base)
         if _solved(fit, wider, losses, box).best.is_feasible:
             return allowed
     return {}
 
 
 def drawn_optima(
-    functions: LossFunctions, asked: MixtureLimits, box: Box, solution: FoundMixture
+    functions: LossFunctions, asked: MixturePlanRequest, box: Box, solution: MixtureSolution
 ) -> Array:
     """Return the best mixture of some resamples, ``(S, m)``; NaN where none is feasible."""
     count = functions.num_draws
@@ -146,7 +146,7 @@ def drawn_optima(
     ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
     for row, draw in enumerate(which if count else []):
         objective, excess = functions.of_draw(int(draw))
-        problem = Problem(objective, box.low, box.high, excess, 1)
+        problem = replace(solution.problem, objective=objective, excess=excess, needed=1)
         end = solve(problem, starts)
         if end.is_feasible:
             ends[row] = end.shares

@@ -5,6 +5,10 @@ chosen at the current point (the worst ones), the smooth problem with the others
 programming, and so on while the function falls. Each round starts feasible, so it never gets worse. Where no start is
 feasible, the largest excess over the limits is minimized first.
 
+Where several mixtures are equally good, the one nearest to a given center is taken: directions in which the objective
+is flat all over the box are followed toward it. Of optima that lie apart and are equally good the first one is taken,
+in the order of the starts. So rounding, which differs between processors, chooses nothing.
+
 Gradients are central differences over a step of 1e-4 in the share: a law with a power of the share below one has an
 infinite slope at zero, and nobody mixes a corpus to a finer grain. Everything is deterministic.
 """
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +29,8 @@ from cmrplan.arrays import Array
 STEP = 1e-4  # of a share, in finite differences
 ACTIVE = 1e-6  # a share this near to its bound, or a limit this near in nats, holds the answer
 MARGIN = 1e-9  # nats that the search keeps from a limit, so that rounding does not break it
-GAIN = 1e-9  # nats; a round that gains less ends the search
+GAIN = 1e-9  # nats; a round that gains less ends the search, and optima nearer than this are equally good
+FLAT = 1e-6  # nats for each unit of share; slopes below it all over the box are no reason for a mixture
 MOST_ROUNDS = 12
 MOST_DESCENT_STEPS = 150
 HALVINGS = 12
@@ -33,8 +39,8 @@ Values = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What to minimize.
+class SimplexProblem:
+    """What to minimize over mixtures.
 
     Parameters
     ----------
@@ -46,6 +52,8 @@ class Problem:
         Mixtures ``(G, m)`` to what each draw of each limit exceeds it by, ``(P, B, G)``, nats; fine at or below 0.
     needed : int
         Number of draws in which all ``P`` limits must hold.
+    center : array (m,), optional
+        Of equally good mixtures the nearest to this one is sought; equal shares by default.
     """
 
     objective: Values
@@ -53,6 +61,7 @@ class Problem:
     high: Array
     excess: Values | None = None
     needed: int = 0
+    center: Array | None = None
 
     def worst(self, shares: Array) -> float:
         """Return the smallest number that the excess of enough draws stays under; at most 0 is feasible."""
@@ -71,9 +80,22 @@ class Problem:
         """Return the objective at one mixture."""
         return float(self.objective(shares[None, :])[0])
 
+    @property
+    def middle(self) -> Array:
+        """The center, ``(m,)``."""
+        num = len(self.low)
+        return np.full(num, 1 / num) if self.center is None else self.center
+
+    def slopes(self) -> Array:
+        """Return how the objective changes with the shares at points all over the box, ``(m + 1, m)``, mean 0."""
+        box = (tuple(self.low.tolist()), tuple(self.high.tolist()))
+        spread = _spread(*box, tuple(self.middle.tolist()))
+        slopes = np.stack([gradient(self.objective, point) for point in spread])
+        return np.asarray(slopes - slopes.mean(axis=1, keepdims=True))
+
 
 @dataclass(frozen=True)
-class Optimum:
+class SimplexOptimum:
     """The best mixture found.
 
     Parameters
@@ -81,7 +103,7 @@ class Optimum:
     shares : array (m,)
     value : float
     worst : float
-        See :meth:`Problem.worst`; above 0 where nothing feasible was found, and then as small as it gets.
+        See :meth:`SimplexProblem.worst`; above 0 where nothing feasible was found, and then as small as it gets.
     """
 
     shares: Array
@@ -116,23 +138,62 @@ def project(shares: Array, low: Array, high: Array) -> Array:
     return np.asarray(np.clip(projected, low, high))
 
 
-def solve(problem: Problem, starts: Sequence[Array]) -> Optimum:
+@lru_cache(maxsize=16)  # resamples share a box
+def _spread(low: tuple[float, ...], high: tuple[float, ...], middle: tuple[float, ...]) -> Array:
+    """Return a center and points on the way to every corner, moved into the box, ``(m + 1, m)``."""
+    center = np.array(middle)
+    points = [center, *(0.5 * (center + np.eye(len(center))))]
+    return np.stack([project(point, np.array(low), np.array(high)) for point in points])
+
+
+def solve(problem: SimplexProblem, starts: Sequence[Array]) -> SimplexOptimum:
     """Return the best of the optima reached from several starts.
 
     Parameters
     ----------
-    problem : Problem
+    problem : SimplexProblem
     starts : sequence of array (m,)
         Moved into the box first.
     """
     ends = [_solve_from(problem, project(start, problem.low, problem.high)) for start in starts]
     feasible = [end for end in ends if end.is_feasible]
     if feasible:
-        return min(feasible, key=lambda end: end.value)
-    return min(ends, key=lambda end: end.worst)
+        lowest = min(end.value for end in feasible)
+        best = next(end for end in feasible if end.value <= lowest + GAIN)
+        return _nearest_to_center(problem, best)
+    least = min(end.worst for end in ends)
+    return next(end for end in ends if end.worst <= least + GAIN)
 
 
-def _solve_from(problem: Problem, shares: Array) -> Optimum:
+def _nearest_to_center(problem: SimplexProblem, best: SimplexOptimum) -> SimplexOptimum:
+    """Return the nearest mixture to the center among those that differ from a best one in flat directions only."""
+    _, sizes, directions = np.linalg.svd(problem.slopes())
+    told = directions[: np.count_nonzero(sizes > FLAT)]
+    if len(told) >= len(best.shares) - 1:  # the sum of the shares is the other one
+        return best
+    held = np.vstack([np.ones(len(best.shares)), told])
+    constraints: list[dict[str, Any]] = [
+        {"type": "eq", "fun": lambda x: held @ (x - best.shares), "jac": lambda x: held}
+    ]
+    if problem.excess is not None:
+        constraints.append(_room(problem.excess, problem.kept(best.shares)))
+    with np.errstate(all="ignore"):
+        solution = minimize(  # type: ignore[call-overload]
+            lambda x: float(np.sum((x - problem.middle) ** 2)),
+            best.shares,
+            jac=lambda x: 2 * (x - problem.middle),
+            bounds=[*zip(problem.low, problem.high, strict=True)],
+            constraints=constraints,
+            method="SLSQP",
+            options={"ftol": 1e-14, "maxiter": MOST_DESCENT_STEPS},
+        )
+    if not np.isfinite(solution.x).all():
+        return best
+    nearest = project(solution.x, problem.low, problem.high)
+    return _nearest_feasible(problem, nearest, best)
+
+
+def _solve_from(problem: SimplexProblem, shares: Array) -> SimplexOptimum:
     if problem.excess is None:
         return _end(problem, _descend(problem, shares, None, is_relaxed=False))
     here = _end(problem, shares)
@@ -145,22 +206,25 @@ def _solve_from(problem: Problem, shares: Array) -> Optimum:
         here = lower
     if not here.is_feasible:
         return here
-    if not problem.worst(shares) <= 0:
-        here = _nearest_feasible(problem, shares, here)
+    # the smallest excess lies in a corner far from where the objective is low; a descent from there may end early
+    here = _nearest_feasible(problem, shares, here)
     for _ in range(MOST_ROUNDS):
         kept = problem.kept(here.shares)
         lower = _end(problem, _descend(problem, here.shares, kept, False))
-        if not lower.is_feasible or lower.value >= here.value - GAIN:
+        if not lower.is_feasible:  # by rounding, or by the limit of another draw
+            lower = _nearest_feasible(problem, lower.shares, here)
+        if lower.value >= here.value - GAIN:
             break
         here = lower
     return here
 
 
-def _nearest_feasible(problem: Problem, shares: Array, reached: Optimum) -> Optimum:
-    """Go back from a feasible mixture toward the start, as far as it stays feasible.
-
-    The smallest excess lies in a corner far from where the objective is low, and a descent from there may end early.
-    """
+def _nearest_feasible(
+    problem: SimplexProblem, shares: Array, reached: SimplexOptimum
+) -> SimplexOptimum:
+    """Go from a feasible mixture toward another one, as far as it stays feasible."""
+    if (end := _end(problem, shares)).is_feasible:
+        return end
     near, far = 0.0, 1.0
     best, way = reached, reached.shares - shares
     for _ in range(HALVINGS):
@@ -173,12 +237,12 @@ def _nearest_feasible(problem: Problem, shares: Array, reached: Optimum) -> Opti
     return best
 
 
-def _end(problem: Problem, shares: Array) -> Optimum:
-    return Optimum(shares, problem.value(shares), problem.worst(shares))
+def _end(problem: SimplexProblem, shares: Array) -> SimplexOptimum:
+    return SimplexOptimum(shares, problem.value(shares), problem.worst(shares))
 
 
 def _descend(
-    problem: Problem, shares: Array, kept: NDArray[np.intp] | None, is_relaxed: bool
+    problem: SimplexProblem, shares: Array, kept: NDArray[np.intp] | None, is_relaxed: bool
 ) -> Array:
     """Solve the smooth problem with the kept draws; relaxed, minimize the largest excess instead.
 
@@ -204,17 +268,7 @@ def _descend(
         }
     ]
     if kept is not None and problem.excess is not None:
-        excess = problem.excess
-
-        def room(z: Array) -> Array:
-            over = excess(z[None, :num])[:, kept, 0].ravel()
-            return np.asarray((z[num] if is_relaxed else 0.0) - over - MARGIN)
-
-        def room_slope(z: Array) -> Array:
-            slopes = gradient(lambda x: excess(x)[:, kept], z[:num]).reshape(-1, num)
-            return np.hstack([-slopes, np.ones((len(slopes), spare))])
-
-        constraints.append({"type": "ineq", "fun": room, "jac": room_slope})
+        constraints.append(_room(problem.excess, kept, is_relaxed))
     with np.errstate(all="ignore"):
         solution = minimize(  # type: ignore[call-overload]
             value,
@@ -228,6 +282,21 @@ def _descend(
     if not np.isfinite(solution.x).all():
         return shares
     return project(solution.x[:num], problem.low, problem.high)
+
+
+def _room(excess: Values, kept: NDArray[np.intp], is_relaxed: bool = False) -> dict[str, Any]:
+    """Return the constraint that the kept draws stay below their limits; relaxed, below the last variable."""
+
+    def room(z: Array) -> Array:
+        shares, most = (z[:-1], z[-1]) if is_relaxed else (z, 0.0)
+        return np.asarray(most - excess(shares[None, :])[:, kept, 0].ravel() - MARGIN)
+
+    def slope(z: Array) -> Array:
+        shares = z[:-1] if is_relaxed else z
+        slopes = gradient(lambda x: excess(x)[:, kept], shares).reshape(-1, len(shares))
+        return np.hstack([-slopes, np.ones((len(slopes), int(is_relaxed)))])
+
+    return {"type": "ineq", "fun": room, "jac": slope}
 
 
 def gradient(function: Values, shares: Array) -> Array:
@@ -251,7 +320,7 @@ class Prices:
     low, high : array (m,)
         Fall of the objective for each unit of share that a bound is moved outward by.
     residual : float
-        What is left of the projected gradient, relative to it; 0 at an optimum.
+        What is left of the projected gradient, relative to the largest one in the box; 0 at an optimum.
     """
 
     limits: Array
@@ -260,7 +329,7 @@ class Prices:
     residual: float
 
 
-def prices(problem: Problem, shares: Array) -> Prices:
+def prices(problem: SimplexProblem, shares: Array) -> Prices:
     """Return the multipliers that explain the gradient at an optimum best."""
     num = len(shares)
     slope = gradient(problem.objective, shares)
@@ -281,10 +350,10 @@ def prices(problem: Problem, shares: Array) -> Prices:
     ends = np.cumsum([2, len(at_low), len(at_high)])
     low, high = np.zeros(num), np.zeros(num)
     low[at_low], high[at_high] = multipliers[ends[0] : ends[1]], multipliers[ends[1] : ends[2]]
-    centered = float(np.linalg.norm(slope - slope.mean()))
+    largest = max(*np.linalg.norm(problem.slopes(), axis=1), np.linalg.norm(slope - slope.mean()))
     return Prices(
         limits=np.bincount(which, weights=multipliers[ends[2] :], minlength=limits).astype(float),
         low=low,
         high=high,
-        residual=float(rest) / centered if centered > 0 else 0.0,
+        residual=float(rest / largest) if largest > 0 else 0.0,
     )

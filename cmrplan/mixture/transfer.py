@@ -12,7 +12,7 @@ Que et al., D-CPT Law, NeurIPS 2024, arXiv:2406.01375.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,14 @@ from numpy.typing import ArrayLike
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fit.law_inputs import row_inputs
+from cmrplan.fit.arguments import named_arguments
+from cmrplan.fit.law_model import row_inputs
+from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.cross_domain import FEWEST_DOMAINS, cross_domain_law, domain_coefficient
-from cmrplan.log.files import training_rows, validate_log
-from cmrplan.numbers import require_positive
-from cmrplan.solve.law_fit import LawFit, fit_law, predict_draws, refit
+from cmrplan.laws.law import predict_draws
+from cmrplan.log.files import LogOrPath, log_of, training_rows
+from cmrplan.numbers import CountOrText, parse_named_count
+from cmrplan.solve.law_fit import LawFit, fit_law, refit
 from cmrplan.solve.varpro import Stopping
 
 ShortRun = tuple[ArrayLike, ArrayLike]
@@ -41,8 +44,8 @@ RELATIVE_WEIGHTS = (
 SAME_LENGTH = 0.01
 
 
-@dataclass(frozen=True)
-class DomainsFit:
+@dataclass(frozen=True, repr=False)
+class DomainsFit(Tabular):
     """The cross-domain law of several domains.
 
     Parameters
@@ -64,13 +67,26 @@ class DomainsFit:
     held_out_errors: dict[str, float]
     short_tokens: float
 
+    def table(self) -> pd.DataFrame:
+        """Return one row a domain: its coefficient and the error on it when it is hidden (NaN where none was)."""
+        names = list(self.coefficients)
+        return pd.DataFrame(
+            {
+                "domain": names,
+                "coefficient": list(self.coefficients.values()),
+                "held_out_error": [self.held_out_errors.get(name, np.nan) for name in names],
+            }
+        )
 
-@dataclass(frozen=True)
-class NewDomain:
+
+@dataclass(frozen=True, repr=False)
+class NewDomain(Tabular):
     """The predicted loss on a domain that was not probed.
 
     Parameters
     ----------
+    domain_ratio : array (G,)
+        In [0, 1].
     loss : array (G,)
         Nats per token, one for each ratio.
     domain_coefficient : float
@@ -80,14 +96,28 @@ class NewDomain:
         Whether the coefficient lies outside those that were fitted.
     """
 
+    domain_ratio: Array
     loss: Array
     domain_coefficient: float
     held_out_error: float | None
     is_extrapolated: bool
 
+    def table(self) -> pd.DataFrame:
+        """Return one row a ratio: ``domain_ratio`` and ``loss``."""
+        return pd.DataFrame({"domain_ratio": self.domain_ratio, "loss": self.loss})
 
+    def __repr__(self) -> str:
+        error = "not known" if self.held_out_error is None else f"{self.held_out_error:.4f} nats"
+        outside = ", outside those fitted" if self.is_extrapolated else ""
+        said = (
+            f"coefficient {self.domain_coefficient:.4g}{outside}; error on hidden domains {error}"
+        )
+        return f"{super().__repr__()}\n{said}"
+
+
+@named_arguments
 def fit_domains(
-    logs: Mapping[str, pd.DataFrame],
+    logs: Mapping[str, LogOrPath],
     short_runs: Mapping[str, ShortRun],
     *,
     rate_weight: float | None = None,
@@ -96,8 +126,9 @@ def fit_domains(
 
     Parameters
     ----------
-    logs : mapping of str to DataFrame
-        By domain, a two-corpus probe log from the same base, whose rows with ``eval_corpus`` ``domain`` are fitted.
+    logs : mapping of str to DataFrame or path
+        By domain, a two-corpus probe log from the same base, or its file; its rows with ``eval_corpus`` ``domain``
+        are fitted.
     short_runs : mapping of str to (tokens, loss)
         By domain, the evaluations of a short run, see :func:`cmrplan.laws.cross_domain.domain_coefficient`.
     rate_weight : float, optional
@@ -121,7 +152,7 @@ def fit_domains(
         raise InputError(f"short_runs lacks the domain {missing[0]}; add its tokens and losses")
     ends = {name: float(np.max(np.asarray(short_runs[name][0], dtype=float))) for name in names}
     _require_same_length(ends)
-    rows = {name: training_rows(validate_log(logs[name], source=name), "domain") for name in names}
+    rows = {name: training_rows(log_of(logs[name], source=name), "domain") for name in names}
     empty = [name for name in names if rows[name].empty]
     if empty:
         raise CmrplanError(f"the log of {empty[0]} has no rows with eval_corpus = domain; add them")
@@ -129,7 +160,10 @@ def fit_domains(
     if rate_weight is None:
         first, rate = _mean_parts({name: short_runs[name] for name in names})
         relative = RELATIVE_WEIGHTS if can_hide else (1.0,)
-        tried = [w * first / rate if rate > 0 else 0.0 for w in relative]
+        weights = [w * first / rate if rate > 0 else 0.0 for w in relative]
+        # a weight under which domains have the same K tells nothing of them
+        tried = [w for w in weights if _num_levels(short_runs, names, w) >= FEWEST_DOMAINS]
+        tried = tried or weights
     elif not rate_weight >= 0:
         raise InputError(f"rate_weight must be 0 or more, got {rate_weight:g}")
     else:
@@ -138,12 +172,13 @@ def fit_domains(
     return min(transfers, key=lambda m: float(np.mean(list(m.held_out_errors.values()) or [0.0])))
 
 
+@named_arguments
 def predict_new_domain(
     domains: DomainsFit,
     short_run: ShortRun,
     *,
-    model_params: float,
-    train_tokens: float,
+    model_params: CountOrText,
+    train_tokens: CountOrText,
     domain_ratio: ArrayLike,
 ) -> NewDomain:
     """Return the loss on a new domain from its short run.
@@ -153,8 +188,8 @@ def predict_new_domain(
     domains : DomainsFit
     short_run : (tokens, loss)
         From the same base, to the same tokens and at the same mixture as those of the fit.
-    model_params, train_tokens : float
-        Of the run to predict.
+    model_params, train_tokens : float or str
+        Of the run to predict; counts such as ``1.8e9`` or ``"1.8B"``.
     domain_ratio : float or array (G,)
         Each in [0, 1].
 
@@ -163,8 +198,8 @@ def predict_new_domain(
     InputError
         If a number is out of its range, or the short run ends elsewhere than those of the fit.
     """
-    require_positive("model_params", model_params)
-    require_positive("train_tokens", train_tokens)
+    size = parse_named_count("model_params", model_params)
+    tokens = parse_named_count("train_tokens", train_tokens)
     ratio = np.atleast_1d(np.asarray(domain_ratio, dtype=float))
     if not np.all((ratio >= 0) & (ratio <= 1)):
         raise InputError(f"domain_ratio must be a fraction in [0, 1], got {ratio.tolist()}")
@@ -172,19 +207,24 @@ def predict_new_domain(
     _require_same_length({"the fit": domains.short_tokens, "the new domain": end})
     coefficient = domain_coefficient(*short_run, w2=domains.rate_weight)
     inputs = {
-        "model_params": np.full(ratio.shape, float(model_params)),
-        "train_tokens": np.full(ratio.shape, float(train_tokens)),
+        "model_params": np.full(ratio.shape, size),
+        "train_tokens": np.full(ratio.shape, tokens),
         "share": ratio,
         "domain_coefficient": np.full(ratio.shape, coefficient),
     }
     known = list(domains.coefficients.values())
     errors = list(domains.held_out_errors.values())
     return NewDomain(
+        domain_ratio=ratio,
         loss=domains.fit.predict(inputs),
         domain_coefficient=coefficient,
         held_out_error=float(np.mean(errors)) if errors else None,
         is_extrapolated=not min(known) <= coefficient <= max(known),
     )
+
+
+def _num_levels(short_runs: Mapping[str, ShortRun], names: Sequence[str], weight: float) -> int:
+    return len({domain_coefficient(*short_runs[name], w2=weight) for name in names})
 
 
 def _fit_at(

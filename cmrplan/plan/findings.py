@@ -11,7 +11,6 @@ import numpy as np
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.laws.repetition import REPEAT_SCALE
-from cmrplan.plan.extrapolation import extrapolation_findings
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision, decide
 from cmrplan.plan.request import PlanRequest
 
@@ -42,8 +41,8 @@ def plan_findings(
     """
     size, tokens, ratio = request.size, request.tokens, decision.ratio
     findings = [*fit.warnings, *decision.curves.findings]
-    findings += extrapolation_findings(
-        fit, model_params=size, train_tokens=tokens, domain_ratio=ratio
+    findings += fit.probed.extrapolation_findings(
+        model_params=size, train_tokens=tokens, domain_ratio=ratio
     )
     findings += early_findings(fit, request, decision.best_estimate)
     findings += probed_end_findings(decision)
@@ -58,21 +57,20 @@ def plan_findings(
 def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list[Finding]:
     """Return a finding with the ratio that would come out without early evaluations, where they matter.
 
-    Only the best estimate is compared: the laws are fitted again from their optima, without resamples.
+    Only the best estimate is compared: the fit without them has no resamples.
 
     Parameters
     ----------
     fit : Fit
-        Looked at only where it carries the finding ``early_evaluations``.
     request : PlanRequest
     best_estimate : float
         Of the ratio, with every evaluation.
     """
-    if not any(finding.code == Code.EARLY_EVALUATIONS for finding in fit.warnings):
+    early = fit.without_early
+    if early is None:
         return []
-    cut, later = fit.without_burn_in()
     try:
-        ratio = decide(later, request).best_estimate
+        ratio = decide(early.fit, request).best_estimate
     except CmrplanError:
         ratio = np.nan
     if not np.isfinite(ratio):
@@ -84,8 +82,8 @@ def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list
     return [
         Finding(
             Code.EARLY_EVALUATIONS_EFFECT,
-            f"without the evaluations before {cut:.4g} tokens the best estimate of the ratio {answer}; fit again with "
-            "--min-train-tokens auto for its interval",
+            f"without the evaluations before {early.first_tokens:.4g} tokens the best estimate of the ratio {answer}; "
+            "fit again with --min-train-tokens auto for its interval",
         )
     ]
 
@@ -147,26 +145,23 @@ def misfit_findings(
     allowed : float
         Allowed rise of the general loss, nats per token; nothing is said where it is zero.
     """
-    rows = fit.rows("general")
-    if allowed <= 0 or not len(rows):
+    if allowed <= 0 or "general" not in fit.models:
         return []
-    sizes = rows["model_params"].to_numpy(dtype=float)
+    means = fit.probed.losses["general"].means
+    sizes = np.array(list(means))
     size = sizes[np.argmin(np.abs(np.log(sizes / model_params)))]
-    rows = rows[rows["model_params"] == size]
-    tokens = float(rows["train_tokens"].max())
-    rows = rows[rows["train_tokens"] == tokens]
-    measured = rows.groupby("domain_ratio")["loss"].mean()
-    ratio = measured.index.to_numpy(dtype=float)
+    tokens = max(means[size])
+    ratio, measured = means[size][tokens]
     above = int(np.searchsorted(ratio, domain_ratio))
-    measured = measured.iloc[max(above - 1, 0) : above + 1]
-    ratio = measured.index.to_numpy(dtype=float)
+    near = slice(max(above - 1, 0), above + 1)
+    ratio, measured = ratio[near], measured[near]
     try:
         fitted = fit.predict(
             "general", model_params=float(size), train_tokens=tokens, domain_ratio=ratio
         ).loss
     except CmrplanError:
         return []
-    miss = measured.to_numpy(dtype=float) - fitted
+    miss = measured - fitted
     miss = np.where(np.isfinite(miss), miss, 0.0)
     worst = int(np.argmax(np.abs(miss)))
     if abs(miss[worst]) <= WORRYING_SHARE * allowed:

@@ -15,15 +15,14 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
+from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
-from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
-from cmrplan.plan.extrapolation import ratio_range
+from cmrplan.numbers import Tolerance
 from cmrplan.plan.request import PlanRequest
-from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
-from cmrplan.tolerance import Tolerance
 
 FINE_GRID = 1001  # ratios, for one answer
 COARSE_GRID = 201  # for one of many along a curve
@@ -178,7 +177,7 @@ def survey(
     CmrplanError
         If a loss or the base loss is not known there.
     """
-    low, high = ratios or ratio_range(fit)
+    low, high = ratios or fit.probed.ratio_range
     inside = [mark for mark in marks if low <= mark <= high]
     ratio = np.union1d(np.linspace(low, high, num_grid), inside)
     return _survey_at(fit, request, train_tokens(ratio) if train_tokens else request.tokens, ratio)
@@ -208,8 +207,8 @@ def _survey_at(
         if replay is None:
             raise CmrplanError(
                 "the rise over pure replay is not known: the fit has no ratio near 0 "
-                f"(its smallest is {ratio_range(fit)[0]:g}); add a probe with domain_ratio = 0, or measure the rise "
-                "over the base"
+                f"(its smallest is {fit.probed.ratio_range[0]:g}); add a probe with domain_ratio = 0, or measure the "
+                "rise over the base"
             )
         findings += remark
     return LossCurves(
@@ -310,7 +309,7 @@ def replay_loss(
 
     None where the smallest fitted ratio is too far from 0, or the law is not finite there.
     """
-    lowest, _ = ratio_range(fit)
+    lowest, _ = fit.probed.ratio_range
     if lowest > FARTHEST_REPLAY:
         return None, []
     zeros = np.zeros(np.shape(train_tokens) or 1)

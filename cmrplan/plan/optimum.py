@@ -1,17 +1,24 @@
-"""The best ratio of one run under all constraints, or why there is none."""
+"""The best ratio of one run under all constraints, or why there is none; and what each constraint does to it.
+
+A constraint matters where taking it away would change the ratio. Its breakpoint is the setting at which that begins
+or ends: the one that just allows the ratio that is best without it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from cmrplan.arrays import Array, Interval
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
-from cmrplan.plan.extrapolation import extrapolation_findings, ratio_range
+from cmrplan.numbers import training_flops
 from cmrplan.plan.loss_curves import FINE_GRID, LossCurves, survey
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plan.turning_point import multiplier_at, turning_ratio
@@ -92,7 +99,7 @@ def feasible_interval(fit: Fit, request: PlanRequest) -> FeasibleInterval:
         )
     if request.max_ratio is not None:
         caps["ratio_ceiling"] = request.max_ratio
-    return FeasibleInterval(ratio_range(fit), caps, request.min_ratio)
+    return FeasibleInterval(fit.probed.ratio_range, caps, request.min_ratio)
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,9 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
         curves.best_estimate(low, high),
     )
     if np.isnan(ratio):
-        far = extrapolation_findings(fit, model_params=request.size, train_tokens=request.tokens)
+        far = fit.probed.extrapolation_findings(
+            model_params=request.size, train_tokens=request.tokens
+        )
         carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
         remarks = [finding.message for finding in (*far, *carried)]
         text = _infeasible_text(request, curves, feasible, best_estimate)
@@ -213,3 +222,136 @@ def _infeasible_text(
         if np.isfinite(reachable):
             text += f"; or lower min_ratio to {np.floor(reachable * 1e4) / 1e4:g}"
     return text
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """One constraint of a plan.
+
+    Parameters
+    ----------
+    name : str
+        As in ``binding``.
+    setting : float
+        As it was asked, in ``unit``.
+    unit : str
+    is_binding : bool
+        Whether it alone holds the ratio where it is.
+    allows : float
+        The largest ratio it would allow by itself; of a floor the smallest; of compute the ratio as it is.
+    ratio_without : float
+        The ratio that would be recommended without it.
+    breakpoint : float or None
+        The setting from which it no longer matters where it binds, and from which it would bind where it does
+        not. None where no setting does.
+    """
+
+    name: ConstraintName
+    setting: float
+    unit: str
+    is_binding: bool
+    allows: float
+    ratio_without: float
+    breakpoint: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field by name as plain values, the breakpoint as ``edge``; infinity as ``"inf"``."""
+        values = asdict(self)
+        values["edge"] = values.pop("breakpoint")
+        return {key: "inf" if value == math.inf else value for key, value in values.items()}
+
+
+def binding_constraint(decision: Decision, *, is_cut: bool) -> ConstraintName:
+    """Return what keeps the ratio from the one that is best without any constraint.
+
+    ``is_cut`` tells whether compute cut the tokens, which is said where nothing else binds.
+    """
+    feasible, chosen = decision.feasible, decision.ratio
+    free = decision.unconstrained
+    if abs(chosen - free) <= SAME_RATIO:
+        return "compute" if is_cut else "none"
+    if feasible.floor is not None and chosen <= feasible.low + SAME_RATIO and free < chosen:
+        return "ratio_floor"
+    if feasible.tightest is not None and chosen >= feasible.high - SAME_RATIO:
+        return feasible.tightest
+    return "tolerance"
+
+
+def constraints_of(
+    fit: Fit, request: PlanRequest, decision: Decision, binding: ConstraintName
+) -> tuple[Constraint, ...]:
+    """Return every constraint that was asked for, with what it allows and where it begins to matter."""
+    asked = [
+        *_tolerance(request, decision, binding),
+        *(_cap(fit, request, decision, name, binding) for name in decision.feasible.caps),
+        *_floor(decision, binding),
+        *_compute(request, decision, binding),
+    ]
+    return tuple(asked)
+
+
+def _tolerance(
+    request: PlanRequest, decision: Decision, binding: ConstraintName
+) -> Iterator[Constraint]:
+    if request.tolerance is None:
+        return
+    curves, feasible = decision.curves, decision.feasible
+    without = curves.chance_constrained_ratio(feasible.low, feasible.high, allowed=math.inf)
+    needed = curves.needed(without)
+    yield Constraint(
+        name="tolerance",
+        setting=request.tolerance.value,
+        unit=request.tolerance.unit,
+        is_binding=binding == "tolerance",
+        allows=min(curves.chance_constrained_ratio(*feasible.probed), 1.0),
+        ratio_without=without,
+        breakpoint=None if needed <= 0 else needed,  # a tolerance of zero would do
+    )
+
+
+def _cap(
+    fit: Fit,
+    request: PlanRequest,
+    decision: Decision,
+    name: ConstraintName,
+    binding: ConstraintName,
+) -> Constraint:
+    """Return a constraint that allows ratios up to one."""
+    cap, wider = decision.feasible.caps[name], decision.feasible.without(name)
+    without = decision.curves.chance_constrained_ratio(wider.low, wider.high)
+    setting, unit = cap, "ratio"
+    matters_at: float | None = without
+    if name == "domain_tokens":
+        assert request.unique_tokens is not None
+        setting, unit = request.unique_tokens, "tokens"
+        matters_at = without * request.tokens / request.max_epochs
+    elif name == "turning_point":
+        assert request.turning_point is not None
+        setting, unit = request.turning_point, "lambda"
+        matters_at = multiplier_at(
+            fit, model_params=request.size, train_tokens=request.tokens, domain_ratio=without
+        )
+    return Constraint(name, setting, unit, name == binding, min(cap, 1.0), without, matters_at)
+
+
+def _floor(decision: Decision, binding: ConstraintName) -> Iterator[Constraint]:
+    floor = decision.feasible.floor
+    if floor is None:
+        return
+    lower = decision.feasible.without("ratio_floor")
+    without = decision.curves.chance_constrained_ratio(lower.low, lower.high)
+    is_binding = binding == "ratio_floor"
+    yield Constraint("ratio_floor", floor, "ratio", is_binding, min(floor, 1.0), without, without)
+
+
+def _compute(
+    request: PlanRequest, decision: Decision, binding: ConstraintName
+) -> Iterator[Constraint]:
+    if request.flops is None:
+        return
+    matters_at, ratio = None, decision.ratio
+    if request.train_tokens is not None:
+        matters_at = training_flops(request.size, float(request.train_tokens))
+    yield Constraint(
+        "compute", request.flops, "FLOPs", binding == "compute", min(ratio, 1.0), ratio, matters_at
+    )

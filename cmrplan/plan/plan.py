@@ -16,19 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any, Unpack
 
 import numpy as np
 
-from cmrplan.arrays import Array, Interval
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
+from cmrplan.fit.corpus_model import Interval, interval_as_dict
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.compute import training_flops
-from cmrplan.plan.constraints import Constraint, binding_constraint, constraints_of
+from cmrplan.fit.tabular import rows_html, rows_text
+from cmrplan.numbers import training_flops
 from cmrplan.plan.findings import plan_findings
 from cmrplan.plan.loss_curves import LossCurves, survey_at
-from cmrplan.plan.optimum import ConstraintName, decide
+from cmrplan.plan.optimum import (
+    Constraint,
+    ConstraintName,
+    binding_constraint,
+    constraints_of,
+    decide,
+)
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -147,12 +153,12 @@ class Plan:
             "constraints": [constraint.as_dict() for constraint in self.constraints],
             "unconstrained_domain_ratio": self.unconstrained_domain_ratio,
             "violation_probability": self.violation_probability,
-            **_plain("general_loss", self.general_loss),
-            **_plain("domain_loss", self.domain_loss),
-            **_plain("general_rise", self.general_rise),
+            **interval_as_dict("general_loss", self.general_loss),
+            **interval_as_dict("domain_loss", self.domain_loss),
+            **interval_as_dict("general_rise", self.general_rise),
             "base_loss": self.base_loss,
             "replay_loss": self.replay_loss,
-            **_plain("replay_rise", replay),
+            **interval_as_dict("replay_rise", replay),
             "general_loss_limit": self.general_loss_limit,
             "max_general_rise": self.max_general_rise,
             "rise_over": self.asked.rise_over,
@@ -173,23 +179,20 @@ class Plan:
         return replace(self, warnings=(*self.warnings, *findings))
 
     def __repr__(self) -> str:
-        rows = [f"  {name:<26}{text}" for name, text in self._rows()]
-        return "\n".join([f"Plan(domain_ratio={self.domain_ratio:.3f})", *rows])
+        return rows_text(f"Plan(domain_ratio={self.domain_ratio:.3f})", self._rows())
 
     def _repr_html_(self) -> str:
-        rows = [("domain ratio", f"{self.domain_ratio:.3f}"), *self._rows()]
-        cells = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
-        return f"<table>{''.join(cells)}</table>"
+        return rows_html([("domain ratio", f"{self.domain_ratio:.3f}"), *self._rows()])
 
     def _rows(self) -> list[tuple[str, str]]:
         """Return the answer in a few names and texts."""
         codes = list(dict.fromkeys(str(finding.code) for finding in self.warnings))
         rows = [
-            (f"best ratio ({100 * self.confidence:g} %)", _shown(self.ratio, 3)),
+            (f"best ratio ({100 * self.confidence:g} %)", self.ratio.text(3)),
             ("binding", self.binding),
-            ("general loss", _shown(self.general_loss, 4)),
-            ("general rise", f"{_shown(self.general_rise, 4)}, allowed {self.max_general_rise}"),
-            ("domain loss", _shown(self.domain_loss, 4)),
+            ("general loss", self.general_loss.text(4)),
+            ("general rise", f"{self.general_rise.text(4)}, allowed {self.max_general_rise}"),
+            ("domain loss", self.domain_loss.text(4)),
             ("run", f"{self.model_params:.4g} parameters, {self.train_tokens:.4g} tokens"),
             ("law", self.law),
             ("warnings", ", ".join(codes) or "none"),
@@ -308,20 +311,3 @@ def _over_replay(
 def _interval_of(loss: Array, draws: Array, request: PlanRequest) -> Interval:
     """Return the interval of the loss at a single ratio, from ``(1,)`` and ``(B, 1)``."""
     return Interval.of_draws(float(loss[0]), draws[:, 0], request.confidence)
-
-
-def _plain(name: str, interval: Interval | None) -> dict[str, float | None]:
-    if interval is None:
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-    return {
-        name: interval.estimate,
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
-    }
-
-
-def _shown(interval: Interval, digits: int) -> str:
-    text = f"{interval.estimate:.{digits}f}"
-    if interval.low is None:
-        return text
-    return f"{text} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"

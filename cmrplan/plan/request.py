@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
-from typing import Any, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Any, TypedDict, get_args, get_type_hints
 
 from cmrplan.errors import InputError
+from cmrplan.fit.arguments import asked_of
+from cmrplan.fit.arguments import named_arguments as named_arguments  # for the questions
 from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
+from cmrplan.numbers import CountOrText as CountOrText
 from cmrplan.numbers import (
-    parse_count,
+    Reference,
+    Tolerance,
+    affordable_tokens,
+    parse_compute,
+    parse_tolerance,
     require_confidence,
     require_fraction,
     require_positive,
 )
-from cmrplan.plan.compute import affordable_tokens, parse_compute
-from cmrplan.tolerance import Reference, Tolerance, parse_tolerance
+from cmrplan.numbers import parse_named_count as parse_named_count
 
-Accepted = ParamSpec("Accepted")
-Returned = TypeVar("Returned")
-
-CountOrText = float | str
-"""A number above zero, or its spelling on the command line: ``1.8e9``, ``1.8B`` or ``300M``."""
 FitOrPath = Fit | str | os.PathLike[str]
 
 COUNTS = ("model_params", "train_tokens", "gpu_flops", "domain_tokens")
@@ -104,7 +102,7 @@ class PlanRequest:
         What one GPU really does, in FLOP/s; needed for GPU-hours.
     max_general_rise : float or str, optional
         Allowed rise of the general loss: nats per token (``0.05``), a percentage of the loss (``"3%"``) or of the
-        perplexity (``"5%ppl"``), as :func:`~cmrplan.tolerance.parse_tolerance` reads it. May be left
+        perplexity (``"5%ppl"``), as :func:`~cmrplan.numbers.parse_tolerance` reads it. May be left
         out where ``general_weight`` or ``turning_point`` says how much the general loss matters.
     rise_over : {"base", "replay"}
         What the rise is measured from: the base checkpoint, or a run of the same tokens on general data alone.
@@ -256,24 +254,9 @@ class PlanRequest:
         return values
 
 
-def parse_named_count(name: str, given: CountOrText) -> float:
-    """Return a number above zero from its spelling; ``name`` is what a message calls it."""
-    if isinstance(given, str):
-        try:
-            return parse_count(given)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from error
-    require_positive(name, given)
-    return float(given)
-
-
 def request_of(request: PlanRequest | None, options: Mapping[str, Any]) -> PlanRequest:
     """Return the request with the options in the place of its own, or one of the options alone."""
-    if request is None:
-        return PlanRequest(**options)
-    if not isinstance(request, PlanRequest):
-        raise InputError(f"request must be a PlanRequest, got {type(request).__name__}")
-    return replace(request, **options)
+    return asked_of(PlanRequest, request, options)
 
 
 def fit_of(fit: FitOrPath) -> Fit:
@@ -281,56 +264,8 @@ def fit_of(fit: FitOrPath) -> Fit:
     return fit if isinstance(fit, Fit) else read_fit(fit)
 
 
-def named_arguments(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
-    """Let a public function name its keywords: in its signature, and in the message on a wrong or missing one.
-
-    The keywords that ``**options`` stands for are listed with their types and the defaults of a :class:`PlanRequest`.
-    """
-    signature = _listed_signature(function)
-
-    @functools.wraps(function)
-    def checked(*args: Accepted.args, **kwargs: Accepted.kwargs) -> Returned:
-        for name in kwargs:
-            if name not in signature.parameters:
-                raise InputError(_unknown_text(function.__name__, name, list(signature.parameters)))
-        given = [*list(signature.parameters)[: len(args)], *kwargs]
-        for name, parameter in signature.parameters.items():
-            if parameter.default is inspect.Parameter.empty and name not in given:
-                raise InputError(f"{function.__name__} needs {name}")
-        return function(*args, **kwargs)
-
-    checked.__signature__ = signature  # type: ignore[attr-defined]
-    return checked
-
-
-def _listed_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature with the fields of the options in the place of ``**options``."""
-    signature = inspect.signature(function)
-    hints = get_type_hints(function)
-    defaults = {field.name: field.default for field in fields(PlanRequest)}
-    parameters = []
-    for parameter in signature.parameters.values():
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
-            continue
-        (options,) = get_args(hints[parameter.name])
-        parameters += [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind
-            )
-            for name, kind in _option_types(options).items()
-        ]
-    return signature.replace(parameters=parameters, return_annotation=hints["return"])
-
-
 def _option_types(options: type) -> dict[str, Any]:
     return get_type_hints(options)
-
-
-def _unknown_text(function: str, name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}" if near else f"it takes {', '.join(known)}"
-    return f"{function} has no argument {name}; {hint}"
 
 
 def _number(given: CountOrText | None) -> float | None:

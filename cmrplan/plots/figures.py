@@ -128,7 +128,7 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         mpl.rc_context(settings),
         warnings.catch_warnings(),
     ):
-        # a run named in a script the font lacks is shown as boxes
+        # A run named in a script the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", append=False)
         figure.savefig(temporary, format=form, dpi=DOTS_PER_INCH, metadata=METADATA[form])
 

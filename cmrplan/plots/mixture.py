@@ -68,7 +68,7 @@ class MixtureData:
 
 def mixture_data(plan: MixturePlan) -> MixtureData:
     """Return the numbers of :func:`plot_mixture`."""
-    names = sorted(plan.shares, key=lambda name: (-plan.shares[name], name))
+    names = plan.largest_first()
     natural = plan.candidates["natural"].shares
     held = {b.corpus: SHORT[b.kind] for b in plan.binding if b.kind in SHORT}
 

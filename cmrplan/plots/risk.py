@@ -122,7 +122,7 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
     first, last = data.shown
     for confidence, ratio in data.levels:
         if np.isfinite(ratio):
-            # right of it is the line of the plan, or too little room
+            # A label goes left where the plan's line, or too little room, is on its right.
             is_left = ratio < data.plan.domain_ratio - LABEL_GAP or ratio > last - LABEL_ROOM * (
                 last - first
             )

@@ -265,7 +265,7 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
     label = f"recommended {recommendation(plan)}"
     star = (plan.general_rise.estimate, plan.domain_loss.estimate)
     draw_star(ax, *star, size=15, label=label, zorder=5)
-    # left and below of a falling frontier is free, but the axis may be too near
+    # The room left and below of a falling frontier is free, but the axis may be too near.
     is_near_axis = ax.transLimits.transform(star)[0] < ROOM_FOR_TEXT
     text = ax.annotate(
         recommendation(plan),

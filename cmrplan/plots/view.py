@@ -10,12 +10,11 @@ import pandas as pd
 
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
-from cmrplan.fit.prediction import Prediction
 from cmrplan.log import CORPORA
 from cmrplan.numbers import compact, require_confidence, require_positive
-from cmrplan.plan.extrapolation import ratio_range
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.wording import law_title
 
@@ -194,7 +193,7 @@ def ratio_grid(fit: Fit) -> Array:
 
     The laws bend most where a share goes to zero, hence the spacing.
     """
-    low, high = ratio_range(fit)
+    low, high = fit.probed.ratio_range
     part = (1 - np.cos(np.linspace(0, np.pi, NUM_CURVE_RATIOS))) / 2
     return np.clip(low + (high - low) * part, low, high)
 
@@ -239,7 +238,7 @@ def _sizes(fit: Fit) -> set[float]:
     """Return the probed sizes; for the CMR laws those that they were fitted at."""
     sizes = []
     for corpus, model in fit.models.items():
-        known = fit.sizes_of(corpus) if model.only_sizes is None else model.only_sizes
+        known = fit.probed.losses[corpus].sizes if model.only_sizes is None else model.only_sizes
         sizes.append({float(size) for size in known})
     if not sizes:
         raise CmrplanError("the fit has no losses to draw")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cmrplan.numbers import Unit
 from cmrplan.plan.plan import Plan
-from cmrplan.tolerance import Unit
 
 LAW_NAMES = {
     "dcpt": "D-CPT law",

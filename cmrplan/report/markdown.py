@@ -9,12 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cmrplan.arrays import Interval
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
-from cmrplan.plan.constraints import constraint_text
 from cmrplan.plan.plan import Plan
-from cmrplan.report.text import binding_text
+from cmrplan.report.text import binding_text, constraint_text
 
 
 def summary_page(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.mixture.mixture_plan import Binding, MixturePlan
+from cmrplan.mixture.mixture_plan import BindingConstraint, MixturePlan
 from cmrplan.numbers import compact
 
 _BINDS = {
@@ -31,17 +31,16 @@ def mixture_fit_text(fit: MixtureFit) -> str:
 def mixture_plan_text(plan: MixturePlan) -> str:
     """Return a plan as the shares, what binds, and the losses."""
     level = f"{100 * plan.confidence:g} %"
-    names = sorted(plan.shares, key=lambda name: (-plan.shares[name], name))
     has_draws = plan.num_resamples > 0
     lines = [
         f"{'recommended mixture':<24}{'share':>8}"
         + (f"   {level} interval of the best mixture" if has_draws else "")
     ]
-    for name in names:
+    for name in plan.largest_first():
         line = f"{name:<24}{plan.shares[name]:>8.3f}"
-        low, high = plan.shares_low[name], plan.shares_high[name]
-        if low is not None and high is not None:
-            line += f"   {low:.3f} to {high:.3f}"
+        best = plan.best_shares[name]
+        if best.low is not None and best.high is not None:
+            line += f"   {best.low:.3f} to {best.high:.3f}"
         if name in plan.epochs:
             line += f"   {plan.epochs[name]:.2f} passes"
         lines.append(line)
@@ -54,29 +53,24 @@ def mixture_plan_text(plan: MixturePlan) -> str:
         lines.append(f"{'what binds':<24}none: no limit holds the mixture back")
     if plan.violation_probability is not None:
         lines.append(f"{'chance to break a limit':<24}{100 * plan.violation_probability:.0f} %")
-    band = _band(plan.objective_low, plan.objective_high)
     lines += [
-        f"{'weighted loss':<24}{plan.objective:.4f}{band}",
-        f"{'gain on the natural mix':<24}{plan.gain:.4f}{_band(plan.gain_low, plan.gain_high)}",
+        f"{'weighted loss':<24}{plan.objective.text(4)}",
+        f"{'gain on the natural mix':<24}{plan.gain.text(4)}",
         f"{'asked for':<24}N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} tokens, law "
         f"{plan.law}",
         f"{'loss on':<24}{'loss':>8}{'rise':>9}{'limit':>9}",
     ]
     for corpus, loss in plan.losses.items():
-        rise = "-" if loss.rise is None else f"{loss.rise:+.4f}"
+        rise = "-" if loss.rise is None else f"{loss.rise.estimate:+.4f}"
         limit = "-" if loss.limit is None else f"{loss.limit:.4f}"
-        band = _band(loss.loss_low, loss.loss_high)
-        lines.append(f"{corpus:<24}{loss.loss:>8.4f}{rise:>9}{limit:>9}  {band.strip()}".rstrip())
+        estimate, *bounds = loss.loss.text(4).split(" ", 1)
+        lines.append(f"{corpus:<24}{estimate:>8}{rise:>9}{limit:>9}  {' '.join(bounds)}".rstrip())
     return "\n".join(lines)
 
 
-def _binding_text(binding: Binding) -> str:
+def _binding_text(binding: BindingConstraint) -> str:
     what = f"{binding.kind} of {binding.corpus}: {_BINDS[binding.kind]}"
     unit = "0.01 nats" if binding.kind == "tolerance" else "0.01 of share"
     return (
         f"{what} ({binding.setting:.4g}; {unit} more room is worth {0.01 * binding.price:.2g} nats)"
     )
-
-
-def _band(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cmrplan.arrays import Interval
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import compact
-from cmrplan.plan.constraints import constraint_text
+from cmrplan.numbers import Tolerance, compact
+from cmrplan.plan.optimum import Constraint
 from cmrplan.plan.plan import Plan
+
+TIGHTER_UPWARD = ("turning_point", "ratio_floor")  # a larger setting allows less
 
 
 def fit_text(fit: Fit) -> str:
@@ -130,3 +132,35 @@ def _with_band(interval: Interval) -> str:
     if interval.low is None:
         return f"{interval.estimate:.4f}"
     return f"{interval.estimate:.4f} ({interval.low:.4f} to {interval.high:.4f})"
+
+
+def constraint_text(constraint: Constraint) -> str:
+    """Return in words what a constraint allows and how far it would have to move to matter, or not to.
+
+    Examples
+    --------
+    >>> constraint_text(Constraint("tolerance", 0.03, "fraction", True, 0.4, 0.6, 0.0512))
+    'tolerance 3% allows up to 0.400; binds, stops to matter from 5.12% on (ratio 0.600)'
+    """
+    name, unit, at = constraint.name, constraint.unit, constraint.breakpoint
+    text = f"{name} {shown(constraint.setting, unit)}"
+    if name == "compute":
+        text += " cuts the tokens" if constraint.is_binding else ""
+        return text + ("" if at is None else f"; matters below {shown(at, unit)}")
+    is_up = name in TIGHTER_UPWARD
+    text += f" allows {'down' if name == 'ratio_floor' else 'up'} to {constraint.allows:.3f}; "
+    if not constraint.is_binding:
+        if at is None:
+            return text + "never binds here"
+        return text + f"would bind {'above' if is_up else 'below'} {shown(at, unit)}"
+    if at is None:
+        return text + "binds"
+    side = f"below {shown(at, unit)}" if is_up else f"from {shown(at, unit)} on"
+    return text + f"binds, stops to matter {side} (ratio {constraint.ratio_without:.3f})"
+
+
+def shown(value: float, unit: str) -> str:
+    """Return a setting as a person would write it."""
+    if unit in ("nats", "fraction", "perplexity_fraction", "perplexity"):
+        return str(Tolerance(float(f"{value:.3g}"), unit))  # type: ignore[arg-type]
+    return f"{value:.4g}" if unit in ("tokens", "FLOPs", "lambda") else f"{value:.3f}"

@@ -47,7 +47,7 @@ def best_ratio(ratio: Array, general: Array, domain: Array, limit: float) -> Arr
         inside, outside = general[rows, best], general[rows, beside]
         with np.errstate(divide="ignore", invalid="ignore"):
             part = np.where(cut, (limit - inside) / (outside - inside), 0.0)
-        # an infinite loss beside the feasible point leaves the point itself
+        # An infinite loss beside the feasible point leaves the point itself.
         part = np.where(np.isfinite(part), np.clip(part, 0.0, 1.0), 0.0)
         crossing = ratio[best] + part * (ratio[beside] - ratio[best])
         loss = domain[rows, best] + part * (domain[rows, beside] - domain[rows, best])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.laws.law import Law
-from cmrplan.solve.problem import FitProblem, box, to_theta
+from cmrplan.laws.law import Law, to_theta
+from cmrplan.solve.problem import FitProblem, box
 from cmrplan.solve.signed_lstsq import upper_triangle
 
 MAD_TO_SIGMA = 1.4826

@@ -14,11 +14,11 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.laws.law import Inputs, Law
+from cmrplan.laws.law import Inputs, Law, predict_draws, quiet, scaled_inputs, to_theta
 from cmrplan.solve.identification import MAD_TO_SIGMA, at_bound_names, unidentified_names
 from cmrplan.solve.multistart import MANY_ROWS, distinct_ends, minimize_from_many
-from cmrplan.solve.problem import FitOptimum, FitProblem, to_theta
-from cmrplan.solve.scaling import input_scales, loss_level, residual_unit, scaled_inputs
+from cmrplan.solve.problem import FitOptimum, FitProblem
+from cmrplan.solve.scaling import input_scales, loss_level, residual_unit
 from cmrplan.solve.valley import choose_among_equals, choose_in_valleys
 from cmrplan.solve.varpro import Stopping, minimize
 
@@ -35,9 +35,6 @@ MOST_AT_ONCE = 256
 MOST_VALUES = 2**20
 # While the Huber delta is still sought, optima need only be told apart.
 ON_THE_WAY = Stopping(gradient=1e-5, no_gain=1e-7, idle_steps=6, max_iterations=150)
-
-# The outer parts of a box over- and underflow; the search takes what is not finite as no use.
-quiet = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
 
 
 class Status(StrEnum):
@@ -131,14 +128,6 @@ def user_parameters(
     columns += [theta[:, k] for k in range(theta.shape[1])]
     columns += [np.full(len(theta), value) for _, value in law.fixed]
     return np.stack(columns, axis=1)
-
-
-@quiet
-def predict_draws(
-    law: Law, scales: dict[str, float], inputs: Inputs, search: Array, coefficients: Array
-) -> Array:
-    """Return predictions of ``S`` parameter sets for inputs in the caller's units, ``(S, n)``."""
-    return law.predict(scaled_inputs(inputs, scales), to_theta(law, search), coefficients)
 
 
 @quiet

@@ -147,7 +147,7 @@ def _parameters(fit: LawFit) -> Parameters:
                 f"{name} = {value} in the units of the inputs; give the inputs in larger or smaller units"
             )
         low, high = bounds.get(name, (-np.inf, np.inf))
-        # a bound that the search runs over as a logarithm comes back with rounding
+        # A bound that the search runs over as a logarithm comes back with rounding.
         parameters.add(
             safe_name(name), min(max(value, low), high), min=low, max=high, vary=name not in still
         )

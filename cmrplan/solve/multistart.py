@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.solve.problem import FitOptimum, FitProblem, box, to_theta
+from cmrplan.laws.law import to_theta
+from cmrplan.solve.problem import FitOptimum, FitProblem, box
 from cmrplan.solve.projection import solve_coefficients
 from cmrplan.solve.varpro import Stopping, minimize
 

@@ -155,9 +155,3 @@ def box(law: Law) -> tuple[Array, Array]:
     lower = [np.log(e.lower) if e.is_log else e.lower for e in law.exponents]
     upper = [np.log(e.upper) if e.is_log else e.upper for e in law.exponents]
     return np.array(lower, dtype=float), np.array(upper, dtype=float)
-
-
-def to_theta(law: Law, search: Array) -> Array:
-    """Return exponents in their own units from search coordinates, ``(S, q)``."""
-    is_log = np.array([e.is_log for e in law.exponents], dtype=bool)
-    return np.where(is_log, np.exp(np.where(is_log, search, 0.0)), search)

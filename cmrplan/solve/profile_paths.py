@@ -10,11 +10,10 @@ from scipy.optimize import brentq
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.laws.law import Factor, Inputs, Law
+from cmrplan.laws.law import Factor, Inputs, Law, scaled_inputs, to_theta
 from cmrplan.solve.identification import NUMERICAL_NOISE
 from cmrplan.solve.law_fit import LawFit
-from cmrplan.solve.problem import FitOptimum, FitProblem, box, to_theta
-from cmrplan.solve.scaling import scaled_inputs
+from cmrplan.solve.problem import FitOptimum, FitProblem, box
 from cmrplan.solve.varpro import minimize
 
 # Weight of the row that fixes a value, in units of all rows together. The value reached differs a little from the one

@@ -146,7 +146,7 @@ class _Side:
         both = np.concatenate([np.array(starts), np.repeat(self.data.fit.search[None], count, 0)])
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
             reached, objective, search = self.path.refit(np.tile(points, 2), both)
-        # far out, where a term has vanished, the value reached may be none
+        # Far out, where a term has vanished, the value reached may not be a number.
         reached = np.where(np.isfinite(reached), reached, np.tile(points, 2))
         objective = np.where(np.isfinite(objective), objective, np.inf).reshape(2, count)
         best = np.argmin(objective, axis=0)

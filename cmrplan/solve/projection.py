@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.laws.law import exponent_slopes
-from cmrplan.solve.problem import FitProblem, to_theta
+from cmrplan.laws.law import exponent_slopes, to_theta
+from cmrplan.solve.problem import FitProblem
 from cmrplan.solve.signed_lstsq import signed_least_squares
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from cmrplan.arrays import Array
@@ -16,14 +14,6 @@ def input_scales(law: Law, inputs: Inputs) -> dict[str, float]:
         name: float(np.exp(np.mean(np.log(inputs[name]))))
         for name in law.scaled
         if name in law.inputs
-    }
-
-
-def scaled_inputs(inputs: Inputs, scales: Mapping[str, float]) -> dict[str, Array]:
-    """Return the inputs divided by their scales."""
-    return {
-        name: np.asarray(values, dtype=float) / scales.get(name, 1.0)
-        for name, values in inputs.items()
     }
 
 

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.solve.problem import FitOptimum, FitProblem, box, to_theta
+from cmrplan.laws.law import to_theta
+from cmrplan.solve.problem import FitOptimum, FitProblem, box
 from cmrplan.solve.projection import linearized_rows, solve_coefficients
 from cmrplan.solve.signed_lstsq import upper_triangle
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.laws.law import Law
-from cmrplan.solve.problem import FitOptimum, FitProblem, box, to_theta
+from cmrplan.laws.law import Law, to_theta
+from cmrplan.solve.problem import FitOptimum, FitProblem, box
 from cmrplan.solve.projection import linearized_rows, solve_coefficients
 from cmrplan.solve.signed_lstsq import NULL_RIDGE, null_ridge, upper_triangle
 

@@ -18,11 +18,13 @@ from scipy.interpolate import PchipInterpolator
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.probed import base_loss_at
 from cmrplan.log import CORPORA
-from cmrplan.log.files import base_losses, validate_log
+from cmrplan.log.files import LogOrPath, base_losses, log_of
+from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens, parse_tolerance
 from cmrplan.solve.feasible import best_ratio
-from cmrplan.tolerance import Tolerance, base_loss_at, parse_tolerance
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 
@@ -89,26 +91,27 @@ def _rows_of_both(log: pd.DataFrame, min_train_tokens: float) -> dict[str, pd.Da
     return rows
 
 
+@named_arguments
 def backtest(
-    log: pd.DataFrame,
+    log: LogOrPath,
     *,
     max_general_rise: float | str | Tolerance,
     base_loss: float | None = None,
-    min_train_tokens: float = 0.0,
+    min_train_tokens: CountOrText = 0.0,
     progress: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Replay the log: plan from a part of it and compare with the rest.
 
     Parameters
     ----------
-    log : DataFrame
-        A probe log with both losses.
+    log : DataFrame or path
+        A probe log with both losses, or its file.
     max_general_rise : float or str
         The tolerance that the ratios are planned for.
     base_loss : float, optional
         General loss of the largest model's base; from the log by default.
-    min_train_tokens : float
-        Leave out rows with fewer tokens.
+    min_train_tokens : float or str
+        Leave out rows with fewer tokens, ``1.6e6`` or ``"1.6M"``.
     progress : callable, optional
         Takes a word on what is being done.
 
@@ -122,12 +125,14 @@ def backtest(
 
     Raises
     ------
+    InputError
+        If an argument or the log is wrong.
     CmrplanError
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
-    log = validate_log(log)
+    log = log_of(log)
     say = progress or (lambda line: None)
-    rows = _rows_of_both(log, min_train_tokens)
+    rows = _rows_of_both(log, parse_first_tokens(min_train_tokens))
     size, tokens = (float(rows["general"][name].max()) for name in ("model_params", "train_tokens"))
     if base_loss is None:
         base_loss, _ = base_loss_at(base_losses(log, "general"), size)
@@ -141,13 +146,9 @@ def backtest(
             general, domain = _predict(predictor, window, rows, truth)
         except CmrplanError:
             continue
-        about = {
-            "kind": window.kind,
-            "window": window.name,
-            "predictor": name,
-            "is_law": name not in BASELINES,
-        }
-        table.append(about | truth.compare(general, domain, limit))
+        about = {"kind": window.kind, "window": window.name, "predictor": name}
+        is_law = {"is_law": name not in BASELINES}
+        table.append(about | is_law | truth.compare(general, domain, limit))
     return pd.DataFrame(table)
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import Holdout, holdouts
 from cmrplan.log import CORPORA
-from cmrplan.log.files import validate_log
+from cmrplan.log.files import LogOrPath, log_of
+from cmrplan.numbers import CountOrText, parse_first_tokens
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 
@@ -75,34 +77,37 @@ class Verdict:
         return self.margin > CLEAR * self.margin_stderr
 
 
+@named_arguments
 def compare(
-    log: pd.DataFrame,
+    log: LogOrPath,
     *,
-    min_train_tokens: float = 0.0,
+    min_train_tokens: CountOrText = 0.0,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Rank laws and baselines by out-of-sample error.
 
     Parameters
     ----------
-    log : DataFrame
-        A probe log.
-    min_train_tokens : float
-        Leave out rows with fewer tokens.
+    log : DataFrame or path
+        A probe log, or its file.
+    min_train_tokens : float or str
+        Leave out rows with fewer tokens, ``1.6e6`` or ``"1.6M"``.
     progress : callable, optional
         Takes a word on what is being done.
 
     Raises
     ------
+    InputError
+        If an argument or the log is wrong.
     CmrplanError
         If nothing can be held out.
     """
-    log = validate_log(log)
+    log, first = log_of(log), parse_first_tokens(min_train_tokens)
     say = progress or (lambda line: None)
     answers: list[pd.DataFrame] = []
     skipped: dict[str, str] = {}
     for corpus in CORPORA:
-        rows = fitted_rows(log, corpus, min_train_tokens)
+        rows = fitted_rows(log, corpus, first)
         questions = holdouts(rows) if len(rows) else []
         for name, predictor in predictors().items():
             say(f"{corpus} {name}")

@@ -11,8 +11,8 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.hold_outs import require_levels
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import row_inputs
 from cmrplan.laws.registry import plain_ratio_laws
 from cmrplan.validate.baselines import BASELINES, Baseline
 

@@ -206,7 +206,7 @@ def evaluated_corpus(metrics: Mapping[str, float]) -> tuple[str | None, float]:
     >>> evaluated_corpus({"eval_code_loss": 1.9, "eval_code_runtime": 3.2, "epoch": 1.0})
     ('code', 1.9)
     """
-    # every evaluation has its duration, whatever compute_metrics adds
+    # Every evaluation has its duration, whatever compute_metrics adds.
     prefixes = [name.removesuffix("_runtime") for name in metrics if name.endswith("_runtime")]
     prefix = min(prefixes, key=len, default="")
     if prefix == _PREFIX.removesuffix("_"):

@@ -90,7 +90,7 @@ def split_module(source: str) -> tuple[list[str], str]:
     )
     texts = [inspect.cleandoc(statement.value.value).strip() for _, statement in statements]
     lines = source.encode().splitlines(keepends=True)
-    # from the last to the first, so that earlier positions stay valid
+    # Statements are cut from the last to the first, so that earlier positions stay valid.
     for node, statement in reversed(statements):
         start, end = statement.lineno - 1, statement.end_lineno - 1
         before, after = lines[start][: statement.col_offset], lines[end][statement.end_col_offset :]

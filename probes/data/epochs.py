@@ -162,7 +162,7 @@ class RunOrder:
             else:
                 high = middle - 1
         self._block = low - 1
-        # what was used before ``began`` in that block belongs to the epoch before and is not asked for
+        # What was used before ``began`` in that block belongs to the epoch before and is not asked for.
         self._used = np.zeros(self._size, dtype=bool)
         self._num_used = self._draws_before_block(low) - began + self._size
 

@@ -36,7 +36,7 @@ def thresholds(step: int, batch_size: int, *, seed: int) -> np.ndarray:
     is drawn anew for each step.
     """
     strata = np.argsort(draws(batch_size, "strata", seed, step), kind="stable")
-    # an offset has 32 bits, so the sum and the quotient stay exactly below batch_size and 1
+    # An offset has 32 bits, so the sum and the quotient stay exactly below batch_size and 1.
     values: np.ndarray = (strata + _offsets(np.array(step), seed)) / batch_size
     values.setflags(write=False)
     return values
@@ -55,7 +55,7 @@ def domain_sequences(steps: int, batch_size: int, domain_ratio: float, *, seed: 
     """
     offsets = _offsets(np.arange(steps), seed)
     counts = np.clip(np.ceil(domain_ratio * batch_size - offsets), 0, batch_size)
-    # the product may be rounded up or down by one unit; the comparison itself decides
+    # The product may be rounded up or down by one unit; the comparison itself decides.
     counts -= (counts > 0) & ((counts - 1 + offsets) / batch_size >= domain_ratio)
     counts += (counts < batch_size) & ((counts + offsets) / batch_size < domain_ratio)
     return int(counts.sum())

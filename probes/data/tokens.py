@@ -84,7 +84,7 @@ class BpeTokenizer:
 
         self.definition = definition
         self._backend = Backend.from_str(definition)
-        # a document that spells the end token is text like any other
+        # A document that spells the end token is text like any other.
         self._backend.encode_special_tokens = True
         self._end = self._backend.token_to_id(END_OF_DOCUMENT)
         self.vocab_size = self._backend.get_vocab_size()

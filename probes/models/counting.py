@@ -35,7 +35,7 @@ def count_model_params(model: nn.Module) -> ParamCount:
     }
     total = non_embedding = 0
     for parameter in model.parameters():
-        # a parameter that DeepSpeed has sharded keeps its full size in ds_numel
+        # A parameter that DeepSpeed has sharded keeps its full size in ds_numel.
         size = int(getattr(parameter, "ds_numel", parameter.numel()))
         total += size
         non_embedding += 0 if id(parameter) in left_out else size

@@ -108,7 +108,7 @@ def load_pretrained(source: Pretrained, *, gradient_checkpointing: bool = False)
         if isinstance(part, nn.Dropout):
             part.p = 0.0
     if gradient_checkpointing:
-        # the second name is the older one
+        # The second name is the older one.
         enable = getattr(lm, "activation_checkpointing_enable", None)
         enable = enable or lm.gradient_checkpointing_enable
         enable({"use_reentrant": False, "preserve_rng_state": False})

@@ -76,7 +76,7 @@ def parse_spec(value: Any, *, origin: str = "spec") -> SweepSpec:
     try:
         return SweepSpec.model_validate(value)
     except ValidationError as error:
-        # an unknown key is often the cause of a missing one, so it goes first
+        # An unknown key is often the cause of a missing one, so it goes first.
         details = sorted(error.errors(), key=lambda one: one["type"] not in _UNKNOWN_KEY)
         raise InputError(f"{origin}: {_problem(details[0])}") from None
 

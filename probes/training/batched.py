@@ -142,7 +142,7 @@ class Batched:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
         norm_K: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-        # the rule of torch.nn.utils.clip_grad_norm_
+        # Each member is clipped by the rule of torch.nn.utils.clip_grad_norm_.
         scale_K = (self._settings.gradient_clip / (norm_K + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale_K.view(-1, *[1] * (gradient.dim() - 1)))

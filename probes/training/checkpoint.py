@@ -67,7 +67,7 @@ class Checkpoints:
             "checksum": _checksum(on_cpu),
         }
         with atomic_write(self.path(position)) as temporary:
-            # one metadata entry: the library writes several in random order
+            # The metadata are one entry, since the library writes several in random order.
             save_file(on_cpu, temporary, {_METADATA: json.dumps(metadata)})
 
     def load(self, position: Position) -> dict[str, Tensor] | None:

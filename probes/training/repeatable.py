@@ -11,9 +11,9 @@ def make_repeatable() -> None:
     What ``torch.compile`` makes is repeatable too once :func:`make_compiler_repeatable` was called.
     """
     torch.set_num_threads(1)
-    # as use_deterministic_algorithms, which imports the compiler: 0.4 s of every worker
+    # This does what use_deterministic_algorithms does, which imports the compiler: 0.4 s of every worker.
     torch.set_deterministic_debug_mode("error")
-    # on by default beside it: fills what is about to be written over, 1 to 2 % of a step
+    # Torch then also fills memory that is about to be written over, which takes 1 to 2 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 

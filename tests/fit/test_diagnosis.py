@@ -1,5 +1,7 @@
 """Diagnosis of a fit: what is planted in a log is found and named, what is sound is left in peace."""
 
+import json
+
 import numpy as np
 import pytest
 from simulated import simulated_log
@@ -11,10 +13,9 @@ from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.diagnosis.shape import Grid, check_shape, part_of_resamples, shape_findings
 from cmrplan.fit.diagnosis.trends import residual_trends
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.laws import build_law
 from cmrplan.log.schedules import inside_decay
-from cmrplan.plan.extrapolation import extrapolation_findings
 
 
 def messages(findings):
@@ -71,6 +72,16 @@ class TestEarly:
         said = float(text.split("would be ")[1].split(" ")[0])
         assert said == pytest.approx(without.ratio.estimate, abs=2e-3)
         assert f"instead of {made.ratio.estimate:.3f}" in text
+
+    def test_a_file_holds_the_laws_without_them(self, bumped, tmp_path):
+        fit, path = cp.fit(bumped[0], "dcpt", bootstrap=0), tmp_path / "fit.json"
+        asked = {"model_params": 3e5, "train_tokens": 1e6, "max_general_rise": 0.02}
+        cp.write_fit(fit, path)
+        assert cp.plan(path, **asked).as_dict() == cp.plan(fit, **asked).as_dict()
+        values = json.loads(path.read_text())
+        del values["state"]["without_early"]  # as 0.2.0 wrote it
+        path.write_text(json.dumps(values))
+        assert cp.plan(path, **asked).as_dict() == cp.plan(fit, **asked).as_dict()
 
     def test_the_command_line_takes_auto(self, call, bumped, tmp_path):
         log, begin = bumped
@@ -464,21 +475,21 @@ class TestShares:
         ],
     )
     def test_the_factor_downward_is_said_at_both_ends(self, ratio, text):
-        found = messages(extrapolation_findings(self.fit, domain_ratio=ratio, **ASKED))
+        found = messages(self.fit.probed.extrapolation_findings(domain_ratio=ratio, **ASKED))
         assert text in found["extrapolates_share"]
         assert "extrapolates_ratio" not in found
 
     def test_inside_nothing_is_said(self):
-        assert not extrapolation_findings(self.fit, domain_ratio=0.3, **ASKED)
+        assert not self.fit.probed.extrapolation_findings(domain_ratio=0.3, **ASKED)
 
     def test_a_gap_above_zero_is_said(self, log):
         fit = cp.fit(log, "dcpt_exp", bootstrap=0)
         for ratio, corpus in ((0.002, "domain"), (0.99, "general")):
-            found = messages(extrapolation_findings(fit, domain_ratio=ratio, **ASKED))
+            found = messages(fit.probed.extrapolation_findings(domain_ratio=ratio, **ASKED))
             assert f"the share of {corpus} data" in found["extrapolates_share"]
             assert "lies in the gap between 0 and" in found["extrapolates_share"]
         for ratio in (0.0, 0.006, 0.8, 1.0):
-            assert not extrapolation_findings(fit, domain_ratio=ratio, **ASKED)
+            assert not fit.probed.extrapolation_findings(domain_ratio=ratio, **ASKED)
 
 
 def test_what_the_fit_says_is_printed_and_stored(call, tmp_path):

@@ -15,7 +15,7 @@ from simulated import simulated_log
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.noise import Residuals, run_noise
 from cmrplan.laws import build_law
 from cmrplan.laws.chinchilla import chinchilla_law

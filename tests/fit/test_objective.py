@@ -8,8 +8,8 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import fit_law_model
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.law_model import row_inputs
 from cmrplan.fit.row_weights import PRIOR_DEGREES_OF_FREEDOM, row_weights
 from cmrplan.plan.questions.law_panel import refit
 

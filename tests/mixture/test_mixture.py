@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_mixtures import ASKED, D, true_losses, truth, world
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
@@ -14,62 +15,6 @@ from cmrplan.mixture.batched_laws import batches_of
 from cmrplan.mixture.plan_findings import distance_to_probed
 from cmrplan.mixture.simplex import project
 from cmrplan.plots import mixture_data, mixture_figure
-
-D = 1e9
-
-
-def truth(m):
-    """Return levels, scales and rates of data mixing laws in which every corpus helps itself most."""
-    rng = np.random.default_rng(3)
-    rates = -rng.uniform(0.1, 0.6, (m, m))
-    rates[np.arange(m), np.arange(m)] = -rng.uniform(1.5, 3.0, m)
-    return rng.uniform(1.2, 1.8, m), rng.uniform(1.0, 2.0, m), rates
-
-
-def true_losses(m, shares):
-    level, scale, rates = truth(m)
-    return level + scale * np.exp(np.atleast_2d(shares) @ rates.T)
-
-
-def world(m, runs, *, noise=0.003, names=None):
-    """Return a log of ``m`` corpora, each evaluated, with base rows at the loss of equal shares."""
-    names = names or [f"c{j}" for j in range(m)]
-    rng = np.random.default_rng(5)
-    rows = []
-    for run in range(runs):
-        x = rng.dirichlet(np.ones(m)) if run >= m else 0.9 * np.eye(m)[run] + 0.1 / m
-        shift = noise * rng.standard_normal(m)
-        for tokens in (0.0, D):
-            losses = true_losses(m, x if tokens else np.full(m, 1 / m))[0]
-            rows += [
-                {
-                    "run_id": f"r{run:03d}",
-                    "model_params": 1e8,
-                    "train_tokens": tokens,
-                    **{f"share_{name}": share for name, share in zip(names, x, strict=True)},
-                    "eval_corpus": name,
-                    "loss": loss * np.exp(move if tokens else 0.0),
-                }
-                for name, loss, move in zip(names, losses, shift, strict=True)
-            ]
-    return pd.DataFrame(rows)
-
-
-@pytest.fixture(scope="module")
-def three():
-    return cp.fit_mixture(world(3, 24), bootstrap=40)
-
-
-ASKED = {
-    "train_tokens": D,
-    "protected": {"c0": "2%", "c1": 0.04},
-    "available": {"c2": 0.45e9, "c0": 5e9, "c1": 5e9},
-}
-
-
-@pytest.fixture(scope="module")
-def planned(three):
-    return cp.plan_mixture(three, **ASKED)
 
 
 def simplex_grid(step):
@@ -90,9 +35,9 @@ def test_nothing_on_a_fine_grid_is_better(three, planned):
     inside = np.all((grid >= probed.min(axis=0)) & (grid <= probed.max(axis=0)), axis=1)
     feasible = inside & (held.mean(axis=0) >= 0.9) & (grid[:, place["c2"]] <= 0.45)
     best = found["c2"].loss[feasible].min()
-    assert planned.objective <= best + 1e-9
+    assert planned.objective.estimate <= best + 1e-9
     # a grid point lies within a step of every feasible one, and no loss is steeper than 5 nats a unit of share
-    assert planned.objective >= best - 5 * 2 * 0.0025
+    assert planned.objective.estimate >= best - 5 * 2 * 0.0025
     assert planned.violation_probability <= 0.1
 
 
@@ -139,7 +84,7 @@ def test_the_price_of_a_tolerance_is_the_slope_of_the_answer(three):
         cp.plan_mixture(fit, **asked | {"protected": {"c0": t}}) for t in (0.019, 0.02, 0.021)
     )
     assert here.shares_low["c0"] is None
-    slope = (less.objective - more.objective) / 0.002
+    slope = (less.objective.estimate - more.objective.estimate) / 0.002
     (binding,) = [b for b in here.binding if b.kind == "tolerance"]
     assert binding.price == pytest.approx(slope, rel=1e-3)  # central difference of a smooth curve
 
@@ -165,7 +110,9 @@ def test_relabelling_permutes_the_answer():
 
 def test_more_tolerance_never_worsens_the_answer(three):
     best = [
-        cp.plan_mixture(three, **ASKED | {"protected": {"c0": f"{t}%", "c1": "3%"}}).objective
+        cp.plan_mixture(
+            three, **ASKED | {"protected": {"c0": f"{t}%", "c1": "3%"}}
+        ).objective.estimate
         for t in (0.8, 1, 2, 4, 8)
     ]
     # a search stops when a round gains less than 1e-9 nats and a step less than 1e-10
@@ -414,3 +361,20 @@ def test_short_runs_must_be_alike():
         cp.fit_domains(logs, {k: v for k, v in runs.items() if k != "law"})
     with pytest.raises(InputError, match="3 domains or more"):
         cp.fit_domains({"law": logs["law"]}, runs)
+
+
+def test_results_on_new_domains_show_themselves_as_short_tables():
+    logs = {name: domain_log(k) for name, k in K_OF.items()}
+    fit = cp.fit_domains(logs, {name: short_run(k, 2.0) for name, k in K_OF.items()})
+    assert fit.table()["domain"].tolist() == sorted(K_OF)
+    assert fit.table()["coefficient"].tolist() == list(fit.coefficients.values())
+    ratios = np.linspace(0.1, 1, 40)
+    at = {"model_params": 1e8, "train_tokens": 2e9, "domain_ratio": ratios}
+    new = cp.predict_new_domain(fit, short_run(3.0, 2.0), **at)
+    assert new.table()["domain_ratio"].tolist() == ratios.tolist()
+    assert new.table()["loss"].tolist() == new.loss.tolist()
+    assert repr(new).startswith("NewDomain, 40 rows")
+    assert "outside those fitted" in repr(new)
+    for shown in (repr(fit), repr(new)):
+        assert len(shown.splitlines()) < 15
+    assert "domain_ratio" in new._repr_html_()

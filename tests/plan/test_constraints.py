@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.plan.compute import parse_compute
-from cmrplan.plan.constraints import constraint_text
+from cmrplan.numbers import parse_compute
+from cmrplan.report.text import constraint_text
 
 FINE = 1e-6  # of a straight line between ratios 1/1000 apart, on these curves
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.probed import base_loss_at
+from cmrplan.numbers import parse_tolerance
 from cmrplan.solve.feasible import best_ratio
-from cmrplan.tolerance import base_loss_at, parse_tolerance
 
 
 class TestKnownAnswers:

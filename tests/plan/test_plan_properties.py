@@ -14,8 +14,7 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.request import PlanRequest
 

@@ -11,8 +11,7 @@ from scipy.optimize import minimize_scalar
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.plan.questions.compute_budget import best_budget
 from cmrplan.plan.questions.domain_tokens import by_epochs, spend_domain_tokens
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model

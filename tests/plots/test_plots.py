@@ -16,10 +16,8 @@ from matplotlib.figure import Figure
 
 import cmrplan as cp
 from cmrplan import plots
-from cmrplan.arrays import Interval
-from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.corpus_model import CorpusModel, Interval, Prediction
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.prediction import Prediction
 from cmrplan.fit.settings import FitSettings
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
 from cmrplan.plots.wording import plain, recommendation

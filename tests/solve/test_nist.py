@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmrplan.laws.law import Exponent, Law, Term
+from cmrplan.laws.law import Exponent, Law, Term, to_theta
 from cmrplan.solve.multistart import minimize_from_many
-from cmrplan.solve.problem import FitProblem, box, to_theta
+from cmrplan.solve.problem import FitProblem, box
 from cmrplan.solve.varpro import minimize
 
 FOLDER = Path(__file__).parents[1] / "reference" / "nist"

@@ -9,11 +9,10 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.averaged_model import AveragedModel
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import holdouts, missing_levels
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import declare, fit_law_model
+from cmrplan.fit.law_fitting import declare, fit_law_model
+from cmrplan.fit.law_model import AveragedModel, row_inputs
 from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
 from cmrplan.laws.dcpt import dcpt_law
 from cmrplan.laws.registry import plain_ratio_laws

@@ -15,11 +15,12 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.hold_outs import LATE_SHARE
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import LawModel, row_inputs
+from cmrplan.laws.law import predict_draws
 from cmrplan.solve.identification import NUMERICAL_NOISE
-from cmrplan.solve.law_fit import predict_draws, refit
+from cmrplan.solve.law_fit import refit
 
 FEWEST_BETWEEN = 3  # token counts that must stay between the cut and the largest budgets
 CLEARLY = 0.8  # a cut has to bring the error below this share of what it is without one
@@ -46,6 +47,23 @@ class BurnIn:
     chosen: float
 
 
+NO_BURN_IN = BurnIn(np.zeros(1), np.full(1, np.nan), 0.0)
+
+
+def burn_in_of(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> BurnIn:
+    """Return from which token count on the top-weighted laws hold; laws of rises and the CMR laws are not asked.
+
+    Parameters
+    ----------
+    models : mapping of str to CorpusModel
+        By corpus.
+    rows : mapping of str to DataFrame
+        The rows that each was fitted to.
+    """
+    laws = {c: law for c, law in top_weighted_laws(models).items() if not law.entry.fits_rises}
+    return find_burn_in(laws, {c: rows[c] for c in laws}) if laws else NO_BURN_IN
+
+
 def find_burn_in(laws: Mapping[str, LawModel], rows: Mapping[str, pd.DataFrame]) -> BurnIn:
     """Return from which token count on the law predicts the largest budgets well.
 
@@ -66,7 +84,7 @@ def find_burn_in(laws: Mapping[str, LawModel], rows: Mapping[str, pd.DataFrame])
     if len(cuts) > MOST_CUTS:
         cuts = cuts[np.linspace(0, len(cuts) - 1, MOST_CUTS).astype(int)]
     if len(cuts) < 2:
-        return BurnIn(np.zeros(1), np.full(1, np.nan), 0.0)
+        return NO_BURN_IN
     error = np.mean([_late_error(laws[c], rows[c], cuts) for c in laws], axis=0)
     best = int(np.argmin(error))
     rounding = NUMERICAL_NOISE * max(float(frame["loss"].max()) for frame in rows.values())

@@ -9,19 +9,21 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import Finding
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.fit.diagnosis.burn_in import burn_in_findings, find_burn_in
+from cmrplan.fit.diagnosis.burn_in import BurnIn, burn_in_findings
 from cmrplan.fit.diagnosis.influence import check_runs, influence_findings
 from cmrplan.fit.diagnosis.lack_of_fit import lack_of_fit_findings
 from cmrplan.fit.diagnosis.levels import level_findings
 from cmrplan.fit.diagnosis.shape import shape_findings
 from cmrplan.fit.diagnosis.trends import residual_trends, trend_findings
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel
+from cmrplan.fit.law_model import LawModel, row_inputs
 from cmrplan.log.schedules import schedule_findings
 
 
 def diagnose(
-    log: pd.DataFrame, models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]
+    log: pd.DataFrame,
+    models: Mapping[str, CorpusModel],
+    rows: Mapping[str, pd.DataFrame],
+    early: BurnIn,
 ) -> list[Finding]:
     """Return the findings on a fit, but for those on parameters, which stand with each corpus.
 
@@ -37,6 +39,8 @@ def diagnose(
         By corpus.
     rows : mapping of str to DataFrame
         The rows that each was fitted to.
+    early : BurnIn
+        What early evaluations do to these laws.
     """
     laws = top_weighted_laws(models)
     declared = {corpus: laws[corpus].fit.law if corpus in laws else None for corpus in models}
@@ -47,8 +51,7 @@ def diagnose(
     rising = [corpus for corpus, law in laws.items() if law.entry.fits_rises]
     models = {corpus: model for corpus, model in models.items() if corpus not in rising}
     laws = {corpus: law for corpus, law in laws.items() if corpus not in rising}
-    if laws:
-        findings += burn_in_findings(find_burn_in(laws, rows))
+    findings += burn_in_findings(early)
     findings += lack_of_fit_findings(laws, rows)
     for corpus, model in models.items():
         findings += shape_findings(laws.get(corpus, model), rows[corpus])

@@ -38,16 +38,10 @@ from scipy.special import stdtr, stdtrit
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.diagnosis.thresholds import ALPHA, FEWEST_RUNS, ROUNDING_OF_LOSS
-from cmrplan.fit.law_inputs import row_inputs
-from cmrplan.fit.law_model import LawModel
-from cmrplan.laws.law import Inputs
+from cmrplan.fit.law_model import LawModel, row_inputs
+from cmrplan.laws.law import Inputs, predict_draws
 from cmrplan.solve.identification import MAD_TO_SIGMA
-from cmrplan.solve.law_fit import (
-    predict_draws,
-    refit,
-    residual_jacobian,
-    residual_of,
-)
+from cmrplan.solve.law_fit import refit, residual_jacobian, residual_of
 
 MOST_REFITS = (
     100  # runs that are left out one by one; of more, those with the largest misses to first order

@@ -102,7 +102,7 @@ def _at_bound(figures: dict[str, Any]) -> str:
     parts = []
     for name in figures["at_bound"]:
         value = figures["params"][name]
-        # every range reaches from below 1 to above it
+        # Every range reaches from below 1 to above it.
         low, high = meanings.get(name, ("", ""))
         meaning = low if value < 1 else high
         parts.append(f"{name} at {value:.3g}" + (f" ({meaning})" if meaning else ""))

@@ -35,9 +35,8 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.cmr_model import CmrModel
 from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.law_inputs import LawInputs, row_inputs
-from cmrplan.fit.law_model import LawModel
-from cmrplan.solve.law_fit import predict_draws
+from cmrplan.fit.law_model import LawInputs, LawModel, row_inputs
+from cmrplan.laws.law import predict_draws
 
 LOG_STEP = 1e-3  # of the logarithm of an input
 NEGLIGIBLE_SLOPE = 1e-3  # nats per factor e

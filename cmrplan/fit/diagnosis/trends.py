@@ -221,7 +221,7 @@ def _basis(columns: Array) -> Array:
 
 
 def _p_value(effect: float, shuffled: Array) -> float:
-    # rounding must not tell apart shuffles that leave the statistic as it is
+    # Rounding must not tell apart shuffles that leave the statistic as it is.
     return float((1 + np.sum(shuffled >= effect * (1 - 1e-9))) / (1 + len(shuffled)))
 
 

@@ -1,6 +1,6 @@
-"""What a caller says about a table that is not a probe log yet, and the way from one to the other.
+"""A caller says how a table differs from a probe log, and the changes are made in one order.
 
-In this order: columns get their new names, columns that the table lacks are set to one value, numbers are
+Columns get their new names, columns that the table lacks are set to one value, numbers are
 multiplied by their unit, tokens follow from FLOPs where only those are known, and a table with one loss column
 for each corpus becomes one row for each. What comes out is checked as every log is; a message names the file, row and
 column of the source and the option that would help.

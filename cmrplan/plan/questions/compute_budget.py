@@ -11,6 +11,7 @@ import pandas as pd
 
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.target_loss import ReachedLoss, checked_sizes, reached, require_sizes
 from cmrplan.plan.request import (
@@ -22,7 +23,6 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 
 NUM_SIZES = 13
 NUM_ROUNDS = 3  # each looks between the neighbors of the best size of the round before

@@ -16,7 +16,8 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.extrapolation import TWO_DIGITS, ratio_range
+from cmrplan.fit.probed import TWO_DIGITS, base_loss_at
+from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.loss_curves import COARSE_GRID
 from cmrplan.plan.optimum import SAME_RATIO, decide
 from cmrplan.plan.request import (
@@ -30,9 +31,7 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 from cmrplan.solve.feasible import best_ratio
-from cmrplan.tolerance import base_loss_at
 
 NUM_CURVE_POINTS = 25
 BEYOND = 10.0  # how far past the largest probed size or budget a curve goes by default
@@ -194,7 +193,7 @@ def curve_along(
         best_estimate=best_estimate,
         low=low,
         high=high,
-        at_edge=ratio >= ratio_range(fit)[1] - SAME_RATIO,
+        at_edge=ratio >= fit.probed.ratio_range[1] - SAME_RATIO,
         reason=tuple(reasons),
         warnings=tuple(remarks.values()),
     )

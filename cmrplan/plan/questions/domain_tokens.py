@@ -9,14 +9,12 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import Interval
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.compute import affordable_tokens
-from cmrplan.plan.constraints import Constraint
-from cmrplan.plan.extrapolation import ratio_range
+from cmrplan.numbers import affordable_tokens
 from cmrplan.plan.loss_curves import LossCurves, survey
-from cmrplan.plan.optimum import SAME_RATIO
+from cmrplan.plan.optimum import SAME_RATIO, Constraint
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.target_loss import reached
 from cmrplan.plan.request import (
@@ -200,7 +198,7 @@ def _ratios(fit: Fit, request: PlanRequest, used: float) -> tuple[float, float]:
 
     A ratio of 0 would never end: without a longest run, the smallest probed ratio above 0 is the lowest.
     """
-    low, high = ratio_range(fit)
+    low, high = fit.probed.ratio_range
     if request.flops is not None:
         low = max(low, used / affordable_tokens(request.size, request.flops))
     elif low <= 0:

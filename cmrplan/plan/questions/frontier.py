@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.fit.prediction import Prediction
+from cmrplan.fit.corpus_model import Prediction
+from cmrplan.fit.tabular import Tabular
+from cmrplan.numbers import Unit
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.request import (
     FitOrPath,
@@ -21,8 +23,6 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
-from cmrplan.tolerance import Unit
 
 NUM_POINTS = 200
 

@@ -14,12 +14,11 @@ from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fit_log import fit as fit_laws
 from cmrplan.fit.model_averaging import held_out_score
+from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.registry import PLAN_LAWS
-from cmrplan.plan.compute import training_flops
-from cmrplan.plan.extrapolation import ratio_range
+from cmrplan.numbers import training_flops
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
-from cmrplan.plan.tabular import Tabular
 
 # Laws that predict hidden rows worse than the best by this factor are shown but do not count as a disagreement.
 CONTENDER = 1.5
@@ -196,8 +195,12 @@ def _settling_probe(
     rows = fit.rows("general")
     sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
     longest = float(rows["train_tokens"].max())
-    low, high = (max(a, b) for a, b in zip(ratio_range(fit), ratio_range(other), strict=True))
-    ratio = np.linspace(low, min(high, ratio_range(fit)[1], ratio_range(other)[1]), NUM_COMPARED)
+    low, high = (
+        max(a, b) for a, b in zip(fit.probed.ratio_range, other.probed.ratio_range, strict=True)
+    )
+    ratio = np.linspace(
+        low, min(high, fit.probed.ratio_range[1], other.probed.ratio_range[1]), NUM_COMPARED
+    )
     probed = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
     is_new = np.min(np.abs(ratio[:, None] - probed[None, :]), axis=1) > NEW_RATIO_GAP
     candidates = []

@@ -13,11 +13,11 @@ import pandas as pd
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.laws.registry import PLAN_LAWS
+from cmrplan.numbers import Tolerance
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.law_panel import refit
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 from cmrplan.solve.law_fit import PAPER_DELTA
-from cmrplan.tolerance import Tolerance
 
 TOLERANCE_FACTORS = (0.5, 0.8, 1.25, 2.0)  # times the one asked for
 LAMBDA_FACTORS = (0.1, 10.0, np.inf)  # times the lambda asked for

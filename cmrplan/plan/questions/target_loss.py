@@ -9,11 +9,11 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
-from cmrplan.arrays import is_among
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import require_positive
-from cmrplan.plan.compute import affordable_tokens
+from cmrplan.fit.probed import is_among
+from cmrplan.fit.tabular import Tabular
+from cmrplan.numbers import affordable_tokens, require_positive
 from cmrplan.plan.loss_curves import COARSE_GRID, survey_at
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.plan import Plan, plan_for
@@ -28,7 +28,6 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
-from cmrplan.plan.tabular import Tabular
 
 NUM_BUDGETS = 33
 NUM_HALVINGS = 16  # of a step between budgets, to a hundred-thousandth of the tokens
@@ -229,7 +228,7 @@ def require_sizes(fit: Fit, sizes: Sequence[float]) -> None:
     CmrplanError
         If sizes were listed that the fit cannot tell apart.
     """
-    probed = fit.sizes_of("domain")
+    probed = fit.probed.losses["domain"].sizes
     if not fit.model_of("domain").reads_size and any(not is_among(probed, size) for size in sizes):
         raise CmrplanError(
             f"the log has one model size, {probed[0]:.4g}, so the domain loss of others is not known and sizes cannot "

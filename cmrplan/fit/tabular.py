@@ -1,8 +1,10 @@
-"""Results that are curves or lists show themselves as a short table, in a terminal and in a notebook."""
+"""Results show themselves in a few lines, in a terminal and in a notebook: as a table, or as names and texts."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from html import escape
 
 import pandas as pd
 
@@ -23,3 +25,14 @@ class Tabular(ABC):
 
     def _repr_html_(self) -> str:
         return self.table().to_html(max_rows=MOST_ROWS, escape=True)
+
+
+def rows_text(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Return names and texts below a title, one a line."""
+    return "\n".join([title, *(f"  {name:<26}{text}" for name, text in rows)])
+
+
+def rows_html(rows: Iterable[tuple[str, str]]) -> str:
+    """Return names and texts as a table in HTML."""
+    cells = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+    return f"<table>{''.join(cells)}</table>"

@@ -1,0 +1,214 @@
+"""What was probed, worked out once from the log of a fit, and how far a question lies outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import SAME_SIZE, Array
+from cmrplan.errors import CmrplanError, Code, Finding
+from cmrplan.fit.corpus_model import CorpusModel
+
+TWO_DIGITS = 0.01  # a size given to two digits is still the probed one
+WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
+
+
+@dataclass(frozen=True)
+class ProbedLosses:
+    """The losses of one corpus that were fitted.
+
+    Parameters
+    ----------
+    sizes, ratios : array (S,), (R,)
+        The fitted model sizes, and the domain ratios that a law was fitted to; ascending.
+    means : mapping of float to mapping of float to (array (k,), array (k,))
+        By size and token count: the ratios, ascending, and the mean loss at each.
+    """
+
+    sizes: Array
+    ratios: Array
+    means: Mapping[float, Mapping[float, tuple[Array, Array]]]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What the log of a fit holds.
+
+    Parameters
+    ----------
+    size_range, token_range : (float, float)
+        The smallest and the largest after the base checkpoint, fitted or not.
+    losses : mapping of str to ProbedLosses
+        By validation corpus that was fitted.
+    """
+
+    size_range: tuple[float, float]
+    token_range: tuple[float, float]
+    losses: Mapping[str, ProbedLosses]
+
+    @property
+    def ratio_range(self) -> tuple[float, float]:
+        """The smallest and largest ratio at which every loss was fitted."""
+        ratios = [losses.ratios for losses in self.losses.values()]
+        return max(float(r[0]) for r in ratios), min(float(r[-1]) for r in ratios)
+
+    def extrapolation_findings(
+        self, *, model_params: float, train_tokens: float, domain_ratio: float | None = None
+    ) -> list[Finding]:
+        """Return a finding for each input that lies outside the fitted range, with the distance."""
+        findings = []
+        size = _distance(self.size_range, model_params)
+        if size:
+            findings.append(
+                Finding(Code.EXTRAPOLATES_SIZE, f"model_params = {model_params:.4g} is {size}")
+            )
+        tokens = _distance(self.token_range, train_tokens)
+        if tokens:
+            findings.append(
+                Finding(Code.EXTRAPOLATES_TOKENS, f"train_tokens = {train_tokens:.4g} is {tokens}")
+            )
+        if domain_ratio is not None:
+            findings += self._below_shares(domain_ratio) or self._outside_ratios(domain_ratio)
+        return findings
+
+    def _below_shares(self, domain_ratio: float) -> list[Finding]:
+        """Return a finding for each corpus whose share lies below those at which its loss was fitted."""
+        findings = []
+        for corpus, losses in self.losses.items():
+            ratios = np.array([domain_ratio, *losses.ratios])
+            shares = ratios if corpus == "domain" else 1.0 - ratios
+            text = _below(float(shares[0]), shares[1:])
+            if text:
+                findings.append(
+                    Finding(
+                        Code.EXTRAPOLATES_SHARE,
+                        f"the share of {corpus} data, {shares[0]:.3g}, {text}; do not rely on this {corpus} loss, "
+                        f"probe domain_ratio {domain_ratio:g} first",
+                    )
+                )
+        return findings
+
+    def _outside_ratios(self, domain_ratio: float) -> list[Finding]:
+        low, high = self.ratio_range
+        if low <= domain_ratio <= high:
+            return []
+        return [
+            Finding(
+                Code.EXTRAPOLATES_RATIO,
+                f"domain_ratio = {domain_ratio:g} is outside the fitted ratios {low:g} to {high:g}; predictions there "
+                "can be far off",
+            )
+        ]
+
+
+def probed_of(
+    log: pd.DataFrame, models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]
+) -> Probed:
+    """Return what a log holds, and each corpus's ``rows`` that were fitted."""
+    trained = log[log["train_tokens"] > 0]
+    return Probed(
+        size_range=(float(trained["model_params"].min()), float(trained["model_params"].max())),
+        token_range=(float(trained["train_tokens"].min()), float(trained["train_tokens"].max())),
+        losses={corpus: _probed_losses(model, rows[corpus]) for corpus, model in models.items()},
+    )
+
+
+def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
+    keys = ["model_params", "train_tokens", "domain_ratio"]
+    mean = rows.groupby(keys, as_index=False)["loss"].mean()
+    size, tokens, ratio, loss = mean.to_numpy(dtype=float).T
+    means: dict[float, dict[float, tuple[Array, Array]]] = {}
+    for here, budget in dict.fromkeys(zip(rows[keys[0]], rows[keys[1]], strict=True)):
+        at = (size == here) & (tokens == budget)
+        means.setdefault(float(here), {})[float(budget)] = (ratio[at], loss[at])
+    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
+    return ProbedLosses(sizes, np.unique(model.fitted_ratios(rows)), means)
+
+
+def _distance(fitted: tuple[float, float], value: float) -> str:
+    """Return in words how far a value lies outside the fitted ones; empty inside."""
+    smallest, largest = fitted
+    if value > largest * (1 + TWO_DIGITS):
+        return f"{value / largest:.3g} times the largest fitted ({largest:.4g})"
+    if value < smallest * (1 - TWO_DIGITS):
+        return f"{value / smallest:.3g} times the smallest fitted ({smallest:.4g})"
+    return ""
+
+
+def _below(share: float, fitted: Array) -> str:
+    """Return in words how far a share lies below the fitted ones; empty where it does not.
+
+    A run at share 0 holds the end of the curve, not how it bends, so a gap above it counts from a factor of two on.
+    """
+    smallest = float(np.min(fitted[fitted > 0], initial=1.0))
+    has_zero = bool(np.any(fitted == 0))
+    if has_zero and (share == 0 or share * WIDEST_GAP >= smallest):
+        return ""
+    if share >= smallest * (1 - TWO_DIGITS):
+        return ""
+    if has_zero:
+        return (
+            f"lies in the gap between 0 and {smallest:.3g}, {smallest / share:.3g} times below the smallest fitted "
+            "share above 0: nothing shows how the loss bends there"
+        )
+    factor = f"is {smallest / share:.3g} times below" if share > 0 else "is without end below"
+    return (
+        f"{factor} the smallest fitted ({smallest:.3g}): the laws bend sharply there and have been wrong by up to "
+        "190 %"
+    )
+
+
+def is_among(sizes: Array, model_params: float) -> bool:
+    """Tell whether a size is one of those, to within one percent."""
+    return bool(np.any(np.abs(sizes / model_params - 1) <= SAME_SIZE))
+
+
+def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[float, list[Finding]]:
+    """Return the general loss of the base checkpoint at a model size.
+
+    Measured sizes are taken as they are; between and beyond them the loss follows a straight line through
+    the two nearest sizes in the logarithms, and a finding says so.
+
+    Parameters
+    ----------
+    measured : dict of float to float
+        Base loss by ``model_params``.
+    model_params : float
+
+    Raises
+    ------
+    CmrplanError
+        If nothing was measured.
+    """
+    if not measured:
+        raise CmrplanError(
+            "the base loss is not known: the log has no row with train_tokens = 0 for the general corpus; add one, or "
+            "give --base-loss"
+        )
+    sizes = np.array(sorted(measured))
+    loss = np.array([measured[size] for size in sizes])
+    near = np.abs(sizes / model_params - 1) <= SAME_SIZE
+    if near.any():
+        return float(loss[near][0]), []
+    if len(sizes) == 1:
+        return float(loss[0]), [
+            Finding(
+                Code.BASE_LOSS_OF_OTHER_SIZE,
+                f"the base loss is taken from the only probed size, {sizes[0]:.4g} parameters; give --base-loss "
+                f"of the checkpoint with {model_params:.4g}",
+            )
+        ]
+    upper = int(np.clip(np.searchsorted(sizes, model_params), 1, len(sizes) - 1))
+    x0, x1 = np.log(sizes[upper - 1 : upper + 1])
+    y0, y1 = np.log(loss[upper - 1 : upper + 1])
+    value = float(np.exp(y0 + (y1 - y0) * (np.log(model_params) - x0) / (x1 - x0)))
+    return value, [
+        Finding(
+            Code.BASE_LOSS_EXTRAPOLATED,
+            f"the base loss {value:.4f} at {model_params:.4g} parameters is drawn through the sizes "
+            f"{sizes[upper - 1]:.4g} and {sizes[upper]:.4g}; give --base-loss if you have measured it",
+        )
+    ]

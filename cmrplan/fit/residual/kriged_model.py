@@ -1,0 +1,302 @@
+"""One corpus's loss by several mean functions with their residuals, averaged by how they predict hidden rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cmrplan.arrays import Array
+from cmrplan.fit.bootstrap import Resamples
+from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, RandomStream
+from cmrplan.fit.law_model import LawModel, component_of_draws
+from cmrplan.fit.noise import Noise
+from cmrplan.fit.probed import base_loss_at
+from cmrplan.fit.residual.covariance import Hyper
+from cmrplan.fit.residual.curve_nodes import between_nodes, curve_nodes
+from cmrplan.fit.residual.hyper_posterior import (
+    fisher_information,
+    hyper_samples,
+    log_evidence,
+)
+from cmrplan.fit.residual.kriging import Kriging, Problem
+from cmrplan.fit.residual.mean_functions import MeanFunction, linearized_law
+from cmrplan.fit.residual.observations import Observations, observations
+from cmrplan.fit.residual.own_laws import OWN_LAWS, own_law
+from cmrplan.fit.residual.path_draws import PosteriorPaths, posterior_paths
+from cmrplan.fit.residual.points import Points
+
+EVIDENCE_POWER = 0.2
+WEIGHT_DIGITS = 6
+SMALLEST_WEIGHT = 0.02  # a model with less is left out
+NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
+
+
+@dataclass(frozen=True)
+class Member:
+    """A mean function with its residual.
+
+    Parameters
+    ----------
+    mean : str
+        Name of the mean function.
+    has_residual : bool
+    weight : float
+    hyper : array (p,)
+        The most probable hyperparameters and shape parameters.
+    samples : array (S, p)
+        Samples of their posterior; the draws are spread over them.
+    """
+
+    mean: str
+    has_residual: bool
+    weight: float
+    hyper: Array
+    samples: Array
+
+
+@dataclass(frozen=True)
+class KrigedModel(CorpusModel):
+    """Mean functions with residuals, above the laws that were fitted.
+
+    Parameters
+    ----------
+    corpus : str
+    laws : CorpusModel
+        The fitted laws: what parameters are reported of.
+    observed : Observations
+    base_loss : dict of float to float
+        By size, as measured.
+    members : tuple of Member
+    count : int
+        Number of draws B.
+    seed : int
+    """
+
+    corpus: str
+    laws: CorpusModel
+    observed: Observations
+    base_loss: Mapping[float, float]
+    members: tuple[Member, ...]
+    count: int
+    seed: int
+
+    @property
+    def law(self) -> str:
+        """Names of the mean functions by the alphabet, those with a residual marked."""
+        names = (m.mean + ("+gp" if m.has_residual else "") for m in self.members)
+        return f"average({', '.join(sorted(names))})" if len(self.members) > 1 else next(names)
+
+    @property
+    def components(self) -> tuple[LawModel, ...]:
+        """The fitted laws, the top-weighted first."""
+        return self.laws.components
+
+    @property
+    def component_weights(self) -> Array:
+        """The weights of the fitted laws among themselves."""
+        return self.laws.component_weights
+
+    @property
+    def num_draws(self) -> int:
+        """Number of draws B."""
+        return self.count
+
+    @cached_property
+    def _modes(self) -> list[Kriging]:
+        return [
+            Kriging(_problem(member, self.laws, self.observed), member.hyper)
+            for member in self.members
+        ]
+
+    @cached_property
+    def _paths(self) -> list[PosteriorPaths]:
+        """The draws, one group for each sample of hyperparameters."""
+        groups = [
+            Kriging(mode.problem, hyper)
+            for mode, member in zip(self._modes, self.members, strict=True)
+            for hyper in member.samples
+        ]
+        counts = np.bincount(self._group_of_draws, minlength=len(groups))
+        return [
+            posterior_paths(group, int(count), self._generator(k))
+            for k, (group, count) in enumerate(zip(groups, counts, strict=True))
+        ]
+
+    @property
+    def _group_of_draws(self) -> NDArray[np.intp]:
+        return np.arange(self.count) % sum(len(member.samples) for member in self.members)
+
+    def _generator(self, group: int) -> np.random.Generator:
+        return RandomStream.POSTERIOR.generator(self.seed, CORPUS_STREAM[self.corpus], group)
+
+    def _log_base(self, columns: Columns) -> Array | float:
+        """Return the log of what the losses are counted from, ``(n,)``."""
+        if not self.observed.is_anchored:
+            return 0.0
+        sizes, which = np.unique(np.asarray(columns["model_params"], float), return_inverse=True)
+        known = dict(self.base_loss)
+        return np.log([base_loss_at(known, float(size))[0] for size in sizes])[which.reshape(-1)]
+
+    def predict(self, columns: Columns) -> Prediction:
+        """Return the loss and its draws at ``n`` points."""
+        nodes = curve_nodes(columns)
+        log_loss, log_draws = self._log_losses(self.observed.frame.points(nodes or columns))
+        if nodes is not None:
+            at, ratio = nodes["domain_ratio"], np.asarray(columns["domain_ratio"], dtype=float)
+            log_loss = between_nodes(at, log_loss, ratio)
+            log_draws = between_nodes(at, log_draws, ratio)
+        base = self._log_base(columns)
+        weights = np.array([member.weight for member in self.members])
+        return Prediction(columns, weights @ np.exp(log_loss + base), np.exp(log_draws + base))
+
+    def _log_losses(self, points: Points) -> tuple[Array, Array]:
+        """Return the log loss by each member ``(K, n)`` and of each draw ``(B, n)``, over the base."""
+        log_loss = np.stack([mode.log_loss(points) for mode in self._modes])
+        log_draws = np.empty((self.count, len(points.share)))
+        group = self._group_of_draws
+        for k, paths in enumerate(self._paths if self.count else []):
+            log_draws[group == k] = paths.log_loss(points)
+        return log_loss, log_draws
+
+    def parts(self, columns: Columns) -> tuple[Array, Array]:
+        """Return the loss by the laws alone, and what the residual adds to it, nats per token, ``(n,)`` each."""
+        points = self.observed.frame.points(columns)
+        base = self._log_base(columns)
+        weights = np.array([member.weight for member in self.members])
+        law = weights @ np.exp(np.stack([mode.parts(points)[0] for mode in self._modes]) + base)
+        return law, self.without_resamples().predict(columns).loss - law
+
+    def new_run_factors(self, generator: np.random.Generator) -> Array:
+        """Return what the noise of one new run multiplies each draw by, ``(B, 1)``."""
+        samples = np.concatenate([member.samples for member in self.members])
+        noise = np.exp(2 * samples[:, [Hyper.EVALUATION, Hyper.RUN, Hyper.STEP]])
+        sd = np.sqrt(np.sum(noise, axis=1))[self._group_of_draws]
+        return np.asarray(np.exp(sd * generator.standard_normal(self.count))[:, None])
+
+    def summary(self, confidence: float) -> dict[str, Any]:
+        """Return the figures of the fitted laws, and the name and weight of each mean function."""
+        figures = self.laws.summary(confidence)
+        members = [
+            {
+                "law": member.mean,
+                "residual": "gp" if member.has_residual else "none",
+                "weight": member.weight,
+            }
+            for member in self.members
+        ]
+        return figures | {"law": self.law, "members": members}
+
+    def resampled(self, rows: pd.DataFrame, resamples: Resamples, noise: Noise) -> KrigedModel:
+        """Return the model with draws, as many as there are resamples, and its laws with resamples."""
+        laws = self.laws.resampled(rows, resamples, noise)
+        return replace(self, laws=laws, count=resamples.count)
+
+    def refitted_from(self, rows: pd.DataFrame, first_tokens: float) -> KrigedModel:
+        """Return the model for the rows from ``first_tokens`` on, at the same hyperparameters."""
+        later = rows[rows["train_tokens"] >= first_tokens]
+        observed = observations(self.corpus, later, self.base_loss)
+        laws = self.laws.refitted_from(rows, first_tokens)
+        return replace(self, laws=laws, observed=observed, count=0)
+
+    def without_resamples(self) -> KrigedModel:
+        """Return the model for estimates alone."""
+        return replace(self, count=0)
+
+
+CORPUS_STREAM = {"general": 0, "domain": 1}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mean function, and whether a residual stands above it."""
+
+    mean: str
+    has_residual: bool
+
+
+def _problem(candidate: Candidate | Member, laws: CorpusModel, observed: Observations) -> Problem:
+    name, is_anchored = candidate.mean, observed.is_anchored
+    if name in OWN_LAWS:
+        mean: MeanFunction = own_law(name, observed.frame.corpus, is_anchored=is_anchored)
+    else:
+        fit = next(component.fit for component in laws.components if component.law == name)
+        mean = linearized_law(name, fit, observed.points, is_anchored=is_anchored)
+    return Problem(observed, mean, candidate.has_residual)
+
+
+def candidates(laws: CorpusModel, *, is_auto: bool) -> list[Candidate]:
+    """Return what is averaged: this project's laws with a residual and the fitted laws alone, or a named law with one.
+
+    A law of rises has no logarithm that a residual could be added to.
+    """
+    fitted = [law.law for law in laws.components if law.fit.law.link == "log"]
+    if not is_auto:
+        return [Candidate(name, True) for name in fitted]
+    own = [Candidate(name, True) for name in OWN_LAWS]
+    return [*own, *(Candidate(name, False) for name in fitted)]
+
+
+def with_residual(
+    laws: CorpusModel,
+    rows: pd.DataFrame,
+    base_loss: Mapping[float, float],
+    *,
+    is_auto: bool,
+    seed: int,
+) -> KrigedModel:
+    """Return the model of a corpus with residuals, without draws.
+
+    Parameters
+    ----------
+    laws : CorpusModel
+        Fitted to the rows.
+    rows : DataFrame
+        Rows of the corpus after the base checkpoint.
+    base_loss : mapping of float to float
+        By size.
+    is_auto : bool
+        Whether mean functions are to be chosen; the fitted law is the only one otherwise.
+    seed : int
+    """
+    observed = observations(laws.corpus, rows, base_loss)
+    generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
+    tried: list[tuple[Candidate, Kriging, Array]] = []
+    for candidate in candidates(laws, is_auto=is_auto):
+        problem = _problem(candidate, laws, observed)
+        start = tried[0][1].hyper if tried and candidate.has_residual else None
+        mode = Kriging(problem, problem.most_probable(start))
+        tried.append((candidate, mode, fisher_information(mode, generator)))
+    weights = evidence_weights(np.array([log_evidence(mode, info) for _, mode, info in tried]))
+    order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
+    sets = np.bincount(component_of_draws(weights[order], NUM_SETS), minlength=len(order))
+    members = []
+    for k, number in zip(order, np.maximum(sets, 1), strict=True):
+        candidate, mode, information = tried[k]
+        samples = hyper_samples(mode, information, int(number), generator)
+        members.append(
+            Member(candidate.mean, candidate.has_residual, float(weights[k]), mode.hyper, samples)
+        )
+    return KrigedModel(laws.corpus, laws, observed, base_loss, tuple(members), 0, seed)
+
+
+def evidence_weights(evidence: Array) -> Array:
+    """Return weights that sum to one from log evidences, ``(K,)``.
+
+    The evidence of a model is how well it predicts each row from those before it. It is taken to a power below one, as
+    none of the models is exactly true and the rows of a log are fewer than they seem; see docs/decisions.md.
+
+    References
+    ----------
+    Grünwald & van Ommen 2017, Inconsistency of Bayesian inference for misspecified linear models, and a proposal for
+    repairing it.
+    """
+    relative = np.exp(EVIDENCE_POWER * (evidence - np.max(evidence)))
+    share = np.round(relative / np.sum(relative), WEIGHT_DIGITS)
+    kept = np.where(share >= SMALLEST_WEIGHT, share, 0.0)
+    return np.asarray(kept / np.sum(kept))

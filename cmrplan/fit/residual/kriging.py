@@ -1,0 +1,232 @@
+"""Marginal likelihood, prediction, hidden blocks and posterior draws of one mean function with its residual.
+
+References
+----------
+Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
+Sundararajan & Keerthi 2001, Predictive approaches for choosing hyperparameters in Gaussian processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_solve, cholesky
+from scipy.linalg.lapack import dpotri
+from scipy.optimize import minimize
+
+from cmrplan.arrays import Array
+from cmrplan.fit.residual.covariance import (
+    HYPER_PRIOR,
+    LAW_ALONE_PRIOR,
+    Hyper,
+    mean_covariance,
+    mean_cross,
+    residual_covariance,
+)
+from cmrplan.fit.residual.mean_functions import MeanFunction, Prior
+from cmrplan.fit.residual.observations import Observations
+from cmrplan.fit.residual.points import Points
+
+SMALLEST_VARIANCE = (
+    1e-9  # of log losses, added to every row so that the covariance can be factorised
+)
+FARTHEST = 4.0  # standard deviations of the prior that the search stays within
+MOST_ITERATIONS = 150
+GRADIENT = 1e-4
+SUSPECT = 1e12  # stands for a likelihood that cannot be computed
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Observations and a mean function, with what does not depend on the hyperparameters.
+
+    Parameters
+    ----------
+    observed : Observations
+    mean : MeanFunction
+    has_residual : bool
+        Without one the mean function holds as it is at all sizes, up to noise.
+    """
+
+    observed: Observations
+    mean: MeanFunction
+    has_residual: bool = True
+
+    @cached_property
+    def cells(self) -> tuple[Points, NDArray[np.intp]]:
+        """The points, each once, and which of them each row is."""
+        return self.observed.points.distinct()
+
+    @cached_property
+    def target(self) -> Array:
+        """Log losses over the mean function's offset, about 0, ``(n,)``."""
+        return self.observed.log_loss - self.mean.offset(self.observed.points) - self.center
+
+    @cached_property
+    def center(self) -> float:
+        """What the target is counted from."""
+        return float(np.mean(self.observed.log_loss - self.mean.offset(self.observed.points)))
+
+    @cached_property
+    def prior(self) -> Prior:
+        """Prior of hyperparameters and shape parameters."""
+        hyper, shape = HYPER_PRIOR if self.has_residual else LAW_ALONE_PRIOR, self.mean.shape_prior
+        return Prior(np.append(hyper.mean, shape.mean), np.append(hyper.sd, shape.sd))
+
+    @cached_property
+    def same_run(self) -> Array:
+        """Which rows share a run, as 0 and 1, ``(n, n)``."""
+        return np.asarray(self.observed.run[:, None] == self.observed.run, dtype=float)
+
+    @cached_property
+    def same_step(self) -> Array:
+        """Which rows share a step, as 0 and 1, ``(n, n)``."""
+        return np.asarray(self.observed.step[:, None] == self.observed.step, dtype=float)
+
+    def by_cell(self, values: Array) -> Array:
+        """Return values of the rows summed over those at one point, ``(m, ...)``."""
+        points, which = self.cells
+        summed = np.zeros((len(points.share), *values.shape[1:]))
+        np.add.at(summed, which, values)
+        return summed
+
+    def covariance(self, hyper: Array) -> Array:
+        """Return the covariance of the observed log losses, ``(n, n)``."""
+        points, which = self.cells
+        smooth = mean_covariance(self.mean, points, hyper).values
+        smooth = smooth + residual_covariance(points, points, hyper)[0]
+        return self._with_noise(smooth[np.ix_(which, which)], hyper)
+
+    def _with_noise(self, covariance: Array, hyper: Array) -> Array:
+        variance = np.exp(2 * hyper)
+        covariance = covariance + variance[Hyper.RUN] * self.same_run
+        covariance += variance[Hyper.STEP] * self.same_step
+        rows = np.arange(len(covariance))
+        covariance[rows, rows] += (
+            variance[Hyper.EVALUATION] / self.observed.counts + SMALLEST_VARIANCE
+        )
+        return covariance
+
+    def minus_log_posterior(self, hyper: Array) -> tuple[float, Array]:
+        """Return minus the log of marginal likelihood times prior, without constants, and its gradient."""
+        points, which = self.cells
+        mean = mean_covariance(self.mean, points, hyper)
+        residual, by_residual = residual_covariance(points, points, hyper)
+        whole = (mean.values + residual)[np.ix_(which, which)]
+        try:
+            factor = cholesky(self._with_noise(whole, hyper), lower=True, check_finite=False)
+        except LinAlgError:
+            return SUSPECT, np.zeros_like(hyper)
+        solved = cho_solve((factor, True), self.target, check_finite=False)
+        away = (hyper - self.prior.mean) / self.prior.sd
+        value = 0.5 * self.target @ solved + np.sum(np.log(np.diag(factor))) + 0.5 * away @ away
+        weight = 0.5 * (inverse_of(factor) - np.outer(solved, solved))
+        by_cell = _summed(weight, which, len(points.share))
+        gradient = np.zeros_like(hyper)
+        gradient[: len(by_residual)] = [np.vdot(by_cell, each) for each in by_residual]
+        variance = 2 * np.exp(2 * hyper)
+        gradient[Hyper.EVALUATION] = variance[Hyper.EVALUATION] * np.sum(
+            np.diag(weight) / self.observed.counts
+        )
+        gradient[Hyper.RUN] = variance[Hyper.RUN] * np.vdot(weight, self.same_run)
+        gradient[Hyper.STEP] = variance[Hyper.STEP] * np.vdot(weight, self.same_step)
+        (
+            gradient[Hyper.LEVEL_WALK],
+            gradient[Hyper.COEFFICIENT_WALK],
+            gradient[len(Hyper) :],
+        ) = mean.gradient(by_cell)
+        return float(value), gradient + away / self.prior.sd
+
+    def most_probable(self, start: Array | None = None) -> Array:
+        """Return the hyperparameters and shape parameters of largest posterior density.
+
+        Parameters
+        ----------
+        start : array, optional
+            Hyperparameters to start from; the shape parameters start at their prior mean.
+        """
+        first = self.prior.mean.copy()
+        if start is not None:
+            first[: len(Hyper)] = start[: len(Hyper)]
+        reach = FARTHEST * self.prior.sd
+        found = minimize(
+            self.minus_log_posterior,
+            first,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(self.prior.mean - reach, self.prior.mean + reach, strict=True)),
+            options={"maxiter": MOST_ITERATIONS, "gtol": GRADIENT, "ftol": 1e-9},
+        )
+        return np.asarray(found.x)
+
+
+def inverse_of(factor: Array) -> Array:
+    """Return the inverse of a matrix from its lower Cholesky factor."""
+    lower, _ = dpotri(factor, lower=1)
+    lower = np.tril(lower)
+    return np.asarray(lower + np.tril(lower, -1).T)
+
+
+def _summed(values: Array, which: NDArray[np.intp], count: int) -> Array:
+    """Return a matrix over rows summed to one over cells, ``(count, count)``."""
+    if len(which) == count:
+        order = np.argsort(which)
+        return values[np.ix_(order, order)]
+    order = np.argsort(which, kind="stable")
+    first = np.searchsorted(which[order], np.arange(count))
+    rows = np.add.reduceat(values[order], first, axis=0)
+    return np.asarray(np.add.reduceat(rows[:, order], first, axis=1))
+
+
+@dataclass(frozen=True)
+class Kriging:
+    """A problem at given hyperparameters."""
+
+    problem: Problem
+    hyper: Array
+
+    @cached_property
+    def factor(self) -> Array:
+        """Lower Cholesky factor of the covariance of the observed log losses, ``(n, n)``."""
+        return np.asarray(cholesky(self.problem.covariance(self.hyper), lower=True))
+
+    @cached_property
+    def solved(self) -> Array:
+        """The inverse covariance times the target, ``(n,)``."""
+        return np.asarray(cho_solve((self.factor, True), self.problem.target))
+
+    def parts(self, points: Points) -> tuple[Array, Array]:
+        """Return the law's own part of the log loss and the residual's part, ``(n,)`` each."""
+        problem = self.problem
+        cells, solved = problem.cells[0], problem.by_cell(self.solved)
+        law = mean_cross(problem.mean, points, cells, self.hyper) @ solved
+        residual = residual_covariance(points, cells, self.hyper)[0] @ solved
+        return law + problem.mean.offset(points) + problem.center, residual
+
+    def carried(self, points: Points, solved: Array) -> Array:
+        """Return the covariance with the rows times ``solved`` ``(n, B)``, at points, ``(m, B)``."""
+        problem = self.problem
+        cells = problem.cells[0]
+        cross = mean_cross(problem.mean, points, cells, self.hyper)
+        cross = cross + residual_covariance(points, cells, self.hyper)[0]
+        return cross @ problem.by_cell(solved)
+
+    def log_loss(self, points: Points) -> Array:
+        """Return the posterior mean of the log loss, ``(m,)``."""
+        law, residual = self.parts(points)
+        return law + residual
+
+    def miss(self, hidden: NDArray[np.bool_]) -> Array:
+        """Return predicted less measured log loss of rows, predicted from all others, ``(h,)``.
+
+        The hyperparameters stay those of all rows.
+        """
+        inverse = self._inverse[np.ix_(hidden, hidden)]
+        return np.asarray(-np.linalg.solve(inverse, self.solved[hidden]))
+
+    @cached_property
+    def _inverse(self) -> Array:
+        return inverse_of(self.factor)

@@ -1,0 +1,116 @@
+"""What a Gaussian process of one corpus is fitted to: log losses at points, and which of them share noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cmrplan.arrays import Array
+from cmrplan.fit.corpus_model import row_columns
+from cmrplan.fit.residual.points import Frame, Points
+
+MOST_ROWS = 480  # the work grows with their third power
+FEWEST_BINS = 3
+FEWEST_ROWS = 8
+FEWEST_RATIOS = 3
+
+
+@dataclass(frozen=True)
+class Observations:
+    """``n`` log losses of one corpus.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row each, as in a log; means of neighboring evaluations where there were too many.
+    frame : Frame
+    points : Points
+    log_loss : array (n,)
+        Over the base loss of its size where that is known for all sizes.
+    counts : array (n,)
+        How many evaluations each row is the mean of.
+    run, step : int array (n,)
+        Rows of one run, and rows of one step of one size and seed.
+    is_anchored : bool
+        Whether losses are counted from the base loss of their size.
+    """
+
+    rows: pd.DataFrame
+    frame: Frame
+    points: Points
+    log_loss: Array
+    counts: Array
+    run: NDArray[np.intp]
+    step: NDArray[np.intp]
+    is_anchored: bool
+
+
+def has_enough(rows: pd.DataFrame) -> bool:
+    """Tell whether rows of one corpus show more than a law can hold: some ratios, and more rows than parameters."""
+    return len(rows) >= FEWEST_ROWS and rows["domain_ratio"].nunique() >= FEWEST_RATIOS
+
+
+def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, float]) -> Observations:
+    """Return the observations of the rows of one corpus after the base checkpoint.
+
+    Parameters
+    ----------
+    corpus : str
+    rows : DataFrame
+    base_loss : mapping of float to float
+        By size; used where it is known for every size of the rows.
+    """
+    thin = thinned(rows)
+    sizes = np.unique(thin["model_params"].to_numpy(dtype=float))
+    is_anchored = all(float(size) in base_loss for size in sizes)
+    log_loss = np.log(thin["loss"].to_numpy(dtype=float))
+    if is_anchored:
+        log_loss = log_loss - np.log(
+            thin["model_params"].map(dict(base_loss)).to_numpy(dtype=float)
+        )
+    tokens = thin["train_tokens"].to_numpy(dtype=float)
+    frame = Frame(
+        corpus, float(np.exp(np.mean(np.log(sizes)))), float(np.exp(np.mean(np.log(tokens))))
+    )
+    steps = ["model_params", "train_tokens", *(["seed"] if "seed" in thin else [])]
+    return Observations(
+        rows=thin,
+        frame=frame,
+        points=frame.points(row_columns(thin)),
+        log_loss=log_loss,
+        counts=thin["count"].to_numpy(dtype=float),
+        run=pd.factorize(thin["run_id"])[0].astype(np.intp),
+        step=thin.groupby(steps, dropna=False).ngroup().to_numpy().astype(np.intp),
+        is_anchored=is_anchored,
+    )
+
+
+def thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return at most about :data:`MOST_ROWS` rows with a column ``count``.
+
+    Where there are more, neighboring evaluations of a run become their mean: they share nearly all their noise. Log
+    losses and log tokens are averaged in bins of equal numbers.
+    """
+    rows = rows.reset_index(drop=True).assign(count=1.0)
+    num_runs = rows["run_id"].nunique()
+    if len(rows) <= MOST_ROWS:
+        return rows
+    bins = max(MOST_ROWS // num_runs, FEWEST_BINS)
+    rank = rows.groupby("run_id")["train_tokens"].rank(method="first") - 1
+    length = rows.groupby("run_id")["train_tokens"].transform("size")
+    which = (rank * np.minimum(bins, length) / length).astype(int)
+    logs = rows.assign(
+        loss=np.log(rows["loss"]), train_tokens=np.log(rows["train_tokens"].astype(float))
+    )
+    averaged = {
+        c: "first" for c in rows.columns if c not in ("run_id", "loss", "train_tokens", "count")
+    }
+    means = logs.groupby([rows["run_id"], which.rename("bin")], sort=True).agg(
+        {**averaged, "loss": "mean", "train_tokens": "mean", "count": "sum"}
+    )
+    means[["loss", "train_tokens"]] = np.exp(means[["loss", "train_tokens"]])
+    return means.reset_index(level="run_id").reset_index(drop=True)

@@ -1,0 +1,308 @@
+"""The covariance, its likelihood and its draws against plain linear algebra and finite differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import multivariate_normal
+
+import cmrplan as cp
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.residual.covariance import Hyper, matern, mean_cross, residual_covariance, walk
+from cmrplan.fit.residual.hyper_posterior import fisher_information, hyper_samples, log_evidence
+from cmrplan.fit.residual.kriging import Kriging, Problem
+from cmrplan.fit.residual.mean_functions import linearized_law
+from cmrplan.fit.residual.observations import observations, thinned
+from cmrplan.fit.residual.own_laws import OWN_LAWS, own_law
+from cmrplan.fit.residual.path_draws import posterior_paths
+
+PROBES = Path(__file__).parents[3] / "data" / "probes" / "log.csv"
+SIZES, TOKENS, RATIOS = (3e6, 1e7), (1e7, 2e7, 4e7, 8e7), (0.0, 0.2, 0.5, 0.8, 1.0)
+BASE = {3e6: 2.9, 1e7: 2.4}
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    """Losses of no law, two sizes, five ratios, two seeds at one of them."""
+    generator = np.random.default_rng(5)
+    records = []
+    for size in SIZES:
+        for ratio in RATIOS:
+            for seed in range(2 if ratio == 0.5 else 1):
+                run = 0.002 * generator.standard_normal()
+                for tokens in TOKENS:
+                    rise = 0.05 * ratio**2 * np.log1p(tokens / 1e7) - 0.01 * np.sin(3 * ratio)
+                    noise = run + 0.001 * generator.standard_normal()
+                    loss = BASE[size] * np.exp(rise + noise)
+                    records.append((f"{size:g}-{ratio}-{seed}", size, tokens, ratio, seed, loss))
+    names = ["run_id", "model_params", "train_tokens", "domain_ratio", "seed", "loss"]
+    return pd.DataFrame(records, columns=names)
+
+
+@pytest.fixture(scope="module")
+def problems(rows: pd.DataFrame) -> dict[str, Problem]:
+    """A problem for each mean function: four of this project, and a published law with and without a residual."""
+    observed = observations("general", rows, BASE)
+    own = {n: Problem(observed, own_law(n, "general", is_anchored=True)) for n in OWN_LAWS}
+    law = fit_law_model(rows.assign(eval_corpus="general"), "general", law_name="dcpt")
+    mean = linearized_law("dcpt", law.fit, observed.points, is_anchored=True)
+    return own | {"dcpt": Problem(observed, mean), "alone": Problem(observed, mean, False)}
+
+
+NAMES = (*OWN_LAWS, "dcpt", "alone")
+
+
+@pytest.fixture(scope="module")
+def mode(problems: dict[str, Problem]) -> Kriging:
+    """The exponential form at its most probable hyperparameters."""
+    problem = problems["bilinear_exp"]
+    return Kriging(problem, problem.most_probable())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_of_the_likelihood_is_that_of_finite_differences(
+    problems: dict[str, Problem], name: str
+) -> None:
+    problem = problems[name]
+    here = problem.prior.mean + 0.1 * np.linspace(-1, 1, len(problem.prior.mean))
+    _, gradient = problem.minus_log_posterior(here)
+    step = 1e-5
+    for k in range(len(here)):
+        move = step * np.eye(len(here))[k]
+        up, down = (problem.minus_log_posterior(here + s * move)[0] for s in (1, -1))
+        assert gradient[k] == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_likelihood_is_that_of_a_normal_distribution(
+    problems: dict[str, Problem], name: str
+) -> None:
+    """Differences between two points, so that constants drop out; scipy has the density."""
+    problem = problems[name]
+    prior = problem.prior
+
+    def expected(hyper: np.ndarray) -> float:
+        covariance = problem.covariance(hyper)
+        density = multivariate_normal(np.zeros(len(covariance)), covariance).logpdf(problem.target)
+        return float(-density + 0.5 * np.sum(((hyper - prior.mean) / prior.sd) ** 2))
+
+    one, other = prior.mean, prior.mean + 0.2 * prior.sd
+    change = problem.minus_log_posterior(other)[0] - problem.minus_log_posterior(one)[0]
+    assert change == pytest.approx(expected(other) - expected(one), rel=1e-8, abs=1e-6)
+
+
+def test_most_probable_is_a_minimum(mode: Kriging) -> None:
+    value, gradient = mode.problem.minus_log_posterior(mode.hyper)
+    assert np.max(np.abs(gradient)) < 0.05
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        near = mode.hyper + 0.05 * generator.standard_normal(len(mode.hyper))
+        assert mode.problem.minus_log_posterior(near)[0] >= value - 1e-4
+
+
+def test_hidden_rows_are_predicted_as_by_a_fit_without_them(
+    mode: Kriging, rows: pd.DataFrame
+) -> None:
+    """The closed form of a hidden block is a new factorisation without it, at the same hyperparameters."""
+    hidden = mode.problem.observed.run == 3
+    covariance = mode.problem.covariance(mode.hyper)
+    target = mode.problem.target
+    cross, rest = covariance[np.ix_(hidden, ~hidden)], covariance[np.ix_(~hidden, ~hidden)]
+    expected = cross @ np.linalg.solve(rest, target[~hidden]) - target[hidden]
+    assert mode.miss(hidden) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_parts_add_up_and_follow_the_rows(mode: Kriging) -> None:
+    observed = mode.problem.observed
+    law, residual = mode.parts(observed.points)
+    assert law + residual == pytest.approx(mode.log_loss(observed.points))
+    # runs scatter by 0.002 and evaluations by 0.001: the largest of 48 is within four of their root sum
+    missed = mode.log_loss(observed.points) - observed.log_loss
+    assert np.max(np.abs(missed)) < 4 * np.hypot(0.002, 0.001)
+    assert np.std(residual) < np.std(law)
+
+
+def test_draws_have_the_mean_and_covariance_of_the_posterior(mode: Kriging) -> None:
+    """The exact posterior comes from conditioning a normal distribution."""
+    columns = {
+        "model_params": np.array([1e7, 1e7, 1e7, 3e7]),
+        "train_tokens": np.array([8e7, 1.6e8, 8e7, 8e7]),
+        "domain_ratio": np.array([0.35, 0.9, 0.0, 0.5]),
+    }
+    observed, hyper = mode.problem.observed, mode.hyper
+    points = observed.frame.points(columns)
+
+    def smooth(one, other):
+        law = mean_cross(mode.problem.mean, one, other, hyper)
+        return law + residual_covariance(one, other, hyper)[0]
+
+    cross = smooth(points, observed.points)
+    noisy = mode.problem.covariance(hyper)
+    covariance = smooth(points, points) - cross @ np.linalg.solve(noisy, cross.T)
+    draws = np.concatenate(
+        [posterior_paths(mode, 500, np.random.default_rng(k)).log_loss(points) for k in range(12)]
+    )
+    sd = np.sqrt(np.diag(covariance))
+    assert np.abs(draws.mean(axis=0) - mode.log_loss(points)) == pytest.approx(
+        0, abs=0.15 * sd.max()
+    )
+    # random features are shared by 500 draws, so twelve of them stand behind these 6,000
+    assert draws.std(axis=0) == pytest.approx(sd, rel=0.1)
+    correlation = covariance / np.outer(sd, sd)
+    assert np.corrcoef(draws.T) == pytest.approx(correlation, abs=0.12)
+
+
+def test_information_is_that_of_the_trace_formula(mode: Kriging) -> None:
+    """``tr(K^-1 dK K^-1 dK) / 2`` with the covariance differentiated numerically; probes are random, hence 25 %."""
+    inverse = np.linalg.inv(mode.problem.covariance(mode.hyper))
+    step = 1e-5
+    slopes = []
+    for k in range(len(mode.hyper)):
+        move = step * np.eye(len(mode.hyper))[k]
+        up, down = (mode.problem.covariance(mode.hyper + s * move) for s in (1, -1))
+        slopes.append(inverse @ (up - down) / (2 * step))
+    expected = np.array([[0.5 * np.sum(a * b.T) for b in slopes] for a in slopes])
+    found = np.mean([fisher_information(mode, np.random.default_rng(k)) for k in range(10)], axis=0)
+    assert np.diag(found) == pytest.approx(np.diag(expected), rel=0.25, abs=0.05)
+
+
+def test_samples_scatter_as_their_information_says(mode: Kriging) -> None:
+    information = fisher_information(mode, np.random.default_rng(1))
+    samples = hyper_samples(mode, information, 4000, np.random.default_rng(2))
+    expected = np.linalg.inv(information + np.diag(mode.problem.prior.sd**-2))
+    assert samples.mean(axis=0) == pytest.approx(mode.hyper, abs=0.05)
+    assert samples.std(axis=0) == pytest.approx(np.sqrt(np.diag(expected)), rel=0.08)
+
+
+def test_evidence_prefers_the_law_that_is_true() -> None:
+    """Losses of the D-CPT form: it alone has more evidence than any form with a residual."""
+    ratio, tokens = (
+        v.ravel() for v in np.meshgrid(np.linspace(0, 1, 8), np.geomspace(1e7, 1e8, 7))
+    )
+    noise = 0.001 * np.random.default_rng(0).standard_normal(len(ratio))
+    loss = (1.8 + 0.3 * ratio**0.3 / (tokens / 1e7) ** 0.4 + 0.1 / (ratio + 0.1) ** 0.6) * np.exp(
+        noise
+    )
+    rows = pd.DataFrame(
+        {
+            "run_id": [f"r{r:g}" for r in ratio],
+            "model_params": 1e7,
+            "train_tokens": tokens,
+            "domain_ratio": ratio,
+            "loss": loss,
+        }
+    )
+    observed = observations("domain", rows, {})
+    law = fit_law_model(rows, "domain", law_name="dcpt")
+    means = {n: (own_law(n, "domain", is_anchored=False), True) for n in OWN_LAWS}
+    means["dcpt"] = (linearized_law("dcpt", law.fit, observed.points, is_anchored=False), False)
+    evidence = {}
+    for name, (mean, has_residual) in means.items():
+        problem = Problem(observed, mean, has_residual)
+        mode = Kriging(problem, problem.most_probable())
+        evidence[name] = log_evidence(mode, fisher_information(mode, np.random.default_rng(0)))
+    assert max(evidence, key=evidence.__getitem__) == "dcpt"
+
+
+def test_many_evaluations_of_a_run_become_means() -> None:
+    tokens = np.geomspace(1e6, 1e9, 400)
+    rows = pd.concat(
+        pd.DataFrame(
+            {
+                "run_id": f"r{ratio}",
+                "model_params": 1e7,
+                "train_tokens": tokens,
+                "domain_ratio": ratio,
+                "loss": 2.0 + tokens**-0.1,
+            }
+        )
+        for ratio in (0.0, 0.5, 1.0)
+    )
+    thin = thinned(rows)
+    assert len(thin) == 480
+    assert thin["count"].sum() == 1200
+    assert thin.groupby("run_id")["count"].sum().tolist() == [400, 400, 400]
+    # a mean of logs over a bin lies on the smooth curve
+    curve = 2.0 + thin["train_tokens"].to_numpy() ** -0.1
+    assert thin["loss"].to_numpy() == pytest.approx(curve, rel=1e-4)
+    few = rows[rows["train_tokens"] > 5e8]
+    assert thinned(few)["loss"].tolist() == few["loss"].tolist()
+
+
+def test_order_of_rows_changes_nothing(rows: pd.DataFrame) -> None:
+    observed = observations("general", rows, BASE)
+    mixed = observations("general", rows.sample(frac=1, random_state=1), BASE)
+    mean = own_law("bilinear", "general", is_anchored=True)
+    here = Problem(observed, mean).prior.mean
+    values = [Problem(o, mean).minus_log_posterior(here)[0] for o in (observed, mixed)]
+    assert values[0] == pytest.approx(values[1], rel=1e-10)
+
+
+def test_matern_is_the_published_function() -> None:
+    """Rasmussen & Williams 2006, equation 4.17: (1 + sqrt(5) d + 5 d^2 / 3) exp(-sqrt(5) d)."""
+    d = np.array([0.0, 0.3, 1.0, 4.0])
+    value, by_log_length = matern(d)
+    assert value == pytest.approx((1 + 5**0.5 * d + 5 * d**2 / 3) * np.exp(-(5**0.5) * d))
+    step = 1e-6
+    shorter, longer = matern(d / np.exp(-step))[0], matern(d / np.exp(step))[0]
+    assert by_log_length == pytest.approx((longer - shorter) / (2 * step), abs=1e-8)
+
+
+def test_walk_has_independent_sides_and_linear_variance() -> None:
+    size = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
+    covariance = walk(size, size)
+    assert np.diag(covariance).tolist() == [2.0, 0.5, 0.0, 1.0, 3.0]
+    assert covariance[0, 1] == 0.5
+    assert covariance[3, 4] == 1.0
+    assert np.all(covariance[:2, 2:] == 0)
+
+
+def test_without_a_residual_nothing_is_left_to_it(problems: dict[str, Problem]) -> None:
+    problem = problems["alone"]
+    mode = Kriging(problem, problem.most_probable())
+    _, residual = mode.parts(problem.observed.points)
+    assert np.max(np.abs(residual)) < 1e-6
+    assert np.exp(mode.hyper[Hyper.AMPLITUDE]) < 2e-6
+
+
+@pytest.mark.parametrize("name", OWN_LAWS)
+def test_features_have_their_analytic_slopes(problems: dict[str, Problem], name: str) -> None:
+    problem = problems[name]
+    points, shape = problem.observed.points, problem.mean.shape_prior.mean + 0.05
+    _, slopes = problem.mean.features(points, shape)
+    step = 1e-6
+    for k in range(len(shape)):
+        move = step * np.eye(len(shape))[k]
+        up, down = (problem.mean.features(points, shape + s * move)[0] for s in (1, -1))
+        assert slopes[k] == pytest.approx((up - down) / (2 * step), abs=1e-7)
+
+
+def test_published_law_gives_its_fit_back_where_it_is_alone(rows: pd.DataFrame) -> None:
+    """Without a base loss the law alone is a generalised least-squares fit: near the law's own optimum."""
+    one = rows[rows["model_params"] == SIZES[1]]
+    law = fit_law_model(one.assign(eval_corpus="general"), "general", law_name="dcpt")
+    observed = observations("general", one, {})
+    problem = Problem(
+        observed, linearized_law("dcpt", law.fit, observed.points, is_anchored=False), False
+    )
+    mode = Kriging(problem, problem.most_probable())
+    fitted = law.fit.predict(observed.points.inputs)
+    assert np.exp(mode.log_loss(observed.points)) == pytest.approx(fitted, rel=2e-3)
+
+
+def test_real_rows_are_followed_within_their_noise() -> None:
+    """On data/probes the curve passes through the mean of the seeds within the noise that it names."""
+    probe_log = cp.read_log(PROBES)
+    rows = fitted_rows(probe_log, "general", 0.0)
+    rows = rows[rows["model_params"] == rows["model_params"].max()]
+    base = probe_log[(probe_log["train_tokens"] == 0) & (probe_log["eval_corpus"] == "general")]
+    observed = observations("general", rows, base.groupby("model_params")["loss"].first().to_dict())
+    problem = Problem(observed, own_law("relearning", "general", is_anchored=True))
+    mode = Kriging(problem, problem.most_probable())
+    noise = np.sqrt(np.sum(np.exp(2 * mode.hyper[[Hyper.EVALUATION, Hyper.RUN, Hyper.STEP]])))
+    missed = mode.log_loss(observed.points) - observed.log_loss
+    assert np.mean(np.abs(missed) < 1.645 * noise) > 0.85
