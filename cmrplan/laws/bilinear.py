@@ -44,6 +44,7 @@ from cmrplan.laws.law import Exponent, Factor, Law, Term
 from cmrplan.laws.scaled import BoxCox, Linear, ScaledExponential, ScaledPower, SizePower
 
 OWN_REFERENCE = "this project"
+DIP_SHARES = 5  # of a size that has its own dip
 FREE_TOKEN_LEVELS = 3  # token counts from which on beta is free
 TOKEN_EXPONENT = Exponent("beta", -3.0, 3.0, is_log=False)
 Held = tuple[tuple[str, float], ...]
@@ -95,7 +96,7 @@ def bilinear_law(
     text = "a" + _text(curves, "b*d") + " + c*h" + _text(curves, "e*d*h")
     latex = "a" + _text(curves, r"b\,d(D)") + r" + c\,h(r)" + _text(curves, r"e\,d(D)\,h(r)")
     if has_dip:
-        terms += _share_terms("f", "g", Linear("share", 1.0), levels, curves, CURVE_SHARES + 1)
+        terms += _share_terms("f", "g", Linear("share", 1.0), levels, curves, DIP_SHARES)
         text += " + f*(r-1)" + _text(curves, "g*(r-1)*d")
         latex += " + f\\,(r-1)" + _text(curves, r"g\,(r-1)\,d(D)")
     form = "_dip" if has_dip else "" if is_power else "_exp"

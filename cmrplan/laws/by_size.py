@@ -5,8 +5,10 @@ Between two probed sizes a coefficient goes along the straight line in ``N^-0.35
 :data:`~cmrplan.laws.chinchilla.HELD_EXPONENT`). Beyond the outermost sizes a level goes on along that line and any
 other coefficient keeps its value.
 
-A size has a coefficient of its own where its rows can tell it: those of a curve of the share need three shares there,
-those of a curve of the tokens two token counts. The others share theirs, or have what follows from the sizes that do.
+Coefficients are those of the smallest size, and for the others differences from it, so that a size of which a resample
+tells nothing has the curve of the others. A size has its own where its rows can tell it: those of a curve of the share
+need three shares there, those of a curve of the tokens two token counts. The other sizes share theirs, or have what
+follows from the sizes that do.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ def own_terms(
     Parameters
     ----------
     coefficient : str
-        The size of number ``k`` has ``<coefficient>_k``; with one size it is the name itself.
+        That of the smallest size; ``<coefficient>_k`` is what the size of number ``k`` adds to it.
     factors : tuple of Factor
         Empty for a level.
     levels : sequence of (size, shares, token counts)
@@ -94,17 +96,19 @@ def own_terms(
         How many of them a size must have for a coefficient of its own.
     """
     numbers = [k for k, (_, m, n) in enumerate(levels) if m >= shares and n >= tokens]
+    first = Term(coefficient, factors, sign=0)
     if len(numbers) < 2:
-        return [Term(coefficient, factors, sign=0)]
+        return [first]
     sizes = tuple(levels[k][0] for k in numbers)
-    return [
+    others = [
         Term(f"{coefficient}_{k + 1}", (*factors, AtSize(sizes, which, not factors)), sign=0)
         for which, k in enumerate(numbers)
     ]
+    return [first, *others[1:]]
 
 
 def sizes_in_words(levels: Sequence[SizeLevels]) -> str:
     """Return what a formula says of the sizes; nothing where there is one."""
     if len(levels) < 2:
         return ""
-    return ", coefficients of each N: " + ", ".join(f"{size:.4g}" for size, _, _ in levels)
+    return ", each N with its own: " + ", ".join(f"{size:.4g}" for size, _, _ in levels)

@@ -11,6 +11,10 @@ from cmrplan.arrays import Array
 
 # Relative to columns of unit length: far above rounding (1e-16), far below any useful direction.
 NULL_RIDGE = 1e-11
+# Of a column that depends on those before it: what is left of it is rounding, which the ridge above would let grow by
+# 1e-16 / 1e-22 along the null direction; this one leaves 1e-2 of the residual.
+DEPENDENT = 1e-12
+DEPENDENT_RIDGE = 1e-7
 ROUNDED_PULL = 1e-12  # relative pull of a held column that is rounding
 ROWS_AT_ONCE = 2048  # rows that are reduced at once: few enough for the cache
 
@@ -43,7 +47,7 @@ def signed_least_squares(design: Array, target: Array, signs: Sequence[int]) -> 
     triangle = upper_triangle(stacked)
     left, right = triangle[:, :, :num_columns], triangle[:, :, num_columns]
     bounded = [j for j in range(num_columns) if signs[j] != 0]
-    solution = _ridge_solve(left, right)
+    solution = _ridge_solve(left, right, NULL_RIDGE if bounded else null_ridge(left))
     broken = np.flatnonzero((solution[:, bounded] < 0).any(axis=1))
     if len(broken):
         solution[broken] = _active_set(left[broken], right[broken], solution[broken], bounded)
@@ -65,12 +69,26 @@ def upper_triangle(stacked: Array) -> Array:
     return triangle
 
 
-def _ridge_solve(left: Array, right: Array) -> Array:
+def null_ridge(triangle: Array) -> Array:
+    """Return the ridge of each of ``S`` problems given by the triangles of their columns, ``(S, 1, 1)``.
+
+    It is larger where columns depend on each other, as when the rows of a resample do not tell a coefficient.
+    """
+    size = triangle.shape[2]
+    length = np.linalg.norm(triangle, axis=1)
+    left_over = np.zeros_like(length)
+    diagonal = np.abs(np.diagonal(triangle, axis1=1, axis2=2))
+    left_over[:, : diagonal.shape[1]] = diagonal[:, :size]
+    is_dependent = ((left_over <= DEPENDENT * length) & (length > 0)).any(axis=1)
+    return np.where(is_dependent, DEPENDENT_RIDGE, NULL_RIDGE)[:, None, None]
+
+
+def _ridge_solve(left: Array, right: Array, ridge: Array | float = NULL_RIDGE) -> Array:
     """Solve least squares with a ridge so small that it acts only on null directions."""
     size = left.shape[2]
-    ridge = np.broadcast_to(NULL_RIDGE * np.eye(size), (len(left), size, size))
+    rows = np.broadcast_to(ridge * np.eye(size), (len(left), size, size))
     zeros = np.zeros((len(left), size))
-    q, r = np.linalg.qr(np.concatenate([left, ridge], axis=1))
+    q, r = np.linalg.qr(np.concatenate([left, rows], axis=1))
     rhs = np.einsum("snk,sn->sk", q, np.concatenate([right, zeros], axis=1))
     return np.asarray(np.linalg.solve(r, rhs[:, :, None])[:, :, 0])
 

@@ -24,7 +24,7 @@ from cmrplan.arrays import Array
 from cmrplan.laws.law import Law, to_theta
 from cmrplan.solve.problem import FitOptimum, FitProblem, box
 from cmrplan.solve.projection import linearized_rows, solve_coefficients
-from cmrplan.solve.signed_lstsq import NULL_RIDGE, upper_triangle
+from cmrplan.solve.signed_lstsq import NULL_RIDGE, null_ridge, upper_triangle
 
 LARGEST_STEP = 2.0  # of a search coordinate, in log units or exponent units
 SMALLEST_MIX = 1e-3
@@ -182,15 +182,16 @@ def damped_step(
     jacobian *= unit[:, None, :]
     triangle = upper_triangle(rows)
     left, goal = triangle[:, :, :-1], triangle[:, :, -1]
-    change = _solve_damped(left, goal, damping, num_columns)
     signs = np.array([term.sign for term in law.terms])
+    ridge = NULL_RIDGE if signs.any() else null_ridge(left[:, :, :num_columns])[:, :, 0]
+    change = _solve_damped(left, goal, damping, num_columns, ridge)
     for _ in range(num_columns):
         # a coefficient at zero must not step across: hold it and let the others move
         crosses = (coefficients == 0) & (signs * change[:, :num_columns] < 0)
         if not crosses.any():
             break
         left[:, :, :num_columns] *= np.where(crosses, 0.0, 1.0)[:, None, :]
-        change = _solve_damped(left, goal, damping, num_columns)
+        change = _solve_damped(left, goal, damping, num_columns, ridge)
     largest = np.max(np.abs(change * unit)[:, num_columns:], axis=1, initial=0.0)
     change *= np.minimum(1.0, LARGEST_STEP / np.maximum(largest, 1e-300))[:, None]
     effect = np.einsum("skl,sl->sk", left, change)
@@ -199,10 +200,12 @@ def damped_step(
     return _Step(change[:, num_columns:], change[:, :num_columns], gradient, promise)
 
 
-def _solve_damped(left: Array, goal: Array, damping: Array, num_columns: int) -> Array:
+def _solve_damped(
+    left: Array, goal: Array, damping: Array, num_columns: int, ridge: Array | float
+) -> Array:
     """Solve the damped least-squares problem; only the exponents are damped, ``(S, p + q)``."""
     size = left.shape[2]
-    diagonal = np.where(np.arange(size) < num_columns, NULL_RIDGE, np.sqrt(damping)[:, None])
+    diagonal = np.where(np.arange(size) < num_columns, ridge, np.sqrt(damping)[:, None])
     rows = diagonal[:, :, None] * np.eye(size)
     q, r = np.linalg.qr(np.concatenate([left, rows], axis=1))
     right = np.einsum("snk,sn->sk", q[:, : left.shape[1]], goal)

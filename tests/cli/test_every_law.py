@@ -289,7 +289,7 @@ def test_a_law_of_this_project_answers_a_plan_and_says_what_few_ratios_hold(
     few.to_csv(log, index=False)
     fitted = json.loads(run("fit", log, "--law", law, "--bootstrap", 0, "--out", out, "--json"))
     said = [f["message"] for f in fitted["warnings"] if f["code"] == "few_ratios"]
-    assert len(said) == (0 if law == "bilinear_exp" else 2)
+    assert len(said) == 2
     rows[rows["domain_ratio"].isin([0, 0.1, 0.5])].to_csv(log, index=False)
     assert run_command(["fit", str(log), "--law", law, "--out", str(out)]) == 1
     assert "measured at 2 domain ratio(s) (0.1, 0.5)" in capsys.readouterr().err

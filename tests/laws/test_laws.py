@@ -688,7 +688,7 @@ RECOVERED = {
         OWN_OPTIONS,
         DCPT_LEVELS,
         lambda x, p: written_bilinear(x, p, written_share(x["share"], p)),
-        SHAPES | {"a_1": 3.0, "a_4": 2.2, "b_1": -0.2, "c_4": 0.1, "e_1": -0.02, "e_4": 0.05},
+        SHAPES | {"a": 3.0, "a_4": -0.8, "b": -0.2, "c_4": -0.2, "e": -0.02, "e_4": 0.07},
     ),
     "bilinear_exp": (
         OWN_OPTIONS,
@@ -699,19 +699,19 @@ RECOVERED = {
             (np.exp(-p["k"] * x["share"]) - np.exp(-p["k"]))
             / (np.exp(-p["k"] / 2) - np.exp(-p["k"])),
         ),
-        {"beta": 0.4, "k": 3.0, "a_1": 3.0, "c_1": 0.3},
+        {"beta": 0.4, "k": 3.0, "a": 3.0, "c": 0.3},
     ),
     "bilinear_dip": (
         OWN_OPTIONS,
         DCPT_LEVELS,
         lambda x, p: written_bilinear(x, p, written_share(x["share"], p)),
-        SHAPES | {"dip": 1.0, "f_1": 0.1, "g_4": -0.05},
+        SHAPES | {"dip": 1.0, "f": 0.1, "g_4": -0.1},
     ),
     "relearning": (
         OWN_OPTIONS,
         DCPT_LEVELS,
         written_relearning,
-        RELEARNED | {"a_1": 3.0, "w_4": 0.01, "G_1": 0.9, "q_1": 0.02},
+        RELEARNED | {"a": 3.0, "w_4": -0.02, "G": 0.9, "q": 0.02},
     ),
     "size_law": (
         OWN_OPTIONS | {"smallest_share": 0.0},
@@ -725,7 +725,7 @@ RECOVERED = {
                 * (0.2 + 0.05 * d)
             ),
         ),
-        SHAPES | {"a0": 0.3, "a1": 1.2, "C": 0.2, "F": 0.05, "e_1": 3.0, "b_4": -0.1},
+        SHAPES | {"a0": 0.3, "a1": 1.2, "C": 0.2, "F": 0.05, "e": 3.0, "b_4": 0.1},
     ),
     "chinchilla": (
         {},

@@ -25,6 +25,7 @@ LOG = ROOT / "data/published/dcpt_usage1_log.csv"
 TAKEN = {
     "cmrplan fit": {
         *("dcpt", "dcpt_no_mixture", "dcpt_sum", "dcpt_exp", "dcpt_product_exp", "dcpt_sum_exp"),
+        *("bilinear", "bilinear_exp", "bilinear_dip", "relearning", "size_law"),
         *("cmr", "cmr_domain_tokens", "cmr_general_tokens"),
         *("chinchilla", "chinchilla_repetition", "dcpt_repetition", "dcpt_exp_repetition"),
         *("learning_rate", "learning_rate_replay", "forgetting"),
