@@ -207,7 +207,8 @@ def _with_residual(
     if settings.residual == "gp":
         raise CmrplanError(
             f"the {model.corpus} loss has {len(rows)} rows at {rows['domain_ratio'].nunique()} domain ratios, too few "
-            f"for a residual; add probes, at least {FEWEST_ROWS} rows at {FEWEST_RATIOS} ratios, or leave out --residual"
+            f"for a residual; add probes, at least {FEWEST_ROWS} rows at {FEWEST_RATIOS} ratios, or leave out "
+            "--residual"
         )
     return model
 

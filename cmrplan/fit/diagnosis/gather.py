@@ -28,8 +28,9 @@ def diagnose(
     """Return the findings on a fit, but for those on parameters, which stand with each corpus.
 
     Laws of rises over the base, and models that follow their rows, are looked at for levels and parameters alone.
-    Where laws were averaged, the one with the largest weight is looked at. Of the CMR laws, levels, schedule and shape are looked at: runs are not left out,
-    since each has a token law of its own, and for the same reason residuals say nothing across runs.
+    Where laws were averaged, the one with the largest weight is looked at. Of the CMR laws, levels, schedule and shape
+    are looked at: runs are not left out, since each has a token law of its own, and for the same reason residuals say
+    nothing across runs.
 
     Parameters
     ----------

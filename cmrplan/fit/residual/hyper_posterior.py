@@ -10,15 +10,68 @@ Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
 from cmrplan.arrays import Array
 from cmrplan.fit.residual.covariance import Hyper, mean_derivatives, residual_covariance
-from cmrplan.fit.residual.kriging import FARTHEST, Kriging
+from cmrplan.fit.residual.kriging import FARTHEST, NOISE, SMALLEST_VARIANCE, Kriging, KrigingProblem
 
 NUM_PROBES = 64
-NOISE = (Hyper.EVALUATION, Hyper.RUN, Hyper.STEP)
+MOST_SCORINGS = 40
+STEADY = 1e-5  # largest move of a hyperparameter, in posterior standard deviations, after which the mode is known
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A kriging at its most probable hyperparameters.
+
+    Parameters
+    ----------
+    kriging : Kriging
+    information : array (p, p)
+        Of the observed log losses on the hyperparameters, near the mode.
+    log_evidence : float
+    """
+
+    kriging: Kriging
+    information: Array
+    log_evidence: float
+
+
+def mode_of(problem: KrigingProblem, start: Array | None, generator: np.random.Generator) -> Mode:
+    """Return the most probable hyperparameters, so exactly that every processor finds the same.
+
+    A quasi-Newton search comes near; steps of Fisher scoring, the information kept, go on to the mode.
+
+    Parameters
+    ----------
+    problem : KrigingProblem
+    start : array or None
+        Hyperparameters to start from.
+    generator : Generator
+        For the probes of the information.
+    """
+    hyper = problem.most_probable(start)
+    information = fisher_information(Kriging(problem, hyper), generator)
+    prior = problem.prior
+    reach = FARTHEST * prior.sd
+    precision = information + np.diag(prior.sd**-2)
+    value, gradient = problem.minus_log_posterior(hyper)
+    for _ in range(MOST_SCORINGS):
+        step = np.linalg.solve(precision, gradient)
+        moved = np.clip(hyper - step, prior.mean - reach, prior.mean + reach)
+        if np.max(np.abs(moved - hyper) * np.sqrt(np.diag(precision))) < STEADY:
+            break
+        new_value, new_gradient = problem.minus_log_posterior(moved)
+        if new_value > value:  # far from the mode the information is not the curvature
+            precision = 2 * precision
+            continue
+        hyper, value, gradient = moved, new_value, new_gradient
+    kriging = Kriging(problem, hyper)
+    return Mode(kriging, information, log_evidence(kriging, information))
 
 
 def log_evidence(kriging: Kriging, information: Array) -> float:
@@ -32,18 +85,16 @@ def log_evidence(kriging: Kriging, information: Array) -> float:
     return float(-value - 0.5 * np.linalg.slogdet(shrunk)[1])
 
 
-def hyper_samples(
-    kriging: Kriging, information: Array, count: int, generator: np.random.Generator
-) -> Array:
+def hyper_samples(mode: Mode, count: int, generator: np.random.Generator) -> Array:
     """Return ``count`` samples of the posterior of the hyperparameters, ``(count, p)``.
 
     They come in pairs on opposite sides of the mode, so that their mean is the mode.
     """
-    prior = kriging.problem.prior
-    factor = cholesky(information + np.diag(prior.sd**-2), lower=True)
+    prior = mode.kriging.problem.prior
+    factor = cholesky(mode.information + np.diag(prior.sd**-2), lower=True)
     normal = generator.standard_normal((len(prior.mean), (count + 1) // 2))
     steps = solve_triangular(factor, normal, lower=True, trans="T").T
-    samples = kriging.hyper + np.stack([steps, -steps], axis=1).reshape(-1, len(prior.mean))
+    samples = mode.kriging.hyper + np.stack([steps, -steps], axis=1).reshape(-1, len(prior.mean))
     reach = FARTHEST * prior.sd
     return np.clip(samples[:count], prior.mean - reach, prior.mean + reach)
 
@@ -55,7 +106,12 @@ def fisher_information(kriging: Kriging, generator: np.random.Generator) -> Arra
     probes = solve_triangular(kriging.factor, signs, lower=True, trans="T")
     changed = [product @ probes for product in _derivatives(kriging)]
     whitened = np.stack([solve_triangular(kriging.factor, part, lower=True) for part in changed])
-    return np.asarray(np.einsum("iab,jab->ij", whitened, whitened) / (2 * NUM_PROBES))
+    information = np.einsum("iab,jab->ij", whitened, whitened) / (2 * NUM_PROBES)
+    variance = np.exp(2 * kriging.hyper[NOISE])
+    scale = 2 * np.outer(variance, 2 * variance)
+    for part in kriging.problem.observed.differences:
+        information[np.ix_(NOISE, NOISE)] += scale * part.information(variance, SMALLEST_VARIANCE)
+    return np.asarray(information)
 
 
 def _derivatives(kriging: Kriging) -> list[Array]:
@@ -67,7 +123,7 @@ def _derivatives(kriging: Kriging) -> list[Array]:
     smooth = [part[np.ix_(which, which)] for part in (*by_residual, *by_walk, *by_shape)]
     variance = 2 * np.exp(2 * hyper)
     noise = [
-        np.diag(variance[Hyper.EVALUATION] / problem.observed.counts),
+        np.diag(variance[Hyper.EVALUATION] * problem.own),
         variance[Hyper.RUN] * problem.same_run,
         variance[Hyper.STEP] * problem.same_step,
     ]

@@ -19,21 +19,19 @@ from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
 from cmrplan.fit.residual.covariance import Hyper
 from cmrplan.fit.residual.curve_nodes import between_nodes, curve_nodes
-from cmrplan.fit.residual.hyper_posterior import (
-    fisher_information,
-    hyper_samples,
-    log_evidence,
-)
-from cmrplan.fit.residual.kriging import Kriging, Problem
+from cmrplan.fit.residual.hyper_posterior import Mode, hyper_samples, mode_of
+from cmrplan.fit.residual.kriging import Kriging, KrigingProblem
 from cmrplan.fit.residual.mean_functions import MeanFunction, linearized_law
 from cmrplan.fit.residual.observations import Observations, observations
 from cmrplan.fit.residual.own_laws import OWN_LAWS, own_law
 from cmrplan.fit.residual.path_draws import PosteriorPaths, posterior_paths
 from cmrplan.fit.residual.points import Points
+from cmrplan.fit.residual.threads import one_thread
 
 EVIDENCE_POWER = 0.2
 WEIGHT_DIGITS = 6
 SMALLEST_WEIGHT = 0.02  # a model with less is left out
+MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 
 
@@ -166,7 +164,8 @@ class KrigedModel(CorpusModel):
     def predict(self, columns: Columns) -> Prediction:
         """Return the loss and its draws at ``n`` points."""
         nodes = curve_nodes(columns)
-        log_loss, log_draws = self._log_losses(self.observed.frame.points(nodes or columns))
+        with one_thread():
+            log_loss, log_draws = self._log_losses(self.observed.frame.points(nodes or columns))
         if nodes is not None:
             at, ratio = nodes["domain_ratio"], np.asarray(columns["domain_ratio"], dtype=float)
             log_loss = between_nodes(at, log_loss, ratio)
@@ -200,8 +199,8 @@ class KrigedModel(CorpusModel):
     @property
     def noise(self) -> Noise:
         """The noise of a run, and that of an evaluation and its step, both of log losses."""
-        samples = np.concatenate([member.samples for member in self.members])
-        variance = np.mean(np.exp(2 * samples[:, : len(Hyper)]), axis=0)
+        samples = np.concatenate([m.samples[:, : len(Hyper)] for m in self.members])
+        variance = np.mean(np.exp(2 * samples), axis=0)
         return Noise(
             run=float(np.sqrt(variance[Hyper.RUN])),
             checkpoint=float(np.sqrt(variance[Hyper.EVALUATION] + variance[Hyper.STEP])),
@@ -263,33 +262,35 @@ CORPUS_STREAM = {"general": 0, "domain": 1}
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MeanChoice:
     """A mean function, and whether a residual stands above it."""
 
     mean: str
     has_residual: bool
 
 
-def _problem(candidate: Candidate | Member, laws: CorpusModel, observed: Observations) -> Problem:
-    name, is_anchored = candidate.mean, observed.is_anchored
+def _problem(
+    choice: MeanChoice | Member, laws: CorpusModel, observed: Observations
+) -> KrigingProblem:
+    name, is_anchored = choice.mean, observed.is_anchored
     if name in OWN_LAWS:
         mean: MeanFunction = own_law(name, observed.frame.corpus, is_anchored=is_anchored)
     else:
         fit = next(component.fit for component in laws.components if component.law == name)
         mean = linearized_law(name, fit, observed.points, is_anchored=is_anchored)
-    return Problem(observed, mean, candidate.has_residual)
+    return KrigingProblem(observed, mean, choice.has_residual)
 
 
-def candidates(laws: CorpusModel, *, is_auto: bool) -> list[Candidate]:
+def choices(laws: CorpusModel, *, is_auto: bool) -> list[MeanChoice]:
     """Return what is averaged: this project's laws with a residual and the fitted laws alone, or a named law with one.
 
     A law of rises has no logarithm that a residual could be added to.
     """
     fitted = [law.law for law in laws.components if law.fit.law.link == "log"]
     if not is_auto:
-        return [Candidate(name, True) for name in fitted]
-    own = [Candidate(name, True) for name in OWN_LAWS]
-    return [*own, *(Candidate(name, False) for name in fitted)]
+        return [MeanChoice(name, True) for name in fitted]
+    own = [MeanChoice(name, True) for name in OWN_LAWS]
+    return [*own, *(MeanChoice(name, False) for name in fitted[:MOST_LAWS])]
 
 
 def with_residual(
@@ -316,22 +317,20 @@ def with_residual(
     """
     observed = observations(laws.corpus, rows, base_loss)
     generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
-    tried: list[tuple[Candidate, Kriging, Array]] = []
-    for candidate in candidates(laws, is_auto=is_auto):
-        problem = _problem(candidate, laws, observed)
-        start = tried[0][1].hyper if tried and candidate.has_residual else None
-        mode = Kriging(problem, problem.most_probable(start))
-        tried.append((candidate, mode, fisher_information(mode, generator)))
-    weights = evidence_weights(np.array([log_evidence(mode, info) for _, mode, info in tried]))
+    tried: list[tuple[MeanChoice, Mode]] = []
+    with one_thread():
+        for choice in choices(laws, is_auto=is_auto):
+            start = tried[0][1].kriging.hyper if tried and choice.has_residual else None
+            tried.append((choice, mode_of(_problem(choice, laws, observed), start, generator)))
+    weights = evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
     order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
     sets = np.bincount(component_of_draws(weights[order], NUM_SETS), minlength=len(order))
     members = []
     for k, number in zip(order, np.maximum(sets, 1), strict=True):
-        candidate, mode, information = tried[k]
-        samples = hyper_samples(mode, information, int(number), generator)
-        members.append(
-            Member(candidate.mean, candidate.has_residual, float(weights[k]), mode.hyper, samples)
-        )
+        choice, mode = tried[k]
+        samples = hyper_samples(mode, int(number), generator)
+        hyper = mode.kriging.hyper
+        members.append(Member(choice.mean, choice.has_residual, float(weights[k]), hyper, samples))
     return KrigedModel(laws.corpus, laws, observed, base_loss, tuple(members), 0, seed)
 
 

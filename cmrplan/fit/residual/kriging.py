@@ -35,12 +35,13 @@ SMALLEST_VARIANCE = (
 )
 FARTHEST = 4.0  # standard deviations of the prior that the search stays within
 MOST_ITERATIONS = 150
-GRADIENT = 1e-4
+NO_GAIN = 1e-7  # of minus the log posterior, relative; what is left is done by scoring
+NOISE = np.array([Hyper.EVALUATION, Hyper.RUN, Hyper.STEP])
 SUSPECT = 1e12  # stands for a likelihood that cannot be computed
 
 
 @dataclass(frozen=True)
-class Problem:
+class KrigingProblem:
     """Observations and a mean function, with what does not depend on the hyperparameters.
 
     Parameters
@@ -78,13 +79,26 @@ class Problem:
 
     @cached_property
     def same_run(self) -> Array:
-        """Which rows share a run, as 0 and 1, ``(n, n)``."""
-        return np.asarray(self.observed.run[:, None] == self.observed.run, dtype=float)
+        """The covariance of the rows by runs of unit variance, ``(n, n)``."""
+        return self._shared(self.observed.run)
 
     @cached_property
     def same_step(self) -> Array:
-        """Which rows share a step, as 0 and 1, ``(n, n)``."""
-        return np.asarray(self.observed.step[:, None] == self.observed.step, dtype=float)
+        """The covariance of the rows by steps of unit variance, ``(n, n)``."""
+        return self._shared(self.observed.step)
+
+    @cached_property
+    def own(self) -> Array:
+        """The variance of the rows by evaluations of unit variance, ``(n,)``."""
+        return 1 / (self.observed.counts * self.observed.seeds)
+
+    @cached_property
+    def floor(self) -> Array:
+        """What is added to the variance of each row, ``(n,)``."""
+        return SMALLEST_VARIANCE / self.observed.seeds
+
+    def _shared(self, label: NDArray[np.intp]) -> Array:
+        return np.asarray((label[:, None] == label) / self.observed.seeds, dtype=float)
 
     def by_cell(self, values: Array) -> Array:
         """Return values of the rows summed over those at one point, ``(m, ...)``."""
@@ -105,9 +119,7 @@ class Problem:
         covariance = covariance + variance[Hyper.RUN] * self.same_run
         covariance += variance[Hyper.STEP] * self.same_step
         rows = np.arange(len(covariance))
-        covariance[rows, rows] += (
-            variance[Hyper.EVALUATION] / self.observed.counts + SMALLEST_VARIANCE
-        )
+        covariance[rows, rows] += variance[Hyper.EVALUATION] * self.own + self.floor
         return covariance
 
     def minus_log_posterior(self, hyper: Array) -> tuple[float, Array]:
@@ -128,11 +140,17 @@ class Problem:
         gradient = np.zeros_like(hyper)
         gradient[: len(by_residual)] = [np.vdot(by_cell, each) for each in by_residual]
         variance = 2 * np.exp(2 * hyper)
-        gradient[Hyper.EVALUATION] = variance[Hyper.EVALUATION] * np.sum(
-            np.diag(weight) / self.observed.counts
+        by_noise = np.array(
+            [
+                np.diag(weight) @ self.own,
+                np.vdot(weight, self.same_run),
+                np.vdot(weight, self.same_step),
+            ]
         )
-        gradient[Hyper.RUN] = variance[Hyper.RUN] * np.vdot(weight, self.same_run)
-        gradient[Hyper.STEP] = variance[Hyper.STEP] * np.vdot(weight, self.same_step)
+        for part in self.observed.differences:
+            more, slope = part.minus_log_likelihood(0.5 * variance[NOISE], SMALLEST_VARIANCE)
+            value, by_noise = value + more, by_noise + slope
+        gradient[NOISE] = variance[NOISE] * by_noise
         (
             gradient[Hyper.LEVEL_WALK],
             gradient[Hyper.COEFFICIENT_WALK],
@@ -141,7 +159,7 @@ class Problem:
         return float(value), gradient + away / self.prior.sd
 
     def most_probable(self, start: Array | None = None) -> Array:
-        """Return the hyperparameters and shape parameters of largest posterior density.
+        """Return hyperparameters and shape parameters near the largest posterior density.
 
         Parameters
         ----------
@@ -158,7 +176,7 @@ class Problem:
             jac=True,
             method="L-BFGS-B",
             bounds=list(zip(self.prior.mean - reach, self.prior.mean + reach, strict=True)),
-            options={"maxiter": MOST_ITERATIONS, "gtol": GRADIENT, "ftol": 1e-9},
+            options={"maxiter": MOST_ITERATIONS, "ftol": NO_GAIN},
         )
         return np.asarray(found.x)
 
@@ -185,7 +203,7 @@ def _summed(values: Array, which: NDArray[np.intp], count: int) -> Array:
 class Kriging:
     """A problem at given hyperparameters."""
 
-    problem: Problem
+    problem: KrigingProblem
     hyper: Array
 
     @cached_property

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import row_columns
 from cmrplan.fit.residual.points import Frame, Points
+from cmrplan.fit.residual.replicates import Differences, seed_means
 
 MOST_ROWS = 480  # the work grows with their third power
 FEWEST_BINS = 3
@@ -26,13 +27,18 @@ class Observations:
     Parameters
     ----------
     rows : DataFrame
-        One row each, as in a log; means of neighboring evaluations where there were too many.
+        As in a log; means of neighboring evaluations where there were too many.
     frame : Frame
     points : Points
     log_loss : array (n,)
-        Over the base loss of its size where that is known for all sizes.
+        Over the base loss of its size where that is known for all sizes; the mean over the seeds of a size where these
+        are complete.
     counts : array (n,)
-        How many evaluations each row is the mean of.
+        How many evaluations of one run each log loss is the mean of.
+    seeds : array (n,)
+        How many seeds it is the mean of.
+    differences : list of Differences
+        Between those seeds.
     run, step : int array (n,)
         Rows of one run, and rows of one step of one size and seed.
     is_anchored : bool
@@ -44,6 +50,8 @@ class Observations:
     points: Points
     log_loss: Array
     counts: Array
+    seeds: Array
+    differences: list[Differences]
     run: NDArray[np.intp]
     step: NDArray[np.intp]
     is_anchored: bool
@@ -67,24 +75,26 @@ def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, floa
     thin = thinned(rows)
     sizes = np.unique(thin["model_params"].to_numpy(dtype=float))
     is_anchored = all(float(size) in base_loss for size in sizes)
-    log_loss = np.log(thin["loss"].to_numpy(dtype=float))
+    means, differences = seed_means(thin)
+    log_loss = np.log(means["loss"].to_numpy(dtype=float))
     if is_anchored:
-        log_loss = log_loss - np.log(
-            thin["model_params"].map(dict(base_loss)).to_numpy(dtype=float)
-        )
+        base = means["model_params"].map(dict(base_loss)).to_numpy(dtype=float)
+        log_loss = log_loss - np.log(base)
     tokens = thin["train_tokens"].to_numpy(dtype=float)
     frame = Frame(
         corpus, float(np.exp(np.mean(np.log(sizes)))), float(np.exp(np.mean(np.log(tokens))))
     )
-    steps = ["model_params", "train_tokens", *(["seed"] if "seed" in thin else [])]
+    steps = ["model_params", "train_tokens", *(["seed"] if "seed" in means else [])]
     return Observations(
         rows=thin,
         frame=frame,
-        points=frame.points(row_columns(thin)),
+        points=frame.points(row_columns(means)),
         log_loss=log_loss,
-        counts=thin["count"].to_numpy(dtype=float),
-        run=pd.factorize(thin["run_id"])[0].astype(np.intp),
-        step=thin.groupby(steps, dropna=False).ngroup().to_numpy().astype(np.intp),
+        counts=means["count"].to_numpy(dtype=float),
+        seeds=means["seeds"].to_numpy(dtype=float),
+        differences=differences,
+        run=pd.factorize(means["run_id"])[0].astype(np.intp),
+        step=means.groupby(steps, dropna=False).ngroup().to_numpy().astype(np.intp),
         is_anchored=is_anchored,
     )
 

@@ -153,4 +153,5 @@ def _noise(kriging: Kriging, count: int, generator: np.random.Generator) -> Arra
     run = generator.standard_normal((count, observed.run.max() + 1))[:, observed.run]
     step = generator.standard_normal((count, observed.step.max() + 1))[:, observed.step]
     own = generator.standard_normal((count, len(observed.run))) / np.sqrt(observed.counts)
-    return np.asarray(sd[0] * own + sd[1] * run + sd[2] * step)
+    noise = sd[0] * own + sd[1] * run + sd[2] * step
+    return np.asarray(noise / np.sqrt(observed.seeds))

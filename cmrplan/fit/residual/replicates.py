@@ -1,0 +1,114 @@
+"""Repeated seeds: their means carry all about the curve, and their differences all else about the noise.
+
+Where every ratio and budget of a size was run with the same seeds, an orthogonal change of the rows over the seeds
+splits them: the mean over ``c`` seeds, whose noise is divided by ``c``, and ``c - 1`` differences, which hold noise
+alone. The likelihood is the product of both, exactly, and its matrices are smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, helmert
+
+from cmrplan.arrays import Array
+
+CELL = ["train_tokens", "domain_ratio"]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Differences between the seeds of one size.
+
+    Parameters
+    ----------
+    values : array (m, c - 1)
+        Of the log losses of ``m`` points, orthonormal over ``c`` seeds.
+    same_run, same_step : array (m, m)
+        Which points share a run, and a step, as 0 and 1.
+    """
+
+    values: Array
+    same_run: Array
+    same_step: Array
+
+    def _parts(self) -> tuple[Array, Array, Array]:
+        return np.eye(len(self.values)), self.same_run, self.same_step
+
+    def minus_log_likelihood(self, variances: Array, floor: float) -> tuple[float, Array]:
+        """Return minus the log likelihood without constants, and its derivative by the three variances.
+
+        Parameters
+        ----------
+        variances : array (3,)
+            Of an evaluation, a run and a step.
+        floor : float
+            Added to the variance of each row.
+        """
+        inverse, log_determinant = self._inverse(variances, floor)
+        solved, count = inverse @ self.values, self.values.shape[1]
+        value = 0.5 * float(np.sum(self.values * solved)) + 0.5 * count * log_determinant
+        weight = 0.5 * (count * inverse - solved @ solved.T)
+        return value, np.array([np.vdot(weight, part) for part in self._parts()])
+
+    def information(self, variances: Array, floor: float) -> Array:
+        """Return the information on the three variances, ``(3, 3)``."""
+        inverse, _ = self._inverse(variances, floor)
+        whitened = [inverse @ part for part in self._parts()]
+        count = self.values.shape[1]
+        return np.array([[0.5 * count * np.sum(a * b.T) for b in whitened] for a in whitened])
+
+    def _inverse(self, variances: Array, floor: float) -> tuple[Array, float]:
+        covariance = sum(v * part for v, part in zip(variances, self._parts(), strict=True))
+        factor = cholesky(covariance + floor * np.eye(len(self.values)), lower=True)
+        inverse = cho_solve((factor, True), np.eye(len(factor)))
+        return np.asarray(inverse), 2 * float(np.sum(np.log(np.diag(factor))))
+
+
+def seed_means(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Differences]]:
+    """Return rows with the seeds of each size averaged, where every point of it has them all, and their differences.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With a column ``count``, one where a row is one evaluation.
+
+    Returns
+    -------
+    rows : DataFrame
+        ``loss`` is the geometric mean over the seeds and ``seeds`` their number; all else is that of the first seed.
+    differences : list of Differences
+        One for each size whose seeds were averaged.
+    """
+    rows = rows.assign(seeds=1.0)
+    if "seed" not in rows:
+        return rows, []
+    parts, differences = [], []
+    for _, part in rows.groupby("model_params", sort=True):
+        seeds = np.unique(part["seed"]) if part["seed"].notna().all() else np.zeros(1)
+        if len(seeds) < 2 or not _is_complete(part, len(seeds)):
+            parts.append(part)
+            continue
+        ordered = part.sort_values(["seed", *CELL])
+        log_loss = np.log(ordered["loss"].to_numpy(dtype=float)).reshape(len(seeds), -1).T
+        first = ordered[ordered["seed"] == seeds[0]]
+        parts.append(first.assign(loss=np.exp(log_loss.mean(axis=1)), seeds=float(len(seeds))))
+        same = [_same(first[name].to_numpy()) for name in ("run_id", "train_tokens")]
+        differences.append(Differences(log_loss @ helmert(len(seeds)).T, *same))
+    return pd.concat(parts, ignore_index=True), differences
+
+
+def _is_complete(part: pd.DataFrame, num_seeds: int) -> bool:
+    """Tell whether every point has each seed once, and every ratio and seed is one run of plain evaluations."""
+    cells = part.groupby(CELL)["seed"].agg(["size", "nunique"])
+    runs = part.groupby(["domain_ratio", "seed"])["run_id"].nunique()
+    return bool(
+        (cells == num_seeds).all(axis=None) and (runs == 1).all() and (part["count"] == 1).all()
+    )
+
+
+def _same(labels: NDArray[np.generic]) -> Array:
+    return np.asarray(labels[:, None] == labels[None, :], dtype=float)
