@@ -35,6 +35,11 @@ TokenSlopes = dict[str, tuple[float, float]]
 MORE_COLUMNS = ("unique_domain_tokens", "s1_cpt", "s2_cpt", "base_loss")
 
 
+def target_share(corpus: str, domain_ratio: Array) -> Array:
+    """Return the share of training tokens from the corpus whose loss is predicted, of two corpora."""
+    return domain_ratio if corpus == "domain" else 1.0 - domain_ratio
+
+
 class RandomStream(IntEnum):
     """What random numbers are drawn for: each has a stream of its own, so that no two of them are the same numbers.
 

@@ -23,7 +23,7 @@ from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.model_averaging import held_out_score
-from cmrplan.fit.residual.kriged_model import with_residual
+from cmrplan.fit.residual.choice import with_residual
 from cmrplan.fit.residual.observations import FEWEST_RATIOS, FEWEST_ROWS, has_enough
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import FitSettings, Objective, ResidualKind, ResidualModel

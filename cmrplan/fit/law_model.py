@@ -26,7 +26,14 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import MORE_COLUMNS, Columns, CorpusModel, Prediction, row_columns
+from cmrplan.fit.corpus_model import (
+    MORE_COLUMNS,
+    Columns,
+    CorpusModel,
+    Prediction,
+    row_columns,
+    target_share,
+)
 from cmrplan.fit.noise import Noise, Residuals, run_noise
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws.law import predict_draws
@@ -59,7 +66,7 @@ def law_inputs(corpus: str, columns: Mapping[str, Array]) -> LawInputs:
     }
     if "domain_ratio" in columns:
         ratio = np.asarray(columns["domain_ratio"], dtype=float)
-        inputs["share"] = ratio if corpus == "domain" else 1.0 - ratio
+        inputs["share"] = target_share(corpus, ratio)
         inputs["replay_ratio"] = 1.0 - ratio
     tokens = inputs["train_tokens"]
     unique = inputs.get("unique_domain_tokens", np.full_like(tokens, np.nan))

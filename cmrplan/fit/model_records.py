@@ -14,7 +14,7 @@ from cmrplan.fit.cmr_model import CmrModel, RunCurve
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_model import AveragedModel, LawModel
-from cmrplan.fit.residual.kriged_model import KrigedModel, Member
+from cmrplan.fit.residual.kriged_model import KrigedModel, MeanChoice, Member
 from cmrplan.fit.residual.observations import observations
 from cmrplan.fit.settings import FitSettings
 from cmrplan.laws import build_law
@@ -155,8 +155,8 @@ def dump_model(model: CorpusModel) -> dict[str, Any]:
             "laws": dump_model(model.laws),
             "members": [
                 {
-                    "mean": member.mean,
-                    "has_residual": member.has_residual,
+                    "mean": member.choice.mean,
+                    "has_residual": member.choice.has_residual,
                     "weight": member.weight,
                     "hyper": member.hyper.tolist(),
                     "samples": member.samples.tolist(),
@@ -248,8 +248,7 @@ def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: Fitted
     base = fitted_to.base_loss.get(corpus, {})
     members = tuple(
         Member(
-            item.mean,
-            item.has_residual,
+            MeanChoice(item.mean, item.has_residual),
             item.weight,
             np.array(item.hyper),
             np.array(item.samples).reshape(len(item.samples), len(item.hyper)),
@@ -264,6 +263,7 @@ def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: Fitted
         members,
         record.count,
         fitted_to.settings.seed,
+        laws.more_columns,
     )
     model.require_whole()
     return model

@@ -15,15 +15,17 @@ Hyperparameters are logarithms with normal priors, so that few runs are not read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from cmrplan.arrays import Array
-from cmrplan.fit.residual.mean_functions import MeanFunction, Prior
-from cmrplan.fit.residual.points import Points
+from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 
 
 class Hyper(IntEnum):
@@ -180,3 +182,15 @@ def residual_covariance(one: Points, other: Points, hyper: Array) -> tuple[Array
         2 * shift * base,
         2 * slope * base,
     ]
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let linear algebra take one thread: some hundred rows are slower on two, and sums would differ."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield

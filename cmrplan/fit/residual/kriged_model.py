@@ -10,29 +10,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 from cmrplan.arrays import Array
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, RandomStream
-from cmrplan.fit.law_model import LawModel, component_of_draws
+from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
-from cmrplan.fit.residual.covariance import Hyper
-from cmrplan.fit.residual.curve_nodes import between_nodes, curve_nodes
-from cmrplan.fit.residual.hyper_posterior import Mode, hyper_samples, mode_of
-from cmrplan.fit.residual.kriging import Kriging, KrigingProblem
-from cmrplan.fit.residual.mean_functions import MeanFunction, linearized_law
+from cmrplan.fit.residual.covariance import Hyper, one_thread
+from cmrplan.fit.residual.kriging import Kriging, KrigingProblem, PosteriorPaths, posterior_paths
+from cmrplan.fit.residual.mean_functions import (
+    OWN_LAWS,
+    MeanFunction,
+    Points,
+    linearized_law,
+    own_law,
+)
 from cmrplan.fit.residual.observations import Observations, observations
-from cmrplan.fit.residual.own_laws import OWN_LAWS, own_law
-from cmrplan.fit.residual.path_draws import PosteriorPaths, posterior_paths
-from cmrplan.fit.residual.points import Points
-from cmrplan.fit.residual.threads import one_thread
 
-EVIDENCE_POWER = 0.2
-WEIGHT_DIGITS = 6
-SMALLEST_WEIGHT = 0.02  # a model with less is left out
-MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
-NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
+MOST_POINTS = 129  # of a curve over ratios that are computed each
+NUM_NODES = 97  # that are computed of a longer one
+CORPUS_STREAM = {"general": 0, "domain": 1}
+
+
+@dataclass(frozen=True)
+class MeanChoice:
+    """A mean function, and whether a residual stands above it."""
+
+    mean: str
+    has_residual: bool
+
+    @property
+    def text(self) -> str:
+        """Its name, marked where it has a residual."""
+        return f"{self.mean}+gp" if self.has_residual else self.mean
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,7 @@ class Member:
 
     Parameters
     ----------
-    mean : str
-        Name of the mean function.
-    has_residual : bool
+    choice : MeanChoice
     weight : float
     hyper : array (p,)
         The most probable hyperparameters and shape parameters.
@@ -51,8 +61,7 @@ class Member:
         Samples of their posterior; the draws are spread over them.
     """
 
-    mean: str
-    has_residual: bool
+    choice: MeanChoice
     weight: float
     hyper: Array
     samples: Array
@@ -74,6 +83,8 @@ class KrigedModel(CorpusModel):
     count : int
         Number of draws B.
     seed : int
+    more_columns : tuple of str
+        Those of the fitted laws.
     """
 
     corpus: str
@@ -83,6 +94,7 @@ class KrigedModel(CorpusModel):
     members: tuple[Member, ...]
     count: int
     seed: int
+    more_columns: tuple[str, ...] = ()
 
     def require_whole(self) -> None:
         """Refuse members that are not those of the rows and the laws.
@@ -101,13 +113,13 @@ class KrigedModel(CorpusModel):
             expected = len(mode.problem.prior.mean)
             if len(member.hyper) != expected or not len(member.samples):
                 raise ValueError(
-                    f"{len(member.hyper)} hyperparameters of {member.mean}, not {expected}"
+                    f"{len(member.hyper)} hyperparameters of {member.choice.mean}, not {expected}"
                 )
 
     @property
     def law(self) -> str:
         """Names of the mean functions by the alphabet, those with a residual marked."""
-        names = (m.mean + ("+gp" if m.has_residual else "") for m in self.members)
+        names = (m.choice.text for m in self.members)
         return f"average({', '.join(sorted(names))})" if len(self.members) > 1 else next(names)
 
     @property
@@ -128,7 +140,7 @@ class KrigedModel(CorpusModel):
     @cached_property
     def _modes(self) -> list[Kriging]:
         return [
-            Kriging(_problem(member, self.laws, self.observed), member.hyper)
+            Kriging(problem_of(member.choice, self.laws, self.observed), member.hyper)
             for member in self.members
         ]
 
@@ -212,11 +224,6 @@ class KrigedModel(CorpusModel):
         return losses * np.exp(shifts)
 
     @property
-    def more_columns(self) -> tuple[str, ...]:
-        """Those of the fitted laws."""
-        return self.laws.more_columns
-
-    @property
     def reads_repetition(self) -> bool:
         """Whether a fitted law does."""
         return self.laws.reads_repetition
@@ -226,8 +233,8 @@ class KrigedModel(CorpusModel):
         figures = self.laws.summary(confidence)
         members = [
             {
-                "law": member.mean,
-                "residual": "gp" if member.has_residual else "none",
+                "law": member.choice.mean,
+                "residual": "gp" if member.choice.has_residual else "none",
                 "weight": member.weight,
             }
             for member in self.members
@@ -258,20 +265,8 @@ class KrigedModel(CorpusModel):
         return replace(self, count=0)
 
 
-CORPUS_STREAM = {"general": 0, "domain": 1}
-
-
-@dataclass(frozen=True)
-class MeanChoice:
-    """A mean function, and whether a residual stands above it."""
-
-    mean: str
-    has_residual: bool
-
-
-def _problem(
-    choice: MeanChoice | Member, laws: CorpusModel, observed: Observations
-) -> KrigingProblem:
+def problem_of(choice: MeanChoice, laws: CorpusModel, observed: Observations) -> KrigingProblem:
+    """Return the Gaussian process of a choice: its mean function for the observations."""
     name, is_anchored = choice.mean, observed.is_anchored
     if name in OWN_LAWS:
         mean: MeanFunction = own_law(name, observed.frame.corpus, is_anchored=is_anchored)
@@ -281,71 +276,37 @@ def _problem(
     return KrigingProblem(observed, mean, choice.has_residual)
 
 
-def choices(laws: CorpusModel, *, is_auto: bool) -> list[MeanChoice]:
-    """Return what is averaged: this project's laws with a residual and the fitted laws alone, or a named law with one.
+def curve_nodes(columns: Mapping[str, Array]) -> dict[str, Array] | None:
+    """Return the columns at Chebyshev's nodes of the ratios; None where the points are no such curve, or few.
 
-    A law of rises has no logarithm that a residual could be added to.
+    Nodes stand close at both ends, where losses change fastest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ratio = np.linspace(0, 1, 1001)
+    >>> nodes = curve_nodes({"train_tokens": np.full(1001, 1e9), "domain_ratio": ratio})
+    >>> len(nodes["domain_ratio"]), nodes["train_tokens"][0]
+    (97, 1000000000.0)
+    >>> curve_nodes({"train_tokens": 1e9 * ratio, "domain_ratio": ratio}) is None
+    True
     """
-    fitted = [law.law for law in laws.components if law.fit.law.link == "log"]
-    if not is_auto:
-        return [MeanChoice(name, True) for name in fitted]
-    own = [MeanChoice(name, True) for name in OWN_LAWS]
-    return [*own, *(MeanChoice(name, False) for name in fitted[:MOST_LAWS])]
+    ratio = np.asarray(columns["domain_ratio"], dtype=float)
+    others = {
+        name: np.asarray(v, dtype=float) for name, v in columns.items() if name != "domain_ratio"
+    }
+    is_curve = all(np.all(values == values[0]) for values in others.values() if len(values))
+    if len(ratio) <= MOST_POINTS or not is_curve or np.ptp(ratio) == 0:
+        return None
+    angle = np.pi * np.arange(NUM_NODES) / (NUM_NODES - 1)
+    low, high = np.min(ratio), np.max(ratio)
+    nodes = low + (high - low) * 0.5 * (1 - np.cos(angle))
+    nodes[-1] = high
+    return {name: np.full(NUM_NODES, values[0]) for name, values in others.items()} | {
+        "domain_ratio": nodes
+    }
 
 
-def with_residual(
-    laws: CorpusModel,
-    rows: pd.DataFrame,
-    base_loss: Mapping[float, float],
-    *,
-    is_auto: bool,
-    seed: int,
-) -> KrigedModel:
-    """Return the model of a corpus with residuals, without draws.
-
-    Parameters
-    ----------
-    laws : CorpusModel
-        Fitted to the rows.
-    rows : DataFrame
-        Rows of the corpus after the base checkpoint.
-    base_loss : mapping of float to float
-        By size.
-    is_auto : bool
-        Whether mean functions are to be chosen; the fitted law is the only one otherwise.
-    seed : int
-    """
-    observed = observations(laws.corpus, rows, base_loss)
-    generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
-    tried: list[tuple[MeanChoice, Mode]] = []
-    with one_thread():
-        for choice in choices(laws, is_auto=is_auto):
-            start = tried[0][1].kriging.hyper if tried and choice.has_residual else None
-            tried.append((choice, mode_of(_problem(choice, laws, observed), start, generator)))
-    weights = evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
-    order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
-    sets = np.bincount(component_of_draws(weights[order], NUM_SETS), minlength=len(order))
-    members = []
-    for k, number in zip(order, np.maximum(sets, 1), strict=True):
-        choice, mode = tried[k]
-        samples = hyper_samples(mode, int(number), generator)
-        hyper = mode.kriging.hyper
-        members.append(Member(choice.mean, choice.has_residual, float(weights[k]), hyper, samples))
-    return KrigedModel(laws.corpus, laws, observed, base_loss, tuple(members), 0, seed)
-
-
-def evidence_weights(evidence: Array) -> Array:
-    """Return weights that sum to one from log evidences, ``(K,)``.
-
-    The evidence of a model is how well it predicts each row from those before it. It is taken to a power below one, as
-    none of the models is exactly true and the rows of a log are fewer than they seem; see docs/decisions.md.
-
-    References
-    ----------
-    Grünwald & van Ommen 2017, Inconsistency of Bayesian inference for misspecified linear models, and a proposal for
-    repairing it.
-    """
-    relative = np.exp(EVIDENCE_POWER * (evidence - np.max(evidence)))
-    share = np.round(relative / np.sum(relative), WEIGHT_DIGITS)
-    kept = np.where(share >= SMALLEST_WEIGHT, share, 0.0)
-    return np.asarray(kept / np.sum(kept))
+def between_nodes(nodes: Array, values: Array, ratio: Array) -> Array:
+    """Return curves ``(B, n)`` at ratios from their values at nodes ``(B, m)``."""
+    return np.asarray(CubicSpline(nodes, values, axis=1)(ratio))

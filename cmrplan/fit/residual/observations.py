@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import row_columns
-from cmrplan.fit.residual.points import Frame, Points
+from cmrplan.fit.residual.mean_functions import Frame, Points
 from cmrplan.fit.residual.replicates import Differences, seed_means
 
 MOST_ROWS = 480  # the work grows with their third power

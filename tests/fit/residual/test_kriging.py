@@ -15,11 +15,9 @@ from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.residual.covariance import Hyper, matern, mean_cross, residual_covariance, walk
 from cmrplan.fit.residual.hyper_posterior import Mode, fisher_information, hyper_samples, mode_of
-from cmrplan.fit.residual.kriging import Kriging, KrigingProblem
-from cmrplan.fit.residual.mean_functions import linearized_law
+from cmrplan.fit.residual.kriging import Kriging, KrigingProblem, posterior_paths
+from cmrplan.fit.residual.mean_functions import OWN_LAWS, linearized_law, own_law
 from cmrplan.fit.residual.observations import observations, thinned
-from cmrplan.fit.residual.own_laws import OWN_LAWS, own_law
-from cmrplan.fit.residual.path_draws import posterior_paths
 
 PROBES = Path(__file__).parents[3] / "data" / "probes" / "log.csv"
 SIZES, TOKENS, RATIOS = (3e6, 1e7), (1e7, 2e7, 4e7, 8e7), (0.0, 0.2, 0.5, 0.8, 1.0)

@@ -1,0 +1,101 @@
+"""Which mean functions a corpus gets, and how much each counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array
+from cmrplan.fit.corpus_model import CorpusModel, RandomStream
+from cmrplan.fit.law_model import component_of_draws
+from cmrplan.fit.residual.covariance import one_thread
+from cmrplan.fit.residual.hyper_posterior import Mode, hyper_samples, mode_of
+from cmrplan.fit.residual.kriged_model import (
+    CORPUS_STREAM,
+    KrigedModel,
+    MeanChoice,
+    Member,
+    problem_of,
+)
+from cmrplan.fit.residual.mean_functions import OWN_LAWS
+from cmrplan.fit.residual.observations import observations
+
+EVIDENCE_POWER = 0.2
+EVIDENCE_DIGITS = 6  # of a weight, so that rounding does not tell which of equals comes first
+SMALLEST_SHARE_KEPT = 0.02  # a mean function with less weight is left out
+MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
+NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
+
+
+def choices(laws: CorpusModel, *, is_auto: bool) -> list[MeanChoice]:
+    """Return what is averaged: this project's laws with a residual and the fitted laws alone, or a named law with one.
+
+    A law of rises has no logarithm that a residual could be added to.
+    """
+    fitted = [law.law for law in laws.components if law.fit.law.link == "log"]
+    if not is_auto:
+        return [MeanChoice(name, True) for name in fitted]
+    own = [MeanChoice(name, True) for name in OWN_LAWS]
+    return [*own, *(MeanChoice(name, False) for name in fitted[:MOST_LAWS])]
+
+
+def with_residual(
+    laws: CorpusModel,
+    rows: pd.DataFrame,
+    base_loss: Mapping[float, float],
+    *,
+    is_auto: bool,
+    seed: int,
+) -> KrigedModel:
+    """Return the model of a corpus with residuals, without draws.
+
+    Parameters
+    ----------
+    laws : CorpusModel
+        Fitted to the rows.
+    rows : DataFrame
+        Rows of the corpus after the base checkpoint.
+    base_loss : mapping of float to float
+        By size.
+    is_auto : bool
+        Whether mean functions are to be chosen; the fitted law is the only one otherwise.
+    seed : int
+    """
+    observed = observations(laws.corpus, rows, base_loss)
+    generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
+    tried: list[tuple[MeanChoice, Mode]] = []
+    with one_thread():
+        for choice in choices(laws, is_auto=is_auto):
+            start = tried[0][1].kriging.hyper if tried and choice.has_residual else None
+            tried.append((choice, mode_of(problem_of(choice, laws, observed), start, generator)))
+    weights = evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
+    order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
+    sets = np.bincount(component_of_draws(weights[order], NUM_SETS), minlength=len(order))
+    members = []
+    for k, number in zip(order, np.maximum(sets, 1), strict=True):
+        choice, mode = tried[k]
+        samples = hyper_samples(mode, int(number), generator)
+        hyper = mode.kriging.hyper
+        members.append(Member(choice, float(weights[k]), hyper, samples))
+    return KrigedModel(
+        laws.corpus, laws, observed, base_loss, tuple(members), 0, seed, laws.more_columns
+    )
+
+
+def evidence_weights(evidence: Array) -> Array:
+    """Return weights that sum to one from log evidences, ``(K,)``.
+
+    The evidence of a model is how well it predicts each row from those before it. It is taken to a power below one, as
+    none of the models is exactly true and the rows of a log are fewer than they seem; see docs/decisions.md.
+
+    References
+    ----------
+    Grünwald & van Ommen 2017, Inconsistency of Bayesian inference for misspecified linear models, and a proposal for
+    repairing it.
+    """
+    relative = np.exp(EVIDENCE_POWER * (evidence - np.max(evidence)))
+    share = np.round(relative / np.sum(relative), EVIDENCE_DIGITS)
+    kept = np.where(share >= SMALLEST_SHARE_KEPT, share, 0.0)
+    return np.asarray(kept / np.sum(kept))
