@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.bootstrap import student_scale
 from cmrplan.fit.corpus_model import (
     Columns,
@@ -35,6 +35,24 @@ from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, re
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
+
+
+@dataclass(frozen=True)
+class GeneralLoss:
+    """The general loss at one size, and the base loss that its rise is counted from.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    base_loss : float
+        Nats per token.
+    findings : tuple of Finding
+        On how they got there.
+    """
+
+    prediction: Prediction
+    base_loss: float
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -172,6 +190,42 @@ class Fit(FittedLog):
             return prediction
         draws = drawn_at(size, probed, lambda there: at_size(there).draws, self.settings.seed)
         return replace(prediction, draws=draws)
+
+    def general_loss_from_base(
+        self,
+        model_params: float,
+        train_tokens: float | Array,
+        domain_ratio: Array,
+        base_loss: float | None = None,
+    ) -> GeneralLoss | None:
+        """Return the general loss of a model that counts it from the base loss of its size; None of any other.
+
+        Parameters
+        ----------
+        model_params : float
+        train_tokens : float or array (G,)
+        domain_ratio : array (G,)
+        base_loss : float, optional
+            Of that size, nats per token; as measured, or carried between sizes, by default.
+        """
+        measured, sizes = self.base_loss.get("general", {}), self.probed.losses["general"].sizes
+        if not self.model_of("general").follows_rows or not set(sizes.tolist()) <= set(measured):
+            return None
+        own = self.predict(
+            "general",
+            model_params=model_params,
+            train_tokens=train_tokens,
+            domain_ratio=domain_ratio,
+        )
+        counted_from, findings = base_loss_at(measured, model_params)
+        base = counted_from if base_loss is None else base_loss
+        scaled = replace(
+            own, loss=own.loss * base / counted_from, draws=own.draws * base / counted_from
+        )
+        said = findings if base_loss is None else []
+        if not is_among(sizes, model_params):
+            said = [*said, _rise_carried(model_params, sizes)]
+        return GeneralLoss(scaled, base, tuple(said))
 
     def completed(
         self, corpus: str, columns: Columns, unique_domain_tokens: float | None
@@ -317,3 +371,12 @@ class Fit(FittedLog):
         """Return the fit again, from its optima, to the evaluations from ``first_tokens`` on."""
         models = {c: m.refitted_from(self.rows(c), first_tokens) for c, m in self.models.items()}
         return WithoutEarly(first_tokens, replace(self, models=models, warnings=()))
+
+
+def _rise_carried(model_params: float, sizes: Array) -> Finding:
+    known = ", ".join(f"{size:.4g}" for size in sizes)
+    return Finding(
+        Code.RISE_CARRIED,
+        f"the rise of the general loss at {model_params:.4g} parameters is carried from {known}, and the interval has "
+        "room for a change with size; probe a size nearer to narrow it",
+    )

@@ -24,11 +24,18 @@ from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.residual.choice import with_residual
-from cmrplan.fit.residual.observations import FEWEST_RATIOS, FEWEST_ROWS, has_enough
+from cmrplan.fit.residual.observations import FEWEST_ROWS, has_enough
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import FitSettings, Objective, ResidualKind, ResidualModel
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
-from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
+from cmrplan.laws.registry import (
+    AUTO,
+    FEWEST_RATIOS,
+    REGISTRY,
+    FitKind,
+    averaged_names,
+    require_choice,
+)
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of, validate_log
 from cmrplan.numbers import CountOrText, parse_first_tokens, parse_named_count

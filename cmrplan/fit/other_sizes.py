@@ -23,7 +23,7 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction, RandomStream
-from cmrplan.fit.fit import Fit
+from cmrplan.fit.fit import Fit, GeneralLoss
 from cmrplan.fit.probed import base_loss_at, is_among
 from cmrplan.numbers import Reference
 
@@ -32,24 +32,6 @@ from cmrplan.numbers import Reference
 # CMR paper (the rise stays below 0.02 from 460M to 3.1B); 0.003 in the log of github.com/yegcjs/mixinglaws.
 WALK_STEP = 0.05
 OTHER_SIZE = (Code.RISE_CARRIED, Code.LEVEL_BY_LAW)  # findings on how the loss got there
-
-
-@dataclass(frozen=True)
-class GeneralLoss:
-    """The general loss at one size, and the base loss that its rise is counted from.
-
-    Parameters
-    ----------
-    prediction : Prediction
-    base_loss : float
-        Nats per token.
-    findings : tuple of Finding
-        On how they got there.
-    """
-
-    prediction: Prediction
-    base_loss: float
-    findings: tuple[Finding, ...]
 
 
 def general_loss_at(
@@ -79,14 +61,26 @@ def general_loss_at(
     CmrplanError
         If a loss or the base loss is not known there.
     """
+    from_base = fit.general_loss_from_base(model_params, train_tokens, domain_ratio, base_loss)
+    return from_base or _by_laws(
+        fit, model_params, train_tokens, domain_ratio, base_loss, rise_over
+    )
+
+
+def _by_laws(
+    fit: Fit,
+    model_params: float,
+    train_tokens: float | Array,
+    domain_ratio: Array,
+    base_loss: float | None,
+    rise_over: Reference,
+) -> GeneralLoss:
     own = _predicted(fit, model_params, train_tokens, domain_ratio)
     measured = fit.base_loss.get("general", {})
     sizes, with_base = fit.probed.losses["general"].sizes, np.array(sorted(measured))
     anchors = np.array([size for size in sizes if is_among(with_base, size)])
     has_base = base_loss is not None or is_among(with_base, model_params)
     is_probed = not len(sizes) or is_among(sizes, model_params)
-    if fit.model_of("general").follows_rows and len(anchors) == len(sizes):
-        return _anchored(fit, own, model_params, base_loss, is_probed=is_probed)
     if is_probed and (has_base or rise_over == "replay" or not len(anchors)):
         base, findings = _base(base_loss, rise_over, measured, model_params)
         return GeneralLoss(own, base, tuple(findings))
@@ -114,27 +108,6 @@ def general_loss_at(
     findings.append(_level_by_law(model_params, sizes))
     walked = _with_size_walk(fit, own, model_params, train_tokens, sizes)
     return GeneralLoss(walked, base, tuple(findings))
-
-
-def _anchored(
-    fit: Fit, own: Prediction, model_params: float, given: float | None, *, is_probed: bool
-) -> GeneralLoss:
-    """Return the loss by a model that counts it from the base loss of its size, which may be given."""
-    measured = fit.base_loss["general"]
-    counted_from, findings = base_loss_at(measured, model_params)
-    base = counted_from if given is None else float(given)
-    scale = base / counted_from
-    scaled = replace(own, loss=own.loss * scale, draws=own.draws * scale)
-    said = [] if given is not None else findings
-    if not is_probed:
-        sizes = fit.probed.losses["general"].sizes
-        said = [*said, _rise_carried(model_params, _nearest(sizes, model_params), len(sizes))]
-    return GeneralLoss(scaled, base, tuple(said))
-
-
-def _nearest(sizes: Array, model_params: float) -> Array:
-    """Return the probed sizes on both sides of a size, or the outermost."""
-    return sizes[_weights(sizes, model_params) > 0]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction
-from cmrplan.fit.fit import Fit
+from cmrplan.fit.fit import Fit, GeneralLoss
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
@@ -191,14 +191,7 @@ def survey_at(fit: Fit, request: PlanRequest, domain_ratio: float) -> LossCurves
 def _survey_at(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> LossCurves:
-    general = general_loss_at(
-        fit,
-        model_params=request.size,
-        train_tokens=train_tokens,
-        domain_ratio=ratio,
-        base_loss=request.base_loss,
-        rise_over=request.rise_over,
-    )
+    general = _general_loss(fit, request, train_tokens, ratio)
     domain, findings = domain_prediction(fit, request, train_tokens, ratio)
     findings += general.findings
     replay, remark = replay_loss(fit, request, train_tokens)
@@ -218,6 +211,20 @@ def _survey_at(
         tolerance=tolerance,
         findings=tuple(findings),
         **_decided_on(request, tolerance, general.base_loss, general.prediction, domain, replay),
+    )
+
+
+def _general_loss(
+    fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
+) -> GeneralLoss:
+    from_base = fit.general_loss_from_base(request.size, train_tokens, ratio, request.base_loss)
+    return from_base or general_loss_at(
+        fit,
+        model_params=request.size,
+        train_tokens=train_tokens,
+        domain_ratio=ratio,
+        base_loss=request.base_loss,
+        rise_over=request.rise_over,
     )
 
 
@@ -314,14 +321,7 @@ def replay_loss(
         return None, []
     zeros = np.zeros(np.shape(train_tokens) or 1)
     try:
-        replay = general_loss_at(
-            fit,
-            model_params=request.size,
-            train_tokens=train_tokens,
-            domain_ratio=zeros,
-            base_loss=request.base_loss,
-            rise_over=request.rise_over,
-        ).prediction
+        replay = _general_loss(fit, request, train_tokens, zeros).prediction
     except CmrplanError:
         return None, []
     if not (np.isfinite(replay.loss).all() and np.isfinite(replay.draws).all()):

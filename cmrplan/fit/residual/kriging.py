@@ -182,7 +182,7 @@ class KrigingProblem:
         if start is not None:
             first[: len(Hyper)] = start[: len(Hyper)]
         reach = FARTHEST * self.prior.sd
-        found = minimize(
+        optimum = minimize(
             self.minus_log_posterior,
             first,
             jac=True,
@@ -190,7 +190,7 @@ class KrigingProblem:
             bounds=list(zip(self.prior.mean - reach, self.prior.mean + reach, strict=True)),
             options={"maxiter": MOST_ITERATIONS, "ftol": NO_GAIN},
         )
-        return np.asarray(found.x)
+        return np.asarray(optimum.x)
 
 
 def inverse_of(factor: Array) -> Array:

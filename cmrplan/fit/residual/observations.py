@@ -13,11 +13,11 @@ from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import row_columns
 from cmrplan.fit.residual.mean_functions import Frame, Points
 from cmrplan.fit.residual.replicates import Differences, seed_means
+from cmrplan.laws.registry import FEWEST_RATIOS
 
-MOST_ROWS = 480  # the work grows with their third power
+MOST_OBSERVATIONS = 480  # the work grows with their third power
 FEWEST_BINS = 3
 FEWEST_ROWS = 8
-FEWEST_RATIOS = 3
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, floa
 
 
 def thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return at most about :data:`MOST_ROWS` rows with a column ``count``.
+    """Return at most about :data:`MOST_OBSERVATIONS` rows with a column ``count``.
 
     Where there are more, neighboring evaluations of a run become their mean: they share nearly all their noise. Log
     losses and log tokens are averaged in bins of equal numbers.
     """
     rows = rows.reset_index(drop=True).assign(count=1.0)
     num_runs = rows["run_id"].nunique()
-    if len(rows) <= MOST_ROWS:
+    if len(rows) <= MOST_OBSERVATIONS:
         return rows
-    bins = max(MOST_ROWS // num_runs, FEWEST_BINS)
+    bins = max(MOST_OBSERVATIONS // num_runs, FEWEST_BINS)
     rank = rows.groupby("run_id")["train_tokens"].rank(method="first") - 1
     length = rows.groupby("run_id")["train_tokens"].transform("size")
     which = (rank * np.minimum(bins, length) / length).astype(int)
