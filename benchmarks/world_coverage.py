@@ -38,7 +38,7 @@ from world_runs import (
 from worlds import LOSSES, World
 
 import cmrplan as cp
-from cmrplan.arrays import central_interval
+from cmrplan.fit.corpus_model import central_interval
 from cmrplan.fit.other_sizes import general_loss_at
 
 QUESTIONS = ("new rows", "new ratio", "late budgets", "4 x the budget", "hidden size")

@@ -33,6 +33,12 @@ from cmrplan.fit.file import read_fit
     is_flag=True,
     help="Widen the intervals by the noise of a run: what one new run would measure.",
 )
+@click.option(
+    "--parts",
+    "with_parts",
+    is_flag=True,
+    help="Show beside each loss what the laws alone say and what the residual adds.",
+)
 @confidence
 @as_json
 def predict(
@@ -42,6 +48,7 @@ def predict(
     domain_ratio: float | None,
     unique_domain_tokens: float | None,
     new_run: bool,
+    with_parts: bool,
     confidence: float,
     as_json: bool,
 ) -> None:
@@ -68,6 +75,15 @@ def predict(
                 )
         names = (f"{corpus}_loss", f"{corpus}_loss_low", f"{corpus}_loss_high")
         result |= dict(zip(names, values, strict=True))
+        if with_parts and corpus in fitted.models:
+            parts = fitted.parts(
+                corpus,
+                model_params=model_params,
+                train_tokens=train_tokens,
+                domain_ratio=domain_ratio,
+                unique_domain_tokens=unique_domain_tokens,
+            )
+            result |= dict(zip((f"{corpus}_law", f"{corpus}_residual"), parts, strict=True))
     findings = [
         *fitted.warnings,
         *fitted.probed.extrapolation_findings(
@@ -88,6 +104,9 @@ def predict(
         loss, low, high = (result[f"{corpus}_loss{end}"] for end in ("", "_low", "_high"))
         band = "" if low is None else f"  ({100 * confidence:g} % interval {low:.4f} to {high:.4f})"
         click.echo(f"{corpus:<8} loss {loss:.4f} nats per token{band}")
+        if with_parts:
+            law, residual = result[f"{corpus}_law"], result[f"{corpus}_residual"]
+            click.echo(f"{'':<8} laws {law:.4f}, residual {residual:+.4f}")
     print_findings(findings)
 
 

@@ -194,6 +194,11 @@ class CorpusModel(ABC):
             place, and in the models of all corpora.
         """
 
+    def parts(self, columns: Columns) -> tuple[Array, Array]:
+        """Return the loss by the laws alone, and what a residual adds to it, nats per token, ``(n,)`` each."""
+        loss = self.without_resamples().predict(columns).loss
+        return loss, np.zeros_like(loss)
+
     def with_shifts(self, losses: Array, shifts: Array) -> Array:
         """Return losses moved by shifts in the unit of the residuals, such as the noise of a new run.
 

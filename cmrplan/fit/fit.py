@@ -149,6 +149,28 @@ class Fit(FittedLog):
             draws.reshape(len(draws), *ratio.shape),
         )
 
+    def parts(
+        self,
+        corpus: str,
+        *,
+        model_params: float,
+        train_tokens: float,
+        domain_ratio: float,
+        unique_domain_tokens: float | None = None,
+    ) -> tuple[float, float]:
+        """Return the estimate of :meth:`predict` in two parts: by the laws alone, and what the residual adds.
+
+        Both in nats per token; without a residual the second is 0.
+        """
+        columns = {
+            "model_params": np.array([model_params]),
+            "train_tokens": np.array([train_tokens]),
+            "domain_ratio": np.array([domain_ratio]),
+        }
+        completed = self.completed(corpus, columns, unique_domain_tokens)
+        law, residual = self.model_of(corpus).parts(completed)
+        return float(law[0]), float(residual[0])
+
     def ratio_or_only(
         self, domain_ratio: Array | Sequence[float] | float | None
     ) -> Array | Sequence[float] | float:
@@ -219,13 +241,12 @@ class Fit(FittedLog):
         )
         counted_from, findings = base_loss_at(measured, model_params)
         base = counted_from if base_loss is None else base_loss
-        scaled = replace(
-            own, loss=own.loss * base / counted_from, draws=own.draws * base / counted_from
-        )
         said = findings if base_loss is None else []
         if not is_among(sizes, model_params):
+            scale = base / counted_from
+            own = replace(own, loss=own.loss * scale, draws=own.draws * scale)
             said = [*said, _rise_carried(model_params, sizes)]
-        return GeneralLoss(scaled, base, tuple(said))
+        return GeneralLoss(own, base, tuple(said))
 
     def completed(
         self, corpus: str, columns: Columns, unique_domain_tokens: float | None

@@ -206,7 +206,7 @@ class TestAveraging:
         assert fit.law == "dcpt"
 
     def test_an_average_lies_between_its_laws_and_its_draws_belong_to_them(self, measured):
-        fit = cp.fit(measured, bootstrap=40)
+        fit = cp.fit(measured, bootstrap=40, residual="none")
         model = fit.models["general"]
         assert isinstance(model, AveragedModel)
         assert model.weights.sum() == pytest.approx(1)

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
+from scipy.optimize import minimize
 
 from cmrplan.arrays import Array
 from cmrplan.fit.residual.covariance import Hyper, mean_derivatives, residual_covariance
 from cmrplan.fit.residual.kriging import FARTHEST, NOISE, SMALLEST_VARIANCE, Kriging, KrigingProblem
 
 NUM_PROBES = 64
-MOST_SCORINGS = 40
-STEADY = 1e-5  # largest move of a hyperparameter, in posterior standard deviations, after which the mode is known
+MOST_STEPS = 40
+MOST_ITERATIONS = 150
+NO_GAIN = 1e-7  # of minus the log posterior, relative; what is left is done from the information
+STEADY = 1e-7  # largest move of a hyperparameter, in posterior standard deviations, after which the mode is known
+ROUNDING_OF_VALUE = 1e-8  # of minus the log posterior
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Mode:
 def mode_of(problem: KrigingProblem, start: Array | None, generator: np.random.Generator) -> Mode:
     """Return the most probable hyperparameters, so exactly that every processor finds the same.
 
-    A quasi-Newton search comes near; steps of Fisher scoring, the information kept, go on to the mode.
+    A quasi-Newton search comes near; steps with the Fisher information as the curvature go on to the mode.
 
     Parameters
     ----------
@@ -54,24 +58,58 @@ def mode_of(problem: KrigingProblem, start: Array | None, generator: np.random.G
     generator : Generator
         For the probes of the information.
     """
-    hyper = problem.most_probable(start)
-    information = fisher_information(Kriging(problem, hyper), generator)
-    prior = problem.prior
-    reach = FARTHEST * prior.sd
-    precision = information + np.diag(prior.sd**-2)
-    value, gradient = problem.minus_log_posterior(hyper)
-    for _ in range(MOST_SCORINGS):
-        step = np.linalg.solve(precision, gradient)
-        moved = np.clip(hyper - step, prior.mean - reach, prior.mean + reach)
-        if np.max(np.abs(moved - hyper) * np.sqrt(np.diag(precision))) < STEADY:
-            break
-        new_value, new_gradient = problem.minus_log_posterior(moved)
-        if new_value > value:  # far from the mode the information is not the curvature
-            precision = 2 * precision
-            continue
-        hyper, value, gradient = moved, new_value, new_gradient
-    kriging = Kriging(problem, hyper)
+    near = near_mode(problem, start)
+    probes = generator.choice([-1.0, 1.0], size=(len(problem.target), NUM_PROBES))
+    curvature = fisher_information(Kriging(problem, near), probes) + np.diag(problem.prior.sd**-2)
+    kriging = Kriging(problem, _descended(problem, near, np.asarray(np.linalg.inv(curvature))))
+    information = fisher_information(kriging, probes)
     return Mode(kriging, information, log_evidence(kriging, information))
+
+
+def _descended(problem: KrigingProblem, hyper: Array, inverse: Array) -> Array:
+    """Return the minimum near ``hyper`` by the BFGS method, from an inverse curvature that is nearly right."""
+    prior, sd = problem.prior, np.sqrt(np.diag(inverse))
+    low, high = prior.mean - FARTHEST * prior.sd, prior.mean + FARTHEST * prior.sd
+    value, gradient = problem.minus_log_posterior(hyper)
+    for _ in range(MOST_STEPS):
+        step = np.clip(hyper - inverse @ gradient, low, high) - hyper
+        if np.max(np.abs(step) / sd) < STEADY:
+            break
+        new_value, new_gradient = problem.minus_log_posterior(hyper + step)
+        change = new_gradient - gradient
+        if (along := step @ change) > 0:
+            left = np.eye(len(step)) - np.outer(step, change) / along
+            inverse = left @ inverse @ left.T + np.outer(step, step) / along
+        if new_value > value + ROUNDING_OF_VALUE:
+            inverse = inverse / 2
+            continue
+        hyper, value, gradient = hyper + step, new_value, new_gradient
+    return hyper
+
+
+def near_mode(problem: KrigingProblem, start: Array | None) -> Array:
+    """Return hyperparameters and shape parameters near the largest posterior density.
+
+    Parameters
+    ----------
+    problem : KrigingProblem
+    start : array or None
+        Hyperparameters to start from; the shape parameters start at their prior mean.
+    """
+    prior = problem.prior
+    first = prior.mean.copy()
+    if start is not None:
+        first[: len(Hyper)] = start[: len(Hyper)]
+    reach = FARTHEST * prior.sd
+    optimum = minimize(
+        problem.minus_log_posterior,
+        first,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(prior.mean - reach, prior.mean + reach, strict=True)),
+        options={"maxiter": MOST_ITERATIONS, "ftol": NO_GAIN},
+    )
+    return np.asarray(optimum.x)
 
 
 def log_evidence(kriging: Kriging, information: Array) -> float:
@@ -99,14 +137,19 @@ def hyper_samples(mode: Mode, count: int, generator: np.random.Generator) -> Arr
     return np.clip(samples[:count], prior.mean - reach, prior.mean + reach)
 
 
-def fisher_information(kriging: Kriging, generator: np.random.Generator) -> Array:
-    """Return the information of the observed log losses on the hyperparameters, ``(p, p)``."""
-    num_rows = len(kriging.problem.target)
-    signs = generator.choice([-1.0, 1.0], size=(num_rows, NUM_PROBES))
+def fisher_information(kriging: Kriging, signs: Array) -> Array:
+    """Return the information of the observed log losses on the hyperparameters, ``(p, p)``.
+
+    Parameters
+    ----------
+    kriging : Kriging
+    signs : array (n, M)
+        Probes: 1 and -1 at random.
+    """
     probes = solve_triangular(kriging.factor, signs, lower=True, trans="T")
     changed = [product @ probes for product in _derivatives(kriging)]
     whitened = np.stack([solve_triangular(kriging.factor, part, lower=True) for part in changed])
-    information = np.einsum("iab,jab->ij", whitened, whitened) / (2 * NUM_PROBES)
+    information = np.einsum("iab,jab->ij", whitened, whitened) / (2 * signs.shape[1])
     variance = np.exp(2 * kriging.hyper[NOISE])
     scale = 2 * np.outer(variance, 2 * variance)
     for part in kriging.problem.observed.differences:

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve, cholesky
 from scipy.linalg.lapack import dpotri
-from scipy.optimize import minimize
 
 from cmrplan.arrays import Array
 from cmrplan.fit.residual.covariance import (
@@ -40,8 +39,6 @@ SMALLEST_VARIANCE = (
     1e-9  # of log losses, added to every row so that the covariance can be factorised
 )
 FARTHEST = 4.0  # standard deviations of the prior that the search stays within
-MOST_ITERATIONS = 150
-NO_GAIN = 1e-7  # of minus the log posterior, relative; what is left is done by scoring
 NOISE = np.array([Hyper.EVALUATION, Hyper.RUN, Hyper.STEP])
 SUSPECT = 1e12  # stands for a likelihood that cannot be computed
 NUM_FEATURES = 128
@@ -169,28 +166,6 @@ class KrigingProblem:
             gradient[len(Hyper) :],
         ) = mean.gradient(by_cell)
         return float(value), gradient + away / self.prior.sd
-
-    def most_probable(self, start: Array | None = None) -> Array:
-        """Return hyperparameters and shape parameters near the largest posterior density.
-
-        Parameters
-        ----------
-        start : array, optional
-            Hyperparameters to start from; the shape parameters start at their prior mean.
-        """
-        first = self.prior.mean.copy()
-        if start is not None:
-            first[: len(Hyper)] = start[: len(Hyper)]
-        reach = FARTHEST * self.prior.sd
-        optimum = minimize(
-            self.minus_log_posterior,
-            first,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=list(zip(self.prior.mean - reach, self.prior.mean + reach, strict=True)),
-            options={"maxiter": MOST_ITERATIONS, "ftol": NO_GAIN},
-        )
-        return np.asarray(optimum.x)
 
 
 def inverse_of(factor: Array) -> Array:
