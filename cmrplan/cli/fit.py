@@ -68,10 +68,9 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 @click.option(
     "--residual",
     type=click.Choice(RESIDUAL_MODELS),
-    default="auto",
+    default="none",
     show_default=True,
-    help="gp: a Gaussian process above the laws, for what they miss; none: the laws alone; auto: gp where no law is "
-    "named and there are evaluations enough.",
+    help="gp: a Gaussian process above the laws, for what they miss; none: the laws alone.",
 )
 @click.option(
     "--weights",

@@ -55,18 +55,17 @@ def predict(
     """Predict both losses of one run, with intervals."""
     fitted = read_fit(fit)
     domain_ratio = float(np.asarray(fitted.ratio_or_only(domain_ratio)))
+    at: dict[str, Any] = {
+        "model_params": model_params,
+        "train_tokens": train_tokens,
+        "domain_ratio": domain_ratio,
+        "unique_domain_tokens": unique_domain_tokens,
+    }
     result: dict[str, Any] = {}
     for corpus in ("general", "domain"):
         values: tuple[float | None, float | None, float | None] = (None, None, None)
         if corpus in fitted.models:
-            prediction = fitted.predict(
-                corpus,
-                model_params=model_params,
-                train_tokens=train_tokens,
-                domain_ratio=domain_ratio,
-                unique_domain_tokens=unique_domain_tokens,
-                new_run=new_run,
-            )
+            prediction = fitted.predict(corpus, **at, new_run=new_run)
             values = _with_bounds(prediction, confidence)
             if not np.isfinite([value for value in values if value is not None]).all():
                 raise CmrplanError(
@@ -75,15 +74,9 @@ def predict(
                 )
         names = (f"{corpus}_loss", f"{corpus}_loss_low", f"{corpus}_loss_high")
         result |= dict(zip(names, values, strict=True))
-        if with_parts and corpus in fitted.models:
-            parts = fitted.parts(
-                corpus,
-                model_params=model_params,
-                train_tokens=train_tokens,
-                domain_ratio=domain_ratio,
-                unique_domain_tokens=unique_domain_tokens,
-            )
-            result |= dict(zip((f"{corpus}_law", f"{corpus}_residual"), parts, strict=True))
+    parts = {corpus: fitted.parts(corpus, **at) for corpus in fitted.models if with_parts}
+    for corpus, two in parts.items():
+        result |= dict(zip((f"{corpus}_law", f"{corpus}_residual"), two, strict=True))
     findings = [
         *fitted.warnings,
         *fitted.probed.extrapolation_findings(
@@ -104,8 +97,7 @@ def predict(
         loss, low, high = (result[f"{corpus}_loss{end}"] for end in ("", "_low", "_high"))
         band = "" if low is None else f"  ({100 * confidence:g} % interval {low:.4f} to {high:.4f})"
         click.echo(f"{corpus:<8} loss {loss:.4f} nats per token{band}")
-        if with_parts:
-            law, residual = result[f"{corpus}_law"], result[f"{corpus}_residual"]
+        for law, residual in [parts[corpus]] if with_parts else []:
             click.echo(f"{'':<8} laws {law:.4f}, residual {residual:+.4f}")
     print_findings(findings)
 

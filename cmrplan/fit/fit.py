@@ -220,15 +220,10 @@ class Fit(FittedLog):
         domain_ratio: Array,
         base_loss: float | None = None,
     ) -> GeneralLoss | None:
-        """Return the general loss of a model that counts it from the base loss of its size; None of any other.
+        """Return the general loss of a model that counts it from the base loss of its size; else None.
 
-        Parameters
-        ----------
-        model_params : float
-        train_tokens : float or array (G,)
-        domain_ratio : array (G,)
-        base_loss : float, optional
-            Of that size, nats per token; as measured, or carried between sizes, by default.
+        ``train_tokens`` is a number or ``(G,)``, ``domain_ratio`` ``(G,)``; ``base_loss``, in nats, is that of the
+        size, by default as measured or carried between sizes.
         """
         measured, sizes = self.base_loss.get("general", {}), self.probed.losses["general"].sizes
         if not self.model_of("general").follows_rows or not set(sizes.tolist()) <= set(measured):

@@ -108,10 +108,9 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
         Of log losses, as the papers do, or of losses in nats per token. The CMR ratio law takes only the first.
     weights : {"equal", "stderr", "seeds"}
         How much each row counts, see :mod:`cmrplan.fit.row_weights`. Not for the CMR laws.
-    residual : {"auto", "gp", "none"}
+    residual : {"none", "gp"}
         ``gp``: a Gaussian process stands above the laws, see :mod:`cmrplan.fit.residual`; with ``law="auto"`` the laws
         of this project are its means, and the published laws stand beside them alone, weighed by their evidence.
-        ``auto`` takes it where no law is named and there are rows enough, ``none`` never.
 
     Raises
     ------

@@ -17,8 +17,8 @@ Objective = Literal["huber", "least_squares"]
 OBJECTIVES: tuple[Objective, ...] = ("huber", "least_squares")
 ResidualKind = Literal["log", "raw"]
 RESIDUAL_KINDS: tuple[ResidualKind, ...] = ("log", "raw")
-ResidualModel = Literal["auto", "gp", "none"]
-RESIDUAL_MODELS: tuple[ResidualModel, ...] = ("auto", "gp", "none")
+ResidualModel = Literal["gp", "none"]
+RESIDUAL_MODELS: tuple[ResidualModel, ...] = ("none", "gp")
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,8 @@ class FitSettings:
     objective : {"huber", "least_squares"}
     residuals : {"log", "raw"}
     weights : {"equal", "stderr", "seeds"}
-    residual : {"auto", "gp", "none"}
-        What stands above the laws: a Gaussian process, or nothing; ``auto`` takes one for ``law = "auto"`` where there
-        are rows enough.
+    residual : {"none", "gp"}
+        What stands above the laws: nothing, or a Gaussian process.
     """
 
     law: str = "auto"
@@ -61,7 +60,7 @@ class FitSettings:
     objective: Objective = "huber"
     residuals: ResidualKind = "log"
     weights: Weights = "equal"
-    residual: ResidualModel = "auto"
+    residual: ResidualModel = "none"
 
     def __post_init__(self) -> None:
         """Refuse what no fit can use.
@@ -111,9 +110,8 @@ class FitSettings:
 
     @property
     def wants_residual(self) -> bool:
-        """Whether a Gaussian process is to stand above the laws, where there are rows enough."""
-        by_default = self.residual == "auto" and self.law == "auto" and self._has_log_laws
-        return self.residual == "gp" or by_default
+        """Whether a Gaussian process is to stand above the laws."""
+        return self.residual == "gp"
 
     @property
     def huber_delta(self) -> float | None:

@@ -21,7 +21,7 @@ from cmrplan.fit.residual.covariance import Hyper, mean_derivatives, residual_co
 from cmrplan.fit.residual.kriging import FARTHEST, NOISE, SMALLEST_VARIANCE, Kriging, KrigingProblem
 
 NUM_PROBES = 64
-MOST_STEPS = 40
+MOST_DESCENTS = 80
 MOST_ITERATIONS = 150
 NO_GAIN = 1e-7  # of minus the log posterior, relative; what is left is done from the information
 STEADY = 1e-7  # largest move of a hyperparameter, in posterior standard deviations, after which the mode is known
@@ -71,7 +71,7 @@ def _descended(problem: KrigingProblem, hyper: Array, inverse: Array) -> Array:
     prior, sd = problem.prior, np.sqrt(np.diag(inverse))
     low, high = prior.mean - FARTHEST * prior.sd, prior.mean + FARTHEST * prior.sd
     value, gradient = problem.minus_log_posterior(hyper)
-    for _ in range(MOST_STEPS):
+    for _ in range(MOST_DESCENTS):
         step = np.clip(hyper - inverse @ gradient, low, high) - hyper
         if np.max(np.abs(step) / sd) < STEADY:
             break

@@ -23,7 +23,7 @@ from cmrplan.solve.law_fit import LawFit, residual_jacobian
 
 SHARE_SHIFT = 0.05  # shares below it are near each other
 COEFFICIENT_SD = 0.3  # of a feature whose values are of the order of one, in units of log loss
-LEVEL_SD = 1.0
+LEVEL_SD = 0.5
 FAINTEST_DIRECTION = (
     1e-3  # of the strongest; what the rows of a log show less of is left at the optimum
 )
@@ -117,12 +117,7 @@ def level_slope_sd(is_anchored: bool) -> float:
 
 @dataclass(frozen=True)
 class Prior:
-    """Independent normal priors.
-
-    Parameters
-    ----------
-    mean, sd : array (p,)
-    """
+    """Independent normal priors: means and standard deviations, ``(p,)`` each."""
 
     mean: Array
     sd: Array
@@ -131,12 +126,8 @@ class Prior:
 class MeanFunction(ABC):
     """Features of a mean function with ``q`` coefficients and ``p`` shape parameters.
 
-    Parameters
-    ----------
-    name : str
-    shape_prior : Prior
-    coefficient_sd : array (q,)
-        Prior standard deviations of the coefficients; the first two are those of the level and its slope by size.
+    ``coefficient_sd`` ``(q,)`` are the prior standard deviations of the coefficients; the first two are those of the
+    level and its slope by size.
     """
 
     name: str
@@ -195,14 +186,33 @@ class LinearizedLaw(MeanFunction):
 
 def linearized_law(name: str, fit: LawFit, points: Points, *, is_anchored: bool) -> LinearizedLaw:
     """Return a fitted law as a mean function for the points that it was fitted to."""
-    effects = _effects(fit, points, is_anchored)
-    _, strength, directions = np.linalg.svd(effects, full_matrices=False)
-    is_seen = strength > FAINTEST_DIRECTION * strength[0]
-    scale = np.sqrt(len(points.share)) / strength[is_seen]
+    directions = _orthogonal(_effects(fit, points, is_anchored)) * np.sqrt(len(points.share))
     level = [LEVEL_SD, level_slope_sd(is_anchored)]
-    sd = np.append(level, np.full(int(np.sum(is_seen)), LAW_SD))
+    sd = np.append(level, np.full(directions.shape[1], LAW_SD))
     nothing = Prior(np.zeros(0), np.zeros(0))
-    return LinearizedLaw(name, nothing, sd, fit, directions[is_seen].T * scale, is_anchored)
+    return LinearizedLaw(name, nothing, sd, fit, directions, is_anchored)
+
+
+def _orthogonal(effects: Array) -> Array:
+    """Return changes of the parameters ``(p, k)`` whose effects are orthonormal, one parameter after the other.
+
+    A parameter whose effect is nearly that of those before it adds none. In this order, unlike by singular values, the
+    signs are the same on every processor.
+    """
+    changes: list[Array] = []
+    spanned: list[Array] = []
+    for j, effect in enumerate(effects.T):
+        change = np.zeros(effects.shape[1])
+        change[j] = 1.0
+        left = effect
+        for other, known in zip(changes, spanned, strict=True):
+            part = known @ left
+            left, change = left - part * known, change - part * other
+        size = np.linalg.norm(left)
+        if size > FAINTEST_DIRECTION * np.linalg.norm(effect):
+            changes.append(change / size)
+            spanned.append(left / size)
+    return np.array(changes).T
 
 
 def _effects(fit: LawFit, points: Points, is_anchored: bool) -> Array:

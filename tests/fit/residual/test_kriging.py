@@ -300,7 +300,8 @@ def test_features_have_their_analytic_slopes(
 
 
 def test_published_law_gives_its_fit_back_where_it_is_alone(rows: pd.DataFrame) -> None:
-    """Without a base loss the law alone is a generalised least-squares fit: near the law's own optimum."""
+    """Without a base loss the law alone is a generalised least-squares fit: within twice the noise
+    of a run, 0.002, of the law's own optimum, which weighs rows by Huber's loss."""
     one = rows[rows["model_params"] == SIZES[1]]
     law = fit_law_model(one.assign(eval_corpus="general"), "general", law_name="dcpt")
     observed = observations("general", one, {})
@@ -309,7 +310,7 @@ def test_published_law_gives_its_fit_back_where_it_is_alone(rows: pd.DataFrame) 
     )
     mode = Kriging(problem, near_mode(problem, None))
     fitted = law.fit.predict(observed.points.inputs)
-    assert np.exp(mode.log_loss(observed.points)) == pytest.approx(fitted, rel=2e-3)
+    assert np.exp(mode.log_loss(observed.points)) == pytest.approx(fitted, rel=4e-3)
 
 
 def test_real_rows_are_followed_within_their_noise() -> None:
