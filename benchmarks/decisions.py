@@ -29,10 +29,8 @@ from world_runs import (
     Result,
     Task,
     figure,
-    parsed,
     print_table,
-    print_troubles,
-    results_of,
+    report,
     share,
 )
 from worlds import World
@@ -172,16 +170,7 @@ def print_tables(table: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    asked = parsed(__doc__.splitlines()[0])
-    results = list(results_of(decide_in, asked))
-    table = pd.DataFrame([row for result in results for row in result.rows])
-    if asked.out:
-        table.to_csv(asked.out, index=False)
-    worlds = f"{asked.worlds} worlds a family from seed {asked.seed}"
-    print(f"{worlds}, law {asked.law}, confidence {CONFIDENCE:g}; losses in nats per token")
-    if len(table):
-        print_tables(table)
-    print_troubles(results)
+    report(__doc__, decide_in, f"confidence {CONFIDENCE:g}; losses in nats per token", print_tables)
 
 
 if __name__ == "__main__":

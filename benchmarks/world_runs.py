@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from worlds import FAMILIES, World, draw_world
 
 import cmrplan as cp
-from cmrplan.fit.fit_log import FitOptions
+from cmrplan.fit.settings import RESIDUAL_MODELS
 
 CONFIDENCE = 0.9
 REASON_LENGTH = 60  # a refusal is tallied by so many of its first characters, numbers left out
@@ -68,13 +69,10 @@ def parsed(description: str, argv: list[str] | None = None) -> argparse.Namespac
     parser.add_argument("--seed", type=int, default=0, help="of the first world of each family")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--law", default="auto")
-    parser.add_argument("--residual", help="passed on where cp.fit takes an argument residual")
+    parser.add_argument("--residual", choices=RESIDUAL_MODELS, help="as for cmrplan fit")
     parser.add_argument("--bootstrap", type=int, help="resamples; those of cp.fit by default")
     parser.add_argument("--out", help="also write every world's rows to this CSV")
-    asked = parser.parse_args(argv)
-    if asked.residual is not None and "residual" not in FitOptions.__annotations__:
-        parser.error("cp.fit takes no argument residual")
-    return asked
+    return parser.parse_args(argv)
 
 
 def tasks_of(asked: argparse.Namespace) -> list[Task]:
@@ -141,3 +139,35 @@ def print_troubles(results: list[Result]) -> None:
         if result.crash:
             task = result.task
             print(f"\n{task.family} world {task.seed} failed: {result.crash.splitlines()[-1]}")
+
+
+def report(
+    description: str,
+    question: Question,
+    unit: str,
+    print_tables: Callable[[pd.DataFrame], None],
+) -> None:
+    """Put a question to the worlds that the command line asks for, and print its tables and what went wrong.
+
+    Parameters
+    ----------
+    description : str
+        Its first line says what the command does.
+    question : callable
+        Takes a task and returns its result.
+    unit : str
+        What the figures of the tables are counted in.
+    print_tables : callable
+        Takes the rows of all worlds.
+    """
+    asked = parsed(description.splitlines()[0])
+    results = list(results_of(question, asked))
+    table = pd.DataFrame([row for result in results for row in result.rows])
+    if asked.out:
+        table.to_csv(asked.out, index=False)
+    worlds = f"{asked.worlds} worlds a family from seed {asked.seed}"
+    fitted = f"law {asked.law}, residual {asked.residual or 'as by default'}"
+    print(f"{worlds}, {fitted}, {unit}")
+    if len(table):
+        print_tables(table)
+    print_troubles(results)

@@ -39,9 +39,11 @@ def mixture_log() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def two_corpora(log: pd.DataFrame, size: float, bootstrap: int, **question: object) -> dict:
+def two_corpora(
+    log: pd.DataFrame, size: float, bootstrap: int, residual: str = "none", **question: object
+) -> dict:
     """Return estimates and resamples at probed and new points, and the numbers of a plan."""
-    fit = cp.fit(log, bootstrap=bootstrap)
+    fit = cp.fit(log, bootstrap=bootstrap, residual=residual)
     tokens = np.unique(fit.log["train_tokens"])[-1] * np.array([0.5, 1.0, 3.0])
     numbers = {}
     for corpus in ("general", "domain"):
@@ -141,6 +143,8 @@ def main() -> None:
         "published": two_corpora(published, 1.8e9, 60, train_tokens=1e10, max_general_rise="3%"),
         "probes": two_corpora(probes, 974208.0, 20, **asked | {"max_general_rise": "5%"}),
     }
+    probes_again = asked | {"max_general_rise": "5%", "residual": "gp"}
+    numbers["probes, residual"] = two_corpora(probes, 974208.0, 20, **probes_again)
     numbers |= mixtures()
     numbers |= {name: two_corpora(log, 3e5, 20, **asked) for name, log in few.items()}
     made_for = [info["architecture"] for info in threadpool_info() if "architecture" in info]

@@ -20,6 +20,7 @@ ALLOWED = 1e-6  # relative, of every number
 LOGS = (
     "published",
     "probes",
+    "probes, residual",
     "mixture",
     "mixture of own shares",
     "mixture in a valley",

@@ -153,7 +153,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     resamples = resamples_of(log, settings)
     models = {c: _fit_model(part, c, settings, resamples) for c, part in rows.items()}
     base = {corpus: base_losses(log, corpus) for corpus in CORPORA}
-    if settings.wants_residual:
+    if settings.residual == "gp":
         models = {c: _with_residual(m, rows[c], base[c], settings) for c, m in models.items()}
     if resamples is not None:
         models = with_resamples(models, rows, resamples)
@@ -207,16 +207,25 @@ def _fit_model(
 def _with_residual(
     model: CorpusModel, rows: pd.DataFrame, base: dict[float, float], settings: FitSettings
 ) -> CorpusModel:
-    """Return a model with a residual above its laws; the model itself where there are too few rows to ask for one."""
-    if has_enough(rows) and model.components:
-        return with_residual(model, rows, base, is_auto=settings.law == AUTO, seed=settings.seed)
-    if settings.residual == "gp":
+    """Return a model with a residual above its laws.
+
+    Raises
+    ------
+    CmrplanError
+        If there are too few rows, or laws that have no log loss: those of rises, and the CMR laws.
+    """
+    if not has_enough(rows):
         raise CmrplanError(
             f"the {model.corpus} loss has {len(rows)} rows at {rows['domain_ratio'].nunique()} domain ratios, too few "
             f"for a residual; add probes, at least {FEWEST_ROWS} rows at {FEWEST_RATIOS} ratios, or leave out "
             "--residual"
         )
-    return model
+    if not any(law.fit.law.link == "log" for law in model.components):
+        raise CmrplanError(
+            f"the {model.corpus} loss was fitted by {model.law}, which has no log loss that a residual could stand "
+            "above; take another law, or leave out --residual"
+        )
+    return with_residual(model, rows, base, is_auto=settings.law == AUTO, seed=settings.seed)
 
 
 def _law_choice(settings: FitSettings) -> LawChoice:

@@ -109,11 +109,6 @@ class FitSettings:
         return self.residuals == "log" and self.weights == "equal"
 
     @property
-    def wants_residual(self) -> bool:
-        """Whether a Gaussian process is to stand above the laws."""
-        return self.residual == "gp"
-
-    @property
     def huber_delta(self) -> float | None:
         """The Huber delta: infinite for least squares, None to take it from the noise."""
         return np.inf if self.objective == "least_squares" else self.delta

@@ -22,7 +22,7 @@ from cmrplan.fit.residual.kriged_model import (
 from cmrplan.fit.residual.mean_functions import OWN_LAWS
 from cmrplan.fit.residual.observations import observations
 
-EVIDENCE_POWER = 0.2
+EVIDENCE_POWER = 0.2  # see docs/decisions.md
 EVIDENCE_DIGITS = 6  # of a weight, so that rounding does not tell which of equals comes first
 SMALLEST_SHARE_KEPT = 0.02  # a mean function with less weight is left out
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
@@ -32,7 +32,7 @@ NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 def choices(laws: CorpusModel, *, is_auto: bool) -> list[MeanChoice]:
     """Return what is averaged: this project's laws with a residual and the fitted laws alone, or a named law with one.
 
-    A law of rises has no logarithm that a residual could be added to.
+    Of the fitted laws those of log losses count.
     """
     fitted = [law.law for law in laws.components if law.fit.law.link == "log"]
     if not is_auto:

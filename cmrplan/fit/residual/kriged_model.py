@@ -1,4 +1,4 @@
-"""One corpus's loss by several mean functions with their residuals, averaged by how they predict hidden rows."""
+"""One corpus's loss by several mean functions with their residuals, averaged by their evidence."""
 
 from __future__ import annotations
 
@@ -267,13 +267,21 @@ class KrigedModel(CorpusModel):
 
 
 def problem_of(choice: MeanChoice, laws: CorpusModel, observed: Observations) -> KrigingProblem:
-    """Return the Gaussian process of a choice: its mean function for the observations."""
+    """Return the Gaussian process of a choice: its mean function for the observations.
+
+    Raises
+    ------
+    ValueError
+        If the mean function is neither a law of this project nor one that was fitted.
+    """
     name, is_anchored = choice.mean, observed.is_anchored
     if name in OWN_LAWS:
-        mean: MeanFunction = own_law(name, observed.frame.corpus, is_anchored=is_anchored)
+        mean: MeanFunction = own_law(name, observed.frame, is_anchored=is_anchored)
     else:
-        fit = next(component.fit for component in laws.components if component.law == name)
-        mean = linearized_law(name, fit, observed.points, is_anchored=is_anchored)
+        fits = {component.law: component.fit for component in laws.components}
+        if name not in fits:
+            raise ValueError(f"mean function {name!r} is no law of the fit")
+        mean = linearized_law(name, fits[name], observed.points, is_anchored=is_anchored)
     return KrigingProblem(observed, mean, choice.has_residual)
 
 

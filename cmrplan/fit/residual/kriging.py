@@ -1,4 +1,4 @@
-"""Marginal likelihood, prediction, hidden blocks and posterior draws of one mean function with its residual.
+"""Marginal likelihood, prediction and posterior draws of one mean function with its residual.
 
 A draw is a function: the same curve wherever it is asked for. A draw of the prior is one in closed form, coefficients
 with their walks by size and random Fourier features of the residual. It becomes a draw of the posterior by adding what
@@ -7,7 +7,6 @@ kriging makes of the difference between the measured log losses and the draw's o
 References
 ----------
 Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
-Sundararajan & Keerthi 2001, Predictive approaches for choosing hyperparameters in Gaussian processes.
 Wilson et al. 2020, Efficiently sampling functions from Gaussian process posteriors, arXiv:2002.09309.
 Rahimi & Recht 2007, Random features for large-scale kernel machines.
 """
@@ -35,18 +34,14 @@ from cmrplan.fit.residual.covariance import (
 from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 from cmrplan.fit.residual.observations import Observations
 
-SMALLEST_VARIANCE = (
-    1e-9  # of log losses, added to every row so that the covariance can be factorised
-)
+SMALLEST_VARIANCE = 1e-9  # of log losses, added to every row: the covariance can be factorised
 FARTHEST = 4.0  # standard deviations of the prior that the search stays within
 NOISE = np.array([Hyper.EVALUATION, Hyper.RUN, Hyper.STEP])
 SUSPECT = 1e12  # stands for a likelihood that cannot be computed
 NUM_FEATURES = 128
 KNOT_DISTANCE = 0.1  # in ln N
 NUM_KNOTS = 150  # on each side of the reference size
-MATERN_DEGREES = (
-    5  # of Student's distribution, in which the frequencies of Matérn's 5/2 function lie
-)
+MATERN_DEGREES = 5  # of Student's distribution, in which the frequencies of Matérn's 5/2 lie
 
 
 @dataclass(frozen=True)
@@ -223,18 +218,6 @@ class Kriging:
         """Return the posterior mean of the log loss, ``(m,)``."""
         law, residual = self.parts(points)
         return law + residual
-
-    def miss(self, hidden: NDArray[np.bool_]) -> Array:
-        """Return predicted less measured log loss of rows, predicted from all others, ``(h,)``.
-
-        The hyperparameters stay those of all rows.
-        """
-        inverse = self._inverse[np.ix_(hidden, hidden)]
-        return np.asarray(-np.linalg.solve(inverse, self.solved[hidden]))
-
-    @cached_property
-    def _inverse(self) -> Array:
-        return inverse_of(self.factor)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
 """Where losses are asked for, and mean functions of the log loss there.
 
 A mean function is linear in coefficients and not in a few shape parameters. Coefficients have a wide normal prior and
-walk with the size (:mod:`cmrplan.fit.residual.covariance`). Any fitted law can be one, around its optimum. The laws of
-this project are bilinear in a token term and a ratio term, with ``t = ln(D/D0)`` and the target share ``s``: the token
-term is the Box-Cox transform ``d = ((D/D0)^b - 1)/b`` with ``b`` of either sign, ``t`` at 0; the ratio term ``h`` is 0
-at a share of 1 and 1 at one half. See docs/laws.md.
+walk with the size (:mod:`cmrplan.fit.residual.covariance`). The laws of this project are mean functions, their terms at
+one size the features, and so is any fitted law, around its optimum.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,30 +17,38 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import target_share
 from cmrplan.fit.law_model import law_inputs
+from cmrplan.laws import build_law
+from cmrplan.laws.law import Law
 from cmrplan.solve.law_fit import LawFit, residual_jacobian
 
 SHARE_SHIFT = 0.05  # shares below it are near each other
 COEFFICIENT_SD = 0.3  # of a feature whose values are of the order of one, in units of log loss
+REGAINED_SD = 0.5  # of what relearning regains, all of it
 LEVEL_SD = 0.5
-FAINTEST_DIRECTION = (
-    1e-3  # of the strongest; what the rows of a log show less of is left at the optimum
-)
-LAW_SD = (
-    0.1  # root mean square of what one direction of a law may add to the log losses of the rows
-)
+# Of a parameter's effect, that no other has; a parameter with less is left at the optimum.
+FAINTEST_DIRECTION = 1e-2
+LAW_SD = 0.1  # root mean square of what one direction may add to the log losses of the rows
 EVEN_RATIO = 0.5
-SMALLEST_SHARE = 1e-6
-SERIES_BELOW = 1e-4  # the Box-Cox transform is taken from its series there
+OWN_LAWS = ("bilinear", "bilinear_exp", "bilinear_dip", "relearning")
 
-Terms = list[Array]
-# Takes log tokens, shares and shape parameters; returns terms, and for each shape parameter their derivatives.
-Basis = Callable[[Array, Array, Array], tuple[Terms, list[Terms]]]
-
+# Mean and standard deviation of each exponent, or of its logarithm where a law searches that. Published exponents of
+# the tokens are 0.2 to 0.5. D0 is counted from the reference tokens.
+EXPONENT_PRIORS = {
+    "beta": (0.4, 0.5),
+    "gamma": (np.log(0.5), 0.7),
+    "ratio_offset": (np.log(0.1), 0.7),
+    "k": (np.log(3.0), 0.7),
+    "eta": (np.log(0.7), 0.6),
+    "D0": (np.log(0.5), 1.0),
+}
+REGAINED_BETA = (
+    np.log(0.5),
+    0.7,
+)  # the beta of relearning is another: of the whole, not of the tokens
 # How the rise over the base shrinks with size: at one rate for all ratios, and faster with the target share. A sweep of
 # three small sizes has 0.34 and 1.6 for the general loss, and about 0 for the domain loss (data/probes).
 SIZE_DECAY = {"general": (0.3, 0.0), "domain": (0.0, 0.0)}
 SIZE_DECAY_SD = 0.3
-TOKEN_POWER = (-0.4, 0.5)  # published exponents of the tokens are 0.2 to 0.5
 
 
 @dataclass(frozen=True)
@@ -212,7 +218,7 @@ def _orthogonal(effects: Array) -> Array:
         if size > FAINTEST_DIRECTION * np.linalg.norm(effect):
             changes.append(change / size)
             spanned.append(left / size)
-    return np.array(changes).T
+    return np.array(changes).reshape(-1, effects.shape[1]).T
 
 
 def _effects(fit: LawFit, points: Points, is_anchored: bool) -> Array:
@@ -228,172 +234,66 @@ def _reference(points: Points) -> Points:
     return replace(points, columns={**points.columns, "domain_ratio": even, "train_tokens": tokens})
 
 
-def box_cox(t: Array, power: float) -> tuple[Array, Array]:
-    """Return ``(e^(power t) - 1)/power`` and its derivative by the power.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> box_cox(np.log([1.0, 4.0]), 0.5)[0].round(12).tolist(), box_cox(np.array([2.0]), 0.0)[0].tolist()
-    ([0.0, 2.0], [2.0])
-    """
-    z = power * t
-    is_small = np.abs(z) < SERIES_BELOW
-    safe = np.where(is_small, 1.0, z)
-    growth = np.expm1(safe)
-    value = np.where(is_small, t * (1 + z / 2 + z * z / 6), t * growth / safe)
-    slope = np.where(
-        is_small, t * t * (0.5 + z / 3), (t / safe) ** 2 * (safe * np.exp(safe) - growth)
-    )
-    return value, slope
-
-
-def _anchored(raw: Callable[[Array], Terms], share: Array) -> Terms:
-    """Return a function of the share and its derivatives, scaled to 0 at a share of 1 and 1 at one half."""
-    at, one, half = raw(share), raw(np.ones(1)), raw(np.full(1, 0.5))
-    top, bottom = at[0] - one[0], half[0] - one[0]
-    slopes = [
-        ((a - o) * bottom - top * (h - o)) / bottom**2
-        for a, o, h in zip(at[1:], one[1:], half[1:], strict=True)
-    ]
-    return [top / bottom, *slopes]
-
-
-def power_of_share(share: Array, log_gamma: float, log_epsilon: float) -> Terms:
-    """Return ``(s + epsilon)^-gamma``, anchored, and its derivatives by both logarithms."""
-    gamma, epsilon = np.exp(log_gamma), np.exp(log_epsilon)
-
-    def raw(s: Array) -> Terms:
-        value = (s + epsilon) ** -gamma
-        return [
-            value,
-            -gamma * np.log(s + epsilon) * value,
-            -gamma * epsilon * value / (s + epsilon),
-        ]
-
-    return _anchored(raw, share)
-
-
-def exponential_of_share(share: Array, log_rate: float) -> Terms:
-    """Return ``e^(-k s)``, anchored, and its derivative by ``ln k``."""
-    rate = np.exp(log_rate)
-
-    def raw(s: Array) -> Terms:
-        value = np.exp(-rate * s)
-        return [value, -rate * s * value]
-
-    return _anchored(raw, share)
-
-
-def _bilinear(t: Array, power: float, ratio_term: Terms) -> tuple[Terms, list[Terms]]:
-    d, slope = box_cox(t, power)
-    h, *slopes = ratio_term
-    none = np.zeros_like(d)
-    by_power = [slope, none, slope * h]
-    return [d, h, d * h], [by_power, *([none, by, d * by] for by in slopes)]
-
-
-def bilinear(t: Array, share: Array, shape: Array) -> tuple[Terms, list[Terms]]:
-    """Return ``d``, ``h`` and ``d h`` with ``h`` a shifted power of the share."""
-    return _bilinear(t, shape[0], power_of_share(share, shape[1], shape[2]))
-
-
-def bilinear_exp(t: Array, share: Array, shape: Array) -> tuple[Terms, list[Terms]]:
-    """Return ``d``, ``h`` and ``d h`` with ``h`` an exponential of the share."""
-    return _bilinear(t, shape[0], exponential_of_share(share, shape[1]))
-
-
-def bilinear_dip(t: Array, share: Array, shape: Array) -> tuple[Terms, list[Terms]]:
-    """Return the terms of :func:`bilinear` and ``s - 1`` and ``(s - 1) d``: the loss may dip at an inner ratio."""
-    terms, slopes = bilinear(t, share, shape)
-    none = np.zeros_like(t)
-    more = [[none, (share - 1) * slopes[0][0]], [none, none], [none, none]]
-    return [*terms, share - 1, (share - 1) * terms[0]], [
-        [*by, *extra] for by, extra in zip(slopes, more, strict=True)
-    ]
-
-
-def relearning(t: Array, share: Array, shape: Array) -> tuple[Terms, list[Terms]]:
-    """Return ``ln(1 + D/D0)``, ``1 - (1 + s^eta D/(D0 d0))^-beta`` and ``s ln(1 + D/D0)``."""
-    eta, start, beta = np.exp(shape)
-    share_or_less = np.maximum(share, SMALLEST_SHARE)
-    growth = np.exp(t)
-    line = np.log1p(growth)
-    seen = share_or_less**eta * growth / start
-    kept = (1 + seen) ** -beta
-    by_seen = beta * (1 + seen) ** (-beta - 1)
-    none = np.zeros_like(line)
-    slopes = (
-        by_seen * seen * np.log(share_or_less) * eta,
-        -by_seen * seen,
-        beta * np.log1p(seen) * kept,
-    )
-    return [line, 1 - kept, share * line], [[none, slope, none] for slope in slopes]
-
-
 @dataclass(frozen=True)
 class OwnLaw(MeanFunction):
-    """One of this project's laws, all terms beside the level shrinking with the size.
+    """One of this project's laws at one size, all terms beside the level shrinking with the size.
 
     Parameters
     ----------
     name : str
-    basis : callable
-        Takes log tokens, shares and the shape parameters but the last two, and returns the terms and their
-        derivatives by each of these.
+    law : Law
+        Its terms are the features; its first is the level.
     shape_prior : Prior
-        The last two are of ``alpha0`` and ``alpha1``: the terms carry the factor ``(N/N0)^-(alpha0 + alpha1 s)``.
+        Of the law's exponents, logarithms where it searches these, and of ``alpha0`` and ``alpha1``: the terms carry
+        the factor ``(N/N0)^-(alpha0 + alpha1 s)``.
     coefficient_sd : array (q,)
     """
 
     name: str
-    basis: Basis
+    law: Law
     shape_prior: Prior
     coefficient_sd: Array
 
     def features(self, points: Points, shape: Array) -> tuple[Array, Array]:
         """Return the features and their derivatives."""
-        terms, slopes = self.basis(points.tokens, points.share, shape[:-2])
-        factor = np.exp(-(shape[-2] + shape[-1] * points.share) * points.size)[:, None]
-        shrinking = factor * np.stack(terms, axis=1)
-        level = np.stack([np.ones_like(points.size), points.size], axis=1)
+        is_log = np.array([exponent.is_log for exponent in self.law.exponents])
+        theta = np.where(is_log, np.exp(shape[:-2]), shape[:-2])
+        design, slopes = self.law.design(points.inputs, theta[None, :])
         size, share = points.size[:, None], points.share[:, None]
-        changes = [factor * np.stack(slope, axis=1) for slope in slopes]
-        changes += [-size * shrinking, -size * share * shrinking]
-        none = np.zeros_like(level)
-        return (
-            np.hstack([level, shrinking]),
-            np.stack([np.hstack([none, change]) for change in changes]),
-        )
+        factor = np.exp(-(shape[-2] + shape[-1] * share) * size)
+        shrinking = factor * design[0, :, 1:]
+        level = np.hstack([np.ones_like(size), size])
+        values = np.hstack([level, shrinking])
+        changes = np.zeros((len(shape), *values.shape))
+        for j, k, slope in slopes:
+            unit = theta[k] if is_log[k] else 1.0
+            changes[k, :, j + 1] = unit * factor[:, 0] * slope[0]
+        changes[-2, :, 2:] = -size * shrinking
+        changes[-1, :, 2:] = -size * share * shrinking
+        return values, changes
 
 
-_SHARE_POWER = [(np.log(0.5), 0.7), (np.log(0.1), 0.7)]  # gamma and epsilon
-_BASES: dict[str, tuple[Basis, list[tuple[float, float]], list[float]]] = {
-    "bilinear": (bilinear, [TOKEN_POWER, *_SHARE_POWER], [COEFFICIENT_SD] * 3),
-    "bilinear_exp": (bilinear_exp, [TOKEN_POWER, (np.log(3.0), 0.7)], [COEFFICIENT_SD] * 3),
-    "bilinear_dip": (bilinear_dip, [TOKEN_POWER, *_SHARE_POWER], [COEFFICIENT_SD] * 5),
-    "relearning": (
-        relearning,
-        [(np.log(0.7), 0.6), (np.log(0.5), 1.0), (np.log(0.5), 0.7)],
-        [COEFFICIENT_SD, 0.5, COEFFICIENT_SD],
-    ),
-}
-OWN_LAWS = tuple(_BASES)
-
-
-def own_law(name: str, corpus: str, *, is_anchored: bool) -> OwnLaw:
+def own_law(name: str, frame: Frame, *, is_anchored: bool) -> OwnLaw:
     """Return one of this project's laws with its priors.
 
     Parameters
     ----------
     name : str
         One of :data:`OWN_LAWS`.
-    corpus : str
+    frame : Frame
+        Its tokens are the scale of the law.
     is_anchored : bool
         Whether losses are counted from the base loss of their size, which leaves little of the level to the size.
     """
-    basis, shape, coefficients = _BASES[name]
-    both = [*shape, *((decay, SIZE_DECAY_SD) for decay in SIZE_DECAY.get(corpus, (0.0, 0.0)))]
-    prior = Prior(np.array([mean for mean, _ in both]), np.array([sd for _, sd in both]))
-    sd = np.array([LEVEL_SD, level_slope_sd(is_anchored), *coefficients])
-    return OwnLaw(name, basis, prior, sd)
+    law = build_law(name, {"token_scale": frame.train_tokens})
+    decays = SIZE_DECAY.get(frame.corpus, (0.0, 0.0))
+    mean, sd = [], []
+    for exponent in law.exponents:
+        is_regained = name == "relearning" and exponent.name == "beta"
+        middle, width = REGAINED_BETA if is_regained else EXPONENT_PRIORS[exponent.name]
+        mean.append(middle + (np.log(frame.train_tokens) if exponent.name == "D0" else 0.0))
+        sd.append(width)
+    prior = Prior(np.array([*mean, *decays]), np.array([*sd, *[SIZE_DECAY_SD] * len(decays)]))
+    terms = [REGAINED_SD if term.coefficient == "G" else COEFFICIENT_SD for term in law.terms[1:]]
+    level = [LEVEL_SD, level_slope_sd(is_anchored)]
+    return OwnLaw(name, law, prior, np.array([*level, *terms]))

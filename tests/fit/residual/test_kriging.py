@@ -52,7 +52,9 @@ def rows() -> pd.DataFrame:
 def problems(rows: pd.DataFrame) -> dict[str, KrigingProblem]:
     """A problem for each mean function: four of this project, and a published law with and without a residual."""
     observed = observations("general", rows, BASE)
-    own = {n: KrigingProblem(observed, own_law(n, "general", is_anchored=True)) for n in OWN_LAWS}
+    own = {
+        n: KrigingProblem(observed, own_law(n, observed.frame, is_anchored=True)) for n in OWN_LAWS
+    }
     law = fit_law_model(rows.assign(eval_corpus="general"), "general", law_name="dcpt")
     mean = linearized_law("dcpt", law.fit, observed.points, is_anchored=True)
     return own | {
@@ -112,18 +114,6 @@ def test_most_probable_is_a_minimum(mode: Kriging) -> None:
     for _ in range(20):
         near = mode.hyper + 0.05 * generator.standard_normal(len(mode.hyper))
         assert mode.problem.minus_log_posterior(near)[0] >= value - 1e-4
-
-
-def test_hidden_rows_are_predicted_as_by_a_fit_without_them(
-    mode: Kriging, rows: pd.DataFrame
-) -> None:
-    """The closed form of a hidden block is a new factorisation without it, at the same hyperparameters."""
-    hidden = mode.problem.observed.run == 3
-    covariance = mode.problem.covariance(mode.hyper)
-    target = mode.problem.target
-    cross, rest = covariance[np.ix_(hidden, ~hidden)], covariance[np.ix_(~hidden, ~hidden)]
-    expected = cross @ np.linalg.solve(rest, target[~hidden]) - target[hidden]
-    assert mode.miss(hidden) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_parts_add_up_and_follow_the_rows(mode: Kriging) -> None:
@@ -215,7 +205,7 @@ def test_evidence_prefers_the_law_that_is_true() -> None:
     )
     observed = observations("domain", rows, {})
     law = fit_law_model(rows, "domain", law_name="dcpt")
-    means = {n: (own_law(n, "domain", is_anchored=False), True) for n in OWN_LAWS}
+    means = {n: (own_law(n, observed.frame, is_anchored=False), True) for n in OWN_LAWS}
     means["dcpt"] = (linearized_law("dcpt", law.fit, observed.points, is_anchored=False), False)
     evidence = {}
     for name, (mean, has_residual) in means.items():
@@ -252,7 +242,7 @@ def test_many_evaluations_of_a_run_become_means() -> None:
 def test_order_of_rows_changes_nothing(rows: pd.DataFrame) -> None:
     observed = observations("general", rows, BASE)
     mixed = observations("general", rows.sample(frac=1, random_state=1), BASE)
-    mean = own_law("bilinear", "general", is_anchored=True)
+    mean = own_law("bilinear", observed.frame, is_anchored=True)
     here = KrigingProblem(observed, mean).prior.mean
     values = [KrigingProblem(o, mean).minus_log_posterior(here)[0] for o in (observed, mixed)]
     assert values[0] == pytest.approx(values[1], rel=1e-10)
@@ -320,7 +310,7 @@ def test_real_rows_are_followed_within_their_noise() -> None:
     rows = rows[rows["model_params"] == rows["model_params"].max()]
     base = probe_log[(probe_log["train_tokens"] == 0) & (probe_log["eval_corpus"] == "general")]
     observed = observations("general", rows, base.groupby("model_params")["loss"].first().to_dict())
-    problem = KrigingProblem(observed, own_law("relearning", "general", is_anchored=True))
+    problem = KrigingProblem(observed, own_law("relearning", observed.frame, is_anchored=True))
     mode = Kriging(problem, near_mode(problem, None))
     noise = np.sqrt(np.sum(np.exp(2 * mode.hyper[[Hyper.EVALUATION, Hyper.RUN, Hyper.STEP]])))
     missed = mode.log_loss(observed.points) - observed.log_loss
@@ -354,7 +344,7 @@ def test_means_and_differences_of_seeds_have_the_likelihood_of_all_rows() -> Non
     )
     assert len(split.log_loss) == 2 * len(RATIOS) * len(TOKENS)
     assert len(whole.log_loss) == len(rows)
-    mean = own_law("bilinear_exp", "domain", is_anchored=False)
+    mean = own_law("bilinear_exp", split.frame, is_anchored=False)
     problems = [KrigingProblem(o, mean) for o in (split, whole)]
     generator = np.random.default_rng(4)
     center = problems[1].center - problems[0].center
