@@ -24,7 +24,12 @@ def law_title(law: str) -> str:
     --------
     >>> law_title("dcpt"), law_title("dcpt+cmr"), law_title("average(dcpt, dcpt_exp)+dcpt")
     ('D-CPT law', 'D-CPT law and CMR law', 'average of 2 laws and D-CPT law')
+    >>> law_title("gp(dcpt)"), law_title("gp(relearning)+average(dcpt, gp(bilinear))")
+    ('D-CPT law with a residual', 'laws with a residual')
     """
+    if "gp(" in law:
+        mean = law.removeprefix("gp(").removesuffix(")")
+        return f"{LAW_NAMES.get(mean, mean) if mean.isidentifier() else 'laws'} with a residual"
     return " and ".join(
         f"average of {name.count(',') + 1} laws"
         if name.startswith("average(")

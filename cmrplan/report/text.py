@@ -59,7 +59,14 @@ def averaged_text(figures: dict[str, Any]) -> list[str]:
     """Return a line on the laws that were averaged; none for a single law."""
     if "members" not in figures:
         return []
-    shares = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in figures["members"])
+    members = figures["members"]
+    if "residual" in members[0]:
+        words = {"gp": " with a residual", "none": ""}
+        shares = ", ".join(
+            f"{m['law']}{words[m['residual']]} {100 * m['weight']:.0f} %" for m in members
+        )
+        return [f"  predicted by {shares} (by evidence); the parameters are those of the law above"]
+    shares = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in members)
     return [f"  average by held-out error: {shares}; the figures are those of the first"]
 
 

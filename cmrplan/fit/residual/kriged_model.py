@@ -45,7 +45,7 @@ class MeanChoice:
     @property
     def text(self) -> str:
         """Its name, marked where it has a residual."""
-        return f"{self.mean}+gp" if self.has_residual else self.mean
+        return f"gp({self.mean})" if self.has_residual else self.mean
 
 
 @dataclass(frozen=True)

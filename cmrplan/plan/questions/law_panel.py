@@ -83,8 +83,9 @@ class LawPanel(Tabular):
 
 
 def refit(fit: Fit, **changes: Any) -> Fit:
-    """Fit the rows of a fit again with other settings."""
-    return fit_laws(fit.log, **(asdict(fit.settings) | changes))
+    """Fit the rows of a fit again with other settings; another law is asked by itself, without a residual."""
+    alone = {"residual": "none"} if "law" in changes else {}
+    return fit_laws(fit.log, **(asdict(fit.settings) | alone | changes))
 
 
 @named_arguments

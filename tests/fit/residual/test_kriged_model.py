@@ -141,6 +141,22 @@ def test_the_command_line_shows_parts(call, path: Path) -> None:
     assert "residual" not in call("predict", path, *at).out
 
 
+def test_other_laws_are_asked_alone(fit: cp.Fit) -> None:
+    """The panel asks each law by itself: the CMR laws can have no residual, and the others need none here."""
+    plan = cp.plan(fit, **AT, max_general_rise="8%")
+    panel = cp.law_panel(fit, plan, laws=["dcpt", "cmr"]).table()
+    assert panel["reason"].tolist() == ["", ""]
+    alone = cp.fit(fit.log, "dcpt", bootstrap=60)
+    expected = cp.plan(alone, **AT, max_general_rise="8%").domain_ratio
+    assert panel["domain_ratio"][0] == pytest.approx(expected)
+
+
+def test_the_command_line_says_by_what_it_predicts(call) -> None:
+    answer = call("fit", PROBES, "--residual", "gp", "--bootstrap", "0", "--model-params", "974208")
+    assert "with a residual" in answer.out
+    assert "average by held-out error" not in answer.out
+
+
 def test_a_named_law_gets_a_residual_of_its_own(probes: pd.DataFrame) -> None:
     fit = cp.fit(probes, "dcpt", bootstrap=0, residual="gp")
     assert [member["law"] for member in fit.summary()["domain"]["members"]] == ["dcpt"]
