@@ -29,6 +29,7 @@ LEVEL_SD = 0.5
 FAINTEST_DIRECTION = 1e-2
 LAW_SD = 0.1  # root mean square of what one direction may add to the log losses of the rows
 EVEN_RATIO = 0.5
+NUM_BETWEEN = 41  # ratios at which a law's directions are kept in bounds, beside those probed
 OWN_LAWS = ("bilinear", "bilinear_exp", "bilinear_dip", "relearning")
 
 # Mean and standard deviation of each exponent, or of its logarithm where a law searches that. Published exponents of
@@ -162,7 +163,8 @@ class LinearizedLaw(MeanFunction):
         Those of the level, of its slope by size, and of each direction.
     fit : LawFit
     directions : array (p, k)
-        Changes of the parameters whose effects on the log losses of the rows are orthogonal and of root mean square 1.
+        Changes of the parameters whose effects on the log losses, of the rows and between their shares, are orthogonal
+        and of root mean square 1.
     is_anchored : bool
         Whether losses are counted from the base loss of their size. The law then gives the change from its value at
         the reference tokens and an even mixture.
@@ -191,12 +193,34 @@ class LinearizedLaw(MeanFunction):
 
 
 def linearized_law(name: str, fit: LawFit, points: Points, *, is_anchored: bool) -> LinearizedLaw:
-    """Return a fitted law as a mean function for the points that it was fitted to."""
-    directions = _orthogonal(_effects(fit, points, is_anchored)) * np.sqrt(len(points.share))
+    """Return a fitted law as a mean function for the points that it was fitted to.
+
+    Its directions are orthogonal over these points and the shares between them. What moves the loss at a share that
+    was not probed, and hardly at those that were, would otherwise have next to no prior there.
+    """
+    between = _between(points)
+    effects = np.vstack([_effects(fit, here, is_anchored) for here in (points, between)])
+    directions = _orthogonal(effects) * np.sqrt(len(effects))
     level = [LEVEL_SD, level_slope_sd(is_anchored)]
     sd = np.append(level, np.full(directions.shape[1], LAW_SD))
     nothing = Prior(np.zeros(0), np.zeros(0))
     return LinearizedLaw(name, nothing, sd, fit, directions, is_anchored)
+
+
+def _between(points: Points) -> Points:
+    """Return points at each size, over the range of the ratios, at the reference tokens."""
+    ratio = np.asarray(points.columns["domain_ratio"], dtype=float)
+    grid = np.linspace(np.min(ratio), np.max(ratio), NUM_BETWEEN)
+    _, first = np.unique(points.size, return_index=True)
+    there = points.select(np.repeat(first, NUM_BETWEEN))
+    ratio = np.tile(grid, len(first))
+    tokens = there.columns["train_tokens"] / np.exp(there.tokens)
+    return replace(
+        there,
+        tokens=np.zeros_like(ratio),
+        share=target_share(there.corpus, ratio),
+        columns={**there.columns, "domain_ratio": ratio, "train_tokens": tokens},
+    )
 
 
 def _orthogonal(effects: Array) -> Array:

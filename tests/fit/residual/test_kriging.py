@@ -289,6 +289,22 @@ def test_features_have_their_analytic_slopes(
         assert slopes[k] == pytest.approx((up - down) / (2 * step), abs=1e-7)
 
 
+def test_a_direction_of_a_law_has_bounds_between_the_shares_that_were_probed() -> None:
+    """Shares of 0, 0.9 and 1 do not say how fast the loss falls between: a draw there must be wide, not wild."""
+    rows = fitted_rows(cp.read_log(PROBES), "domain", 0.0)
+    rows = rows[rows["domain_ratio"].isin([0.0, 0.9, 1.0])].reset_index(drop=True)
+    observed = observations("domain", rows, {})
+    law = fit_law_model(rows, "domain", law_name="dcpt_product_exp")
+    mean = linearized_law("dcpt_product_exp", law.fit, observed.points, is_anchored=False)
+    ratio = np.linspace(0, 1, 41)
+    tokens = np.full(41, observed.frame.train_tokens)
+    for size in np.unique(rows["model_params"]):
+        columns = {"model_params": np.full(41, size), "train_tokens": tokens, "domain_ratio": ratio}
+        features, _ = mean.features(observed.frame.points(columns), np.zeros(0))
+        # of n numbers whose mean square is one, none is above the root of n
+        assert np.max(np.abs(features[:, 2:])) < np.sqrt(len(observed.log_loss) + 3 * 41)
+
+
 def test_published_law_gives_its_fit_back_where_it_is_alone(rows: pd.DataFrame) -> None:
     """Without a base loss the law alone is a generalised least-squares fit: within twice the noise
     of a run, 0.002, of the law's own optimum, which weighs rows by Huber's loss."""
