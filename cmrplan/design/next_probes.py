@@ -305,7 +305,7 @@ class _Selection:
                 return "budget", text
             reduction = np.minimum(outlook.expected_width_reduction(), LARGEST_REDUCTION)
             gain = -np.log1p(-reduction)
-            # saving below a probe's fair part of the budget is worth nothing
+            # Saving below a probe's fair part of the budget is worth nothing.
             taken = np.maximum(cost, self._left / (rule.most_probes - len(self.probes)))
             row = int(np.argmax(np.where(affordable, gain / taken, -np.inf)))
             times = budget.amount / max(cost[row], budget.amount / rule.most_probes)

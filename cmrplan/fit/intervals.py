@@ -102,7 +102,7 @@ def critical_ratio_interval(
         confidence=confidence,
         num_clusters=law.num_runs,
     )
-    # the law reads the share of general data
+    # The law reads the share of general data.
     return replace(
         profile,
         name="critical_ratio",

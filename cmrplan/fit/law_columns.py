@@ -27,7 +27,7 @@ def with_law_columns(log: pd.DataFrame, law: str) -> tuple[pd.DataFrame, tuple[s
         added += [name for name in ("learning_rate", "step") if name in log]
         added += AREA_COLUMNS
     if "unique_domain_tokens" in entry.columns:
-        # a law of what repeats may be told nothing of a row: its tokens are fresh then
+        # A law of what repeats may be told nothing of a row: its tokens are fresh then.
         _require_unique_tokens(log, law, is_needed_everywhere=not entry.plain)
         added.append("unique_domain_tokens")
     if entry.fits_rises:

@@ -70,7 +70,7 @@ def law_inputs(corpus: str, columns: Mapping[str, Array]) -> LawInputs:
         inputs["replay_ratio"] = 1.0 - ratio
     tokens = inputs["train_tokens"]
     unique = inputs.get("unique_domain_tokens", np.full_like(tokens, np.nan))
-    # a row that does not say how many tokens its corpus holds never repeats them
+    # A row that does not say how many tokens its corpus holds never repeats them.
     inputs["unique_tokens"] = np.where(np.isnan(unique), np.inf, unique)
     if "s1_cpt" in inputs:
         inputs["s1_pt"] = np.full_like(tokens, BASE_S1)

@@ -163,7 +163,7 @@ def averaging_weights(scores: list[Score]) -> Array:
     squared = np.array(errors)
     smallest = np.min(squared)
     relative = np.where(squared > 0, smallest / np.where(squared > 0, squared, 1.0), 1.0)
-    # laws that say the same at every seen level differ by rounding, which must not tell which of them comes first
+    # Laws that say the same at every seen level differ by rounding, which must not tell which of them comes first.
     share = np.round(relative / relative.sum(), WEIGHT_DIGITS)
     kept = np.where(share >= SMALLEST_WEIGHT, share, 0.0)
     weights: Array = np.asarray(kept / kept.sum())

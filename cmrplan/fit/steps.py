@@ -56,7 +56,7 @@ def fit_corpus(choice: LawChoice, corpus: str, rows: pd.DataFrame) -> LawModel |
         except CmrplanError as error:
             refusal = refusal or error
             continue
-        # with few levels two laws can come down to the same formula
+        # With few levels two laws can come down to the same formula.
         if model.fit.law.formula not in {other.fit.law.formula for other in models}:
             models.append(model)
     if not models:

@@ -110,7 +110,7 @@ def dcpt_pieces(
         tokens = token_pieces(token_levels)
     if mixture == "sum":
         term = Term("F", (Power("share", "eta"),))
-        # at eta = 0 the term would be a second irreducible loss
+        # At eta = 0 the term would be a second irreducible loss.
         eta = Exponent("eta", 0.05, 5.0)
         tokens.append(Piece(term, "F*r^eta", r"F\,r^{\eta}", (eta,)))
     ratio = _power_piece(smallest_share) if is_power else _exponential_piece()

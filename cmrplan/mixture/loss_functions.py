@@ -155,7 +155,7 @@ def loss_functions_of(
     mixture = asked.reference_mixture
     reference = None if mixture is None else fit.shares_of(mixture)[None, :]
     weights = asked.weights(fit)
-    # in the order of the fit, so that names do not change a sum
+    # The order is that of the fit, so that names do not change a sum.
     names = [corpus for corpus in fit.models if corpus in weights or corpus in asked.protected]
     run = asked.size(fit), asked.tokens
     batches = {c: batches_of(fit.models[c], fit.corpora, *run) for c in names}

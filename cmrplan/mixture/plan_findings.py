@@ -105,7 +105,7 @@ def distance_to_probed(probed: Array, shares: Array) -> float:
     0.3
     """
     count, num = probed.shape
-    # blend weights, then the parts above and below the shares
+    # The unknowns are the blend weights, then the parts above and below the shares.
     cost = np.concatenate([np.zeros(count), np.full(2 * num, 0.5)])
     equal = np.hstack([probed.T, np.eye(num), -np.eye(num)])
     total = np.concatenate([np.ones(count), np.zeros(2 * num)])

@@ -206,7 +206,7 @@ def _solve_from(problem: SimplexProblem, shares: Array) -> SimplexOptimum:
         here = lower
     if not here.is_feasible:
         return here
-    # the smallest excess lies in a corner far from where the objective is low; a descent from there may end early
+    # The smallest excess lies in a corner far from where the objective is low; a descent from there may end early.
     here = _nearest_feasible(problem, shares, here)
     for _ in range(MOST_ROUNDS):
         kept = problem.kept(here.shares)
@@ -345,7 +345,7 @@ def prices(problem: SimplexProblem, shares: Array) -> Prices:
         which, draw = np.nonzero(over >= -ACTIVE)
         slopes = gradient(problem.excess, shares)[which, kept[draw]]
         columns += [*-slopes]
-    # slope = sum of columns times multipliers, each 0 or more
+    # The slope is a sum of columns times multipliers, each 0 or more.
     multipliers, rest = nnls(np.stack(columns, axis=1), slope)
     ends = np.cumsum([2, len(at_low), len(at_high)])
     low, high = np.zeros(num), np.zeros(num)

@@ -161,7 +161,7 @@ def fit_domains(
         first, rate = _mean_parts({name: short_runs[name] for name in names})
         relative = RELATIVE_WEIGHTS if can_hide else (1.0,)
         weights = [w * first / rate if rate > 0 else 0.0 for w in relative]
-        # a weight under which domains have the same K tells nothing of them
+        # A weight under which domains have the same K tells nothing of them.
         tried = [w for w in weights if _num_levels(short_runs, names, w) >= FEWEST_DOMAINS]
         tried = tried or weights
     elif not rate_weight >= 0:

@@ -145,7 +145,7 @@ class LossCurves(Tabular):
         """Return the share of resamples that break the tolerance at each ratio, ``(G,)``."""
         if not len(self.rise_draws):
             return None
-        # a resample that is not a number there keeps nothing
+        # A resample that is not a number there keeps nothing.
         return np.asarray(np.mean(~(self.rise_draws <= self.tolerance.largest_rise), axis=0))
 
 
@@ -339,5 +339,5 @@ def _upper(rise: Array, draws: Array, confidence: float) -> Array:
     if not len(draws):
         return rise
     upper = np.quantile(draws, confidence, axis=0)
-    # resamples scatter around the estimate; confidence never buys a larger ratio than it
+    # Resamples scatter around the estimate; confidence never buys a larger ratio than it.
     return np.maximum(upper, rise) if confidence >= 0.5 else upper

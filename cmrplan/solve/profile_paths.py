@@ -280,7 +280,7 @@ def crossing_path(data: ProfiledFit, at: dict[str, float], crossing: Crossing) -
             name: np.concatenate([values, pins[name]]) for name, values in problem.inputs.items()
         }
         optimum, objective = _pinned(problem, law, rows, np.full(len(points), level), starts)
-        # one secant step to where the refitted law is at the level
+        # This is one secant step to where the refitted law is at the level.
         near = np.stack([points, points + SECANT], axis=1)
         value = np.array(
             [

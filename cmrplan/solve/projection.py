@@ -80,7 +80,7 @@ def linearized_rows(
     root = np.sqrt(curvature)
     right = np.where(curvature > 0, pull / np.where(root > 0, root, 1.0), 0.0)
     rows = np.concatenate([design, slopes, right[:, :, None]], axis=2)
-    # in place, since these are the largest arrays
+    # This is done in place, since these are the largest arrays.
     rows[:, :, :-1] *= (root * inverse)[:, :, None]
     scaled = root * inverse * predicted
     return rows, np.sqrt(np.einsum("sn,sn->s", scaled, scaled))

@@ -140,7 +140,7 @@ class _Walk:
             correction = np.where(pace.is_smooth[active][:, None], ways.correction, 0.0)
             is_moved, is_ended = self._try(active, move + correction, ways, ceiling[active])
             is_stuck = pace.learn(active, is_moved, is_ended)
-            # at the end of one null direction the walk goes on along the others
+            # At the end of one null direction the walk goes on along the others.
             self.num_null[active[is_stuck]] -= 1
             left = np.maximum(np.linalg.norm(ways.pull, axis=1), np.linalg.norm(correction, axis=1))
             done = (is_moved & (left <= NEAR_ENOUGH)) | (self.num_null[active] <= 0)

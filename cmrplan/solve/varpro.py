@@ -144,7 +144,7 @@ class _Descent:
         taken = active[better]
         self.search[taken], self.coefficients[taken] = trial[better], new[better]
         self.objective[taken] = value[better]
-        # a gain far below the promise means that steps overshoot and go back and forth across a valley
+        # A gain far below the promise means that steps overshoot and go back and forth across a valley.
         kept = gain / np.maximum(step.promise, 1e-300)
         self.damping[active] *= np.where(kept > 0.5, 0.2, np.where(kept > 0.25, 1.0, 4.0))
         np.clip(self.damping, 1e-12, 1e12, out=self.damping)
@@ -169,12 +169,12 @@ def damped_step(
     num_columns = len(law.terms)
     rows, size = linearized_rows(problem, search, coefficients, mix)
     jacobian, right = rows[:, :, :-1], rows[:, :, -1]
-    # what sits at a bound and is pushed outward is held
+    # What sits at a bound and is pushed outward is held.
     uphill = np.einsum("snk,sn->sk", jacobian, right)
     free = _is_free(law, search, coefficients, uphill)
     length = free * np.sqrt(np.einsum("snk,snk->sk", jacobian, jacobian))
-    # an exponent that moves the prediction by less than its rounding is left alone: its step would be
-    # without bound, and shortening that would stop all the others
+    # An exponent that moves the prediction by less than its rounding is left alone: its step would be
+    # without bound, and shortening that would stop all the others.
     is_felt = length[:, num_columns:] > np.finfo(float).eps * size[:, None]
     length[:, num_columns:] = np.where(is_felt, length[:, num_columns:], 0.0)
     unit = np.where(length > 0, 1.0 / np.where(length > 0, length, 1.0), 0.0)
@@ -186,7 +186,7 @@ def damped_step(
     ridge = NULL_RIDGE if signs.any() else null_ridge(left[:, :, :num_columns])[:, :, 0]
     change = _solve_damped(left, goal, damping, num_columns, ridge)
     for _ in range(num_columns):
-        # a coefficient at zero must not step across: hold it and let the others move
+        # A coefficient at zero must not step across: hold it and let the others move.
         crosses = (coefficients == 0) & (signs * change[:, :num_columns] < 0)
         if not crosses.any():
             break

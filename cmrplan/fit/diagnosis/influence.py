@@ -199,7 +199,7 @@ def _chance(values: Array, degrees: float, number: int) -> Array:
         stdtr(part * degrees, -value)
         for value, part in zip(values, (1.0, MAD_EFFICIENCY), strict=True)
     ]
-    # two sides, two ways
+    # A run can be an outlier on two sides, and be moved in two ways.
     return np.asarray(np.minimum(4 * number * np.min(tails, axis=0), 1.0))
 
 
@@ -267,7 +267,7 @@ def _without_each(
     weights = (run_of[None, :] != left[:, None]).astype(float)
     search, coefficients = refit(fit, inputs, loss[None, :], weights)
     predicted = predict_draws(fit.law, fit.scales, inputs, search, coefficients)
-    # a fit that says nothing of a run left out leaves it as it was: there is no ground to judge it
+    # A fit that says nothing of a run left out leaves it as it was: there is no ground to judge it.
     is_usable = np.all(np.isfinite(predicted) & (predicted > 0), axis=1, keepdims=True)
     return np.where(is_usable, predicted, fit.predict(inputs))
 

@@ -45,7 +45,7 @@ SHARES = 25  # spaced evenly, and as many in the logarithm
 _LOOKED_AT = {"model_params", "train_tokens", "share", "unique_tokens"}
 
 Condition = Literal["finite", "size", "tokens", "share", "mixed"]
-# model_params, train_tokens and share, each (n,), to losses (..., n)
+# It takes model_params, train_tokens and share, each (n,), and returns losses (..., n).
 Losses = Callable[[Array, Array, Array], Array]
 
 

@@ -151,7 +151,7 @@ def default_values(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
     if len(probed) == 1 or (axis == "model_params" and fit.holds_per_size):
         return probed
     values = np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_CURVE_POINTS)
-    # a probed size knows more than those beside it
+    # A probed size knows more than those beside it.
     return np.union1d(values, probed) if axis == "model_params" else values
 
 
