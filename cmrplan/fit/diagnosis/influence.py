@@ -199,7 +199,7 @@ def _chance(values: Array, degrees: float, number: int) -> Array:
         stdtr(part * degrees, -value)
         for value, part in zip(values, (1.0, MAD_EFFICIENCY), strict=True)
     ]
-    # A run can be an outlier on two sides, and be moved in two ways.
+    # The value is tested on two sides and by two estimates of the noise, hence 4 tests a run.
     return np.asarray(np.minimum(4 * number * np.min(tails, axis=0), 1.0))
 
 
