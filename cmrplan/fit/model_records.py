@@ -14,8 +14,6 @@ from cmrplan.fit.cmr_model import CmrModel, RunCurve
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_model import AveragedModel, LawModel
-from cmrplan.fit.residual.kriged_model import KrigedModel, MeanChoice, Member
-from cmrplan.fit.residual.observations import observations
 from cmrplan.fit.settings import FitSettings
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Link
@@ -149,23 +147,8 @@ def dump_model(model: CorpusModel) -> dict[str, Any]:
             "members": [dump_model(member) for member in model.members],
             "weights": model.weights.tolist(),
         }
-    if isinstance(model, KrigedModel):
-        return {
-            "kind": "kriged",
-            "laws": dump_model(model.laws),
-            "members": [
-                {
-                    "mean": member.choice.mean,
-                    "has_residual": member.choice.has_residual,
-                    "weight": member.weight,
-                    "hyper": member.hyper.tolist(),
-                    "samples": member.samples.tolist(),
-                }
-                for member in model.members
-            ],
-            "count": model.count,
-        }
-    assert isinstance(model, CmrModel)
+    if not isinstance(model, CmrModel):
+        return _dump_kriged_model(model)
     return {
         "kind": "cmr",
         "curves": [
@@ -182,6 +165,28 @@ def dump_model(model: CorpusModel) -> dict[str, Any]:
         ],
         "num_rows": model.num_rows,
         "num_runs": model.num_runs,
+    }
+
+
+def _dump_kriged_model(model: CorpusModel) -> dict[str, Any]:
+    # Most fits have no residual, and its modules take a tenth of a second to import.
+    from cmrplan.fit.residual.kriged_model import KrigedModel
+
+    assert isinstance(model, KrigedModel)
+    return {
+        "kind": "kriged",
+        "laws": dump_model(model.laws),
+        "members": [
+            {
+                "mean": member.choice.mean,
+                "has_residual": member.choice.has_residual,
+                "weight": member.weight,
+                "hyper": member.hyper.tolist(),
+                "samples": member.samples.tolist(),
+            }
+            for member in model.members
+        ],
+        "count": model.count,
     }
 
 
@@ -242,7 +247,10 @@ def load_model(corpus: str, record: ModelRecord, fitted_to: FittedTo) -> CorpusM
     )
 
 
-def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: FittedTo) -> KrigedModel:
+def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: FittedTo) -> CorpusModel:
+    from cmrplan.fit.residual.kriged_model import KrigedModel, MeanChoice, Member
+    from cmrplan.fit.residual.observations import observations
+
     laws = load_model(corpus, record.laws, fitted_to)
     rows = fitted_rows(fitted_to.log, corpus, fitted_to.settings.min_train_tokens)
     base = fitted_to.base_loss.get(corpus, {})

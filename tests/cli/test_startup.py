@@ -11,7 +11,15 @@ from cmrplan import plots
 from cmrplan.cli.app import COMMANDS, cli
 from cmrplan.cli.plot import PLOT_KINDS
 
-HEAVY = ("matplotlib", "lmfit", "sklearn", "torch", "scipy.stats", "scipy.optimize")
+HEAVY = (
+    "matplotlib",
+    "lmfit",
+    "sklearn",
+    "torch",
+    "scipy.stats",
+    "scipy.optimize",
+    "cmrplan.fit.residual.kriging",
+)
 PRINT_LOADED = """
 import sys
 from cmrplan.cli import run
