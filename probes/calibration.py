@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -128,12 +129,12 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
         processes = [_start(number, Path(folder)) for number in range(min(workers, len(jobs)))]
         try:
             for process in processes:
-                print(task, file=process.stdin, flush=True)
+                _send(process, task)
             for process in processes:
                 _read_line(process, Path(folder))
             start_seconds = time.perf_counter() - began
             for process in processes:
-                print("go", file=process.stdin, flush=True)
+                _send(process, "go")
             measured = [json.loads(_read_line(process, Path(folder))) for process in processes]
         finally:
             for process in processes:
@@ -254,6 +255,11 @@ def _start(number: int, folder: Path) -> subprocess.Popen[str]:
             text=True,
             env=environment,
         )
+
+
+def _send(process: subprocess.Popen[str], line: str) -> None:
+    with suppress(BrokenPipeError):  # it has ended: reading from it says why
+        print(line, file=process.stdin, flush=True)
 
 
 def _read_line(process: subprocess.Popen[str], folder: Path) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cmrplan.errors import CmrplanError, InputError
+from probes import calibration
 from probes.calibration import Pace, calibrate
 from probes.data.prepared import DataIdentity
 from probes.design import design_sweep
@@ -106,8 +107,18 @@ def test_speed_is_measured_when_not_given(spec, monkeypatch):
     assert design.seconds > calibration.start_seconds + work / size.tokens_per_second / 2
 
 
-def test_measuring_that_fails_says_why(spec, monkeypatch):
+@pytest.mark.parametrize("ended_before_its_task", [False, True])
+def test_measuring_that_fails_says_why(spec, monkeypatch, ended_before_its_task):
     monkeypatch.setattr("probes.calibration.ENVIRONMENT", {"PYTHONHOME": "/nowhere"})
+    if ended_before_its_task:
+        start = calibration._start
+
+        def start_and_wait(*arguments):
+            process = start(*arguments)
+            process.wait()
+            return process
+
+        monkeypatch.setattr("probes.calibration._start", start_and_wait)
     with pytest.raises(CmrplanError, match="the speed could not be measured: "):
         design_sweep(spec, device="cpu", workers=1)
 
