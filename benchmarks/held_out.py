@@ -3,15 +3,15 @@
     python benchmarks/held_out.py FOLDER
 
 Looks through the folder for probe logs (``log.csv``, ``probe_log.csv``) and for logs in the layouts of mixinglaws,
-RegMix and the Chinchilla extraction (see ``cmrplan logs import``), and prints Markdown tables for each: laws, the law
-that ``fit`` chooses by itself, and simple baselines. What each column hides stands above its table.
+RegMix and the Chinchilla extraction (see ``cmrplan logs import``), and prints Markdown tables for each: laws, what
+``fit`` does by itself, and simple baselines. What each column hides stands above its table.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,25 +24,29 @@ import pandas as pd
 from held_out_mixtures import mixture_tables
 
 import cmrplan as cp
+from cmrplan.fit.fit_log import fit_rows
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.law_model import row_inputs
+from cmrplan.fit.settings import FitSettings
 from cmrplan.laws.chinchilla import chinchilla_law
 from cmrplan.laws.registry import plain_ratio_laws, unranked_ratio_laws
 from cmrplan.log import CORPORA
+from cmrplan.log.files import base_losses
 from cmrplan.log.importers import import_log
 from cmrplan.solve.law_fit import PAPER_DELTA, fit_law
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 
+BaseLosses = Mapping[str, Mapping[float, float]]
 SEEDS = 5
 RANDOM_SHARE = 0.2
 LATE = 0.6  # of the largest budget; for steps up to 30,000 that is after step 18,000
 LARGEST_SIZES, LARGEST_FLOPS = 4.0, 10.0  # "the largest" are within this factor of the largest
 WHAT_IS_HIDDEN = """hidden: random 20 %: of the rows, mean of 5 draws; late budgets: above 0.6 of the largest; one
-ratio: each in turn, mean; late, largest size: those rows of the largest model; largest size: that model;
-largest FLOPs, largest models: within a factor of 10 and of 4 of the largest. A Huber delta of 1e-3 is what the papers
-fit with. An empty cell: the predictor does not apply."""
+ratio: each in turn, mean; late, largest size: those rows of the largest model; largest size: that model, its base loss
+known where the log has it; largest FLOPs, largest models: within a factor of 10 and of 4 of the largest. A Huber delta
+of 1e-3 is what the papers fit with. An empty cell: the predictor does not apply."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +88,6 @@ def size_splits(rows: pd.DataFrame) -> Iterator[Hidden]:
     yield Hidden("largest models", size > size.max() / LARGEST_SIZES)
 
 
-def choose_and_predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> np.ndarray:
-    """Predict as ``cmrplan fit`` does when no law is named."""
-    fitted = cp.fit(seen, "auto", bootstrap=0)
-    predicted = np.empty(len(wanted))
-    for (size, tokens), rows in wanted.reset_index().groupby(["model_params", "train_tokens"]):
-        ratio = rows["domain_ratio"].to_numpy(dtype=float)
-        answer = fitted.predict(
-            corpus, model_params=float(size), train_tokens=float(tokens), domain_ratio=ratio
-        )
-        predicted[rows.index] = answer.loss
-    return predicted
-
-
 def law_at_delta(
     name: str, delta: float | None, seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str
 ) -> np.ndarray:
@@ -112,23 +103,32 @@ def chinchilla(
     return fit_law(chinchilla_law(), inputs, loss, delta=delta).predict(row_inputs(corpus, wanted))
 
 
-def mixture_predictors() -> dict[str, Predictor]:
-    both = predictors()
-    laws = {name: call for name, call in both.items() if name not in BASELINES}
+def laws_alone(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> np.ndarray:
+    """Predict by the published laws averaged, without a residual."""
+    settings = FitSettings(bootstrap=0, residual="none")
+    names = ("model_params", "train_tokens", "domain_ratio")
+    columns = {name: wanted[name].to_numpy(dtype=float) for name in names}
+    return fit_rows(seen, corpus, {}, settings).predict(columns).loss
+
+
+def mixture_predictors(base_loss: BaseLosses) -> dict[str, Predictor]:
+    both = predictors(base_loss)
+    laws = {name: call for name, call in both.items() if name not in {*BASELINES, "auto"}}
     laws |= {name: partial(law_at_delta, name, None) for name in unranked_ratio_laws()}
     papers = {
         f"{name}, delta 1e-3": partial(law_at_delta, name, PAPER_DELTA)
         for name in ("dcpt", "dcpt_exp")
     }
-    return laws | papers | {"auto": choose_and_predict} | {name: both[name] for name in BASELINES}
+    chosen = {"auto": both["auto"], "auto, laws alone": laws_alone}
+    return laws | papers | chosen | {name: both[name] for name in BASELINES}
 
 
-def size_predictors() -> dict[str, Predictor]:
+def size_predictors(base_loss: BaseLosses) -> dict[str, Predictor]:
     laws: dict[str, Predictor] = {
         "chinchilla": partial(chinchilla, None),
         "chinchilla, delta 1e-3": partial(chinchilla, PAPER_DELTA),
     }
-    return laws | {name: predictors()[name] for name in BASELINES}
+    return laws | {name: predictors(base_loss)[name] for name in BASELINES}
 
 
 SETTINGS: dict[str, tuple[Callable, Callable]] = {
@@ -137,9 +137,9 @@ SETTINGS: dict[str, tuple[Callable, Callable]] = {
 }
 
 
-def measure(task: tuple[str, str, str, pd.DataFrame]) -> list[dict[str, object]]:
+def measure(task: tuple[str, str, str, pd.DataFrame, BaseLosses]) -> list[dict[str, object]]:
     """Return R2 and mean absolute error of one predictor of one corpus on each split."""
-    kind, name, corpus, rows = task
+    kind, name, corpus, rows, base_loss = task
     splits, known = SETTINGS[kind]
     found = []
     for split in splits(rows):
@@ -147,7 +147,7 @@ def measure(task: tuple[str, str, str, pd.DataFrame]) -> list[dict[str, object]]
         loss = wanted["loss"].to_numpy(dtype=float)
         answer = {"predictor": name, "corpus": corpus, "split": split.column}
         try:
-            miss = known()[name](seen, wanted, corpus) - loss
+            miss = known(base_loss)[name](seen, wanted, corpus) - loss
         except cp.CmrplanError:
             miss = np.full(len(loss), np.nan)
         spread = np.sum((loss - loss.mean()) ** 2)
@@ -160,8 +160,9 @@ def measure(task: tuple[str, str, str, pd.DataFrame]) -> list[dict[str, object]]
 def tables(title: str, kind: str, log: pd.DataFrame, pool: ProcessPoolExecutor) -> None:
     """Print the held-out table of a log, and how the chosen law does beside the best one."""
     rows = {corpus: fitted_rows(log, corpus, 0.0) for corpus in CORPORA}
-    names = list(SETTINGS[kind][1]())
-    tasks = [(kind, n, c, part) for n in names for c, part in rows.items() if len(part)]
+    base_loss = {corpus: base_losses(log, corpus) for corpus in CORPORA}
+    names = list(SETTINGS[kind][1](base_loss))
+    tasks = [(kind, n, c, part, base_loss) for n in names for c, part in rows.items() if len(part)]
     found = pd.DataFrame([line for lines in pool.map(measure, tasks) for line in lines])
     by_corpus = found.groupby(["predictor", "corpus", "split"], sort=False)[["r2", "mae"]]
     # a split that one corpus or one hidden part cannot answer is not answered
@@ -181,7 +182,11 @@ def tables(title: str, kind: str, log: pd.DataFrame, pool: ProcessPoolExecutor) 
             mark = "**" if mae == best[column] else ""
             cells.append("" if np.isnan(mae) else f"{r2:.3f} / {mark}{mae:.4f}{mark}")
         print(f"| {name} | " + " | ".join(cells) + " |")
-    laws = [name for name in names if name not in {*BASELINES, "auto"} and "delta" not in name]
+    laws = [
+        name
+        for name in names
+        if name not in BASELINES and not name.startswith("auto") and "delta" not in name
+    ]
     verdicts(table["mae"][columns], laws)
 
 

@@ -22,7 +22,7 @@ SOURCES = {
 
 LOOSE = ["errors", "_version", "arrays", "files", "numbers"]
 FOLDERS = [
-    *["log", "laws", "solve", "fit", "validate", "plan", "design", "mixture"],
+    *["log", "laws", "solve", "fit", "plan", "validate", "design", "mixture"],
     *["plots", "report", "cli"],
 ]
 ORDER = {part: rank for rank, part in enumerate([*LOOSE, *FOLDERS, "__init__", "__main__"])}

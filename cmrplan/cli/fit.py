@@ -68,9 +68,10 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 @click.option(
     "--residual",
     type=click.Choice(RESIDUAL_MODELS),
-    default="none",
+    default="auto",
     show_default=True,
-    help="gp: a Gaussian process above the laws, for what they miss; none: the laws alone.",
+    help="gp: a Gaussian process above the laws, for what they miss; none: the laws alone; auto: gp where the laws "
+    "are chosen and the rows are enough for it.",
 )
 @click.option(
     "--weights",

@@ -16,9 +16,9 @@ from cmrplan.design.information import (
     run_covariance,
 )
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.corpus_model import Prediction, central_interval
+from cmrplan.fit.corpus_model import Prediction, central_interval, law_inputs
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.law_model import LawModel, law_inputs
+from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.optimum import FeasibleInterval, feasible_interval

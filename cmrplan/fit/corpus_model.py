@@ -29,15 +29,46 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Array]
 # By run: its domain ratio and the derivative of its loss by the logarithm of the tokens, nats.
 TokenSlopes = dict[str, tuple[float, float]]
+LawInputs = dict[str, Array]
 
 # Columns that some laws read beside size, tokens and mixture. s1_cpt and s2_cpt (see cmrplan.fit.schedule_areas) and
 # base_loss follow from other columns of the whole log, and a fit adds them to its rows before any are left out.
 MORE_COLUMNS = ("unique_domain_tokens", "s1_cpt", "s2_cpt", "base_loss")
+# The base's own schedule is not in a log. One constant stands for its area; 8 is that of 20,000 steps at 4e-4.
+BASE_S1 = 8.0
 
 
 def target_share(corpus: str, domain_ratio: Array) -> Array:
     """Return the share of training tokens from the corpus whose loss is predicted, of two corpora."""
     return domain_ratio if corpus == "domain" else 1.0 - domain_ratio
+
+
+def law_inputs(corpus: str, columns: Mapping[str, Array]) -> LawInputs:
+    """Return a law's inputs by name, each ``(n,)``.
+
+    Parameters
+    ----------
+    corpus : str
+        The validation corpus whose loss is predicted.
+    columns : mapping of str to array (n,)
+        ``model_params``, ``train_tokens``, and ``domain_ratio`` or ``share_<corpus>`` columns; what else a law reads.
+    """
+    inputs = {
+        name: np.asarray(values, dtype=float)
+        for name, values in columns.items()
+        if name != "domain_ratio"
+    }
+    if "domain_ratio" in columns:
+        ratio = np.asarray(columns["domain_ratio"], dtype=float)
+        inputs["share"] = target_share(corpus, ratio)
+        inputs["replay_ratio"] = 1.0 - ratio
+    tokens = inputs["train_tokens"]
+    unique = inputs.get("unique_domain_tokens", np.full_like(tokens, np.nan))
+    # A row that does not say how many tokens its corpus holds never repeats them.
+    inputs["unique_tokens"] = np.where(np.isnan(unique), np.inf, unique)
+    if "s1_cpt" in inputs:
+        inputs["s1_pt"] = np.full_like(tokens, BASE_S1)
+    return inputs
 
 
 class RandomStream(IntEnum):

@@ -41,7 +41,7 @@ class _SettingsRecord(Strict):
     objective: Literal["huber", "least_squares"]
     residuals: Literal["log", "raw"]
     weights: Literal["equal", "stderr", "seeds"]
-    residual: Literal["gp", "none"] = "none"  # files of 0.2.0 have none
+    residual: Literal["auto", "gp", "none"] = "none"  # files of 0.2.0 have none
 
 
 class _BaseLossRecord(Strict):

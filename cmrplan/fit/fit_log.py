@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
@@ -108,9 +108,10 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
         Of log losses, as the papers do, or of losses in nats per token. The CMR ratio law takes only the first.
     weights : {"equal", "stderr", "seeds"}
         How much each row counts, see :mod:`cmrplan.fit.row_weights`. Not for the CMR laws.
-    residual : {"none", "gp"}
+    residual : {"auto", "gp", "none"}
         ``gp``: a Gaussian process stands above the laws, see :mod:`cmrplan.fit.residual`; with ``law="auto"`` the laws
         of this project are its means, and the published laws stand beside them alone, weighed by their evidence.
+        ``auto``: the same for ``law="auto"`` where there are enough rows, and nothing above a law asked for by name.
 
     Raises
     ------
@@ -151,10 +152,8 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
             f"{max(first, 1):g} or more train_tokens"
         )
     resamples = resamples_of(log, settings)
-    models = {c: _fit_model(part, c, settings, resamples) for c, part in rows.items()}
     base = {corpus: base_losses(log, corpus) for corpus in CORPORA}
-    if settings.residual == "gp":
-        models = {c: _with_residual(m, rows[c], base[c], settings) for c, m in models.items()}
+    models = {c: fit_rows(part, c, base[c], settings, resamples) for c, part in rows.items()}
     if resamples is not None:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
@@ -183,7 +182,35 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     return replace(whole, without_early=whole.left_out_before(early.chosen))
 
 
-def _fit_model(
+def fit_rows(
+    rows: pd.DataFrame,
+    corpus: str,
+    base_loss: Mapping[float, float],
+    settings: FitSettings,
+    resamples: Resamples | None = None,
+) -> CorpusModel:
+    """Fit the rows of one corpus after the base checkpoint, without draws.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    corpus : str
+    base_loss : mapping of float to float
+        By size, as far as it is known; of sizes that the rows lack, too.
+    settings : FitSettings
+    resamples : Resamples, optional
+        For the CMR laws, which are fitted at every question and so take them along.
+
+    Raises
+    ------
+    CmrplanError
+        If the rows cannot support a fit; the message says what would.
+    """
+    laws = _fit_laws(rows, corpus, settings, resamples)
+    return _with_residual(laws, rows, base_loss, settings) if settings.may_have_residual else laws
+
+
+def _fit_laws(
     rows: pd.DataFrame, corpus: str, settings: FitSettings, resamples: Resamples | None
 ) -> CorpusModel:
     """Fit what was asked for; the CMR laws take their resamples along, since they are fitted at every question."""
@@ -205,27 +232,33 @@ def _fit_model(
 
 
 def _with_residual(
-    model: CorpusModel, rows: pd.DataFrame, base: dict[float, float], settings: FitSettings
+    model: CorpusModel, rows: pd.DataFrame, base: Mapping[float, float], settings: FitSettings
 ) -> CorpusModel:
-    """Return a model with a residual above its laws.
+    """Return a model with a residual above its laws, where the rows and the laws can hold one.
 
     Raises
     ------
     CmrplanError
-        If there are too few rows, or laws that have no log loss: those of rises, and the CMR laws.
+        If one is asked for by name, and there are too few rows, or laws that have no log loss: those of rises, and
+        the CMR laws.
     """
+    refusal = ""
     if not has_enough(rows):
-        raise CmrplanError(
+        refusal = (
             f"the {model.corpus} loss has {len(rows)} rows at {rows['domain_ratio'].nunique()} domain ratios, too few "
             f"for a residual; add probes, at least {FEWEST_ROWS} rows at {FEWEST_RATIOS} ratios, or leave out "
             "--residual"
         )
-    if not any(law.fit.law.link == "log" for law in model.components):
-        raise CmrplanError(
+    elif not any(law.fit.law.link == "log" for law in model.components):
+        refusal = (
             f"the {model.corpus} loss was fitted by {model.law}, which has no log loss that a residual could stand "
             "above; take another law, or leave out --residual"
         )
-    return with_residual(model, rows, base, is_auto=settings.law == AUTO, seed=settings.seed)
+    if not refusal:
+        return with_residual(model, rows, base, is_auto=settings.law == AUTO, seed=settings.seed)
+    if settings.residual == "gp":
+        raise CmrplanError(refusal)
+    return model
 
 
 def _law_choice(settings: FitSettings) -> LawChoice:

@@ -13,8 +13,9 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.corpus_model import law_inputs
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.law_model import LawModel, fitted_values, law_inputs, row_inputs
+from cmrplan.fit.law_model import LawModel, fitted_values, row_inputs
 from cmrplan.solve.profile import (
     Crossing,
     ProfileInterval,

@@ -1,9 +1,9 @@
 """One corpus's loss as a law of size, tokens and mixture, or as the weighted average of several, with its resamples.
 
 Laws of two corpora read ``share``, the target share: the share of training tokens from the corpus whose loss is
-predicted, which is the domain ratio for the domain loss and one minus it for the general loss. The conversion stands
-here and nowhere else. Laws of several corpora read the ``share_<corpus>`` columns as they are. Some laws read more:
-the columns of :data:`~cmrplan.fit.corpus_model.MORE_COLUMNS`.
+predicted, which is the domain ratio for the domain loss and one minus it for the general loss. Laws of several
+corpora read the ``share_<corpus>`` columns as they are. Some laws read more: the columns of
+:data:`~cmrplan.fit.corpus_model.MORE_COLUMNS`.
 
 The estimate of an average is the average of the laws' estimates. Each resample belongs to one law, as many to each as
 its weight asks for, so an interval holds both what the runs leave open and where the laws differ.
@@ -30,9 +30,10 @@ from cmrplan.fit.corpus_model import (
     MORE_COLUMNS,
     Columns,
     CorpusModel,
+    LawInputs,
     Prediction,
+    law_inputs,
     row_columns,
-    target_share,
 )
 from cmrplan.fit.noise import Noise, Residuals, run_noise
 from cmrplan.fit.summary import law_summary
@@ -41,40 +42,8 @@ from cmrplan.laws.registry import REGISTRY, LawEntry
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.solve.law_fit import LawFit, batch_size, moved, refit, residual_jacobian
 
-LawInputs = dict[str, Array]
-
-# The base's own schedule is not in a log. One constant stands for its area; 8 is that of 20,000 steps at 4e-4.
-BASE_S1 = 8.0
 GOLDEN = (np.sqrt(5) - 1) / 2
 _MIXTURE_INPUTS = ("share", "domain_ratio", "replay_ratio")
-
-
-def law_inputs(corpus: str, columns: Mapping[str, Array]) -> LawInputs:
-    """Return a law's inputs by name, each ``(n,)``.
-
-    Parameters
-    ----------
-    corpus : str
-        The validation corpus whose loss is predicted.
-    columns : mapping of str to array (n,)
-        ``model_params``, ``train_tokens``, and ``domain_ratio`` or ``share_<corpus>`` columns; what else a law reads.
-    """
-    inputs = {
-        name: np.asarray(values, dtype=float)
-        for name, values in columns.items()
-        if name != "domain_ratio"
-    }
-    if "domain_ratio" in columns:
-        ratio = np.asarray(columns["domain_ratio"], dtype=float)
-        inputs["share"] = target_share(corpus, ratio)
-        inputs["replay_ratio"] = 1.0 - ratio
-    tokens = inputs["train_tokens"]
-    unique = inputs.get("unique_domain_tokens", np.full_like(tokens, np.nan))
-    # A row that does not say how many tokens its corpus holds never repeats them.
-    inputs["unique_tokens"] = np.where(np.isnan(unique), np.inf, unique)
-    if "s1_cpt" in inputs:
-        inputs["s1_pt"] = np.full_like(tokens, BASE_S1)
-    return inputs
 
 
 def row_inputs(corpus: str, rows: pd.DataFrame) -> LawInputs:

@@ -17,8 +17,8 @@ Objective = Literal["huber", "least_squares"]
 OBJECTIVES: tuple[Objective, ...] = ("huber", "least_squares")
 ResidualKind = Literal["log", "raw"]
 RESIDUAL_KINDS: tuple[ResidualKind, ...] = ("log", "raw")
-ResidualModel = Literal["gp", "none"]
-RESIDUAL_MODELS: tuple[ResidualModel, ...] = ("none", "gp")
+ResidualModel = Literal["auto", "gp", "none"]
+RESIDUAL_MODELS: tuple[ResidualModel, ...] = ("auto", "gp", "none")
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class FitSettings:
     objective : {"huber", "least_squares"}
     residuals : {"log", "raw"}
     weights : {"equal", "stderr", "seeds"}
-    residual : {"none", "gp"}
-        What stands above the laws: nothing, or a Gaussian process.
+    residual : {"auto", "gp", "none"}
+        What stands above the laws: a Gaussian process or nothing; ``auto`` as :attr:`may_have_residual` says.
     """
 
     law: str = "auto"
@@ -60,7 +60,7 @@ class FitSettings:
     objective: Objective = "huber"
     residuals: ResidualKind = "log"
     weights: Weights = "equal"
-    residual: ResidualModel = "none"
+    residual: ResidualModel = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what no fit can use.
@@ -103,6 +103,13 @@ class FitSettings:
                 "residual 'gp' stands above log losses of equal weight and a law across runs; leave out residuals and "
                 "weights, and take another law than cmr"
             )
+
+    @property
+    def may_have_residual(self) -> bool:
+        """Whether a residual is asked for: by name, or by default where the laws are chosen by their evidence."""
+        return self.residual == "gp" or (
+            self.residual == "auto" and self.law == "auto" and self._has_log_laws
+        )
 
     @property
     def _has_log_laws(self) -> bool:

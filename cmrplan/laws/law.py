@@ -383,3 +383,14 @@ def predict_draws(
 ) -> Array:
     """Return predictions of ``S`` parameter sets for inputs in the caller's units, ``(S, n)``."""
     return law.predict(scaled_inputs(inputs, scales), to_theta(law, search), coefficients)
+
+
+def link_jacobian(
+    law: Law, scales: Mapping[str, float], inputs: Inputs, search: Array, coefficients: Array
+) -> Array:
+    """Return the derivative of what is fitted, the law or its logarithm, by all parameters, ``(n, p + q)``."""
+    scaled, theta = scaled_inputs(inputs, scales), to_theta(law, search[None, :])
+    jacobian = law.jacobian(scaled, theta, coefficients[None, :])[0]
+    if law.link == "log":
+        jacobian = jacobian / law.predict(scaled, theta, coefficients[None, :])[0][:, None]
+    return np.asarray(jacobian)

@@ -84,7 +84,7 @@ class LogOnePlus:
     def __call__(self, inputs: Inputs, theta: Mapping[str, Array]) -> tuple[Array, list[Array]]:
         """Return the logarithm and its derivative by the scale."""
         x, scale = inputs[self.variable], theta[self.scale]
-        return np.log1p(x / scale), [-x / (scale * (scale + x))]
+        return np.log1p(x / scale), [-(x / (scale + x)) / scale]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.laws.law import Inputs, Law, predict_draws, quiet, scaled_inputs, to_theta
+from cmrplan.laws.law import (
+    Inputs,
+    Law,
+    link_jacobian,
+    predict_draws,
+    quiet,
+    scaled_inputs,
+    to_theta,
+)
 from cmrplan.solve.identification import MAD_TO_SIGMA, at_bound_names, unidentified_names
 from cmrplan.solve.multistart import MANY_ROWS, distinct_ends, minimize_from_many
 from cmrplan.solve.problem import FitOptimum, FitProblem
@@ -243,15 +251,9 @@ def residual_jacobian(fit: LawFit, inputs: Inputs) -> Array:
     Log losses for a log law, losses otherwise; parameters at a bound are left out. Columns are in no particular
     scale: what they span is what matters.
     """
-    law = fit.law
-    scaled = scaled_inputs(inputs, fit.scales)
-    theta, coefficients = to_theta(law, fit.search[None, :]), fit.coefficients[None, :]
-    jacobian = law.jacobian(scaled, theta, coefficients)[0]
-    if law.link == "log":
-        jacobian = jacobian / law.predict(scaled, theta, coefficients)[0][:, None]
-    names = [*(t.coefficient for t in law.terms), *(e.name for e in law.exponents)]
-    free = [k for k, name in enumerate(names) if name not in fit.at_bound]
-    return np.asarray(jacobian[:, free])
+    jacobian = link_jacobian(fit.law, fit.scales, inputs, fit.search, fit.coefficients)
+    names = fit.law.parameter_names[: fit.law.num_free]
+    return np.asarray(jacobian[:, [name not in fit.at_bound for name in names]])
 
 
 @quiet

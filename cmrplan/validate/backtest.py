@@ -24,7 +24,7 @@ from cmrplan.fit.probed import base_loss_at
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, log_of
 from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens, parse_tolerance
-from cmrplan.solve.feasible import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
 
@@ -138,9 +138,10 @@ def backtest(
         base_loss, _ = base_loss_at(base_losses(log, "general"), size)
     limit = parse_tolerance(max_general_rise).limit(base_loss)
     growing = windows(rows["general"])
+    known = predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
     truth = Truth.of(rows, size, tokens)
     table = []
-    for window, (name, predictor) in product(growing, predictors().items()):
+    for window, (name, predictor) in product(growing, known.items()):
         say(f"{window.name} {name}")
         try:
             general, domain = _predict(predictor, window, rows, truth)

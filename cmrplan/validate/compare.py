@@ -18,7 +18,7 @@ from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import Holdout, holdouts
 from cmrplan.log import CORPORA
-from cmrplan.log.files import LogOrPath, log_of
+from cmrplan.log.files import LogOrPath, base_losses, log_of
 from cmrplan.numbers import CountOrText, parse_first_tokens
 from cmrplan.validate.baselines import BASELINES
 from cmrplan.validate.predictors import Predictor, predictors
@@ -106,10 +106,11 @@ def compare(
     say = progress or (lambda line: None)
     answers: list[pd.DataFrame] = []
     skipped: dict[str, str] = {}
+    known = predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
     for corpus in CORPORA:
         rows = fitted_rows(log, corpus, first)
         questions = holdouts(rows) if len(rows) else []
-        for name, predictor in predictors().items():
+        for name, predictor in known.items():
             say(f"{corpus} {name}")
             try:
                 answers += [_answer(rows, corpus, name, predictor, h) for h in questions]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,23 +10,41 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.cmr_model import fit_cmr_model
+from cmrplan.fit.fit_log import fit_rows
 from cmrplan.fit.hold_outs import require_levels
 from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.law_model import row_inputs
-from cmrplan.laws.registry import plain_ratio_laws
+from cmrplan.fit.settings import FitSettings
+from cmrplan.laws.registry import AUTO, plain_ratio_laws
 from cmrplan.validate.baselines import BASELINES, Baseline
 
 Predictor = Callable[[pd.DataFrame, pd.DataFrame, str], Array]
 
 
-def predictors() -> dict[str, Predictor]:
-    """Return every law and baseline by name.
+def predictors(base_loss: Mapping[str, Mapping[float, float]]) -> dict[str, Predictor]:
+    """Return what ``fit`` does by default, every law and every baseline by name.
 
     Each takes the rows to fit and the rows to predict, both of one corpus, and the corpus's name; it returns
     losses in nats per token, ``(n,)``, or raises :class:`CmrplanError` where it does not apply.
+
+    Parameters
+    ----------
+    base_loss : mapping of str to mapping of float to float
+        By corpus and size, nats per token. The base loss of a size is known before any of its probes is run, so that of
+        hidden sizes may be given.
     """
-    laws: dict[str, Predictor] = {name: _ratio_law(name) for name in plain_ratio_laws()}
-    return laws | {"cmr": _cmr} | {name: _baseline(call) for name, call in BASELINES.items()}
+    chosen: dict[str, Predictor] = {AUTO: _default(base_loss)}
+    laws = {name: _ratio_law(name) for name in plain_ratio_laws()}
+    simple = {name: _baseline(call) for name, call in BASELINES.items()}
+    return chosen | laws | {"cmr": _cmr} | simple
+
+
+def _default(base_loss: Mapping[str, Mapping[float, float]]) -> Predictor:
+    def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
+        model = fit_rows(seen, corpus, base_loss.get(corpus, {}), FitSettings(bootstrap=0))
+        return model.predict(_mixture_columns(wanted)).loss
+
+    return predict
 
 
 def _ratio_law(name: str) -> Predictor:
@@ -43,8 +61,12 @@ def _cmr(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
     ratio = wanted["domain_ratio"].to_numpy(dtype=float)
     if not np.all((ratio > 0) & ((ratio < 1) | (corpus == "domain"))):
         raise CmrplanError("the CMR ratio law holds strictly between 0 and 1")
+    return model.predict(_mixture_columns(wanted)).loss
+
+
+def _mixture_columns(rows: pd.DataFrame) -> dict[str, Array]:
     names = ("model_params", "train_tokens", "domain_ratio")
-    return model.predict({name: wanted[name].to_numpy(dtype=float) for name in names}).loss
+    return {name: rows[name].to_numpy(dtype=float) for name in names}
 
 
 def _baseline(call: Baseline) -> Predictor:

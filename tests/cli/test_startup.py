@@ -10,6 +10,7 @@ import cmrplan as cp
 from cmrplan import plots
 from cmrplan.cli.app import COMMANDS, cli
 from cmrplan.cli.plot import PLOT_KINDS
+from cmrplan.fit.file import write_fit
 
 HEAVY = (
     "matplotlib",
@@ -18,8 +19,8 @@ HEAVY = (
     "torch",
     "scipy.stats",
     "scipy.optimize",
-    "cmrplan.fit.residual.kriging",
 )
+FOR_A_RESIDUAL = ("cmrplan.fit.residual.kriging",)
 PRINT_LOADED = """
 import sys
 from cmrplan.cli import run
@@ -45,10 +46,14 @@ def test_help_and_a_typo_import_no_numbers(arguments):
     [("predict", "--domain-ratio", "0.3"), ("plan", "--max-general-rise", "5%")],
     ids=lambda question: question[0],
 )
-def test_a_question_imports_what_it_uses(question, fit_path):
+@pytest.mark.parametrize("residual", ["gp", "none"])
+def test_a_question_imports_what_it_uses(question, residual, log, tmp_path):
     command, *options = question
+    write_fit(cp.fit(log, bootstrap=20, residual=residual), tmp_path / "fit.json")
     at = ("--model-params", "1e6", "--train-tokens", "1e6")
-    assert loaded(HEAVY, command, fit_path, *at, *options) == []
+    used = list(FOR_A_RESIDUAL) if residual == "gp" else []
+    names = (*HEAVY, *FOR_A_RESIDUAL)
+    assert loaded(names, command, tmp_path / "fit.json", *at, *options) == used
 
 
 def test_the_package_imports_no_numbers():

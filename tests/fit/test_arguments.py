@@ -22,10 +22,10 @@ FUNCTIONS = ("fit", "compare", "backtest", "fit_mixture", "fit_domains", "predic
 @pytest.fixture
 def baselines_alone(monkeypatch):
     """Let compare and backtest ask the quick baselines only."""
-    quick = {name: answer for name, answer in predictors().items() if name in ("linear",)}
+    quick = {name: answer for name, answer in predictors({}).items() if name in ("linear",)}
     assert set(quick) <= set(BASELINES)
     for module in ("compare", "backtest"):
-        monkeypatch.setattr(f"cmrplan.validate.{module}.predictors", lambda: quick)
+        monkeypatch.setattr(f"cmrplan.validate.{module}.predictors", lambda base_loss: quick)
 
 
 @pytest.fixture(scope="module")

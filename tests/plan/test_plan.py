@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.probed import base_loss_at
 from cmrplan.numbers import parse_tolerance
-from cmrplan.solve.feasible import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 
 
 class TestKnownAnswers:

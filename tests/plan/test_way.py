@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import cmrplan as cp
+from cmrplan.fit.file import write_fit
+
 ROOT = Path(__file__).parents[2]
 MOST_FILES = 15
-MOST_WITH_A_RESIDUAL = 18
 
 
 @pytest.mark.parametrize(
@@ -21,12 +23,10 @@ def test_the_way_of_a_plan_is_short(fit_path, size, limits):
     assert number_of_files(fit_path, size, limits) <= MOST_FILES
 
 
-def test_the_way_with_a_residual_is_short(log, call, tmp_path):
-    log.to_csv(tmp_path / "log.csv", index=False)
-    arguments = ["fit", tmp_path / "log.csv", "--out", tmp_path / "fit.json", "--bootstrap", "50"]
-    assert call(*arguments, "--residual", "gp").code == 0
+def test_the_way_by_laws_alone_is_short(log, tmp_path):
+    write_fit(cp.fit(log, bootstrap=50, residual="none"), tmp_path / "fit.json")
     number = number_of_files(tmp_path / "fit.json", "300k", ("--max-general-rise", "20%"))
-    assert number <= MOST_WITH_A_RESIDUAL
+    assert number <= MOST_FILES
 
 
 def number_of_files(fit_path, size, limits):

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.cmr_model import CmrModel
-from cmrplan.fit.corpus_model import CorpusModel
-from cmrplan.fit.law_model import LawInputs, LawModel, row_inputs
+from cmrplan.fit.corpus_model import CorpusModel, LawInputs
+from cmrplan.fit.law_model import LawModel, row_inputs
 from cmrplan.laws.law import predict_draws
 
 LOG_STEP = 1e-3  # of the logarithm of an input

@@ -10,8 +10,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import CorpusModel, RandomStream
 from cmrplan.fit.law_model import component_of_draws
-from cmrplan.fit.residual.covariance import one_thread
-from cmrplan.fit.residual.hyper_posterior import Mode, hyper_samples, mode_of
+from cmrplan.fit.residual.hyper_posterior import Mode, NearMode, hyper_samples, mode_of, near_mode
 from cmrplan.fit.residual.kriged_model import (
     CORPUS_STREAM,
     KrigedModel,
@@ -19,12 +18,16 @@ from cmrplan.fit.residual.kriged_model import (
     Member,
     problem_of,
 )
+from cmrplan.fit.residual.kriging import one_thread
 from cmrplan.fit.residual.mean_functions import OWN_LAWS
-from cmrplan.fit.residual.observations import observations
+from cmrplan.fit.residual.observations import Observations, observations
 
 EVIDENCE_POWER = 0.2  # see docs/decisions.md
 EVIDENCE_DIGITS = 6  # of a weight, so that rounding does not tell which of equals comes first
 SMALLEST_SHARE_KEPT = 0.02  # a mean function with less weight is left out
+HOPELESS = (
+    60.0  # less log posterior than the best: twice what the hyperparameters could make up for
+)
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 
@@ -65,11 +68,8 @@ def with_residual(
     """
     observed = observations(laws.corpus, rows, base_loss)
     generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
-    tried: list[tuple[MeanChoice, Mode]] = []
     with one_thread():
-        for choice in choices(laws, is_auto=is_auto):
-            start = tried[0][1].kriging.hyper if tried and choice.has_residual else None
-            tried.append((choice, mode_of(problem_of(choice, laws, observed), start, generator)))
+        tried = _modes(choices(laws, is_auto=is_auto), laws, observed, generator)
     weights = evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
     order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
     sets = np.bincount(component_of_draws(weights[order], NUM_SETS), minlength=len(order))
@@ -82,6 +82,25 @@ def with_residual(
     return KrigedModel(
         laws.corpus, laws, observed, base_loss, tuple(members), 0, seed, laws.more_columns
     )
+
+
+def _modes(
+    candidates: list[MeanChoice],
+    laws: CorpusModel,
+    observed: Observations,
+    generator: np.random.Generator,
+) -> list[tuple[MeanChoice, Mode]]:
+    """Return the candidates that can have a weight, with their most probable hyperparameters."""
+    near: list[NearMode] = []
+    for choice in candidates:
+        start = near[0].hyper if near and choice.has_residual else None
+        near.append(near_mode(problem_of(choice, laws, observed), start))
+    most = max(mode.log_posterior for mode in near)
+    return [
+        (choice, mode_of(mode, generator))
+        for choice, mode in zip(candidates, near, strict=True)
+        if mode.log_posterior > most - HOPELESS
+    ]
 
 
 def evidence_weights(evidence: Array) -> Array:

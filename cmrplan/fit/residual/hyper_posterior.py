@@ -11,16 +11,24 @@ Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from cmrplan.arrays import Array
-from cmrplan.fit.residual.covariance import Hyper, mean_derivatives, residual_covariance
-from cmrplan.fit.residual.kriging import FARTHEST, NOISE, SMALLEST_VARIANCE, Kriging, KrigingProblem
+from cmrplan.fit.residual.hyper import Hyper
+from cmrplan.fit.residual.kriging import (
+    SMALLEST_VARIANCE,
+    Kriging,
+    KrigingProblem,
+    residual_covariance,
+)
+from cmrplan.fit.residual.likelihood import NOISE, mean_derivatives, minus_log_posterior
 
 NUM_PROBES = 64
+FARTHEST = 4.0  # standard deviations of the prior that the search stays within
 MOST_DESCENTS = 80
 MOST_ITERATIONS = 150
 NO_GAIN = 1e-7  # of minus the log posterior, relative; what is left is done from the information
@@ -45,23 +53,43 @@ class Mode:
     log_evidence: float
 
 
-def mode_of(problem: KrigingProblem, start: Array | None, generator: np.random.Generator) -> Mode:
-    """Return the most probable hyperparameters, so exactly that every processor finds the same.
-
-    A quasi-Newton search comes near; steps with the Fisher information as the curvature go on to the mode.
+@dataclass(frozen=True)
+class NearMode:
+    """Hyperparameters near the most probable ones.
 
     Parameters
     ----------
     problem : KrigingProblem
-    start : array or None
-        Hyperparameters to start from.
+    hyper : array (p,)
+        Hyperparameters and shape parameters.
+    log_posterior : float
+        Their density, up to a constant that all problems of the same observations share.
+    """
+
+    problem: KrigingProblem
+    hyper: Array
+    log_posterior: float
+
+
+def mode_of(near: NearMode, generator: np.random.Generator) -> Mode:
+    """Return the most probable hyperparameters, so exactly that every processor finds the same.
+
+    Steps with the Fisher information as the curvature go from near the mode to it.
+
+    Parameters
+    ----------
+    near : NearMode
     generator : Generator
         For the probes of the information.
     """
-    near = near_mode(problem, start)
+    problem = near.problem
     probes = generator.choice([-1.0, 1.0], size=(len(problem.target), NUM_PROBES))
-    curvature = fisher_information(Kriging(problem, near), probes) + np.diag(problem.prior.sd**-2)
-    kriging = Kriging(problem, _descended(problem, near, np.asarray(np.linalg.inv(curvature))))
+    curvature = fisher_information(Kriging(problem, near.hyper), probes) + np.diag(
+        problem.prior.sd**-2
+    )
+    kriging = Kriging(
+        problem, _descended(problem, near.hyper, np.asarray(np.linalg.inv(curvature)))
+    )
     information = fisher_information(kriging, probes)
     return Mode(kriging, information, log_evidence(kriging, information))
 
@@ -70,12 +98,12 @@ def _descended(problem: KrigingProblem, hyper: Array, inverse: Array) -> Array:
     """Return the minimum near ``hyper`` by the BFGS method, from an inverse curvature that is nearly right."""
     prior, sd = problem.prior, np.sqrt(np.diag(inverse))
     low, high = prior.mean - FARTHEST * prior.sd, prior.mean + FARTHEST * prior.sd
-    value, gradient = problem.minus_log_posterior(hyper)
+    value, gradient = minus_log_posterior(problem, hyper)
     for _ in range(MOST_DESCENTS):
         step = np.clip(hyper - inverse @ gradient, low, high) - hyper
         if np.max(np.abs(step) / sd) < STEADY:
             break
-        new_value, new_gradient = problem.minus_log_posterior(hyper + step)
+        new_value, new_gradient = minus_log_posterior(problem, hyper + step)
         change = new_gradient - gradient
         if (along := step @ change) > 0:
             left = np.eye(len(step)) - np.outer(step, change) / along
@@ -87,8 +115,8 @@ def _descended(problem: KrigingProblem, hyper: Array, inverse: Array) -> Array:
     return hyper
 
 
-def near_mode(problem: KrigingProblem, start: Array | None) -> Array:
-    """Return hyperparameters and shape parameters near the largest posterior density.
+def near_mode(problem: KrigingProblem, start: Array | None) -> NearMode:
+    """Return hyperparameters and shape parameters near the largest posterior density, by a quasi-Newton search.
 
     Parameters
     ----------
@@ -102,14 +130,14 @@ def near_mode(problem: KrigingProblem, start: Array | None) -> Array:
         first[: len(Hyper)] = start[: len(Hyper)]
     reach = FARTHEST * prior.sd
     optimum = minimize(
-        problem.minus_log_posterior,
+        partial(minus_log_posterior, problem),
         first,
         jac=True,
         method="L-BFGS-B",
         bounds=list(zip(prior.mean - reach, prior.mean + reach, strict=True)),
         options={"maxiter": MOST_ITERATIONS, "ftol": NO_GAIN},
     )
-    return np.asarray(optimum.x)
+    return NearMode(problem, np.asarray(optimum.x), -float(optimum.fun))
 
 
 def log_evidence(kriging: Kriging, information: Array) -> float:
@@ -118,7 +146,7 @@ def log_evidence(kriging: Kriging, information: Array) -> float:
     By Laplace's approximation around their mode, which ``kriging`` must stand at.
     """
     spread = kriging.problem.prior.sd
-    value, _ = kriging.problem.minus_log_posterior(kriging.hyper)
+    value, _ = minus_log_posterior(kriging.problem, kriging.hyper)
     shrunk = information * np.outer(spread, spread) + np.eye(len(spread))
     return float(-value - 0.5 * np.linalg.slogdet(shrunk)[1])
 
@@ -164,7 +192,7 @@ def _derivatives(kriging: Kriging) -> list[Array]:
     _, by_residual = residual_covariance(points, points, hyper)
     by_walk, by_shape = mean_derivatives(problem.mean, points, hyper)
     smooth = [part[np.ix_(which, which)] for part in (*by_residual, *by_walk, *by_shape)]
-    variance = 2 * np.exp(2 * hyper)
+    variance = 2 * np.exp(2 * hyper[: len(Hyper)])
     noise = [
         np.diag(variance[Hyper.EVALUATION] * problem.own),
         variance[Hyper.RUN] * problem.same_run,

@@ -17,8 +17,14 @@ from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, RandomStr
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
-from cmrplan.fit.residual.covariance import Hyper, one_thread
-from cmrplan.fit.residual.kriging import Kriging, KrigingProblem, PosteriorPaths, posterior_paths
+from cmrplan.fit.residual.hyper import Hyper
+from cmrplan.fit.residual.kriging import (
+    Kriging,
+    KrigingProblem,
+    PosteriorPaths,
+    one_thread,
+    posterior_paths,
+)
 from cmrplan.fit.residual.mean_functions import (
     OWN_LAWS,
     MeanFunction,

@@ -1,4 +1,14 @@
-"""Marginal likelihood, prediction and posterior draws of one mean function with its residual.
+"""Prediction and posterior draws of one mean function with its residual: their covariance, kriging, and paths.
+
+Mean function
+    Normal coefficients. Beside their value at the reference size they walk with ln N: the level by one variance a unit
+    of ln N, the others by another. A walk has independent increments on both sides of the reference.
+Residual
+    ``a² M(Δln(s + 0.05)/l_s) e^(-|Δln N|/l_N) [c0² + c1² t t' + M(Δt/l_D)]`` with Matérn's 5/2 function ``M`` and
+    ``t = ln(D/D0)``: smooth in the share and in the tokens, with room for a shift and a slope of each share.
+Noise
+    Of an evaluation, of a run (shared by its evaluations) and of a step (shared by the runs of one size and seed, which
+    see the same batches).
 
 A draw is a function: the same curve wherever it is asked for. A draw of the prior is one in closed form, coefficients
 with their walks by size and random Fourier features of the residual. It becomes a draw of the posterior by adding what
@@ -13,35 +23,112 @@ Rahimi & Recht 2007, Random features for large-scale kernel machines.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_solve, cholesky
-from scipy.linalg.lapack import dpotri
+from scipy.linalg import cho_solve, cholesky
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from cmrplan.arrays import Array
-from cmrplan.fit.residual.covariance import (
-    HYPER_PRIOR,
-    LAW_ALONE_PRIOR,
-    Hyper,
-    mean_covariance,
-    mean_cross,
-    residual_covariance,
-    walk_variances,
-)
+from cmrplan.fit.residual.hyper import HYPER_PRIOR, LAW_ALONE_PRIOR, Hyper
 from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 from cmrplan.fit.residual.observations import Observations
 
 SMALLEST_VARIANCE = 1e-9  # of log losses, added to every row: the covariance can be factorised
-FARTHEST = 4.0  # standard deviations of the prior that the search stays within
-NOISE = np.array([Hyper.EVALUATION, Hyper.RUN, Hyper.STEP])
-SUSPECT = 1e12  # stands for a likelihood that cannot be computed
 NUM_FEATURES = 128
 KNOT_DISTANCE = 0.1  # in ln N
 NUM_KNOTS = 150  # on each side of the reference size
 MATERN_DEGREES = 5  # of Student's distribution, in which the frequencies of Matérn's 5/2 lie
+
+
+def matern(distance: Array) -> tuple[Array, Array]:
+    """Return Matérn's 5/2 correlation at distances in lengths, and its derivative by the log of the length."""
+    d = np.sqrt(5.0) * np.abs(distance)
+    decay = np.exp(-d)
+    return (1 + d + d * d / 3) * decay, d * d / 3 * (1 + d) * decay
+
+
+def walk(one: Array, other: Array) -> Array:
+    """Return the covariance of a walk of unit variance from 0 on, on both sides, ``(n, m)``."""
+    a, b = one[:, None], other[None, :]
+    return np.where(a * b > 0, np.minimum(np.abs(a), np.abs(b)), 0.0)
+
+
+@dataclass(frozen=True)
+class MeanCovariance:
+    """The covariance of the mean function between the same points, and what its gradient needs.
+
+    Parameters
+    ----------
+    values : array (m, m)
+    features, slopes : array (m, q), (p, m, q)
+    prior_variance : array (q,)
+    walked : array (m, m)
+        Covariance of a unit walk.
+    walk_variance : array (q,)
+        By coefficient, a unit of ln N.
+    """
+
+    values: Array
+    features: Array
+    slopes: Array
+    prior_variance: Array
+    walked: Array
+    walk_variance: Array
+
+
+def walk_variances(hyper: Array, count: int) -> Array:
+    """Return the variance by which each of ``count`` coefficients walks a unit of ln N; the slope by size does not."""
+    level, other = np.exp(2 * hyper[[Hyper.LEVEL_WALK, Hyper.COEFFICIENT_WALK]])
+    return np.concatenate([[level, 0.0], np.full(count - 2, other)])
+
+
+def mean_covariance(mean: MeanFunction, points: Points, hyper: Array) -> MeanCovariance:
+    """Return the covariance of the mean function between points."""
+    features, slopes = mean.features(points, hyper[len(Hyper) :])
+    prior = mean.coefficient_sd**2
+    walked, by_walk = walk(points.size, points.size), walk_variances(hyper, features.shape[1])
+    values = (features * prior) @ features.T + walked * ((features * by_walk) @ features.T)
+    return MeanCovariance(values, features, slopes, prior, walked, by_walk)
+
+
+def mean_cross(mean: MeanFunction, one: Points, other: Points, hyper: Array) -> Array:
+    """Return the covariance of the mean function between two sets of points, ``(n, m)``."""
+    shape = hyper[len(Hyper) :]
+    left, right = mean.features(one, shape)[0], mean.features(other, shape)[0]
+    by_walk = walk_variances(hyper, left.shape[1])
+    walked = walk(one.size, other.size) * ((left * by_walk) @ right.T)
+    return (left * mean.coefficient_sd**2) @ right.T + walked
+
+
+def residual_covariance(one: Points, other: Points, hyper: Array) -> tuple[Array, list[Array]]:
+    """Return the covariance of the residual ``(n, m)``, and its derivatives by the first six hyperparameters."""
+    scale = np.exp(hyper[: len(Hyper)])
+    along_share, by_share = matern(
+        (one.log_share[:, None] - other.log_share) / scale[Hyper.SHARE_LENGTH]
+    )
+    apart = np.abs(one.size[:, None] - other.size) / scale[Hyper.SIZE_LENGTH]
+    along_size = scale[Hyper.AMPLITUDE] ** 2 * np.exp(-apart)
+    along_tokens, by_tokens = matern(
+        (one.tokens[:, None] - other.tokens) / scale[Hyper.TOKEN_LENGTH]
+    )
+    shift = scale[Hyper.SHIFT] ** 2
+    slope = scale[Hyper.SLOPE] ** 2 * one.tokens[:, None] * other.tokens
+    over_tokens = shift + slope + along_tokens
+    base = along_share * along_size
+    values = base * over_tokens
+    return values, [
+        2 * values,
+        by_share * along_size * over_tokens,
+        values * apart,
+        base * by_tokens,
+        2 * shift * base,
+        2 * slope * base,
+    ]
 
 
 @dataclass(frozen=True)
@@ -116,69 +203,16 @@ class KrigingProblem:
         points, which = self.cells
         smooth = mean_covariance(self.mean, points, hyper).values
         smooth = smooth + residual_covariance(points, points, hyper)[0]
-        return self._with_noise(smooth[np.ix_(which, which)], hyper)
+        return self.with_noise(smooth[np.ix_(which, which)], hyper)
 
-    def _with_noise(self, covariance: Array, hyper: Array) -> Array:
-        variance = np.exp(2 * hyper)
+    def with_noise(self, covariance: Array, hyper: Array) -> Array:
+        """Add the covariance of the noise to that of the smooth parts, ``(n, n)``."""
+        variance = np.exp(2 * hyper[: len(Hyper)])
         covariance = covariance + variance[Hyper.RUN] * self.same_run
         covariance += variance[Hyper.STEP] * self.same_step
         rows = np.arange(len(covariance))
         covariance[rows, rows] += variance[Hyper.EVALUATION] * self.own + self.floor
         return covariance
-
-    def minus_log_posterior(self, hyper: Array) -> tuple[float, Array]:
-        """Return minus the log of marginal likelihood times prior, without constants, and its gradient."""
-        points, which = self.cells
-        mean = mean_covariance(self.mean, points, hyper)
-        residual, by_residual = residual_covariance(points, points, hyper)
-        whole = (mean.values + residual)[np.ix_(which, which)]
-        try:
-            factor = cholesky(self._with_noise(whole, hyper), lower=True, check_finite=False)
-        except LinAlgError:
-            return SUSPECT, np.zeros_like(hyper)
-        solved = cho_solve((factor, True), self.target, check_finite=False)
-        away = (hyper - self.prior.mean) / self.prior.sd
-        value = 0.5 * self.target @ solved + np.sum(np.log(np.diag(factor))) + 0.5 * away @ away
-        weight = 0.5 * (inverse_of(factor) - np.outer(solved, solved))
-        by_cell = _summed(weight, which, len(points.share))
-        gradient = np.zeros_like(hyper)
-        gradient[: len(by_residual)] = [np.vdot(by_cell, each) for each in by_residual]
-        variance = 2 * np.exp(2 * hyper)
-        by_noise = np.array(
-            [
-                np.diag(weight) @ self.own,
-                np.vdot(weight, self.same_run),
-                np.vdot(weight, self.same_step),
-            ]
-        )
-        for part in self.observed.differences:
-            more, slope = part.minus_log_likelihood(0.5 * variance[NOISE], SMALLEST_VARIANCE)
-            value, by_noise = value + more, by_noise + slope
-        gradient[NOISE] = variance[NOISE] * by_noise
-        (
-            gradient[Hyper.LEVEL_WALK],
-            gradient[Hyper.COEFFICIENT_WALK],
-            gradient[len(Hyper) :],
-        ) = mean.gradient(by_cell)
-        return float(value), gradient + away / self.prior.sd
-
-
-def inverse_of(factor: Array) -> Array:
-    """Return the inverse of a matrix from its lower Cholesky factor."""
-    lower, _ = dpotri(factor, lower=1)
-    lower = np.tril(lower)
-    return np.asarray(lower + np.tril(lower, -1).T)
-
-
-def _summed(values: Array, which: NDArray[np.intp], count: int) -> Array:
-    """Return a matrix over rows summed to one over cells, ``(count, count)``."""
-    if len(which) == count:
-        order = np.argsort(which)
-        return values[np.ix_(order, order)]
-    order = np.argsort(which, kind="stable")
-    first = np.searchsorted(which[order], np.arange(count))
-    rows = np.add.reduceat(values[order], first, axis=0)
-    return np.asarray(np.add.reduceat(rows[:, order], first, axis=1))
 
 
 @dataclass(frozen=True)
@@ -262,7 +296,7 @@ class PriorPaths:
 
     def residual(self, points: Points) -> Array:
         """Return the residual's part, ``(B, m)``."""
-        scale = np.exp(self.kriging.hyper)
+        scale = np.exp(self.kriging.hyper[: len(Hyper)])
         along = np.stack([points.log_share, points.size], axis=1) @ self.frequencies[:, :2].T
         along = along + self.phases
         still = np.cos(along)
@@ -283,7 +317,7 @@ def prior_paths(kriging: Kriging, count: int, generator: np.random.Generator) ->
     steps = generator.standard_normal((2, count, num_coefficients, NUM_KNOTS))
     sides = np.cumsum(steps, axis=3) * by_walk[:, None]
     start = np.zeros((count, num_coefficients, 1))
-    scale = np.exp(hyper)
+    scale = np.exp(hyper[: len(Hyper)])
     student = generator.standard_t(MATERN_DEGREES, (NUM_FEATURES, 2))
     cauchy = generator.standard_cauchy(NUM_FEATURES)
     return PriorPaths(
@@ -345,3 +379,15 @@ def _noise(kriging: Kriging, count: int, generator: np.random.Generator) -> Arra
     own = generator.standard_normal((count, len(observed.run))) / np.sqrt(observed.counts)
     noise = sd[0] * own + sd[1] * run + sd[2] * step
     return np.asarray(noise / np.sqrt(observed.seeds))
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let linear algebra take one thread: some hundred rows are slower on two, and sums would differ."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield

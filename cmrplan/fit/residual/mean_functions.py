@@ -1,7 +1,7 @@
 """Where losses are asked for, and mean functions of the log loss there.
 
 A mean function is linear in coefficients and not in a few shape parameters. Coefficients have a wide normal prior and
-walk with the size (:mod:`cmrplan.fit.residual.covariance`). The laws of this project are mean functions, their terms at
+walk with the size (:mod:`cmrplan.fit.residual.kriging`). The laws of this project are mean functions, their terms at
 one size the features, and so is any fitted law, around its optimum.
 """
 
@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.fit.corpus_model import target_share
-from cmrplan.fit.law_model import law_inputs
+from cmrplan.fit.corpus_model import law_inputs, target_share
 from cmrplan.laws import build_law
-from cmrplan.laws.law import Law
-from cmrplan.solve.law_fit import LawFit, residual_jacobian
+from cmrplan.laws.law import Law, link_jacobian, predict_draws
+from cmrplan.solve.law_fit import LawFit
 
 SHARE_SHIFT = 0.05  # shares below it are near each other
 COEFFICIENT_SD = 0.3  # of a feature whose values are of the order of one, in units of log loss
@@ -186,10 +185,10 @@ class LinearizedLaw(MeanFunction):
 
     def offset(self, points: Points) -> Array:
         """Return the log of the law."""
-        value = np.log(self.fit.predict(points.inputs))
+        value = _log_law(self.fit, points)
         if not self.is_anchored:
             return value
-        return value - np.log(self.fit.predict(_reference(points).inputs))
+        return value - _log_law(self.fit, _reference(points))
 
 
 def linearized_law(name: str, fit: LawFit, points: Points, *, is_anchored: bool) -> LinearizedLaw:
@@ -247,8 +246,21 @@ def _orthogonal(effects: Array) -> Array:
 
 def _effects(fit: LawFit, points: Points, is_anchored: bool) -> Array:
     """Return the derivative of the log loss by each parameter of a law, ``(n, p)``."""
-    effects = residual_jacobian(fit, points.inputs)
-    return effects - residual_jacobian(fit, _reference(points).inputs) if is_anchored else effects
+    names = fit.law.parameter_names[: fit.law.num_free]
+    free = [name not in fit.at_bound for name in names]
+    places = [points, _reference(points)] if is_anchored else [points]
+    effects = [
+        link_jacobian(fit.law, fit.scales, at.inputs, fit.search, fit.coefficients)[:, free]
+        for at in places
+    ]
+    return effects[0] - effects[1] if is_anchored else effects[0]
+
+
+def _log_law(fit: LawFit, points: Points) -> Array:
+    """Return the log of a fitted law, ``(n,)``."""
+    law, search, coefficients = fit.law, fit.search[None, :], fit.coefficients[None, :]
+    loss = predict_draws(law, fit.scales, points.inputs, search, coefficients)
+    return np.asarray(np.log(loss[0]))
 
 
 def _reference(points: Points) -> Points:

@@ -18,7 +18,7 @@ from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS, base_loss_at
 from cmrplan.fit.tabular import Tabular
-from cmrplan.plan.loss_curves import COARSE_GRID
+from cmrplan.plan.loss_curves import COARSE_GRID, best_ratio
 from cmrplan.plan.optimum import SAME_RATIO, decide
 from cmrplan.plan.request import (
     CountOrText,
@@ -31,7 +31,6 @@ from cmrplan.plan.request import (
     parse_named_count,
     request_of,
 )
-from cmrplan.solve.feasible import best_ratio
 
 NUM_CURVE_POINTS = 25
 BEYOND = 10.0  # how far past the largest probed size or budget a curve goes by default
