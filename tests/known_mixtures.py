@@ -74,3 +74,32 @@ def own_shares(curve, *, noise=0.0, runs=30):
                 for j in range(4)
             ]
     return pd.DataFrame(rows)
+
+
+def growing(m, runs, *, sizes=(1e8, 3e8, 1e9), tokens=(2e8, 4e8, 8e8, 1.6e9, 3.2e9), noise=0.0):
+    """Return a log in which what the mixture does grows with tokens and shrinks with size; runs take the sizes in turn.
+
+    The part of the loss that reads the mixture is that of :func:`truth`, times ``(N/3e8)^-0.2 (1 + 0.15 ln(D/1e9))``.
+    """
+    rng = np.random.default_rng(11)
+    level, scale, rates = truth(m)
+    rows = []
+    for run in range(runs):
+        x, size = rng.dirichlet(np.ones(m)), sizes[run % len(sizes)]
+        shift = noise * rng.standard_normal(m)
+        for d in tokens:
+            around = (size / 3e8) ** -0.2 * (1 + 0.15 * np.log(d / 1e9))
+            losses = level + 0.3 * (size / 3e8) ** -0.3 - 0.2 * np.log(d / 1e9)
+            losses = (losses + around * scale * np.exp(rates @ x)) * np.exp(shift)
+            rows += [
+                {
+                    "run_id": f"r{run:03d}",
+                    "model_params": size,
+                    "train_tokens": d,
+                    **{f"share_c{j}": share for j, share in enumerate(x)},
+                    "eval_corpus": f"c{j}",
+                    "loss": losses[j],
+                }
+                for j in range(m)
+            ]
+    return pd.DataFrame(rows)

@@ -78,8 +78,8 @@ def fit_command(
 ) -> None:
     """Fit the loss on each validation corpus as a law of the mixture.
 
-    auto averages the data mixing law and the additive optimal mixture law by their errors on hidden
-    mixtures, corpus by corpus.
+    auto averages the data mixing law, the additive optimal mixture law and, over several budgets, laws
+    whose mixture term changes with tokens and size, by their errors on hidden rows, corpus by corpus.
     """
     with working() as say:
         say("fitting")

@@ -1,4 +1,4 @@
-"""What to hide from a law to see how it predicts: ratios, the largest budgets, the largest model.
+"""What to hide from a law to see how it predicts: ratios or mixtures, the largest budgets, the largest model.
 
 Each holdout is one question that a plan asks of a law. The rows are those of one corpus after the base
 checkpoint.
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.laws.law import Factor, Law
+from cmrplan.log.columns import share_columns
 
 FEWEST_TRAINING_RATIOS = 3
+FOLDS = 5
 LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
 
 
@@ -33,7 +35,7 @@ class Holdout:
     Parameters
     ----------
     kind : str
-        ``ratio``, ``tokens`` or ``size``: what is new in the hidden rows.
+        ``ratio``, ``mixture``, ``tokens`` or ``size``: what is new in the hidden rows.
     name : str
         The level or threshold, for people.
     hidden : bool array (n,)
@@ -48,7 +50,8 @@ class Holdout:
 def holdouts(rows: pd.DataFrame) -> list[Holdout]:
     """Return every holdout that the levels of a log support.
 
-    - one for each ratio strictly between 0 and 1, where three others stay;
+    - one for each ratio strictly between 0 and 1, where three others stay; of several corpora a fifth of the mixtures,
+      drawn at random and always the same, five times;
     - the budgets within a factor of two of the largest, where three smaller ones stay;
     - the largest model, where two others stay.
 
@@ -59,14 +62,9 @@ def holdouts(rows: pd.DataFrame) -> list[Holdout]:
     >>> [(h.kind, h.name) for h in holdouts(frame)]
     [('ratio', '0.3'), ('ratio', '0.6')]
     """
-    questions: list[Holdout] = []
-    ratio = rows["domain_ratio"].to_numpy(dtype=float)
+    questions = _ratios(rows) if "domain_ratio" in rows else _mixtures(rows)
     tokens = rows["train_tokens"].to_numpy(dtype=float)
     size = rows["model_params"].to_numpy(dtype=float)
-    levels = np.unique(ratio)
-    if len(levels) > FEWEST_TRAINING_RATIOS:
-        inner = levels[(levels > 0) & (levels < 1)]
-        questions += [Holdout("ratio", f"{level:g}", ratio == level) for level in inner]
     late = tokens > tokens.max() / LATE_SHARE
     if len(np.unique(tokens[~late])) >= 3:
         questions.append(Holdout("tokens", f"> {tokens.max() / LATE_SHARE:.3g}", late))
@@ -74,6 +72,28 @@ def holdouts(rows: pd.DataFrame) -> list[Holdout]:
     if len(sizes) >= 3:
         questions.append(Holdout("size", f"{sizes[-1]:.3g}", size == sizes[-1]))
     return questions
+
+
+def _ratios(rows: pd.DataFrame) -> list[Holdout]:
+    ratio = rows["domain_ratio"].to_numpy(dtype=float)
+    levels = np.unique(ratio)
+    if len(levels) <= FEWEST_TRAINING_RATIOS:
+        return []
+    inner = levels[(levels > 0) & (levels < 1)]
+    return [Holdout("ratio", f"{level:g}", ratio == level) for level in inner]
+
+
+def _mixtures(rows: pd.DataFrame) -> list[Holdout]:
+    """Return the mixtures a fifth at a time; which goes where follows from the order of their runs' names."""
+    shares = rows[share_columns(rows)].to_numpy(dtype=float)
+    _, first, mixture = np.unique(shares, axis=0, return_index=True, return_inverse=True)
+    runs = rows["run_id"].to_numpy()
+    rank = np.argsort(np.argsort(runs[first], kind="stable"), kind="stable")
+    shuffled = np.random.Generator(np.random.Philox(0)).permutation(len(first))
+    fold = (shuffled[rank] % FOLDS)[mixture.ravel()]
+    return [
+        Holdout("mixture", f"fifth {k + 1}", fold == k) for k in range(FOLDS) if np.any(fold == k)
+    ]
 
 
 def levels_needed(law: Law, variables: Collection[str]) -> int:

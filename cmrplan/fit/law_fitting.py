@@ -40,6 +40,9 @@ _OPTIONS: dict[str, Callable[[str, pd.DataFrame], Any]] = {
     "share_levels": lambda corpus, rows: len(np.unique(row_inputs(corpus, rows)["share"])),
     "levels_by_size": _levels_by_size,
     "token_scale": lambda corpus, rows: float(np.exp(np.mean(np.log(rows["train_tokens"])))),
+    "size_scale": lambda corpus, rows: float(
+        np.exp(np.mean(np.log(np.unique(rows["model_params"].to_numpy(dtype=float)))))
+    ),
     "repeat_scale": _repeat_scale,
     "repeated_share": lambda corpus, rows: "share",
     "corpus": lambda corpus, rows: corpus,
@@ -47,14 +50,19 @@ _OPTIONS: dict[str, Callable[[str, pd.DataFrame], Any]] = {
 }
 
 
+def level_options(law_name: str, corpus: str, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the options of a law that follow from the levels of the rows."""
+    wanted = REGISTRY[law_name].options
+    options = {name: _OPTIONS[name](corpus, rows) for name in wanted if name in _OPTIONS}
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def declare(law_name: str, corpus: str, rows: pd.DataFrame, link: Link = "log") -> Law:
     """Return a law with the terms and bounds that the levels of the rows support.
 
     A law of differences keeps residuals of losses whatever ``link`` says.
     """
-    wanted = REGISTRY[law_name].options
-    options = {name: _OPTIONS[name](corpus, rows) for name in wanted if name in _OPTIONS}
-    law = build_law(law_name, {name: value for name, value in options.items() if value is not None})
+    law = build_law(law_name, level_options(law_name, corpus, rows))
     return law if law.link == "identity" else replace(law, link=link)
 
 

@@ -1,6 +1,7 @@
 """Weigh laws by how they predict what they have not seen.
 
-Every holdout of the log (each inner ratio, the largest budgets, the largest model) is hidden in turn, each law is
+Every holdout of the log (each inner ratio or a fifth of the mixtures, the largest budgets, the largest model) is
+hidden in turn, each law is
 fitted to the rest, as far as the rest supports its terms, and its errors on the hidden rows are taken. Kinds of
 holdout weigh the same, so that many ratios do not drown the one question about budgets. A law leaves a question open
 where the rest does not determine it (:mod:`cmrplan.fit.hold_outs`); laws are weighed by what all of them answer.
@@ -16,7 +17,7 @@ Bates & Granger 1969, The combination of forecasts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,8 @@ from cmrplan.fit.law_model import LawModel, row_inputs
 from cmrplan.laws.law import Law, predict_draws
 from cmrplan.solve.law_fit import LawFit, refit
 from cmrplan.solve.varpro import Stopping
+
+Redeclaration = Callable[[LawModel, pd.DataFrame], Law]
 
 WEIGHT_DIGITS = 6
 SMALLEST_WEIGHT = 0.05  # a law with less is left out
@@ -106,7 +109,14 @@ def score_of(
     )
 
 
-def held_out_score(model: LawModel, rows: pd.DataFrame) -> Score:
+def redeclared(model: LawModel, rows: pd.DataFrame) -> Law:
+    """Return the law of a model as some of its rows support it."""
+    return declare(model.law, model.corpus, rows, model.fit.law.link)
+
+
+def held_out_score(
+    model: LawModel, rows: pd.DataFrame, law_for: Redeclaration = redeclared
+) -> Score:
     """Return the held-out errors of a fitted law.
 
     The fits without the hidden rows start from the optimum with all rows; the law is declared anew for the rows that
@@ -118,13 +128,15 @@ def held_out_score(model: LawModel, rows: pd.DataFrame) -> Score:
         Fitted to ``rows``.
     rows : DataFrame
         Rows of its corpus after the base checkpoint.
+    law_for : callable
+        Takes the model and the rows that stay, and returns its law as these support it.
     """
     questions = holdouts(rows)
     inputs = row_inputs(model.corpus, rows)
     loss = rows["loss"].to_numpy(dtype=float)
     by_law: dict[Law, list[int]] = {}
     for k, question in enumerate(questions):
-        law = declare(model.law, model.corpus, rows[~question.hidden], model.fit.law.link)
+        law = law_for(model, rows[~question.hidden])
         if missing_levels(law, {n: v[~question.hidden] for n, v in inputs.items()}) is None:
             by_law.setdefault(law, []).append(k)
     miss = np.full((len(questions), len(rows)), np.nan)

@@ -71,6 +71,8 @@ class LawEntry:
         The law that it comes down to for a corpus whose tokens do not repeat.
     part_of : str
         The law that fits this one on the way; no fit takes it alone.
+    fewest_budgets, fewest_sizes : int
+        How many token counts and sizes a log must have for ``auto`` to fit it: with fewer another law says the same.
     is_ranked : bool
         Whether ``compare`` and ``backtest`` rank it beside the others.
     """
@@ -91,6 +93,8 @@ class LawEntry:
     instead: str = ""
     plain: str = ""
     part_of: str = ""
+    fewest_budgets: int = 1
+    fewest_sizes: int = 1
     is_ranked: bool = True
 
     @property

@@ -151,12 +151,8 @@ def data_mixing_law(*, corpora: Sequence[str], size_levels: int = 1, token_level
     size_levels, token_levels : int
         As in :func:`cmrplan.laws.chinchilla.chinchilla_law`.
     """
-    names = _checked(corpora)
-    mixed = ExponentialOfSum(
-        tuple(f"share_{name}" for name in names), tuple(f"t_{name}" for name in names)
-    )
-    exponents = tuple(Exponent(f"t_{name}", -20.0, 20.0, is_log=False) for name in names[:-1])
-    held = ((f"t_{names[-1]}", 0.0),)
+    names = checked_corpora(corpora)
+    mixed, exponents, held = mixture_exponential(names)
     latex = r"k\,e^{\sum_j t_j r_j}"
     return assemble(
         [
@@ -219,7 +215,7 @@ def optimal_mixture_law(
     size_levels, token_levels : int
         As in :func:`cmrplan.laws.chinchilla.chinchilla_law`.
     """
-    names = _checked(corpora)
+    names = checked_corpora(corpora)
     powers = tuple(f"gamma_{name}" for name in names)
     weights = tuple(f"w_{name}" for name in names[1:])
     shares = tuple(f"share_{name}" for name in names)
@@ -257,7 +253,7 @@ def autoscale_law(*, corpora: Sequence[str]) -> Law:
     corpora : sequence of str
         Names of the training corpora, at least two.
     """
-    names = _checked(corpora)
+    names = checked_corpora(corpora)
     priors = tuple(f"prior_{name}" for name in names)
     powers = tuple(f"gamma_{name}" for name in names)
     shares = tuple(f"share_{name}" for name in names)
@@ -280,7 +276,25 @@ def autoscale_law(*, corpora: Sequence[str]) -> Law:
     )
 
 
-def _checked(corpora: Sequence[str]) -> tuple[str, ...]:
+def mixture_exponential(
+    names: Sequence[str],
+) -> tuple[ExponentialOfSum, tuple[Exponent, ...], tuple[tuple[str, float], ...]]:
+    """Return ``exp(sum_j t_j r_j)``, the t that a fit searches, and that of the last corpus, which is held at zero."""
+    mixed = ExponentialOfSum(
+        tuple(f"share_{name}" for name in names), tuple(f"t_{name}" for name in names)
+    )
+    exponents = tuple(Exponent(f"t_{name}", -20.0, 20.0, is_log=False) for name in names[:-1])
+    return mixed, exponents, ((f"t_{names[-1]}", 0.0),)
+
+
+def checked_corpora(corpora: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the training corpora.
+
+    Raises
+    ------
+    InputError
+        If they are not two different names or more.
+    """
     names = tuple(corpora)
     if isinstance(corpora, str) or len(names) < 2 or len(set(names)) < len(names):
         raise InputError(f"corpora must be two different names or more, got {corpora!r}")

@@ -21,6 +21,7 @@ from cmrplan.laws.entry import FitKind as FitKind
 from cmrplan.laws.entry import LawEntry as LawEntry
 from cmrplan.laws.forgetting import forgetting_law
 from cmrplan.laws.learning_rate import learning_rate_law
+from cmrplan.laws.mixing_interactions import bilinear_mixing_law
 from cmrplan.laws.mixtures import autoscale_law, bimix_law, data_mixing_law, optimal_mixture_law
 from cmrplan.laws.relearning import relearning_law
 from cmrplan.laws.repetition import repeated_builder
@@ -31,6 +32,7 @@ AUTO = "auto"
 _LEVELS = ("size_levels", "token_levels")
 _SHARE_LEVELS = (*_LEVELS, "smallest_share", "share_levels")
 _REPEATED = ("repeat_scale", "repeated_share")
+_SCALED_LEVELS = (*_LEVELS, "token_scale", "size_scale")
 _BY_SIZE = ("levels_by_size", "token_scale", "share_levels")
 _BILINEAR = (*_BY_SIZE, "smallest_share")
 _EFFECTIVE = "D' = D·(1−r) + U + U·R*·(1 − e^(−(D·r/U−1)/R*)) where D·r > U"
@@ -276,6 +278,31 @@ _ENTRIES = (
         options=("corpora", *_LEVELS),
         columns=("share_",),
         is_averaged=True,
+    ),
+    LawEntry(
+        "bilinear_mixing",
+        bilinear_mixing_law,
+        "c + A·(N/N0)^−α + b·d(D) + (k + q·d(D))·exp(Σ t_j·r_j)",
+        "two more mixtures than corpora, 3 token counts",
+        "several budgets: what the mixture does may grow or shrink with tokens; no sign is imposed",
+        kind=FitKind.CORPORA,
+        options=("corpora", *_SCALED_LEVELS),
+        columns=("share_",),
+        is_averaged=True,
+        fewest_budgets=2,
+    ),
+    LawEntry(
+        "size_mixing",
+        partial(bilinear_mixing_law, has_size_power=True),
+        "c + A·(N/N0)^−α + b·d(D) + (N/N0)^−a0·(k + q·d(D))·exp(Σ t_j·r_j)",
+        "as `bilinear_mixing`, at 2 sizes, better 3",
+        "several sizes and budgets: what the mixture does may also shrink with size",
+        kind=FitKind.CORPORA,
+        options=("corpora", *_SCALED_LEVELS),
+        columns=("share_",),
+        is_averaged=True,
+        fewest_budgets=2,
+        fewest_sizes=2,
     ),
     LawEntry(
         "bimix",

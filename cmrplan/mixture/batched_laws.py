@@ -16,8 +16,11 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.law_model import component_of_draws
+from cmrplan.laws.law import scaled_inputs, to_theta
+from cmrplan.laws.mixtures import ExponentialOfSum, InverseSum
 from cmrplan.laws.registry import FitKind, averaged_names
-from cmrplan.solve.law_fit import LawFit, user_parameters
+from cmrplan.log.columns import SHARE_PREFIX
+from cmrplan.solve.law_fit import LawFit
 
 
 @dataclass(frozen=True)
@@ -86,30 +89,38 @@ def batch_of(
     Parameters
     ----------
     fit : LawFit
-        Of the law ``data_mixing`` or ``optimal_mixture``.
+        Of a law with one mixture term, which other terms may multiply.
     search, coefficients : array (S, q), (S, p)
     corpora : sequence of m str
         The training corpora, in the order of the shares; those that the law does not read change nothing.
     model_params, train_tokens : float
     """
-    law = fit.law
-    values = user_parameters(law, fit.scales, search, coefficients)
-    named = dict(zip(law.parameter_names, values.T, strict=True))
-    zero, shape = np.zeros(len(values)), (len(values), len(corpora))
-    level = named["c" if law.name == "data_mixing" else "E"].copy()
-    for coefficient, exponent, amount in (
-        ("A", "alpha", model_params),
-        ("B", "beta", train_tokens),
-    ):
-        if coefficient in named:
-            level += named[coefficient] * amount ** -named[exponent]
+    law, theta = fit.law, to_theta(fit.law, search)
+    named = law.columns(theta)
+    at = scaled_inputs(
+        {"model_params": np.array([model_params]), "train_tokens": np.array([train_tokens])},
+        fit.scales,
+    )
+    level, scale = np.zeros(len(theta)), np.zeros(len(theta))
+    shape = (len(theta), len(corpora))
     rates, weights, powers = np.zeros(shape), np.zeros(shape), np.ones(shape)
-    for j, name in enumerate(corpora):
-        rates[:, j] = named.get(f"t_{name}", zero)
-        if f"gamma_{name}" in named:
-            powers[:, j] = named[f"gamma_{name}"]
-            weights[:, j] = named.get(f"w_{name}", zero + 1)
-    scale = named["k" if law.name == "data_mixing" else "C"]
+    position = {SHARE_PREFIX + name: j for j, name in enumerate(corpora)}
+    for term, coefficient in zip(law.terms, coefficients.T, strict=True):
+        value, total = coefficient.copy(), level
+        for factor in term.factors:
+            where = [position[name] for name in factor.variables if name in position]
+            if isinstance(factor, ExponentialOfSum):
+                rates[:, where] = np.hstack([named[name] for name in factor.rates])
+                total = scale
+            elif isinstance(factor, InverseSum):
+                powers[:, where] = np.hstack([named[name] for name in factor.powers])
+                weights[:, where] = np.hstack(
+                    [np.ones((len(theta), 1)), *(named[name] for name in factor.weights)]
+                )
+                total = scale
+            else:
+                value *= factor(at, named)[0][:, 0]
+        total += value
     return BatchedLaws(level, scale, rates, weights, powers)
 
 

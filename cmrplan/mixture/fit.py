@@ -6,7 +6,7 @@ names give the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,23 +20,20 @@ from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog, rows_of_size
-from cmrplan.fit.hold_outs import missing_levels
-from cmrplan.fit.law_fitting import require_one_size
-from cmrplan.fit.law_model import LawModel, law_model, row_inputs
-from cmrplan.fit.model_averaging import Score, score_of
+from cmrplan.fit.mixture_laws import (
+    mixture_law_choice,
+    ordered_corpora,
+    run_shares,
+    varied_corpora,
+)
 from cmrplan.fit.settings import FitSettings
-from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
-from cmrplan.laws import build_law
-from cmrplan.laws.law import Law, predict_draws
-from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names, require_choice
+from cmrplan.fit.steps import fit_corpus, with_resamples
+from cmrplan.laws.registry import FitKind, require_choice
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
 from cmrplan.mixture.fit_findings import fit_findings
 from cmrplan.numbers import CountOrText, parse_first_tokens, parse_named_count
-from cmrplan.solve.law_fit import fit_law, refit
-from cmrplan.solve.varpro import Stopping
 
-FOLDS = 5
 RUNS_PER_PARAMETER = 4  # from here on resamples of runs still hold more mixtures than parameters
 SAME_SUM = 1e-6
 
@@ -54,7 +51,7 @@ class MixtureFit(FittedLog):
 
     def mixtures(self) -> Array:
         """Return the mixtures that were fitted, one row a run, ``(R, m)``."""
-        return _run_shares(_fitted(self.log, self.settings), self.corpora)
+        return run_shares(_fitted(self.log, self.settings), self.corpora)
 
     def shares_of(self, mixture: Mixture) -> Array:
         """Return a mixture as shares in the order of the fit, ``(m,)``; absent corpora have none.
@@ -137,7 +134,7 @@ def fit_mixture(
     law : str
         A law that :mod:`cmrplan.laws.registry` gives to fits of several corpora, or ``auto``.
         ``auto``: for each corpus the average of those that the log supports, with weights inverse to their mean
-        squared errors on hidden mixtures, a fifth at a time.
+        squared errors on hidden mixtures, a fifth at a time, on the largest budgets and on the largest size.
     bootstrap : int, default 200
         Resamples of whole runs, the same for every corpus; 0 for none.
     seed : int, default 0
@@ -174,13 +171,13 @@ def fit_mixture(
 
 def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
     log, fitted = _rows_to_fit(log, settings)
-    corpora = _ordered_corpora(fitted)
-    varied = _varied(fitted, corpora)
+    corpora = ordered_corpora(fitted)
+    varied = varied_corpora(fitted, corpora)
     rows = {
         corpus: fitted[fitted["eval_corpus"] == corpus].reset_index(drop=True)
         for corpus in _ordered_targets(fitted)
     }
-    choice = _law_choice(settings, varied)
+    choice = mixture_law_choice(settings.law, fitted, varied)
     models: dict[str, CorpusModel] = {c: fit_corpus(choice, c, part) for c, part in rows.items()}
     if settings.bootstrap:
         models = with_resamples(models, rows, _resamples(models, rows, settings))
@@ -216,6 +213,9 @@ def _rows_to_fit(log: pd.DataFrame, settings: FitSettings) -> tuple[pd.DataFrame
         raise CmrplanError(
             "the log has no share_<corpus> columns, two or more; a log with domain_ratio is fitted by cmrplan fit"
         )
+    log = log.drop(
+        columns="domain_ratio", errors="ignore"
+    )  # the shares of two corpora say the same
     fitted = _fitted(log, settings)
     if fitted.empty:
         raise CmrplanError(
@@ -224,111 +224,11 @@ def _rows_to_fit(log: pd.DataFrame, settings: FitSettings) -> tuple[pd.DataFrame
     return log, fitted
 
 
-def _run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:
-    """Return the shares of each run, runs in the order of their names, ``(R, m)``."""
-    runs = rows.drop_duplicates("run_id").sort_values("run_id")
-    return runs[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
-
-
-def _ordered_corpora(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Return the training corpora, the largest mean share first."""
-    names = [column.removeprefix(SHARE_PREFIX) for column in share_columns(rows)]
-    shares = dict(zip(names, _run_shares(rows, names).T, strict=True))
-    return tuple(sorted(names, key=lambda n: (-shares[n].mean(), shares[n].tolist())))
-
-
 def _ordered_targets(rows: pd.DataFrame) -> list[str]:
     """Return the validation corpora, the lowest loss first."""
     ordered = rows.sort_values(["run_id", "train_tokens"], kind="stable")
     losses = {str(c): group["loss"].tolist() for c, group in ordered.groupby("eval_corpus")}
     return sorted(losses, key=lambda corpus: losses[corpus])
-
-
-def _varied(rows: pd.DataFrame, corpora: Sequence[str]) -> tuple[str, ...]:
-    """Return the corpora whose share differs between runs: laws read these, the rest is a constant.
-
-    Raises
-    ------
-    CmrplanError
-        If there are fewer than two.
-    """
-    shares = _run_shares(rows, corpora)
-    varied = tuple(name for name, column in zip(corpora, shares.T, strict=True) if np.ptp(column))
-    if len(varied) < 2:
-        raise CmrplanError(
-            "every run has the same mixture, which shows nothing of mixing; add runs with other shares"
-        )
-    return varied
-
-
-def _law_choice(settings: FitSettings, varied: Sequence[str]) -> LawChoice:
-    """Return the laws that were asked for; they read the shares of the corpora that vary."""
-
-    def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
-        if REGISTRY[name].is_of_one_size:
-            require_one_size(rows, corpus, name)
-        law = _declare(name, corpus, rows, varied)
-        _require_mixtures(law, corpus, rows, varied)
-        loss = rows["loss"].to_numpy(dtype=float)
-        return law_model(corpus, fit_law(law, row_inputs(corpus, rows), loss), rows)
-
-    def score(model: LawModel, rows: pd.DataFrame) -> Score:
-        return _held_out(model, rows, varied)
-
-    names = averaged_names(FitKind.CORPORA) if settings.law == AUTO else (settings.law,)
-    return LawChoice(names, fit_one, score)
-
-
-def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> Law:
-    """Return a law with the terms that the levels of the rows support, the corpus that matters most first."""
-    first = corpus
-    if corpus not in varied:
-        loss = rows["loss"].rank().to_numpy(dtype=float)
-        pull = [np.corrcoef(rows[SHARE_PREFIX + name], loss)[0, 1] for name in varied]
-        first = varied[int(np.argmin(pull))]
-    known = {
-        "corpus": corpus,
-        "corpora": [first, *(name for name in varied if name != first)],
-        "size_levels": int(rows["model_params"].nunique()),
-        "token_levels": int(rows["train_tokens"].nunique()),
-    }
-    return build_law(name, {key: known[key] for key in REGISTRY[name].options})
-
-
-def _require_mixtures(law: Law, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> None:
-    """Refuse rows with fewer mixtures than the law has parameters for them."""
-    number = len(np.unique(_run_shares(rows, varied), axis=0))
-    beyond = sum(e.name in ("alpha", "beta") for e in law.exponents)
-    needed = len(law.exponents) - beyond + 2
-    if number < needed:
-        raise CmrplanError(
-            f"the loss on {corpus} was measured at {number} mixtures; the law {law.name} of {len(varied)} corpora "
-            f"needs at least {needed}: add runs with other shares, or merge corpora"
-        )
-
-
-def _held_out(model: LawModel, rows: pd.DataFrame, varied: Sequence[str]) -> Score:
-    """Return how a law predicts hidden mixtures, a fifth of them at a time."""
-    shares = rows[[SHARE_PREFIX + name for name in varied]].to_numpy(dtype=float)
-    _, first, mixture = np.unique(shares, axis=0, return_index=True, return_inverse=True)
-    runs = rows["run_id"].to_numpy()
-    rank = np.argsort(np.argsort(runs[first], kind="stable"), kind="stable")
-    shuffled = np.random.Generator(np.random.Philox(0)).permutation(len(first))
-    fold = (shuffled[rank] % FOLDS)[mixture.ravel()]
-    hidden = [fold == which for which in range(FOLDS) if np.any(fold == which)]
-    inputs, loss = row_inputs(model.corpus, rows), rows["loss"].to_numpy(dtype=float)
-    law, scales = model.fit.law, model.fit.scales
-    miss = np.full((len(hidden), len(rows)), np.nan)
-    which = [
-        k
-        for k, h in enumerate(hidden)
-        if missing_levels(law, {name: values[~h] for name, values in inputs.items()}) is None
-    ]
-    if which:
-        weights = np.stack([~hidden[k] for k in which]).astype(float)
-        ends = refit(model.fit, inputs, loss[None, :], weights, stopping=Stopping())
-        miss[which] = predict_draws(law, scales, inputs, *ends) - loss
-    return score_of(model.law, ["mixture"] * len(hidden), hidden, miss, loss)
 
 
 def _resamples(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
+from cmrplan.fit.mixture_laws import mixtures_needed
 from cmrplan.log.cells import listed
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.solve.law_fit import Status
@@ -27,14 +28,14 @@ def fit_findings(
     shares = rows[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
     count = len(np.unique(shares, axis=0))
     most = max(
-        len(law.fit.law.exponents) + 2 for model in models.values() for law in model.components
+        mixtures_needed(law.fit.law) for model in models.values() for law in model.components
     )
     if count < FEWEST_PER_PARAMETER * most:
         findings.append(
             Finding(
                 Code.FEW_MIXTURES,
-                f"{count} mixtures for laws with up to {most} parameters: little checks them between the mixtures; "
-                f"probe {FEWEST_PER_PARAMETER * most} or more",
+                f"{count} mixtures for laws with up to {most} parameters of the mixture: little checks them "
+                f"between the mixtures; probe {FEWEST_PER_PARAMETER * most} or more",
             )
         )
     findings += [

@@ -316,6 +316,10 @@ PULL = np.array([-1.5, 0.4, 0.2])
 MIXTURES: dict[str, Callable[[float, np.ndarray], float]] = {
     "data_mixing": lambda d, p: 2 + 0.3 * np.exp(PULL @ p),
     "optimal_mixture": lambda d, p: 1.5 + 1 / (np.array([2, 0.5, 0.3]) @ p**0.5),
+    "bilinear_mixing": lambda d, p: (
+        2 - 0.1 * np.log(d / 1e9) + (0.3 - 0.02 * np.log(d / 1e9)) * np.exp(PULL @ p)
+    ),
+    "size_mixing": lambda d, p: 2 + (0.3 + 0.05 * np.log(d / 1e9)) * np.exp(PULL @ p),
     "bimix": lambda d, p: 1.5 / p[0] ** 0.1 * (30 / d**0.2 + 1),
     "autoscale": lambda d, p: 1.8 + 50 * np.sum((np.array([2e8, 1e8, 5e7]) + d * p) ** -0.3),
 }

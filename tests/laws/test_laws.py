@@ -67,6 +67,14 @@ VARIANTS = [
     ("optimal_mixture", {"corpora": CORPORA}),
     ("optimal_mixture", {"corpora": CORPORA[:2], "size_levels": 1, "token_levels": 2}),
     ("autoscale", {"corpora": CORPORA}),
+    *(
+        (
+            name,
+            {"corpora": CORPORA, "size_levels": sizes, "token_levels": budgets, "size_scale": 1.7},
+        )
+        for name in ("bilinear_mixing", "size_mixing")
+        for sizes, budgets in LEVELS
+    ),
     ("forgetting", {}),
     *(
         (name, {"levels_by_size": levels, "token_scale": 1.3, "share_levels": shares})
@@ -829,6 +837,29 @@ RECOVERED = {
         lambda x, p: 1.5 + 0.8 * np.exp(-3 * x["share_web"] + 0.7 * x["share_code"]),
         {"c": 1.5, "k": 0.8, "t_web": -3.0, "t_code": 0.7, "t_math": 0.0},
     ),
+    **{
+        name: (
+            {
+                "corpora": CORPORA,
+                "size_levels": 3,
+                "token_levels": 4,
+                "token_scale": 1e9,
+                "size_scale": 4e7,
+            },
+            {"shares": SIMPLEX, "model_params": SIZES[:3], "train_tokens": TOKENS[::2]},
+            lambda x, p: (
+                1.8
+                + 0.5 * (x["model_params"] / 4e7) ** -0.4
+                - 0.1 * np.log(x["train_tokens"] / 1e9)
+                + (x["model_params"] / 4e7) ** -p.get("a0", 0.0)
+                * (0.8 - 0.04 * np.log(x["train_tokens"] / 1e9))
+                * np.exp(-2 * x["share_web"] + 0.7 * x["share_code"])
+            ),
+            {"c": 1.8, "A": 0.5, "alpha": 0.4, "b": -0.1, "k": 0.8, "q": -0.04, "t_code": 0.7}
+            | more,
+        )
+        for name, more in (("bilinear_mixing", {}), ("size_mixing", {"a0": 0.2}))
+    },
     "bimix": (
         {"corpus": "web"},
         {"share_web": [0.05, 0.2, 0.5, 1], "train_tokens": TOKENS},

@@ -30,7 +30,10 @@ TAKEN = {
         *("chinchilla", "chinchilla_repetition", "dcpt_repetition", "dcpt_exp_repetition"),
         *("learning_rate", "learning_rate_replay", "forgetting"),
     },
-    "cmrplan mix fit": {"data_mixing", "optimal_mixture", "bimix", "autoscale"},
+    "cmrplan mix fit": {
+        *("data_mixing", "optimal_mixture", "bimix", "autoscale"),
+        *("bilinear_mixing", "size_mixing"),
+    },
     "cp.fit_domains": {"cross_domain"},
     "a part of cmr": {"cmr_ratio"},
 }
@@ -41,7 +44,7 @@ KINDS = {
 }
 AVERAGED = {
     "cmrplan fit": {"dcpt", "dcpt_exp", "dcpt_product_exp"},
-    "cmrplan mix fit": {"data_mixing", "optimal_mixture"},
+    "cmrplan mix fit": {"data_mixing", "optimal_mixture", "bilinear_mixing", "size_mixing"},
 }
 
 

@@ -1,0 +1,134 @@
+"""Fit a law of the mixture, reduced to what the log supports, to the rows of one validation corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array
+from cmrplan.errors import CmrplanError
+from cmrplan.fit.hold_outs import levels_needed
+from cmrplan.fit.law_fitting import level_options, require_one_size
+from cmrplan.fit.law_model import LawModel, law_model, row_inputs
+from cmrplan.fit.model_averaging import Score, held_out_score
+from cmrplan.fit.steps import LawChoice
+from cmrplan.laws import build_law
+from cmrplan.laws.law import Law
+from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names
+from cmrplan.log.columns import SHARE_PREFIX, share_columns
+from cmrplan.solve.law_fit import fit_law
+
+
+def run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:
+    """Return the shares of each run, runs in the order of their names, ``(R, m)``."""
+    runs = rows.drop_duplicates("run_id").sort_values("run_id")
+    return runs[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
+
+
+def ordered_corpora(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return the training corpora, the largest mean share first."""
+    names = [column.removeprefix(SHARE_PREFIX) for column in share_columns(rows)]
+    shares = dict(zip(names, run_shares(rows, names).T, strict=True))
+    return tuple(sorted(names, key=lambda n: (-shares[n].mean(), shares[n].tolist())))
+
+
+def varied_corpora(rows: pd.DataFrame, corpora: Sequence[str]) -> tuple[str, ...]:
+    """Return the corpora whose share differs between runs: laws read these, the rest is a constant.
+
+    Raises
+    ------
+    CmrplanError
+        If there are fewer than two.
+    """
+    shares = run_shares(rows, corpora)
+    varied = tuple(name for name, column in zip(corpora, shares.T, strict=True) if np.ptp(column))
+    if len(varied) < 2:
+        raise CmrplanError(
+            "every run has the same mixture, which shows nothing of mixing; add runs with other shares"
+        )
+    return varied
+
+
+def mixture_law_choice(law: str, rows: pd.DataFrame, varied: Sequence[str]) -> LawChoice:
+    """Return the laws to fit: the one that was asked for, or those that ``auto`` averages on such rows."""
+
+    def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
+        return fit_mixture_law(name, corpus, rows, varied)
+
+    budgets, sizes = (rows[name].nunique() for name in ("train_tokens", "model_params"))
+    averaged = (REGISTRY[name] for name in averaged_names(FitKind.CORPORA))
+    names = tuple(
+        e.name for e in averaged if budgets >= e.fewest_budgets and sizes >= e.fewest_sizes
+    )
+    return LawChoice(names if law == AUTO else (law,), fit_one, mixture_score)
+
+
+def fit_mixture_law(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> LawModel:
+    """Fit a law of the mixture to the rows of one validation corpus.
+
+    Parameters
+    ----------
+    name : str
+        A law that the registry gives to fits of several corpora.
+    corpus : str
+    rows : DataFrame
+        Rows of one ``eval_corpus`` with ``train_tokens`` above 0.
+    varied : sequence of str
+        The training corpora that the law reads.
+
+    Raises
+    ------
+    CmrplanError
+        If the rows cannot support the law.
+    """
+    if REGISTRY[name].is_of_one_size:
+        require_one_size(rows, corpus, name)
+    law = _declare(name, corpus, rows, varied)
+    _require_mixtures(law, corpus, rows, varied)
+    return law_model(corpus, fit_law(law, row_inputs(corpus, rows), _losses(rows)), rows)
+
+
+def mixture_score(model: LawModel, rows: pd.DataFrame) -> Score:
+    """Return how a law of the mixture predicts hidden mixtures, the largest budgets and the largest size."""
+    return held_out_score(model, rows, mixture_redeclared)
+
+
+def mixture_redeclared(model: LawModel, rows: pd.DataFrame) -> Law:
+    """Return the law of a model as some of its rows support it, with the corpora in the same order."""
+    levels = level_options(model.law, model.corpus, rows)
+    return build_law(model.law, dict(model.fit.law.options) | levels)
+
+
+def _losses(rows: pd.DataFrame) -> Array:
+    return rows["loss"].to_numpy(dtype=float)
+
+
+def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> Law:
+    """Return a law with the terms that the levels of the rows support, the corpus that matters most first."""
+    first = corpus
+    if corpus not in varied:
+        loss = rows["loss"].rank().to_numpy(dtype=float)
+        pull = [np.corrcoef(rows[SHARE_PREFIX + name], loss)[0, 1] for name in varied]
+        first = varied[int(np.argmin(pull))]
+    options = level_options(name, corpus, rows)
+    if "corpora" in REGISTRY[name].options:
+        options["corpora"] = [first, *(name for name in varied if name != first)]
+    return build_law(name, options)
+
+
+def _require_mixtures(law: Law, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> None:
+    """Refuse rows with fewer mixtures than the law has parameters for them."""
+    number = len(np.unique(run_shares(rows, varied), axis=0))
+    needed = mixtures_needed(law)
+    if number < needed:
+        raise CmrplanError(
+            f"the loss on {corpus} was measured at {number} mixtures; the law {law.name} of {len(varied)} corpora "
+            f"needs at least {needed}: add runs with other shares, or merge corpora"
+        )
+
+
+def mixtures_needed(law: Law) -> int:
+    """Return at how many mixtures a law must be seen to be determined."""
+    return levels_needed(law, [name for name in law.inputs if name.startswith(SHARE_PREFIX)])
