@@ -114,6 +114,9 @@ def parse_named_number(name: str, given: float | str) -> float:
     return number
 
 
+FIRST_TOKENS = "a number, 0 or more, or 'auto'"  # where evaluations may be left out by themselves
+
+
 def parse_first_tokens(given: CountOrText, allowed: str = "a number, 0 or more") -> float:
     """Return from how many tokens on rows are taken: 0 or more, or its spelling; ``allowed`` ends a refusal.
 

@@ -9,9 +9,9 @@ import click
 from cmrplan.cli.output import print_findings, print_json
 from cmrplan.cli.parameters import (
     COUNT,
-    COUNT_OR_AUTO,
     as_json,
     confidence,
+    first_tokens,
     out_option,
     resamples,
     seed,
@@ -80,11 +80,7 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
     show_default=True,
     help="Weigh evaluations by the column loss_stderr, or by the spread between repeated seeds.",
 )
-@click.option(
-    "--min-train-tokens",
-    type=COUNT_OR_AUTO,
-    help="Leave out evaluations before this many tokens; auto: those that lie outside the law.",
-)
+@first_tokens
 @click.option(
     "--model-params", type=COUNT, help="Fit only the runs of this size.  [default: all sizes]"
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -14,6 +14,7 @@ from cmrplan.cli.parameters import (
     FRACTION,
     as_json,
     confidence,
+    first_tokens,
     out_option,
     pairs_once,
     resamples,
@@ -62,7 +63,7 @@ def mix() -> None:
 @resamples
 @seed
 @click.option("--model-params", type=COUNT, help="Fit only the runs of this size.")
-@click.option("--min-train-tokens", type=COUNT, help="Leave out evaluations before this many.")
+@first_tokens
 @confidence
 @as_json
 def fit_command(
@@ -72,7 +73,7 @@ def fit_command(
     bootstrap: int,
     seed: int,
     model_params: float | None,
-    min_train_tokens: float | None,
+    min_train_tokens: float | Literal["auto"] | None,
     confidence: float,
     as_json: bool,
 ) -> None:

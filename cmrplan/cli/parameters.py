@@ -152,3 +152,8 @@ min_train_tokens = click.option(
     default=None,
     help="Leave out evaluations before this many tokens.",
 )
+first_tokens = click.option(
+    "--min-train-tokens",
+    type=COUNT_OR_AUTO,
+    help="Leave out evaluations before this many tokens; auto: those that lie outside the law.",
+)

@@ -38,9 +38,8 @@ from cmrplan.laws.registry import (
 )
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of, validate_log
-from cmrplan.numbers import CountOrText, parse_first_tokens, parse_named_count
+from cmrplan.numbers import FIRST_TOKENS, CountOrText, parse_first_tokens, parse_named_count
 
-FIRST_TOKENS = "a number, 0 or more, or 'auto'"
 KEPT_COLUMNS = (
     "run_id",
     "model_params",

@@ -141,7 +141,7 @@ def held_out_score(
             by_law.setdefault(law, []).append(k)
     miss = np.full((len(questions), len(rows)), np.nan)
     for law, which in by_law.items():
-        start = _restated(model.fit, law)
+        start = restated(model.fit, law)
         weights = np.stack([~questions[k].hidden for k in which]).astype(float)
         ends = refit(start, inputs, loss[None, :], weights, stopping=Stopping())
         miss[which] = predict_draws(law, start.scales, inputs, *ends) - loss
@@ -150,7 +150,7 @@ def held_out_score(
     )
 
 
-def _restated(fit: LawFit, law: Law) -> LawFit:
+def restated(fit: LawFit, law: Law) -> LawFit:
     """Return a fit whose law is another declaration of the same law, at the same exponents."""
     position = {exponent.name: k for k, exponent in enumerate(fit.law.exponents)}
     return replace(fit, law=law, search=fit.search[[position[e.name] for e in law.exponents]])

@@ -7,7 +7,7 @@ names give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,11 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
+from cmrplan.fit.diagnosis.burn_in import burn_in_findings, burn_in_of, left_out_findings
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog, rows_of_size
 from cmrplan.fit.mixture_laws import (
     mixture_law_choice,
+    mixture_redeclared,
     ordered_corpora,
     run_shares,
     varied_corpora,
@@ -32,7 +34,7 @@ from cmrplan.laws.registry import FitKind, require_choice
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
 from cmrplan.mixture.fit_findings import fit_findings
-from cmrplan.numbers import CountOrText, parse_first_tokens, parse_named_count
+from cmrplan.numbers import FIRST_TOKENS, CountOrText, parse_first_tokens, parse_named_count
 
 RUNS_PER_PARAMETER = 4  # from here on resamples of runs still hold more mixtures than parameters
 SAME_SUM = 1e-6
@@ -145,7 +147,8 @@ def fit_mixture(
     model_params : float or str, optional
         Fit only the runs of this size, ``1.8e9`` or ``"1.8B"``.
     min_train_tokens : float or str, default 0
-        Leave out evaluations before this many tokens, ``1.6e6`` or ``"1.6M"``.
+        Leave out evaluations before this many tokens, ``1.6e6`` or ``"1.6M"``. ``"auto"`` leaves out the early
+        evaluations that are found to lie outside the laws, see :mod:`cmrplan.fit.diagnosis.burn_in`, and says so.
 
     Raises
     ------
@@ -155,6 +158,7 @@ def fit_mixture(
         If the log cannot support a fit; the message says what would.
     """
     require_choice(law, FitKind.CORPORA)
+    is_auto = min_train_tokens == "auto"
     settings = FitSettings(
         law=law,
         bootstrap=bootstrap,
@@ -164,9 +168,19 @@ def fit_mixture(
         model_params=None
         if model_params is None
         else parse_named_count("model_params", model_params),
-        min_train_tokens=parse_first_tokens(min_train_tokens),
+        min_train_tokens=0.0 if is_auto else parse_first_tokens(min_train_tokens, FIRST_TOKENS),
     )
-    return _fit_with(log_of(log), settings)
+    log = log_of(log)
+    return _fit_after_burn_in(log, settings) if is_auto else _fit_with(log, settings)
+
+
+def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
+    """Fit without the early evaluations that lie outside the laws."""
+    whole = _fit_with(log, replace(settings, bootstrap=0))
+    rows = {corpus: whole.rows(corpus) for corpus in whole.models}
+    first = burn_in_of(whole.models, rows, mixture_redeclared).chosen
+    later = _fit_with(log, replace(settings, min_train_tokens=first))
+    return replace(later, warnings=(*left_out_findings(first, rows), *later.warnings))
 
 
 def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
@@ -181,6 +195,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
     models: dict[str, CorpusModel] = {c: fit_corpus(choice, c, part) for c, part in rows.items()}
     if settings.bootstrap:
         models = with_resamples(models, rows, _resamples(models, rows, settings))
+    early = burn_in_of(models, rows, mixture_redeclared)
     kept = ["run_id", "model_params", "train_tokens", *share_columns(log), "eval_corpus", "loss"]
     return MixtureFit(
         settings=settings,
@@ -188,7 +203,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         log=log[kept].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in models},
-        warnings=tuple(fit_findings(models, fitted, corpora, varied)),
+        warnings=(*fit_findings(models, fitted, corpora, varied), *burn_in_findings(early)),
         provenance={"log_fingerprint": log_fingerprint(log), "code_version": __version__},
     )
 

@@ -12,7 +12,7 @@ LEVEL, SCALE, RATES = truth(3)
 
 @pytest.fixture(scope="module")
 def fitted():
-    return cp.fit_mixture(growing(3, 24, noise=0.002), bootstrap=10)
+    return cp.fit_mixture(growing(3, 15, noise=0.002), bootstrap=10)
 
 
 def test_auto_takes_the_interaction_where_there_is_one(fitted):
@@ -32,7 +32,7 @@ def test_a_larger_size_at_a_later_budget(fitted):
     for j in range(3):
         loss = LEVEL[j] + 0.3 * (2e9 / 3e8) ** -0.3 - 0.2 * np.log(6.4)
         loss = loss + around * SCALE[j] * np.exp(places @ RATES[j])
-        # twice the largest size and budget, from 24 runs with noise of 0.002
+        # twice the largest size and budget, from 15 runs with noise of 0.002
         assert np.abs(predicted[f"c{j}"].loss - loss).mean() < 0.02
 
 
@@ -44,6 +44,61 @@ def test_a_search_reads_the_laws_themselves(fitted):
         loss = model.component_weights @ estimates(shares)
         np.testing.assert_allclose(loss, slow[corpus].loss, rtol=1e-9)
         np.testing.assert_allclose(draws(shares), slow[corpus].draws, rtol=1e-9)
+
+
+TOKENS = 1e8 * 2.0 ** np.arange(8)
+
+
+@pytest.fixture(scope="module")
+def bumped():
+    log = growing(3, 12, tokens=TOKENS, noise=0.002)
+    log.loc[log["train_tokens"].isin(TOKENS[:2]), "loss"] += 0.3
+    return log
+
+
+class TestEarly:
+    """The first two of eight evaluations lie outside the law."""
+
+    def test_they_are_found_with_their_end(self, bumped):
+        (said,) = (
+            w.message
+            for w in cp.fit_mixture(bumped, "size_mixing", bootstrap=0).warnings
+            if w.code == "early_evaluations"
+        )
+        assert f"--min-train-tokens {TOKENS[2]:.0f} " in said
+
+    def test_auto_leaves_them_out_and_says_so(self, bumped):
+        fit = cp.fit_mixture(bumped, "size_mixing", bootstrap=0, min_train_tokens="auto")
+        assert fit.settings.min_train_tokens == TOKENS[2]
+        found = {w.code: w.message for w in fit.warnings}
+        # two evaluations of three corpora of twelve runs
+        assert found["left_out_early"].startswith("72 evaluations of 12 runs before 4e+08 tokens")
+        assert "early_evaluations" not in found
+        by_hand = cp.fit_mixture(bumped, "size_mixing", bootstrap=0, min_train_tokens=TOKENS[2])
+        assert fit.summary() == by_hand.summary()
+
+    def test_the_largest_size_alone_can_tell(self):
+        """Budgets go on along the early evaluations' own curve at the small sizes; the largest size shows the cut."""
+        log = growing(3, 12, tokens=TOKENS, noise=0.0)
+        early, size = log["train_tokens"].isin(TOKENS[:2]), log["model_params"] / 3e8
+        log.loc[early, "loss"] += 0.2 * np.log(size[early])
+        found = cp.fit_mixture(log, "size_mixing", bootstrap=0, min_train_tokens="auto")
+        assert found.settings.min_train_tokens == TOKENS[2]
+
+    def test_a_log_that_follows_the_law_from_the_start_is_left_alone(self):
+        log = growing(3, 12, tokens=TOKENS, noise=0.002)
+        fit = cp.fit_mixture(log, "size_mixing", bootstrap=0, min_train_tokens="auto")
+        assert fit.settings.min_train_tokens == 0
+        assert not {"early_evaluations", "left_out_early"} & {w.code for w in fit.warnings}
+
+    def test_the_command_line_takes_auto(self, call, bumped, tmp_path):
+        bumped.to_csv(tmp_path / "log.csv", index=False)
+        arguments = ("mix", "fit", tmp_path / "log.csv", "--law", "size_mixing", "--bootstrap", 0)
+        answer = call(*arguments, "--min-train-tokens", "auto", "--json").json()
+        assert answer["settings"]["min_train_tokens"] == TOKENS[2]
+        assert answer["warnings"][0]["code"] == "left_out_early"
+        refused = call(*arguments, "--min-train-tokens", "often")
+        assert refused.code == 2
 
 
 def test_auto_leaves_the_interaction_out_of_a_log_of_one_budget():
