@@ -191,7 +191,7 @@ class Code(StrEnum):
     EXTRAPOLATES_SHARE = (
         "extrapolates_share",
         _CAUTION,
-        "The share of a corpus lies below the smallest fitted one, or in the gap between 0 and the next.",
+        "The share of a corpus lies outside the fitted ones, or in the gap between 0 and the next.",
     )
     EXTRAPOLATES_RATIO = ("extrapolates_ratio", _CAUTION, "The ratio lies outside the fitted ones.")
     EXTRAPOLATES_MIXTURE = (

@@ -128,13 +128,15 @@ def predict_command(
         "train_tokens": train_tokens or float(fitted.log["train_tokens"].max()),
     }
     predicted: dict[str, dict[str, float | None]] = {}
-    for corpus, losses in sorted(
-        fitted.predict(_numbers("--share", shares, FRACTION), **at).items()
-    ):
+    mixture = _numbers("--share", shares, FRACTION)
+    for corpus, losses in sorted(fitted.predict(mixture, **at).items()):
         loss = Interval.of_draws(float(losses.loss[0]), losses.draws[:, 0], confidence)
         predicted[corpus] = interval_as_dict("loss", loss)
+    findings = [*fitted.warnings, *fitted.extrapolation_findings(mixture, **at)]
     if as_json:
-        print_json({"losses": predicted, **at})
+        print_json(
+            {"losses": predicted, **at, "warnings": [finding.as_dict() for finding in findings]}
+        )
         return
     for corpus, value in predicted.items():
         band = (
@@ -143,6 +145,7 @@ def predict_command(
             else f"  ({value['loss_low']:.4f} to {value['loss_high']:.4f})"
         )
         click.echo(f"{corpus:<24}{value['loss']:>8.4f}{band}")
+    print_findings(findings)
 
 
 @mix.command("plan")

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, InputError
+from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
@@ -33,6 +33,7 @@ from cmrplan.fit.steps import fit_corpus, with_resamples
 from cmrplan.laws.registry import FitKind, require_choice
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
+from cmrplan.mixture.extrapolation import beyond_levels, beyond_shares, far_from_probed
 from cmrplan.mixture.fit_findings import fit_findings
 from cmrplan.numbers import FIRST_TOKENS, CountOrText, parse_first_tokens, parse_named_count
 
@@ -53,7 +54,28 @@ class MixtureFit(FittedLog):
 
     def mixtures(self) -> Array:
         """Return the mixtures that were fitted, one row a run, ``(R, m)``."""
-        return run_shares(_fitted(self.log, self.settings), self.corpora)
+        return run_shares(self.fitted(), self.corpora)
+
+    def fitted(self) -> pd.DataFrame:
+        """Return the rows of the log that were fitted, of all validation corpora."""
+        return _fitted(self.log, self.settings)
+
+    def extrapolation_findings(
+        self, mixture: Mixture, *, model_params: CountOrText, train_tokens: CountOrText
+    ) -> list[Finding]:
+        """Return a finding for each way in which a question lies outside of what was fitted.
+
+        In size, in tokens, in the share of a corpus, or since the mixture is no blend of probed ones; the arguments are
+        those of :meth:`predict`.
+        """
+        size = parse_named_count("model_params", model_params)
+        tokens = parse_named_count("train_tokens", train_tokens)
+        shares, probed = self.shares_of(mixture), self.mixtures()
+        return [
+            *beyond_levels(self.fitted(), size, tokens),
+            *beyond_shares(self.corpora, probed, shares),
+            *far_from_probed(probed, shares),
+        ]
 
     def shares_of(self, mixture: Mixture) -> Array:
         """Return a mixture as shares in the order of the fit, ``(m,)``; absent corpora have none.

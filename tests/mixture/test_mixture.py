@@ -12,7 +12,7 @@ from known_mixtures import ASKED, D, true_losses, truth, world
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.mixture.batched_laws import batches_of
-from cmrplan.mixture.plan_findings import distance_to_probed
+from cmrplan.mixture.extrapolation import distance_to_probed
 from cmrplan.mixture.simplex import project
 from cmrplan.plots import mixture_data, mixture_figure
 
@@ -259,6 +259,53 @@ def test_distance_to_blends_by_hand():
     corners = np.eye(3)
     assert distance_to_probed(corners, np.array([0.2, 0.3, 0.5])) == pytest.approx(0, abs=1e-9)
     assert distance_to_probed(corners[:2], np.array([0.2, 0.3, 0.5])) == pytest.approx(0.5)
+
+
+class TestExtrapolation:
+    """Probed are blends of three corners with 0.9 of one corpus and 0.05 of each other, at 1e8 and 1e9 tokens."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def corners(cls):
+        log, names = world(3, 12), ["share_c0", "share_c1", "share_c2"]
+        blends = np.vstack([np.eye(3), np.random.default_rng(1).dirichlet(np.ones(3), 9)])
+        for run, blend in zip(sorted(log["run_id"].unique()), blends, strict=True):
+            log.loc[log["run_id"] == run, names] = 0.05 + 0.85 * blend
+        return cp.fit_mixture(log, "data_mixing", bootstrap=0)
+
+    def codes(self, fit, mixture, size=1e8, tokens=D):
+        found = fit.extrapolation_findings(mixture, model_params=size, train_tokens=tokens)
+        return {finding.code.value: finding.message for finding in found}
+
+    def test_inside_nothing_is_said(self, corners):
+        assert self.codes(corners, {"c0": 0.5, "c1": 0.3, "c2": 0.2}) == {}
+
+    def test_size_and_tokens_outside_are_said_with_the_factor(self, corners):
+        inside = {"c0": 0.5, "c1": 0.3, "c2": 0.2}
+        found = self.codes(corners, inside, 2.9e8, "2.9B")
+        assert set(found) == {"extrapolates_size", "extrapolates_tokens"}
+        assert "2.9 times the largest fitted, 1e+08" in found["extrapolates_size"]
+        assert "2.9 times the largest fitted, 1e+09" in found["extrapolates_tokens"]
+
+    def test_a_share_outside_is_said_with_the_range(self, corners):
+        found = self.codes(corners, {"c0": 0.94, "c1": 0.05, "c2": 0.01})
+        # 4 % of the tokens would have to move to the nearest corner, which is near
+        assert set(found) == {"extrapolates_share"}
+        assert found["extrapolates_share"].startswith(
+            "the share of c2, 0.01, lies below the smallest fitted share (fitted are 0.05 to 0.9)"
+        )
+
+    def test_a_mixture_that_is_no_blend_of_probed_ones_is_said(self, corners):
+        found = self.codes(corners, {"c0": 1.0})
+        assert "10 % of the tokens" in found["extrapolates_mixture"]
+
+    def test_the_command_says_it(self, call, corners, tmp_path):
+        cp.write_mixture_fit(corners, tmp_path / "fit.json")
+        asked = ("mix", "predict", tmp_path / "fit.json", "--share", "c0=1", "--model-params", "1B")
+        said = call(*asked, "--json").json()["warnings"]
+        outside = {"extrapolates_size", "extrapolates_share", "extrapolates_mixture"}
+        assert outside <= {finding["code"] for finding in said}
+        assert "10 % of the tokens would have to move" in call(*asked).err
 
 
 def test_the_picture_shows_the_plan(planned):

@@ -19,7 +19,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.hold_outs import LATE_SHARE
-from cmrplan.fit.law_model import LawModel, LawInputs, row_inputs
+from cmrplan.fit.law_model import LawInputs, LawModel, row_inputs
 from cmrplan.fit.model_averaging import Redeclaration, restated
 from cmrplan.laws.law import predict_draws
 from cmrplan.solve.identification import NUMERICAL_NOISE
