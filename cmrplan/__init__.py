@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.plan.request import PlanRequest as PlanRequest
     from cmrplan.validate.backtest import backtest as backtest
     from cmrplan.validate.compare import compare as compare
+    from cmrplan.validate.mixture_backtest import backtest_mixtures as backtest_mixtures
 
 
 def _homes() -> dict[str, str]:

@@ -18,7 +18,8 @@ from cmrplan.validate.compare import compare as run_compare
 def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
     """Rank every applicable law, and simple baselines, by out-of-sample error.
 
-    Hides each inner ratio, the largest budgets and the largest model in turn.
+    Hides each inner ratio (of several corpora a fifth of the mixtures), the largest budgets and the largest model in
+    turn.
     """
     with working() as say:
         comparison = run_compare(

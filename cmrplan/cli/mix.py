@@ -1,4 +1,4 @@
-"""Commands for several training corpora: mix fit, mix predict, mix plan."""
+"""Commands for several training corpora: mix fit, mix compare, mix backtest, mix predict, mix plan."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from cmrplan.cli.compare import compare
 from cmrplan.cli.output import print_findings, print_json, working
 from cmrplan.cli.parameters import (
     ASSIGNMENT,
@@ -15,6 +16,7 @@ from cmrplan.cli.parameters import (
     as_json,
     confidence,
     first_tokens,
+    min_train_tokens,
     out_option,
     pairs_once,
     resamples,
@@ -32,6 +34,7 @@ from cmrplan.mixture import (
     write_mixture_fit,
 )
 from cmrplan.report.mixture import mixture_fit_text, mixture_plan_text
+from cmrplan.report.tables import errors_text, plain_rows
 
 
 def _per_corpus(name: str, metavar: str, help_text: str, destination: str) -> Callable[[Any], Any]:
@@ -146,6 +149,31 @@ def predict_command(
         )
         click.echo(f"{corpus:<24}{value['loss']:>8.4f}{band}")
     print_findings(findings)
+
+
+mix.add_command(compare)
+
+
+@mix.command("backtest")
+@click.argument("log", type=click.Path())
+@min_train_tokens
+@as_json
+def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) -> None:
+    """Hide the largest budgets and models, forecast them from the rest, and report the miss.
+
+    In loss, in the order of the mixtures, and in what taking the one that looked best would have cost.
+    """
+    from cmrplan.validate.mixture_backtest import backtest_mixtures
+
+    with working() as say:
+        table = backtest_mixtures(
+            read_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say
+        )
+    if as_json:
+        print_json({"rows": plain_rows(table)})
+    else:
+        click.echo("target: the largest model at its largest budget; errors in nats per token")
+        click.echo(errors_text(table))
 
 
 @mix.command("plan")

@@ -229,6 +229,16 @@ def base_losses(log: pd.DataFrame, corpus: str) -> dict[float, float]:
     return {float(size): float(loss) for size, loss in zip(means.index, means, strict=True)}
 
 
+def is_of_two(log: pd.DataFrame) -> bool:
+    """Tell whether a checked log is of a domain and a general corpus, and not of several corpora."""
+    return "domain_ratio" in log
+
+
+def eval_corpora(log: pd.DataFrame) -> tuple[str, ...]:
+    """Return the validation corpora of a log, by the alphabet."""
+    return tuple(sorted(log["eval_corpus"].unique()))
+
+
 def training_rows(log: pd.DataFrame, corpus: str) -> pd.DataFrame:
     """Return the rows on ``corpus`` after the base checkpoint, with a fresh index."""
     rows = log[(log["eval_corpus"] == corpus) & (log["train_tokens"] > 0)]

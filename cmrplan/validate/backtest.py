@@ -17,15 +17,15 @@ import pandas as pd
 from scipy.interpolate import PchipInterpolator
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.probed import base_loss_at
 from cmrplan.log import CORPORA
-from cmrplan.log.files import LogOrPath, base_losses, log_of
+from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of
 from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens, parse_tolerance
 from cmrplan.plan.loss_curves import best_ratio
-from cmrplan.validate.baselines import BASELINES
+from cmrplan.validate.baselines import SIMPLE_NAMES
 from cmrplan.validate.predictors import Predictor, predictors
 
 NUM_TRUTH_RATIOS = 1001
@@ -84,6 +84,10 @@ def windows(rows: pd.DataFrame) -> list[HistoryWindow]:
 
 
 def _rows_of_both(log: pd.DataFrame, min_train_tokens: float) -> dict[str, pd.DataFrame]:
+    if not is_of_two(log):
+        raise InputError(
+            "the log has several corpora (share_ columns); cmrplan mix backtest (cp.backtest_mixtures) takes them"
+        )
     rows = {corpus: fitted_rows(log, corpus, min_train_tokens) for corpus in CORPORA}
     for corpus in CORPORA:
         if not len(rows[corpus]):
@@ -148,7 +152,7 @@ def backtest(
         except CmrplanError:
             continue
         about = {"kind": window.kind, "window": window.name, "predictor": name}
-        is_law = {"is_law": name not in BASELINES}
+        is_law = {"is_law": name not in SIMPLE_NAMES}
         table.append(about | is_law | truth.compare(general, domain, limit))
     return pd.DataFrame(table)
 

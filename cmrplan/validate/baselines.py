@@ -14,6 +14,7 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
+from cmrplan.log.columns import share_columns
 
 Baseline = Callable[[pd.DataFrame, pd.DataFrame], Array]
 
@@ -32,13 +33,13 @@ def interpolation(seen: pd.DataFrame, wanted: pd.DataFrame) -> Array:
 
 
 def linear(seen: pd.DataFrame, wanted: pd.DataFrame) -> Array:
-    """Return a linear regression of the log loss on log N, log D, the ratio and ratio x log D."""
+    """Return a linear regression of the log loss on log N, log D, the ratio or the shares, and these x log D."""
     solution, *_ = np.linalg.lstsq(_features(seen), np.log(_column(seen, "loss")), rcond=None)
     return np.asarray(np.exp(_features(wanted) @ solution))
 
 
 def gradient_boosting(seen: pd.DataFrame, wanted: pd.DataFrame) -> Array:
-    """Return scikit-learn's gradient boosting on log N, log D and the ratio, default settings.
+    """Return scikit-learn's gradient boosting on log N, log D and the ratio or the shares, default settings.
 
     Raises
     ------
@@ -50,8 +51,30 @@ def gradient_boosting(seen: pd.DataFrame, wanted: pd.DataFrame) -> Array:
     from sklearn.ensemble import GradientBoostingRegressor
 
     model = GradientBoostingRegressor(random_state=0)
-    model.fit(_features(seen)[:, 1:4], _column(seen, "loss"))
-    return np.asarray(model.predict(_features(wanted)[:, 1:4]), dtype=float)
+    model.fit(_inputs(seen), _column(seen, "loss"))
+    return np.asarray(model.predict(_inputs(wanted)), dtype=float)
+
+
+def nearest_mixture(seen: pd.DataFrame, wanted: pd.DataFrame) -> Array:
+    """Return the loss of the nearest mixture seen at the nearest size, along straight lines in log tokens.
+
+    Nearest in the part of the tokens that would have to move. Beyond the last budget the line through the last two
+    goes on.
+    """
+    shares = share_columns(seen)
+    mean = seen.groupby(["model_params", *shares, "train_tokens"])["loss"].mean()
+    runs = [part for _, part in mean.reset_index().groupby(["model_params", *shares], sort=True)]
+    sizes = np.array([_column(run, "model_params")[0] for run in runs])
+    mixtures = np.stack([run[shares].to_numpy(dtype=float)[0] for run in runs])
+    predicted = np.empty(len(wanted))
+    rows = wanted[["model_params", "train_tokens", *shares]].to_numpy(dtype=float)
+    for k, (size, tokens, *mixture) in enumerate(rows):
+        apart = np.abs(np.log(sizes / size))
+        moved = np.where(apart > apart.min(), np.inf, np.abs(mixtures - mixture).sum(axis=1))
+        run = runs[int(np.argmin(moved))]
+        losses = _column(run, "train_tokens"), _column(run, "loss")
+        predicted[k] = _line_in_log_tokens(*losses, tokens)
+    return predicted
 
 
 BASELINES: dict[str, Baseline] = {
@@ -60,16 +83,32 @@ BASELINES: dict[str, Baseline] = {
     "linear": linear,
     "gradient_boosting": gradient_boosting,
 }
+MIXTURE_BASELINES: dict[str, Baseline] = {
+    "nearest_mixture": nearest_mixture,
+    "linear": linear,
+    "gradient_boosting": gradient_boosting,
+}
+SIMPLE_NAMES = frozenset({*BASELINES, *MIXTURE_BASELINES})
 
 
 def _column(rows: pd.DataFrame, name: str) -> Array:
     return rows[name].to_numpy(dtype=float)
 
 
+def _mixture(rows: pd.DataFrame) -> Array:
+    """Return the ratio, or the shares, as columns."""
+    names = ["domain_ratio"] if "domain_ratio" in rows else share_columns(rows)
+    return rows[names].to_numpy(dtype=float)
+
+
+def _inputs(rows: pd.DataFrame) -> Array:
+    levels = np.log(rows[["model_params", "train_tokens"]].to_numpy(dtype=float))
+    return np.hstack([levels, _mixture(rows)])
+
+
 def _features(rows: pd.DataFrame) -> Array:
-    size, tokens = np.log(_column(rows, "model_params")), np.log(_column(rows, "train_tokens"))
-    ratio = _column(rows, "domain_ratio")
-    return np.stack([np.ones(len(rows)), size, tokens, ratio, ratio * tokens], axis=1)
+    tokens = np.log(_column(rows, "train_tokens"))[:, None]
+    return np.hstack([np.ones((len(rows), 1)), _inputs(rows), _mixture(rows) * tokens])
 
 
 def _last(tokens: Array, loss: Array, wanted: float) -> float:

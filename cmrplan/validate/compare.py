@@ -18,10 +18,10 @@ from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import Holdout, holdouts
 from cmrplan.log import CORPORA
-from cmrplan.log.files import LogOrPath, base_losses, log_of
+from cmrplan.log.files import LogOrPath, base_losses, eval_corpora, is_of_two, log_of
 from cmrplan.numbers import CountOrText, parse_first_tokens
-from cmrplan.validate.baselines import BASELINES
-from cmrplan.validate.predictors import Predictor, predictors
+from cmrplan.validate.baselines import SIMPLE_NAMES
+from cmrplan.validate.predictors import Predictor, mixture_predictors, predictors
 
 CLEAR = 2.0  # standard errors by which a winner must be ahead to be called clear
 
@@ -89,7 +89,7 @@ def compare(
     Parameters
     ----------
     log : DataFrame or path
-        A probe log, or its file.
+        A probe log of two corpora or of several, or its file.
     min_train_tokens : float or str
         Leave out rows with fewer tokens, ``1.6e6`` or ``"1.6M"``.
     progress : callable, optional
@@ -104,10 +104,10 @@ def compare(
     """
     log, first = log_of(log), parse_first_tokens(min_train_tokens)
     say = progress or (lambda line: None)
+    corpora, known = _asked(log)
     answers: list[pd.DataFrame] = []
     skipped: dict[str, str] = {}
-    known = predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
-    for corpus in CORPORA:
+    for corpus in corpora:
         rows = fitted_rows(log, corpus, first)
         questions = holdouts(rows) if len(rows) else []
         for name, predictor in known.items():
@@ -119,14 +119,21 @@ def compare(
                 answers = [a for a in answers if not _is(a, corpus, name)]
     if not answers:
         raise CmrplanError(
-            "nothing can be held out of this log: it needs four ratios, or budgets that span a factor of four; add "
-            "probes"
+            "nothing can be held out of this log: it needs four ratios, or budgets that span a factor of four, or of "
+            "several corpora more mixtures than a law has parameters; add probes"
         )
     misses = pd.concat(answers, ignore_index=True)
     keys = ["corpus", "predictor", "is_law", "kind", "holdout"]
     errors = misses.groupby(keys, sort=False)["miss"].agg(mae="mean", num_rows="size").reset_index()
     ranking = _ranking(errors)
     return Comparison(errors, ranking, _verdicts(misses, ranking), skipped)
+
+
+def _asked(log: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Predictor]]:
+    """Return the validation corpora of a log and who is asked for their losses."""
+    if not is_of_two(log):
+        return eval_corpora(log), mixture_predictors()
+    return CORPORA, predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
 
 
 def _is(frame: pd.DataFrame, corpus: str, name: str) -> bool:
@@ -143,7 +150,7 @@ def _answer(
         {
             "corpus": corpus,
             "predictor": name,
-            "is_law": name not in BASELINES,
+            "is_law": name not in SIMPLE_NAMES,
             "kind": holdout.kind,
             "holdout": holdout.name,
             "run_id": wanted["run_id"],
@@ -156,7 +163,7 @@ def _ranking(errors: pd.DataFrame) -> pd.DataFrame:
     keys = ["corpus", "predictor", "is_law"]
     kinds = errors.groupby([*keys, "kind"], sort=False)["mae"].mean().unstack("kind")
     table = kinds.assign(mae=kinds.mean(axis=1)).reset_index()
-    order = {corpus: k for k, corpus in enumerate(CORPORA)}
+    order = {corpus: k for k, corpus in enumerate(errors["corpus"].unique())}
     table = table.sort_values(
         ["corpus", "mae"], key=lambda c: c.map(order) if c.name == "corpus" else c
     )

@@ -14,9 +14,16 @@ from cmrplan.fit.fit_log import fit_rows
 from cmrplan.fit.hold_outs import require_levels
 from cmrplan.fit.law_fitting import fit_law_model
 from cmrplan.fit.law_model import row_inputs
+from cmrplan.fit.mixture_laws import (
+    fit_mixture_law,
+    mixture_law_choice,
+    ordered_corpora,
+    varied_corpora,
+)
 from cmrplan.fit.settings import FitSettings
-from cmrplan.laws.registry import AUTO, plain_ratio_laws
-from cmrplan.validate.baselines import BASELINES, Baseline
+from cmrplan.fit.steps import fit_corpus
+from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, names_for, plain_ratio_laws
+from cmrplan.validate.baselines import BASELINES, MIXTURE_BASELINES, Baseline
 
 Predictor = Callable[[pd.DataFrame, pd.DataFrame, str], Array]
 
@@ -43,6 +50,37 @@ def _default(base_loss: Mapping[str, Mapping[float, float]]) -> Predictor:
     def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
         model = fit_rows(seen, corpus, base_loss.get(corpus, {}), FitSettings(bootstrap=0))
         return model.predict(_mixture_columns(wanted)).loss
+
+    return predict
+
+
+def mixture_predictors() -> dict[str, Predictor]:
+    """Return what ``fit_mixture`` does by default, and every law and baseline of several corpora by name.
+
+    They are called as those of :func:`predictors`.
+    """
+    chosen: dict[str, Predictor] = {AUTO: _default_mixture}
+    laws: dict[str, Predictor] = {
+        name: _mixture_law(name) for name in names_for(FitKind.CORPORA) if REGISTRY[name].is_ranked
+    }
+    return chosen | laws | {name: _baseline(call) for name, call in MIXTURE_BASELINES.items()}
+
+
+def _default_mixture(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
+    choice = mixture_law_choice(AUTO, seen, varied_corpora(seen, ordered_corpora(seen)))
+    return fit_corpus(choice, corpus, seen).fitted_loss(wanted)
+
+
+def _mixture_law(name: str) -> Predictor:
+    def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
+        model = fit_mixture_law(name, corpus, seen, varied_corpora(seen, ordered_corpora(seen)))
+        require_levels(model.fit.law, row_inputs(corpus, seen))
+        predicted = model.fit.predict(row_inputs(corpus, wanted))
+        if not np.isfinite(predicted).all():
+            raise CmrplanError(
+                f"the law {name} has no finite value at some hidden mixtures, as where a corpus has no share"
+            )
+        return predicted
 
     return predict
 
