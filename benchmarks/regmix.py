@@ -1,7 +1,7 @@
 """How well fits to small runs order the mixtures of larger ones, on the tables of github.com/sail-sg/regmix.
 
-``python benchmarks/regmix.py FOLDER`` fits the runs of the smallest size and predicts those of the largest. The level of
-another size is another, so what counts is the order: Spearman's rank correlation of predicted and measured losses over
+``python benchmarks/regmix.py FOLDER`` fits the runs of the smallest size and predicts those of the largest. Another
+size has another level, so what counts is the order: Spearman's rank correlation of predicted and measured losses over
 the mixtures, for Pile-CC and as the mean over the validation corpora. Beside it the seconds of the whole fit.
 """
 

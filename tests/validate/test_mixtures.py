@@ -115,7 +115,7 @@ class TestBacktest:
 
         monkeypatch.setattr(mixture_backtest, "mixture_predictors", lambda: {"wrong": wrong})
         (row,) = cp.backtest_mixtures(log).to_dict("records")
-        assert (row["kind"], row["window"], row["is_law"]) == ("tokens", "D <= 4e+08", False)
+        assert (row["kind"], row["window"], row["is_law"]) == ("tokens", "D <= 4e+08", True)
         # at 8e8 tokens a has 2.7 - s, so 6 less that misses by |2 s + 0.6| + 0.1 or 0.9, 1.5, 2.5; b misses by 0.1
         assert row["mae"] == pytest.approx((0.9 + 1.5 + 2.5 + 3 * 0.1) / 6)
         assert row["spearman"] == pytest.approx(0.0)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
-from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
+from cmrplan.fit.corpus_model import CorpusModel, LawInputs, top_weighted_laws
 from cmrplan.fit.hold_outs import LATE_SHARE
-from cmrplan.fit.law_model import LawInputs, LawModel, row_inputs
+from cmrplan.fit.law_model import LawModel, row_inputs
 from cmrplan.fit.model_averaging import Redeclaration, restated
 from cmrplan.laws.law import predict_draws
 from cmrplan.solve.identification import NUMERICAL_NOISE
