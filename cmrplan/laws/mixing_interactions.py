@@ -7,7 +7,8 @@
 Box-Cox transform of the tokens of the bilinear law (:mod:`cmrplan.laws.bilinear`): ``ln(D/D1)`` at ``beta = 0``. D1 and
 N0 are the geometric means of the tokens and of the sizes of the log. In the published laws tokens and size move the
 loss of every mixture alike; here q is what a factor e of tokens adds to the part of the loss that depends on the
-mixture, and a0 how that part shrinks with size. No coefficient has a sign imposed.
+mixture, and a0 how that part shrinks with size. No coefficient has a sign imposed. beta is 0 or above, so that nothing
+grows faster than the logarithm: a curve that does follows early evaluations and is far off at later budgets.
 
 Few levels reduce the laws: at two token counts beta is held at 0, at one the terms in ``d(D)`` are left out; at two
 sizes alpha is held, at one the terms in N are left out, and the size mixing law is the bilinear mixing law.
@@ -20,12 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cmrplan.laws.assembly import Piece, assemble
-from cmrplan.laws.bilinear import FREE_TOKEN_LEVELS, OWN_REFERENCE, TOKEN_EXPONENT
+from cmrplan.laws.bilinear import FREE_TOKEN_LEVELS, OWN_REFERENCE
 from cmrplan.laws.chinchilla import free_or_held
 from cmrplan.laws.law import Exponent, Factor, Law, Term
 from cmrplan.laws.mixtures import checked_corpora, mixture_exponential
 from cmrplan.laws.scaled import BoxCox, SizePower
 
+LEVELING_EXPONENT = Exponent("beta", 0.0, 3.0, is_log=False)
 MIXTURE_SIZE_EXPONENT = Exponent("a0", -2.0, 2.0, is_log=False)
 
 
@@ -102,6 +104,6 @@ def _size_pieces(levels: int, scale: float) -> list[Piece]:
 def _token_piece(d: BoxCox, levels: int, scale: float) -> Piece:
     """Return ``b d(D)``, with its exponent held where the log has two token counts."""
     is_free = levels >= FREE_TOKEN_LEVELS
-    exponents = (TOKEN_EXPONENT,) if is_free else ()
+    exponents = (LEVELING_EXPONENT,) if is_free else ()
     fixed = (*(() if is_free else (("beta", 0.0),)), ("D1", float(scale)))
     return Piece(Term("b", (d,), sign=0), "b*d", r"b\,d(D)", exponents, fixed)

@@ -77,7 +77,7 @@ def test_few_levels_reduce(budgets, sizes, held):
     assert ("q" in law.parameter_names) == (budgets > 1)
 
 
-@pytest.mark.parametrize(("a0", "beta"), [(0.3, 0.4), (0.0, -0.3)])
+@pytest.mark.parametrize(("a0", "beta"), [(0.3, 0.4), (0.0, 0.9)])
 def test_exact_losses_are_carried_to_a_larger_size_and_budget(a0, beta):
     rows, options = grid_rows(), {"corpora": CORPORA, "size_levels": 3, "token_levels": 4, **SCALES}
     fit = fit_law(build_law("size_mixing", options), rows, interacting_loss(rows, a0=a0, beta=beta))
