@@ -9,7 +9,7 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.fit.hold_outs import levels_needed
+from cmrplan.fit.hold_outs import holdouts, levels_needed
 from cmrplan.fit.law_fitting import level_options, require_one_size
 from cmrplan.fit.law_model import LawModel, law_model, row_inputs
 from cmrplan.fit.model_averaging import Score, held_out_score
@@ -57,10 +57,13 @@ def mixture_law_choice(law: str, rows: pd.DataFrame, varied: Sequence[str]) -> L
     def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
         return fit_mixture_law(name, corpus, rows, varied)
 
-    budgets, sizes = (rows[name].nunique() for name in ("train_tokens", "model_params"))
+    has_late = any(question.kind == "tokens" for question in holdouts(rows))
+    num_sizes = rows["model_params"].nunique()
     averaged = (REGISTRY[name] for name in averaged_names(FitKind.CORPORA))
     names = tuple(
-        e.name for e in averaged if budgets >= e.fewest_budgets and sizes >= e.fewest_sizes
+        entry.name
+        for entry in averaged
+        if (has_late or not entry.needs_late_budgets) and num_sizes >= entry.fewest_sizes
     )
     return LawChoice(names if law == AUTO else (law,), fit_one, mixture_score)
 

@@ -71,8 +71,10 @@ class LawEntry:
         The law that it comes down to for a corpus whose tokens do not repeat.
     part_of : str
         The law that fits this one on the way; no fit takes it alone.
-    fewest_budgets, fewest_sizes : int
-        How many token counts and sizes a log must have for ``auto`` to fit it: with fewer another law says the same.
+    needs_late_budgets : bool
+        Whether ``auto`` fits it only where the largest budgets can be hidden from it, since nothing else judges it.
+    fewest_sizes : int
+        How many sizes a log must have for ``auto`` to fit it: with fewer another law says the same.
     is_ranked : bool
         Whether ``compare`` and ``backtest`` rank it beside the others.
     """
@@ -93,7 +95,7 @@ class LawEntry:
     instead: str = ""
     plain: str = ""
     part_of: str = ""
-    fewest_budgets: int = 1
+    needs_late_budgets: bool = False
     fewest_sizes: int = 1
     is_ranked: bool = True
 

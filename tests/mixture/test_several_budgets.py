@@ -101,8 +101,10 @@ class TestEarly:
         assert refused.code == 2
 
 
-def test_auto_leaves_the_interaction_out_of_a_log_of_one_budget():
-    log = growing(3, 12, sizes=(1e8,), tokens=(1e9,), noise=0.002)
+@pytest.mark.parametrize("tokens", [(1e9,), (1e9, 2e9, 3e9, 4e9), (1e9, 1.2e9, 1.5e9, 1.8e9)])
+def test_auto_leaves_the_interaction_out_where_no_budgets_can_be_hidden(tokens):
+    """Those above half of the largest are hidden, and three smaller ones have to stay."""
+    log = growing(3, 12, sizes=(1e8,), tokens=tokens, noise=0.002)
     models = cp.fit_mixture(log, bootstrap=0).models.values()
     assert {law.law for m in models for law in m.components} <= {"data_mixing", "optimal_mixture"}
 
