@@ -41,17 +41,24 @@ _PRIORS: Mapping[Hyper, tuple[float, float]] = {
     Hyper.RUN: (0.003, 1.0),
     Hyper.STEP: (0.002, 1.0),
     Hyper.LEVEL_WALK: (0.02, 1.0),
-    Hyper.COEFFICIENT_WALK: (0.1, 1.0),
+    Hyper.COEFFICIENT_WALK: (0.02, 0.5),
 }
-HYPER_PRIOR = Prior(
-    np.array([np.log(_PRIORS[h][0]) for h in Hyper]), np.array([_PRIORS[h][1] for h in Hyper])
-)
-
-
+# The loss over the base loss of the size hardly has a level of its own.
+_ANCHORED = {Hyper.LEVEL_WALK: (0.004, 0.5)}
 # A law alone: no residual, and coefficients that are the same at all sizes.
-_ABSENT = {Hyper.AMPLITUDE: 1e-6, Hyper.LEVEL_WALK: 1e-6, Hyper.COEFFICIENT_WALK: 1e-6}
-_ABSENT_SD = 0.01
-LAW_ALONE_PRIOR = Prior(
-    np.array([np.log(_ABSENT.get(h, _PRIORS[h][0])) for h in Hyper]),
-    np.array([_ABSENT_SD if h in _ABSENT else _PRIORS[h][1] for h in Hyper]),
-)
+_ALONE = dict.fromkeys((Hyper.AMPLITUDE, Hyper.LEVEL_WALK, Hyper.COEFFICIENT_WALK), (1e-6, 0.01))
+
+
+def hyper_prior(*, is_anchored: bool, has_residual: bool) -> Prior:
+    """Return what is thought of the hyperparameters before any data.
+
+    Parameters
+    ----------
+    is_anchored : bool
+        Whether losses are counted from the base loss of their size.
+    has_residual : bool
+        Without one a law holds as it is at all sizes.
+    """
+    known = _PRIORS | (_ANCHORED if is_anchored else {}) | ({} if has_residual else _ALONE)
+    median, sd = np.array([known[hyper] for hyper in Hyper]).T
+    return Prior(np.log(median), sd)

@@ -34,7 +34,7 @@ from scipy.linalg import cho_solve, cholesky
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from cmrplan.arrays import Array
-from cmrplan.fit.residual.hyper import HYPER_PRIOR, LAW_ALONE_PRIOR, Hyper
+from cmrplan.fit.residual.hyper import Hyper, hyper_prior
 from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 from cmrplan.fit.residual.observations import Observations
 
@@ -165,7 +165,8 @@ class KrigingProblem:
     @cached_property
     def prior(self) -> Prior:
         """Prior of hyperparameters and shape parameters."""
-        hyper, shape = HYPER_PRIOR if self.has_residual else LAW_ALONE_PRIOR, self.mean.shape_prior
+        hyper = hyper_prior(is_anchored=self.observed.is_anchored, has_residual=self.has_residual)
+        shape = self.mean.shape_prior
         return Prior(np.append(hyper.mean, shape.mean), np.append(hyper.sd, shape.sd))
 
     @cached_property

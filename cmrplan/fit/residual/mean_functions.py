@@ -48,7 +48,7 @@ REGAINED_BETA = (
 # How the rise over the base shrinks with size: at one rate for all ratios, and faster with the target share. A sweep of
 # three small sizes has 0.34 and 1.6 for the general loss, and about 0 for the domain loss (data/probes).
 SIZE_DECAY = {"general": (0.3, 0.0), "domain": (0.0, 0.0)}
-SIZE_DECAY_SD = 0.3
+SIZE_DECAY_SD = 0.25
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,13 @@ class Points:
         """What a law reads there, each ``(n,)``."""
         return law_inputs(self.corpus, self.columns)
 
+    def held_back(self, ahead: Array) -> Points:
+        """Return the points with fewer tokens, by logarithms ``(n,)``."""
+        tokens = self.columns["train_tokens"] * np.exp(-ahead)
+        return replace(
+            self, tokens=self.tokens - ahead, columns={**self.columns, "train_tokens": tokens}
+        )
+
     def select(self, index: NDArray[np.intp]) -> Points:
         """Return some of the points."""
         columns = {name: np.asarray(values)[index] for name, values in self.columns.items()}
@@ -118,7 +125,7 @@ class Frame:
 
 def level_slope_sd(is_anchored: bool) -> float:
     """Return how much the level may change with ln N: little where it is counted from the base loss of the size."""
-    return 0.01 if is_anchored else 0.1
+    return 0.005 if is_anchored else 0.1
 
 
 @dataclass(frozen=True)
