@@ -38,9 +38,9 @@ MOST_POINTS = 161  # of a curve over ratios that are computed each
 NUM_NODES = 161  # that are computed of a longer one
 CURVE_PARAMETER = 0.5 * (1 - np.cos(np.pi * np.arange(NUM_NODES) / (NUM_NODES - 1)))
 SAME_NODE = 1e-14
-# Of the change of the log loss beyond the probed tokens, a root of ln D, for the loss that training lowers. Hidden late
-# budgets of data/probes and of the mixinglaws logs were missed by 0.17 and 0.20 of the predicted change at 2.2 times the
-# tokens, by 0.38 at 4.9 times. The general loss moves less, and the posterior has room for it (docs/decisions.md, 41).
+# Of the change of the log loss beyond the probed tokens, a root of ln D, for the loss that training lowers: hidden late
+# budgets of data/probes and of the mixinglaws logs were missed by 0.17 and 0.20 of the predicted change at 2.2 times
+# the tokens, by 0.38 at 4.9 times. The general loss moves less, and its posterior has room (docs/decisions.md, 41).
 FORECAST_SPREAD = {"domain": 0.2, "general": 0.0}
 CORPUS_STREAM = {"general": 0, "domain": 1}
 
