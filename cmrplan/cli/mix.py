@@ -22,7 +22,7 @@ from cmrplan.cli.parameters import (
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
 from cmrplan.laws.registry import AUTO, FitKind, names_for
-from cmrplan.log.files import read_log
+from cmrplan.log.files import read_plausible_log
 from cmrplan.mixture import (
     fit_mixture,
     mixture_report,
@@ -84,7 +84,7 @@ def fit_command(
     with working() as say:
         say("fitting")
         fitted = fit_mixture(
-            read_log(log),
+            read_plausible_log(log),
             law,
             bootstrap=bootstrap,
             seed=seed,

@@ -9,7 +9,7 @@ from typing import TypedDict, Unpack
 import pandas as pd
 
 from cmrplan._version import __version__
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.arguments import Accepted, Returned, named_arguments
 from cmrplan.fit.bootstrap import Method, Resamples
 from cmrplan.fit.cmr_model import fit_cmr_model
@@ -37,7 +37,10 @@ from cmrplan.laws.registry import (
     require_choice,
 )
 from cmrplan.log import CORPORA
+from cmrplan.log.cells import named
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of, validate_log
+from cmrplan.log.plausibility import plausibility_findings
+from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, parse_first_tokens, parse_named_count
 
 FIRST_TOKENS = "a number, 0 or more, or 'auto'"
@@ -128,8 +131,20 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
         "min_train_tokens": 0.0 if is_auto else parse_first_tokens(first, FIRST_TOKENS),
     }
     settings = FitSettings(law=law, **{**options, **counts})  # type: ignore[arg-type]
-    log = log_of(log)
-    return _fit_after_burn_in(log, settings) if is_auto else fit_with(log, settings)
+    rows = log_of(log)
+    remarks = _remarks(rows, "log" if isinstance(log, pd.DataFrame) else named(log))
+    rows, of_shares = with_token_share(rows)
+    fitted = _fit_after_burn_in(rows, settings) if is_auto else fit_with(rows, settings)
+    return replace(fitted, warnings=(*remarks, *of_shares, *fitted.warnings))
+
+
+def _remarks(log: pd.DataFrame, source: str) -> list[Finding]:
+    """Return what is suspect about the units of a log; refuse one whose ratio stands the wrong way round."""
+    findings = plausibility_findings(log, source)
+    for finding in findings:
+        if finding.code == Code.REPLAY_AS_DOMAIN:
+            raise InputError(finding.message)
+    return [Finding(finding.code, finding.message) for finding in findings]
 
 
 def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:

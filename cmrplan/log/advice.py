@@ -14,6 +14,7 @@ import pandas as pd
 from cmrplan.errors import Code
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
 from cmrplan.log.columns import share_columns
+from cmrplan.log.realized import REALIZED, with_token_share
 from cmrplan.log.schedules import inside_decay
 
 _FEW_RATIOS = 3
@@ -28,7 +29,7 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
     """Return every warning on a log without errors; ``frame`` is its canonical form."""
     findings = [
         LogFinding(code, f"{raw.source}: {text}", raw.source, column=column)
-        for check in (_coverage, _base_rows, _settings)
+        for check in (_coverage, _base_rows, _settings, _shares)
         for code, column, text in check(frame)
     ]
     high = np.flatnonzero(frame["loss"] > _HIGH_LOSS)
@@ -38,7 +39,7 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
             raw.finding(
                 Code.LOSS_UNIT,
                 f"loss is above {_HIGH_LOSS:g} nats per token, got {got}",
-                "Perplexity? Take the natural logarithm.",
+                "Perplexity? Take the natural logarithm (--loss-unit ppl of cmrplan logs import table).",
                 rows=high,
                 column="loss",
                 value=got,
@@ -135,6 +136,11 @@ def _base_rows(frame: pd.DataFrame) -> Iterator[Advice]:
             f"run from {row['min']:g} to {row['max']:g}; one checkpoint on one evaluation set has "
             "one loss",
         )
+
+
+def _shares(frame: pd.DataFrame) -> Iterator[Advice]:
+    for finding in with_token_share(frame)[1]:
+        yield finding.code, REALIZED, finding.message
 
 
 def _settings(frame: pd.DataFrame) -> Iterator[Advice]:

@@ -53,6 +53,7 @@ from cmrplan.log.cells import (
     read_raw,
 )
 from cmrplan.log.columns import canonical_columns
+from cmrplan.log.plausibility import plausibility_findings, require_plausible
 from cmrplan.log.validate import convert
 
 LogOrPath = pd.DataFrame | str | os.PathLike[str]
@@ -87,6 +88,19 @@ def read_log(path: str | os.PathLike[str]) -> pd.DataFrame:
     check_log : Every error and warning instead of the first.
     """
     return _checked(read_raw(path))
+
+
+def read_plausible_log(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return :func:`read_log` of a file, refused where its numbers cannot be what their columns say.
+
+    Raises
+    ------
+    InputError
+        Also where a ratio stands the wrong way round, or sizes, tokens or losses are in another unit.
+    """
+    log = read_log(path)
+    require_plausible(log, named(path))
+    return log
 
 
 def validate_log(frame: pd.DataFrame, *, source: str = "log") -> pd.DataFrame:
@@ -156,7 +170,7 @@ def check_log(
     except UnreadableLog as error:
         return [error.finding]
     frame, errors = convert(raw)
-    return errors or advice(raw, frame)
+    return errors or [*plausibility_findings(frame, raw.source), *advice(raw, frame)]
 
 
 def write_log(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:

@@ -138,8 +138,9 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
     Raises
     ------
     CmrplanError
-        If no ratio is feasible, with the smallest change that would make one.
+        If no ratio is feasible, with the smallest change that would make one, or the laws explain nothing.
     """
+    require_explaining(fit)
     feasible = feasible_interval(fit, request)
     if feasible.is_empty:
         raise CmrplanError(_empty_text(fit, request, feasible))
@@ -165,6 +166,26 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
         draws=curves.drawn_ratios(low, high),
         unconstrained=curves.chance_constrained_ratio(*feasible.probed, allowed=np.inf),
     )
+
+
+def require_explaining(fit: Fit) -> None:
+    """Refuse a fit whose laws describe a loss no better than its mean does.
+
+    A model that follows its rows is judged by what it does with them, not by its laws, and is let through.
+
+    Raises
+    ------
+    CmrplanError
+        Naming the loss and the R² of its best law.
+    """
+    for corpus, model in fit.models.items():
+        known = [law.fit.r2 for law in model.components if np.isfinite(law.fit.r2)]
+        if known and max(known) <= 0 and not model.follows_rows:
+            raise CmrplanError(
+                f"the fit explains nothing of the {corpus} loss (R² {max(known):.3g}), so no ratio can be planned from "
+                "it; look at the columns with cmrplan logs check and at other laws with cmrplan compare, or probe "
+                "ratios farther apart"
+            )
 
 
 def _empty_text(fit: Fit, request: PlanRequest, feasible: FeasibleInterval) -> str:

@@ -18,12 +18,15 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, listed, raw_frame, shown
-from cmrplan.log.columns import Column, parse_column, parse_numbers
+from cmrplan.log.columns import Column, parse_column, parse_numbers, share_columns
 from cmrplan.log.files import validate_log
-from cmrplan.log.validate import convert
+from cmrplan.log.importers.loss_units import LossUnit, in_nats, require_named_unit
+from cmrplan.log.plausibility import require_plausible
+from cmrplan.log.validate import SHARE_TOLERANCE, convert
 
 LOSS_PREFIX = "loss_"
 FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
+ROUNDED_SUM = 0.01  # how far shares that were rounded may lie from a sum of 1
 _SAME = 1e-12  # relative; what multiplying by a unit may leave beside a whole number
 
 
@@ -36,14 +39,24 @@ class Changes:
     names : mapping of str to str
         New name by old: of columns; for formats that have labels instead, of those.
     scales : mapping of str to float
-        What to multiply a column by, under its new name: 1e9 where tokens are in billions.
+        What to multiply a column by, under its new name: 1e9 where tokens are in billions. Cells that name their own
+        unit (``70M``, ``30%``) are not multiplied.
     constants : mapping of str to str
         Value of each column that is not there.
+    loss_unit : {"nats", "ppl", "bits", "bpb"}, optional
+        What the losses are in: nats per token (the default), perplexity, bits per token, or bits per byte.
+    bytes_per_token : mapping of str to float
+        For bits per byte: the mean bytes of a token by ``eval_corpus``, or under ``""`` for every corpus.
+    normalize_shares : bool
+        Divide the shares of each row by their sum, which may lie :data:`ROUNDED_SUM` from 1.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
+    loss_unit: LossUnit | None = None
+    bytes_per_token: Mapping[str, float] = field(default_factory=dict)
+    normalize_shares: bool = False
 
     def with_defaults(self, names: Mapping[str, str], constants: Mapping[str, str]) -> Changes:
         """Return the changes with a format's own names and values where the caller gave none."""
@@ -77,21 +90,27 @@ def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
     InputError
         If a change does not fit the table, or the outcome breaks a rule of the probe log.
     """
+    require_named_unit(_loss_columns(raw, changes), changes.loss_unit, raw.source)
     raw = replace(raw, table=_renamed(raw, changes.names))
     raw = replace(raw, table=_filled(raw, changes.constants))
     raw = replace(raw, table=_multiplied(raw, changes.scales))
     raw = replace(raw, table=_tokens_from_flops(raw))
+    if changes.normalize_shares:
+        raw = replace(raw, table=_normalized(raw))
     frames = []
     for part in _one_loss_each(raw):
         frame, errors = convert(part)
         if errors:
             raise InputError(errors[0].message + _option(errors[0]))
-        frames.append(frame)
+        frames.append(in_nats(part, frame, changes.loss_unit, changes.bytes_per_token))
     if not frames:
         raise InputError(
             f"{raw.source}: every {LOSS_PREFIX}<corpus> cell is empty; map other columns"
         )
-    return validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
+    log = validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
+    old_names = {new: old for old, new in changes.names.items()}
+    require_plausible(log, raw.source, old_names.get("domain_ratio", "domain_ratio"))
+    return log
 
 
 def numbers_of(raw: RawLog, column: Column) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -116,6 +135,13 @@ def _option(finding: LogFinding) -> str:
         return f" Here: --scale {finding.column}=0.01"
     if finding.code == Code.NOT_WHOLE and "Billions?" in finding.message:
         return f" Here: --scale {finding.column}=1e9"
+    if finding.code == Code.SHARE_SUM:
+        return " Rounded? --normalize-shares divides them by their sum."
+    if finding.code == Code.MISSING_COLUMN and finding.column == "domain_ratio":
+        return (
+            "; here: --map OLD=domain_ratio, --map OLD=replay_ratio where OLD is the share of replay, or "
+            "--set domain_ratio=VALUE for one value"
+        )
     if finding.code == Code.MISSING_COLUMN:
         return f"; here: --map OLD={finding.column}, or --set {finding.column}=VALUE for one value"
     return ""
@@ -158,6 +184,33 @@ def _multiplied(raw: RawLog, scales: Mapping[str, float]) -> pd.DataFrame:
         cells[good] = scaled[good]  # what is no number stays as it is, for the check to name
         table[name] = pd.Series(cells, dtype=object)
     return table
+
+
+def _loss_columns(raw: RawLog, changes: Changes) -> list[str]:
+    """Return the columns of losses, under the names they had."""
+    named = {str(old): changes.names.get(str(old), str(old)) for old in raw.table}
+    return [
+        old
+        for old, new in named.items()
+        if new != "loss_stderr" and (new == "loss" or new.startswith(LOSS_PREFIX))
+    ]
+
+
+def _normalized(raw: RawLog) -> pd.DataFrame:
+    """Return the table with shares that sum to 1, where they did but for rounding; a larger gap stays for the check."""
+    names = share_columns(raw.table)
+    if not names:
+        raise InputError(
+            f"{raw.source} has no share_<corpus> columns to normalize; map them: --map OLD=share_code"
+        )
+    columns = [Column(name, "number", "fraction", required=True) for name in names]
+    shares = np.column_stack([numbers_of(raw, column) for column in columns])
+    total = shares.sum(axis=1)
+    is_rounded = (np.abs(total - 1) > SHARE_TOLERANCE) & (
+        np.abs(total - 1) <= ROUNDED_SUM * (1 + _SAME)
+    )
+    shares[is_rounded] /= total[is_rounded, None]
+    return raw.table.assign(**dict(zip(names, shares.T, strict=True)))
 
 
 def _tokens_from_flops(raw: RawLog) -> pd.DataFrame:

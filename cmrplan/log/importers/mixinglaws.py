@@ -17,6 +17,7 @@ Github beside Pile-CC, Pythia's sizes, from scratch: Github is the domain here. 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def _import_file(path: Path, changes: Changes) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{source} is empty; each line is {_LAYOUT}")
     raw = RawLog(pd.DataFrame(rows).astype(object), source, np.array(lines))
-    return to_log(raw, Changes(scales=changes.scales, constants=constants))
+    return to_log(raw, replace(changes, names={}, constants=constants))
 
 
 def _row(line: str, where: str, labels: dict[str, str], step_tokens: float) -> dict[str, object]:

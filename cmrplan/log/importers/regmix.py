@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,17 @@ from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, named, read_raw, shown
 from cmrplan.log.columns import Column
 from cmrplan.log.files import validate_log
-from cmrplan.log.importers.changes import Changes, as_number, corpus_name, numbers_of, to_log
+from cmrplan.log.importers.changes import (
+    ROUNDED_SUM,
+    Changes,
+    as_number,
+    corpus_name,
+    numbers_of,
+    to_log,
+)
 from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"
-ROUNDED_SUM = 0.01  # of the sum of seventeen shares with three decimals
 _MIXTURE = re.compile(r"(?P<split>.+)_mixture_(?P<size>[^_]+)\.csv")
 _SHARE = re.compile(r"train_(?:the_pile_)?(.+)")
 _LOSS = re.compile(r"metric/(?:the_pile_)?(.+)_val_loss")
@@ -64,9 +71,8 @@ def _import_pair(path: Path, changes: Changes) -> pd.DataFrame:
         model_params=_size(name["size"], changes.names),
         **{str(column): values.loc[index].to_numpy() for column, values in shares.items()},
     )
-    changes = Changes(
-        scales=changes.scales, constants={"train_tokens": TRAIN_TOKENS, **changes.constants}
-    )
+    constants = {"train_tokens": TRAIN_TOKENS, **changes.constants}
+    changes = replace(changes, names={}, constants=constants)
     return to_log(RawLog(table, raw.source, raw.lines), changes)
 
 
