@@ -299,10 +299,14 @@ class Code(StrEnum):
         _CAUTION,
         "Losses are so high or so low that they may be perplexities or bits.",
     )
+    LOSSES_APART = ("losses_apart", _CAUTION, "Like runs have losses far apart, as of two metrics.")
+    CUT_OFF = ("cut_off", _CAUTION, "The file ends inside its last number, or seems to.")
+    RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
+    CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty loss cells.")
     DOCUMENT_SHARE = (
         "document_share",
         _CAUTION,
-        "domain_ratio is not the share of tokens that the log says was realized, so the fit takes the realized one.",
+        "The realized share of tokens is not domain_ratio.",
     )
     FEW_TOKENS = (
         "few_tokens",
@@ -378,18 +382,10 @@ class Code(StrEnum):
         _STOP,
         "The general loss falls and the domain loss rises with the ratio, so it seems to be the share of replay.",
     )
-    SIZE_UNIT = (
-        "size_unit",
-        _STOP,
-        "A model size is below any language model's, as where it is in millions.",
-    )
+    SIZE_UNIT = ("size_unit", _STOP, "A model size is below any language model's.")
     TOKENS_UNIT = (
         "tokens_unit",
         _STOP,
         "The tokens are steps, or far too few or too many for the model, as where they are in billions.",
     )
-    LOSS_NOT_NATS = (
-        "loss_not_nats",
-        _STOP,
-        "The losses are too high for nats per token, as where they are perplexities.",
-    )
+    LOSS_NOT_NATS = ("loss_not_nats", _STOP, "The losses are too high for nats per token.")

@@ -11,7 +11,7 @@ from cmrplan.cli.parameters import ASSIGNMENT, as_json, out_option, pairs_once
 from cmrplan.files import atomic_write
 from cmrplan.log.cells import listed
 from cmrplan.log.files import check_log, write_log
-from cmrplan.log.importers import IMPORTERS, import_log
+from cmrplan.log.importers import IMPORTERS, import_with_remarks
 from cmrplan.log.importers.changes import Changes, as_number
 from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS, LossUnit
 
@@ -142,9 +142,10 @@ def import_(
         bytes_per_token=_bytes_per_token(bytes_per_token),
         normalize_shares=normalize_shares,
     )
-    log = import_log(format, source, changes)
+    imported = import_with_remarks(format, source, changes)
+    log = imported.log
     write_log(log, out)
-    findings = check_log(log, source=out)
+    findings = [*imported.remarks, *check_log(log, source=out)]
     corpora = log["eval_corpus"].unique().tolist()
     if as_json:
         counts = {"n_rows": len(log), "n_runs": int(log["run_id"].nunique())}

@@ -97,12 +97,15 @@ class RawLog:
         The line of each row; absent where there are no lines.
     numbers : array of int, shape (rows,), optional
         The number of each row in its file, where rows were left out or put in another order.
+    ends_open : bool
+        Whether the last line of a text file has no line end.
     """
 
     table: pd.DataFrame
     source: str
     lines: npt.NDArray[np.int64] | None = None
     numbers: npt.NDArray[np.int64] | None = None
+    ends_open: bool = False
 
     def number(self, row: int) -> int:
         """Return the number, counted from 1, that messages give to the row at a position."""
@@ -299,7 +302,8 @@ def _read_csv(text: str, source: str) -> RawLog:
             )
         )
     cells_of = {name: np.concatenate(pieces) for name, pieces in zip(header, chunks, strict=True)}
-    return RawLog(_object_frame(cells_of), source, np.array(lines))
+    ends_open = not text.endswith(("\n", "\r"))
+    return RawLog(_object_frame(cells_of), source, np.array(lines), ends_open=ends_open)
 
 
 def _csv_records(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
@@ -342,7 +346,7 @@ def _read_jsonl(text: str, source: str) -> RawLog:
 
 def _json_record(line: str, number: int, source: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=str)  # NaN is a value, and null none
         problem = "" if isinstance(record, dict) else f"{type(record).__name__} found"
     except json.JSONDecodeError as error:
         problem = f"column {error.colno}: {error.msg}"

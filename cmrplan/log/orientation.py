@@ -17,7 +17,7 @@ from cmrplan.log import CORPORA
 from cmrplan.log.cells import LogFinding
 
 _FEWEST_RATIOS = 3  # two ratios lie the wrong way round by chance one time in four
-_NEARLY_ALL = 0.9  # of the slices of a corpus
+_MOST_SLICES = 0.9  # of the slices of a corpus
 _ONE_WAY = 0.7  # of all differences between the ratios of a slice, by their size
 _MOST = 200  # slices that are looked at, and ratios of one
 _SMALLEST_CHANGE = (
@@ -89,7 +89,7 @@ def _go_one_way(trends: Array) -> bool:
         return False
     steadiness, change = trends.T
     return bool(
-        np.mean(steadiness > 0) >= _NEARLY_ALL
+        np.mean(steadiness > 0) >= _MOST_SLICES
         and np.median(steadiness) >= _ONE_WAY
         and np.median(change) >= _SMALLEST_CHANGE
     )

@@ -45,7 +45,7 @@ def codes(log, severity="error"):
 
 
 def imported(log, **changes):
-    return to_log(raw_frame(log, "runs.csv"), Changes(**changes))
+    return to_log(raw_frame(log, "runs.csv"), Changes(**changes)).log
 
 
 def replay_in(log):

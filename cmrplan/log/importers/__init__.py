@@ -21,13 +21,13 @@ from pathlib import Path
 import pandas as pd
 
 from cmrplan.errors import InputError
-from cmrplan.log.importers.changes import Changes
+from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.chinchilla import import_chinchilla
 from cmrplan.log.importers.mixinglaws import import_mixinglaws
 from cmrplan.log.importers.regmix import import_regmix
 from cmrplan.log.importers.table import import_table
 
-Importer = Callable[[Path, Changes], pd.DataFrame]
+Importer = Callable[[Path, Changes], Imported]
 
 IMPORTERS: dict[str, Importer] = {
     "table": import_table,
@@ -40,7 +40,14 @@ IMPORTERS: dict[str, Importer] = {
 def import_log(
     format: str, source: str | os.PathLike[str], changes: Changes | None = None
 ) -> pd.DataFrame:
-    """Return somebody's log as a probe log, checked.
+    """Return somebody's log as a probe log, checked; see :func:`import_with_remarks`."""
+    return import_with_remarks(format, source, changes).log
+
+
+def import_with_remarks(
+    format: str, source: str | os.PathLike[str], changes: Changes | None = None
+) -> Imported:
+    """Return somebody's log as a probe log, checked, and what was left out or named anew.
 
     Parameters
     ----------

@@ -60,9 +60,39 @@ class Changes:
 
     def with_defaults(self, names: Mapping[str, str], constants: Mapping[str, str]) -> Changes:
         """Return the changes with a format's own names and values where the caller gave none."""
-        return replace(
-            self, names={**names, **self.names}, constants={**constants, **self.constants}
-        )
+        named = {**names, **self.names}
+        free = {name: value for name, value in constants.items() if name not in named.values()}
+        return replace(self, names=named, constants={**free, **self.constants})
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A probe log, and what was done to the table that its reader should know."""
+
+    log: pd.DataFrame
+    remarks: tuple[LogFinding, ...] = ()
+
+    def with_remark(self, remark: LogFinding) -> Imported:
+        """Return the same log with one more remark."""
+        return replace(self, remarks=(*self.remarks, remark))
+
+
+def joined(parts: list[Imported], source: str) -> Imported:
+    """Return the logs of several files as one, checked; ``source`` is what messages call it."""
+    log = validate_log(pd.concat([part.log for part in parts], ignore_index=True), source=source)
+    return Imported(log, tuple(remark for part in parts for remark in part.remarks))
+
+
+def runs_named(raw: RawLog, column: str | None, names: pd.Series[Any]) -> LogFinding:
+    """Return the remark that runs got ``names``, one a row, where ``column`` named them, or nothing did."""
+    old = "has no run_id" if column is None else f"names them by {shown(column)}"
+    return LogFinding(
+        Code.RUNS_NAMED,
+        f"{raw.source}: runs are called {names.iloc[0]} to {names.iloc[-1]}, since the table {old}",
+        raw.source,
+        column="run_id",
+        num_rows=len(names),
+    )
 
 
 def corpus_name(text: str) -> str:
@@ -76,8 +106,8 @@ def corpus_name(text: str) -> str:
     return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "corpus"
 
 
-def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
-    """Return a table as a probe log.
+def to_log(raw: RawLog, changes: Changes) -> Imported:
+    """Return a table as a probe log, with a remark on each column of which empty cells gave no row.
 
     Parameters
     ----------
@@ -97,8 +127,8 @@ def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
     raw = replace(raw, table=_tokens_from_flops(raw))
     if changes.normalize_shares:
         raw = replace(raw, table=_normalized(raw))
-    frames = []
-    for part in _one_loss_each(raw):
+    frames, parts = [], list(_one_loss_each(raw))
+    for part in parts:
         frame, errors = convert(part)
         if errors:
             raise InputError(errors[0].message + _option(errors[0]))
@@ -110,7 +140,21 @@ def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
     log = validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
     old_names = {new: old for old, new in changes.names.items()}
     require_plausible(log, raw.source, old_names.get("domain_ratio", "domain_ratio"))
-    return log
+    return Imported(log, tuple(_left_out(raw, parts)))
+
+
+def _left_out(raw: RawLog, parts: list[RawLog]) -> Iterator[LogFinding]:
+    for part in parts:
+        if len(part.table) < len(raw.table):
+            corpus = str(part.table["eval_corpus"].iloc[0])
+            rows = np.setdiff1d(np.arange(len(raw.table)), np.array(part.numbers) - 1)
+            yield raw.finding(
+                Code.CELLS_LEFT_OUT,
+                f"{len(rows)} empty cells of {LOSS_PREFIX}{corpus} gave no row",
+                "That corpus was not evaluated then.",
+                rows=rows,
+                column=f"{LOSS_PREFIX}{corpus}",
+            )
 
 
 def numbers_of(raw: RawLog, column: Column) -> np.ndarray[Any, np.dtype[np.float64]]:
