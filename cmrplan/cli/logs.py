@@ -23,6 +23,8 @@ table       a CSV, JSONL or Parquet file: a row for each evaluation with eval_co
 mixinglaws  SIZE.txt or their folder: checkpoint, validation file, loss
 regmix      SPLIT_mixture_SIZE.csv beside SPLIT_pile_loss_SIZE.csv, or their folder
 chinchilla  a CSV file with model size, FLOPs and loss
+wandb_chart    a chart exported as CSV: --map RUN=RATIO, --set tokens_per_step=VALUE
+trainer_state  trainer_state.json of transformers: --set domain_ratio=VALUE
 
 For example:
 

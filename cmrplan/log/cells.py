@@ -33,6 +33,7 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 _CHUNK = 500  # rows turned into columns at a time: fastest at 1e6 rows, the memory stays warm
 _MAX_SHOWN = 40  # characters of a value
 _MAX_ROWS_NAMED = 10
+_JSON = "logs import trainer_state reads a Trainer's trainer_state.json; one object on each line is .jsonl"
 
 
 @dataclass(frozen=True)
@@ -209,12 +210,9 @@ def checked_suffix(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         source = named(path)
-        raise _unreadable(
-            Code.WRONG_SUFFIX,
-            source,
-            f"{source}: a probe log ends in .csv, .jsonl or .parquet, got {shown(suffix)}; "
-            "rename or convert it",
-        )
+        got = f"got {shown(suffix)}; {_JSON if suffix == '.json' else 'rename or convert it'}"
+        message = f"{source}: a probe log ends in .csv, .jsonl or .parquet, {got}"
+        raise _unreadable(Code.WRONG_SUFFIX, source, message)
     return suffix
 
 

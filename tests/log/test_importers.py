@@ -272,7 +272,8 @@ class TestNothingSilent:
 
     @pytest.mark.parametrize(("value", "is_refused"), [("NaN", True), ("null", False)])
     def test_a_number_that_is_none_is_no_empty_cell(self, value, is_refused, call, tmp_path):
-        line = '{{"run_id":1,"model_params":1e8,"train_tokens":{},"domain_ratio":0.1,"loss_general":{},"loss_domain":2}}'
+        line = '{{"run_id":1, '
+        line += '"model_params":1e8,"train_tokens":{},"domain_ratio":0.1,"loss_general":{},"loss_domain":2}}'
         lines = [line.format(0, "3.01"), line.format("1e9", value)]
         (tmp_path / "t.jsonl").write_text("\n".join(lines))
         out = tmp_path / "out.csv"
@@ -308,7 +309,7 @@ class TestNothingSilent:
             "--out",
             tmp_path / "o.csv",
         ]
-        assert "runs are called try_60m_2 to try_60m_1" in call(*arguments).err
+        assert "runs are called 'try_60m_2' to 'try_60m_1'" in call(*arguments).err
 
 
 class TestCutOff:

@@ -80,15 +80,20 @@ class Imported:
 def joined(parts: list[Imported], source: str) -> Imported:
     """Return the logs of several files as one, checked; ``source`` is what messages call it."""
     log = validate_log(pd.concat([part.log for part in parts], ignore_index=True), source=source)
+    require_plausible(log, source)
     return Imported(log, tuple(remark for part in parts for remark in part.remarks))
 
 
 def runs_named(raw: RawLog, column: str | None, names: pd.Series[Any]) -> LogFinding:
     """Return the remark that runs got ``names``, one a row, where ``column`` named them, or nothing did."""
     old = "has no run_id" if column is None else f"names them by {shown(column)}"
+    first, last = shown(names.iloc[0]), shown(names.iloc[-1])
+    called = (
+        f"the run is called {first}" if len(names) == 1 else f"runs are called {first} to {last}"
+    )
     return LogFinding(
         Code.RUNS_NAMED,
-        f"{raw.source}: runs are called {names.iloc[0]} to {names.iloc[-1]}, since the table {old}",
+        f"{raw.source}: {called}, since the table {old}",
         raw.source,
         column="run_id",
         num_rows=len(names),
