@@ -195,6 +195,11 @@ class Code(StrEnum):
         _NOTE,
         "A law of repeated tokens was asked for, and the log shows no repetition of this loss's tokens.",
     )
+    PROBES_REPEAT = (
+        "probes_repeat",
+        _CAUTION,
+        "Probes repeat their domain data, so the fitted domain loss holds for that supply.",
+    )
     REPETITION_ASSUMED = (
         "repetition_assumed",
         _CAUTION,

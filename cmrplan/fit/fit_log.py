@@ -16,7 +16,10 @@ from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import burn_in_of, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
-from cmrplan.fit.diagnosis.repeats import unseen_repetition_findings
+from cmrplan.fit.diagnosis.repeats import (
+    probed_repetition_findings,
+    unseen_repetition_findings,
+)
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
@@ -28,6 +31,7 @@ from cmrplan.fit.residual.observations import FEWEST_ROWS, has_enough
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import FitSettings, Objective, ResidualKind, ResidualModel
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
+from cmrplan.fit.supply import COLUMN, supply_of
 from cmrplan.laws.registry import (
     AUTO,
     FEWEST_RATIOS,
@@ -172,7 +176,8 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     if resamples is not None:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
-    kept = (*KEPT_COLUMNS, *weighed, *added)
+    repeats = () if supply_of(log) is None else (COLUMN,)
+    kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *weighed, *added, *repeats)))
     early = burn_in_of(models, rows)
     whole = Fit(
         settings=settings,
@@ -181,6 +186,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models=models,
         base_loss=base,
         warnings=(
+            *probed_repetition_findings(log, models),
             *unseen_repetition_findings(models, settings.law),
             *diagnose(log, models, rows, early),
         ),
