@@ -305,6 +305,7 @@ class Code(StrEnum):
         "Losses are so high or so low that they may be perplexities or bits.",
     )
     LOSSES_APART = ("losses_apart", _CAUTION, "Like runs have losses far apart, as of two metrics.")
+    BASE_APART = ("base_apart", _CAUTION, "Pure replay lies far above the base at every budget.")
     CUT_OFF = ("cut_off", _CAUTION, "The file ends inside its last number, or seems to.")
     RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
     CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty loss cells.")

@@ -77,8 +77,8 @@ def tokens_of_same_worth(
     """Return the tokens from ``probed_tokens`` unique ones that are worth what a run is from ``domain_tokens``.
 
     Losses that were measured on repeated data contain what repetition costs. So a run with another supply is asked for
-    at the length that is worth as many fresh tokens under the supply of the probes: the same where both are equal. Where
-    no length is, since repeats are worth nothing in the end, the longest that is looked at stands.
+    at the length that is worth as many fresh tokens under the supply of the probes: the same where both are equal.
+    Where no length is, since repeats are worth nothing in the end, the longest that is looked at stands.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Code
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
@@ -155,7 +155,8 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
             model_params=request.size, train_tokens=request.tokens
         )
         carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
-        remarks = [finding.message for finding in (*far, *carried)]
+        apart = [finding for finding in fit.warnings if finding.code == Code.BASE_APART]
+        remarks = [finding.message for finding in (*apart, *far, *carried)]
         text = _infeasible_text(request, curves, feasible, best_estimate)
         raise CmrplanError("; ".join([text, *remarks]))
     return Decision(

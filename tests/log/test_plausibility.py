@@ -273,3 +273,26 @@ class TestConversion:
             imported(log, names={name: "loss"})
         again = imported(log, names={name: "loss"}, loss_unit="nats")
         assert again["loss"].equals(cp.validate_log(sweep())["loss"])
+
+
+class TestBaseApart:
+    """The base was evaluated on another set than the runs."""
+
+    def other_set(self, lower):
+        log = sweep(sizes=(1e8, 4e8))
+        is_base = (log["train_tokens"] == 0) & (log["eval_corpus"] == "general")
+        return log.assign(loss=log["loss"] - lower * is_base)
+
+    def test_it_is_said_in_check_fit_and_the_refusal_of_a_plan(self):
+        # 3.0 and 2.75 nats; a tenth of either is far more than runs at ratio 0 differ by
+        log = self.other_set(0.3)
+        assert "base_apart" in codes(log, "warning")
+        fit = cp.fit(log, "dcpt", bootstrap=0)
+        assert "base_apart" in {finding.code for finding in fit.warnings}
+        with pytest.raises(
+            cp.CmrplanError, match=r"0\.29\d nats or more above .*--rise-over replay"
+        ):
+            cp.plan(fit, model_params=4e8, train_tokens=3e9, max_general_rise="3%")
+
+    def test_less_is_re_warming(self):
+        assert "base_apart" not in codes(self.other_set(0.05), "warning")
