@@ -18,11 +18,11 @@ from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS, LossUnit
 _IMPORT_HELP = """Turn the log of another trainer into a probe log.
 
 \b
-table       a CSV, JSONL or Parquet file: a row for each evaluation with eval_corpus
-            and loss, or for each checkpoint with columns loss_<corpus>
-mixinglaws  SIZE.txt or their folder: checkpoint, validation file, loss
-regmix      SPLIT_mixture_SIZE.csv beside SPLIT_pile_loss_SIZE.csv, or their folder
-chinchilla  a CSV file with model size, FLOPs and loss
+table          a CSV, JSONL or Parquet file: a row for each evaluation with eval_corpus
+               and loss, or for each checkpoint with columns loss_<corpus>
+mixinglaws     SIZE.txt or their folder: checkpoint, validation file, loss
+regmix         SPLIT_mixture_SIZE.csv beside SPLIT_pile_loss_SIZE.csv, or their folder
+chinchilla     a CSV file with model size, FLOPs and loss
 wandb_chart    a chart exported as CSV: --map RUN=RATIO, --set tokens_per_step=VALUE
 trainer_state  trainer_state.json of transformers: --set domain_ratio=VALUE
 
