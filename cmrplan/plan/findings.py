@@ -10,7 +10,7 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.supply import ONE_PASS, Supply, supply_of
+from cmrplan.fit.supply import ONE_PASS, Supply
 from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision, decide
 from cmrplan.plan.request import PlanRequest
@@ -51,7 +51,7 @@ def plan_findings(
         findings += misfit_findings(fit, model_params=size, domain_ratio=ratio, allowed=allowed)
     if fit.model_of("domain").reads_repetition:
         return findings
-    return findings + repetition_findings(request, ratio, supply_of(fit.log))
+    return findings + repetition_findings(request, ratio, fit.probed.supply)
 
 
 def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list[Finding]:
@@ -120,7 +120,7 @@ def turning_domain_loss(
     if binding != "none" or is_largest or is_weighted:
         return []
     supply, why = (
-        supply_of(fit.log),
+        fit.probed.supply,
         "more domain data should not hurt the domain loss, so look at the fit",
     )
     if supply is not None:

@@ -19,7 +19,7 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit, GeneralLoss
 from cmrplan.fit.other_sizes import general_loss_at
-from cmrplan.fit.supply import discounted_tokens, supply_of, tokens_of_same_worth
+from cmrplan.fit.supply import discounted_tokens, tokens_of_same_worth
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Tolerance
 from cmrplan.plan.request import PlanRequest
@@ -236,7 +236,7 @@ def domain_prediction(
     Losses of probes that repeat their data contain it for their own supply, which a run has too unless another is
     given.
     """
-    model, supply, asked = fit.model_of("domain"), supply_of(fit.log), request.unique_tokens
+    model, supply, asked = fit.model_of("domain"), fit.probed.supply, request.unique_tokens
     tokens: float | Array = train_tokens
     findings: list[Finding] = []
     repeats = asked is not None and request.max_epochs > 1

@@ -41,8 +41,11 @@ def test_the_twin_by_documents_has_the_same_fit_and_plan(log):
 
 def test_compare_and_check_take_it_too(log, monkeypatch):
     twin = by_documents(log)
-    simple = {name: predictors()[name] for name in ("interpolation", "linear")}
-    monkeypatch.setattr("cmrplan.validate.compare.predictors", lambda: simple)
+
+    def simple(base_loss):
+        return {name: predictors(base_loss)[name] for name in ("interpolation", "linear")}
+
+    monkeypatch.setattr("cmrplan.validate.compare.predictors", simple)
     assert cp.compare(twin).errors.equals(cp.compare(log).errors)
     finding = next(one for one in check_log(twin) if one.code == "document_share")
     assert finding.message.startswith(
