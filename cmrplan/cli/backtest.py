@@ -8,7 +8,7 @@ import click
 
 from cmrplan.cli.output import print_json, working
 from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
-from cmrplan.log.files import read_log
+from cmrplan.log.files import read_plausible_log
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.backtest import backtest as run_backtest
 
@@ -32,7 +32,7 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
     """
     with working() as say:
         table = run_backtest(
-            read_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say, **asked
+            read_plausible_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say, **asked
         )
     if as_json:
         print_json({"rows": plain_rows(table)})

@@ -6,7 +6,7 @@ import click
 
 from cmrplan.cli.output import print_json, working
 from cmrplan.cli.parameters import as_json, min_train_tokens
-from cmrplan.log.files import read_log
+from cmrplan.log.files import read_plausible_log
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.compare import compare as run_compare
 
@@ -23,7 +23,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
     """
     with working() as say:
         comparison = run_compare(
-            read_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say
+            read_plausible_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say
         )
     if as_json:
         print_json(

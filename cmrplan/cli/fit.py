@@ -28,7 +28,7 @@ from cmrplan.fit.settings import (
     ResidualModel,
 )
 from cmrplan.laws.registry import AUTO, FitKind, names_for
-from cmrplan.log.files import read_log
+from cmrplan.log.files import read_plausible_log
 from cmrplan.report.text import fit_text
 
 TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
@@ -104,7 +104,7 @@ def fit(
 ) -> None:
     """Fit the laws of the general and the domain loss to a probe log."""
     fitted = fit_laws(
-        read_log(log),
+        read_plausible_log(log),
         law,
         bootstrap=bootstrap,
         seed=seed,

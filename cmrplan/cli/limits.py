@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cmrplan.cli.parameters import COUNT, FRACTION, RISE, confidence
+from cmrplan.cli.parameters import COUNT, FRACTION, RISE, confidence, nats
 
 _LIMITS = (
     click.option(
@@ -15,6 +15,7 @@ _LIMITS = (
         type=RISE,
         help="Allowed rise of the general loss: 0.05 (nats per token), 3% (of the loss) or 5%ppl (of the perplexity).",
     ),
+    nats,
     click.option(
         "--rise-over",
         type=click.Choice(["base", "replay"]),

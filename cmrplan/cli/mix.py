@@ -25,7 +25,7 @@ from cmrplan.cli.parameters import (
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
 from cmrplan.laws.registry import AUTO, FitKind, names_for
-from cmrplan.log.files import read_log
+from cmrplan.log.files import read_plausible_log
 from cmrplan.mixture import (
     fit_mixture,
     mixture_report,
@@ -88,7 +88,7 @@ def fit_command(
     with working() as say:
         say("fitting")
         fitted = fit_mixture(
-            read_log(log),
+            read_plausible_log(log),
             law,
             bootstrap=bootstrap,
             seed=seed,
@@ -167,7 +167,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
 
     with working() as say:
         table = backtest_mixtures(
-            read_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say
+            read_plausible_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say
         )
     if as_json:
         print_json({"rows": plain_rows(table)})

@@ -9,7 +9,10 @@ from typing import Any, Literal
 import click
 
 from cmrplan.errors import InputError
-from cmrplan.numbers import parse_count
+from cmrplan.numbers import parse_count, parse_tolerance
+
+LARGEST_RISE = 0.5  # nats per token that a bare number may mean; a loss of 2.5 rises to 3, its perplexity by 65 %
+NATS_MEANT = "nats"  # the key under which a command remembers --nats
 
 
 class Count(click.ParamType[float]):
@@ -90,9 +93,27 @@ class Assignment(click.ParamType[tuple[str, str]]):
 
 
 class Rise(click.ParamType[str]):
-    """A tolerance: the library parses it, so that both say the same of a bad one."""
+    """A tolerance as the library parses it; a number so large that it seems to be percent needs ``--nats``."""
 
     name = "nats|percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        text = str(value).strip()
+        try:
+            tolerance = parse_tolerance(text)
+        except InputError:
+            return text  # the library says what is wrong
+        is_bare = tolerance.unit == "nats" and not text.endswith("nats")
+        is_meant = ctx is not None and ctx.meta.get(NATS_MEANT, False)
+        if is_bare and tolerance.value > LARGEST_RISE and not is_meant:
+            self.fail(
+                f"{text} would be {tolerance.value:g} nats per token, which allows nearly any loss. percent? write "
+                f"{text}%, or add --nats",
+                param,
+                ctx,
+            )
+        return text
 
 
 COUNT = Count()
@@ -114,6 +135,14 @@ resamples = click.option(
     default=200,
     show_default=True,
     help="Resamples of whole runs; 0 for no intervals.",
+)
+nats = click.option(
+    "--nats",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, is_given: ctx.meta.update({NATS_MEANT: is_given}),
+    help=f"A rise above {LARGEST_RISE} without a unit is meant in nats, not in percent.",
 )
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 confidence = click.option(

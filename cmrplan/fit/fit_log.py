@@ -9,14 +9,17 @@ from typing import TypedDict, Unpack
 import pandas as pd
 
 from cmrplan._version import __version__
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.arguments import Accepted, Returned, named_arguments
 from cmrplan.fit.bootstrap import Method, Resamples
 from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import burn_in_of, left_out_findings
 from cmrplan.fit.diagnosis.gather import diagnose
-from cmrplan.fit.diagnosis.repeats import unseen_repetition_findings
+from cmrplan.fit.diagnosis.repeats import (
+    probed_repetition_findings,
+    unseen_repetition_findings,
+)
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
@@ -28,6 +31,7 @@ from cmrplan.fit.residual.observations import FEWEST_ROWS, has_enough
 from cmrplan.fit.row_weights import Weights
 from cmrplan.fit.settings import FitSettings, Objective, ResidualKind, ResidualModel
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
+from cmrplan.fit.supply import COLUMN, supply_of
 from cmrplan.laws.registry import (
     AUTO,
     FEWEST_RATIOS,
@@ -37,7 +41,10 @@ from cmrplan.laws.registry import (
     require_choice,
 )
 from cmrplan.log import CORPORA
+from cmrplan.log.cells import named
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of, validate_log
+from cmrplan.log.plausibility import plausibility_findings
+from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import FIRST_TOKENS, CountOrText, parse_first_tokens, parse_named_count
 
 KEPT_COLUMNS = (
@@ -127,8 +134,20 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
         "min_train_tokens": 0.0 if is_auto else parse_first_tokens(first, FIRST_TOKENS),
     }
     settings = FitSettings(law=law, **{**options, **counts})  # type: ignore[arg-type]
-    log = log_of(log)
-    return _fit_after_burn_in(log, settings) if is_auto else fit_with(log, settings)
+    rows = log_of(log)
+    remarks = _remarks(rows, "log" if isinstance(log, pd.DataFrame) else named(log))
+    rows, of_shares = with_token_share(rows)
+    fitted = _fit_after_burn_in(rows, settings) if is_auto else fit_with(rows, settings)
+    return replace(fitted, warnings=(*remarks, *of_shares, *fitted.warnings))
+
+
+def _remarks(log: pd.DataFrame, source: str) -> list[Finding]:
+    """Return what is suspect about the units of a log; refuse one whose ratio stands the wrong way round."""
+    findings = plausibility_findings(log, source)
+    for finding in findings:
+        if finding.code == Code.REPLAY_AS_DOMAIN:
+            raise InputError(finding.message)
+    return [Finding(finding.code, finding.message) for finding in findings]
 
 
 def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
@@ -156,7 +175,8 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     if resamples is not None:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
-    kept = (*KEPT_COLUMNS, *weighed, *added)
+    repeats = () if supply_of(log) is None else (COLUMN,)
+    kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *weighed, *added, *repeats)))
     early = burn_in_of(models, rows)
     whole = Fit(
         settings=settings,
@@ -165,6 +185,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models=models,
         base_loss=base,
         warnings=(
+            *probed_repetition_findings(log, models),
             *unseen_repetition_findings(models, settings.law),
             *diagnose(log, models, rows, early),
         ),

@@ -11,6 +11,7 @@ import pandas as pd
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.supply import Supply, supply_of
 
 TWO_DIGITS = 0.01  # a size given to two digits is still the probed one
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
@@ -43,11 +44,14 @@ class Probed:
         The smallest and the largest after the base checkpoint, fitted or not.
     losses : mapping of str to ProbedLosses
         By validation corpus that was fitted.
+    supply : Supply, optional
+        The domain corpus of the probes, where they repeat it.
     """
 
     size_range: tuple[float, float]
     token_range: tuple[float, float]
     losses: Mapping[str, ProbedLosses]
+    supply: Supply | None = None
 
     @property
     def ratio_range(self) -> tuple[float, float]:
@@ -113,6 +117,7 @@ def probed_of(
         size_range=(float(trained["model_params"].min()), float(trained["model_params"].max())),
         token_range=(float(trained["train_tokens"].min()), float(trained["train_tokens"].max())),
         losses={corpus: _probed_losses(model, rows[corpus]) for corpus, model in models.items()},
+        supply=supply_of(log),
     )
 
 

@@ -7,6 +7,7 @@ losses may not be.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,14 @@ import pandas as pd
 from cmrplan.errors import Code
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
 from cmrplan.log.columns import share_columns
+from cmrplan.log.realized import REALIZED, with_token_share
 from cmrplan.log.schedules import inside_decay
 
 _FEW_RATIOS = 3
 _SMALL_RATIO = 0.01
 _HIGH_LOSS = 20.0  # nats per token; a uniform guess over 256,000 tokens is at 12.5
+_MOST_CELLS, _NEARLY_ALL = 1000, 0.8  # cells above the last one, and the share that must be longer
+_LOSSES_APART = 1.5  # times; repeated runs differ by a hundredth
 _SAME_BASE = 2e-4  # nats per token; two units of the fourth decimal, which is what papers print
 
 Advice = tuple[Code, str | None, str]  # code, column, text
@@ -28,9 +32,19 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
     """Return every warning on a log without errors; ``frame`` is its canonical form."""
     findings = [
         LogFinding(code, f"{raw.source}: {text}", raw.source, column=column)
-        for check in (_coverage, _base_rows, _settings)
+        for check in (_coverage, _base_rows, _settings, _shares, _losses_apart)
         for code, column, text in check(frame)
     ]
+    if raw.ends_open and _is_cut(raw.table.iloc[:, -1]):
+        findings.append(
+            raw.finding(
+                Code.CUT_OFF,
+                f"{raw.source} ends without a line end, in a cell that is shorter than those above it",
+                "Was it still being written, or cut in the copy? Its last number may lack digits.",
+                rows=np.array([len(raw.table) - 1]),
+                column=str(raw.table.columns[-1]),
+            )
+        )
     high = np.flatnonzero(frame["loss"] > _HIGH_LOSS)
     if len(high):
         got = f"{frame['loss'].iloc[high[0]]:g}"
@@ -38,13 +52,19 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
             raw.finding(
                 Code.LOSS_UNIT,
                 f"loss is above {_HIGH_LOSS:g} nats per token, got {got}",
-                "Perplexity? Take the natural logarithm.",
+                "Perplexity? Take the natural logarithm (--loss-unit ppl of cmrplan logs import table).",
                 rows=high,
                 column="loss",
                 value=got,
             )
         )
     return findings
+
+
+def _is_cut(cells: pd.Series[Any]) -> bool:
+    """Return whether the last cell of a column has fewer characters than nearly all above it."""
+    lengths = cells.tail(_MOST_CELLS).astype(str).str.strip().str.len().to_numpy()
+    return len(lengths) > 1 and bool(np.mean(lengths[-1] < lengths[:-1]) > _NEARLY_ALL)
 
 
 def _coverage(frame: pd.DataFrame) -> Iterator[Advice]:
@@ -134,6 +154,26 @@ def _base_rows(frame: pd.DataFrame) -> Iterator[Advice]:
             f"base rows of model_params {row['model_params']:.12g} on {shown(row['eval_corpus'])} "
             f"run from {row['min']:g} to {row['max']:g}; one checkpoint on one evaluation set has "
             "one loss",
+        )
+
+
+def _shares(frame: pd.DataFrame) -> Iterator[Advice]:
+    for finding in with_token_share(frame)[1]:
+        yield finding.code, REALIZED, finding.message
+
+
+def _losses_apart(frame: pd.DataFrame) -> Iterator[Advice]:
+    mixture = ["domain_ratio"] if "domain_ratio" in frame else share_columns(frame)
+    keys = ["eval_corpus", "model_params", "train_tokens", *mixture]
+    losses = frame.groupby(keys)["loss"].agg(["min", "max"])
+    apart = losses[losses["max"] > _LOSSES_APART * losses["min"]].reset_index()
+    for row in apart.head(1).to_dict("records"):
+        yield (
+            Code.LOSSES_APART,
+            "loss",
+            f"runs of model_params {row['model_params']:.12g}, train_tokens {row['train_tokens']:.12g} and one mixture "
+            f"have losses of {row['min']:g} and {row['max']:g} on {shown(row['eval_corpus'])}; two metrics or "
+            "evaluation sets? give each an eval_corpus of its own",
         )
 
 

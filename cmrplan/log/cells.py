@@ -33,6 +33,7 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 _CHUNK = 500  # rows turned into columns at a time: fastest at 1e6 rows, the memory stays warm
 _MAX_SHOWN = 40  # characters of a value
 _MAX_ROWS_NAMED = 10
+_JSON = "logs import trainer_state reads a Trainer's trainer_state.json; one object on each line is .jsonl"
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,15 @@ class RawLog:
         The line of each row; absent where there are no lines.
     numbers : array of int, shape (rows,), optional
         The number of each row in its file, where rows were left out or put in another order.
+    ends_open : bool
+        Whether the last line of a text file has no line end.
     """
 
     table: pd.DataFrame
     source: str
     lines: npt.NDArray[np.int64] | None = None
     numbers: npt.NDArray[np.int64] | None = None
+    ends_open: bool = False
 
     def number(self, row: int) -> int:
         """Return the number, counted from 1, that messages give to the row at a position."""
@@ -206,12 +210,9 @@ def checked_suffix(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         source = named(path)
-        raise _unreadable(
-            Code.WRONG_SUFFIX,
-            source,
-            f"{source}: a probe log ends in .csv, .jsonl or .parquet, got {shown(suffix)}; "
-            "rename or convert it",
-        )
+        got = f"got {shown(suffix)}; {_JSON if suffix == '.json' else 'rename or convert it'}"
+        message = f"{source}: a probe log ends in .csv, .jsonl or .parquet, {got}"
+        raise _unreadable(Code.WRONG_SUFFIX, source, message)
     return suffix
 
 
@@ -299,7 +300,8 @@ def _read_csv(text: str, source: str) -> RawLog:
             )
         )
     cells_of = {name: np.concatenate(pieces) for name, pieces in zip(header, chunks, strict=True)}
-    return RawLog(_object_frame(cells_of), source, np.array(lines))
+    ends_open = not text.endswith(("\n", "\r"))
+    return RawLog(_object_frame(cells_of), source, np.array(lines), ends_open=ends_open)
 
 
 def _csv_records(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
@@ -342,7 +344,7 @@ def _read_jsonl(text: str, source: str) -> RawLog:
 
 def _json_record(line: str, number: int, source: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=str)  # NaN is a value, and null none
         problem = "" if isinstance(record, dict) else f"{type(record).__name__} found"
     except json.JSONDecodeError as error:
         problem = f"column {error.colno}: {error.msg}"

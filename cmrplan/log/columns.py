@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from numbers import Real
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cmrplan.errors import Code
+from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, shown
-from cmrplan.numbers import PERCENT_HINT
+from cmrplan.numbers import PERCENT_HINT, parse_count
 
 SHARE_PREFIX = "share_"
 PARAMS_KINDS = ("non_embedding", "total")
@@ -60,6 +60,7 @@ _AFTER_SHARES = (
     Column("tokenizer", "text"),
     Column("params_kind", "text"),
 )
+REPLAY_RATIO = "replay_ratio"  # read in place of domain_ratio, which is 1 - replay_ratio
 LOG_COLUMNS = _BEFORE_SHARES + _AFTER_SHARES
 
 # A remedy belongs to the code of an error, or to code and column where that helps more.
@@ -127,6 +128,8 @@ def parse_column(raw: RawLog, column: Column) -> tuple[Any, list[LogFinding]]:
         return _parse_text(remarks), remarks.errors
     cells = remarks.cells
     numbers, missing, bad = parse_numbers(cells)
+    if bad.any():
+        numbers, bad = _with_own_units(column, cells, numbers, bad)
     finite = np.isfinite(numbers)
     if bad.any():
         hint = _number_hint(cells.iloc[np.flatnonzero(bad)[0]])
@@ -145,6 +148,36 @@ def parse_column(raw: RawLog, column: Column) -> tuple[Any, list[LogFinding]]:
         fractional[finite] = apart > _ROUNDING * np.abs(numbers[finite])
         remarks.add(fractional, Code.NOT_WHOLE, "must be a whole number")
     return numbers, remarks.errors
+
+
+def _with_own_units(
+    column: Column, cells: pd.Series[Any], numbers: Numbers, bad: Flags
+) -> tuple[Numbers, Flags]:
+    """Return numbers and bad cells again, with counts such as ``70M`` and shares such as ``30%`` read.
+
+    Percent signs count only where every cell above 0 has one: ``30%`` beside ``1`` may be 1 % or all.
+    """
+    values = cells.to_numpy(dtype=object)
+    rows = [row for row in np.flatnonzero(bad) if isinstance(values[row], str)]
+    numbers, bad = numbers.copy(), bad.copy()
+    if column.allowed == "fraction" and (numbers[~bad & np.isfinite(numbers)] != 0).any():
+        return numbers, bad
+    for row in rows:
+        number = _own_unit(column, values[row].strip())
+        if number is not None:
+            numbers[row], bad[row] = number, False
+    return numbers, bad
+
+
+def _own_unit(column: Column, text: str) -> float | None:
+    try:
+        if column.kind == "count":
+            return parse_count(text)
+        if column.allowed == "fraction" and text.endswith("%"):
+            return float(Decimal(text[:-1].strip()) / 100)
+    except (InputError, InvalidOperation):
+        pass
+    return None
 
 
 def _parse_text(remarks: _Remarks) -> pd.Series[Any]:
@@ -225,7 +258,7 @@ def parse_numbers(cells: pd.Series[Any]) -> tuple[Numbers, Flags, Flags]:
 def _number_hint(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     if text.endswith("%"):
-        return PERCENT_HINT
+        return "Write the percent sign in every row, or divide by 100."
     if _DECIMAL_COMMA.fullmatch(text):
         return "Write a decimal point."
     if _WITH_UNIT.fullmatch(text):

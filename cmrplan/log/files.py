@@ -24,7 +24,8 @@ column                    type     meaning and unit
 ========================  =======  ==========================================================
 
 A log has ``domain_ratio``, ``share_`` columns, or both; from ``share_general`` and
-``share_domain`` alone the ratio is derived. Other columns are kept as they are, at the end.
+``share_domain`` alone the ratio is derived, and ``replay_ratio`` is read as its complement. Other columns are kept
+as they are, at the end.
 Files are CSV, JSONL (one object a line) or Parquet, by suffix. What is checked stands in
 validate.py (errors) and advice.py (warnings); rows in messages count from 1, without the header.
 """
@@ -53,6 +54,7 @@ from cmrplan.log.cells import (
     read_raw,
 )
 from cmrplan.log.columns import canonical_columns
+from cmrplan.log.plausibility import plausibility_findings, require_plausible
 from cmrplan.log.validate import convert
 
 LogOrPath = pd.DataFrame | str | os.PathLike[str]
@@ -87,6 +89,19 @@ def read_log(path: str | os.PathLike[str]) -> pd.DataFrame:
     check_log : Every error and warning instead of the first.
     """
     return _checked(read_raw(path))
+
+
+def read_plausible_log(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return :func:`read_log` of a file, refused where its numbers cannot be what their columns say.
+
+    Raises
+    ------
+    InputError
+        Also where a ratio stands the wrong way round, or sizes, tokens or losses are in another unit.
+    """
+    log = read_log(path)
+    require_plausible(log, named(path))
+    return log
 
 
 def validate_log(frame: pd.DataFrame, *, source: str = "log") -> pd.DataFrame:
@@ -156,7 +171,7 @@ def check_log(
     except UnreadableLog as error:
         return [error.finding]
     frame, errors = convert(raw)
-    return errors or advice(raw, frame)
+    return errors or [*plausibility_findings(frame, raw.source), *advice(raw, frame)]
 
 
 def write_log(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:

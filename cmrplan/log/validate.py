@@ -16,10 +16,18 @@ import pandas as pd
 
 from cmrplan.errors import Code
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
-from cmrplan.log.columns import LOG_COLUMNS, canonical_columns, parse_column, share_columns
+from cmrplan.log.columns import (
+    LOG_COLUMNS,
+    REPLAY_RATIO,
+    Column,
+    canonical_columns,
+    parse_column,
+    share_columns,
+)
 
 SHARE_TOLERANCE = 1e-6  # of the sum of shares, and of a ratio against its share
 
+_DECIMALS = 12  # of a complement: 1 - 0.9 is 0.1
 _ONE_VALUE_A_RUN = ("model_params", "domain_ratio", "seed")  # and the shares
 
 
@@ -35,16 +43,51 @@ def convert(raw: RawLog) -> tuple[pd.DataFrame, list[LogFinding]]:
     for column in canonical_columns(table):
         cells[column.name], wrong = parse_column(raw, column)
         errors += wrong
+    if REPLAY_RATIO in table:
+        errors += _complement(raw, cells, has_errors=bool(errors))
     if not errors:
         errors = _share_errors(raw, cells)
     if share_columns(table) == ["share_domain", "share_general"]:
         cells.setdefault("domain_ratio", cells["share_domain"])
-    extras = {name: table[name] for name in table.columns if name not in cells}
+    extras = {name: table[name] for name in table if name not in {*cells, REPLAY_RATIO}}
     frame = pd.DataFrame(cells | extras)
     frame = frame[[column.name for column in canonical_columns(frame)] + list(extras)]
     if not errors:
         errors = [*_duplicate_rows(raw, frame), *_changing_runs(raw, frame)]
     return frame, errors
+
+
+def _complement(raw: RawLog, cells: dict[str, Any], *, has_errors: bool) -> list[LogFinding]:
+    """Add ``domain_ratio`` to the cells where the log says the share of replay; return what is wrong with that."""
+    is_alone = "domain_ratio" not in cells
+    column = Column(REPLAY_RATIO, "number", "fraction", required=is_alone)
+    replay, errors = parse_column(raw, column)
+    domain_ratio = np.round(1 - np.asarray(replay, dtype=float), _DECIMALS)
+    if is_alone:
+        cells["domain_ratio"] = domain_ratio
+    if errors or has_errors or is_alone:
+        return errors
+    rows = np.flatnonzero(np.abs(cells["domain_ratio"] - domain_ratio) > SHARE_TOLERANCE)
+    return _disagreement(raw, rows, cells["domain_ratio"], "replay_ratio says", domain_ratio)
+
+
+def _disagreement(
+    raw: RawLog, rows: Any, ratio: Any, who_says: str, meant: Any
+) -> list[LogFinding]:
+    """Return an error where ``domain_ratio`` is not what other columns of the row say it is."""
+    if not len(rows):
+        return []
+    got = f"{ratio[rows[0]]:.9g}"
+    return [
+        raw.finding(
+            Code.RATIO_DISAGREES,
+            f"domain_ratio is {got} and {who_says} {meant[rows[0]]:.9g}",
+            "Keep one of the two.",
+            rows=rows,
+            column="domain_ratio",
+            value=got,
+        )
+    ]
 
 
 def _missing_columns(raw: RawLog) -> list[LogFinding]:
@@ -54,16 +97,24 @@ def _missing_columns(raw: RawLog) -> list[LogFinding]:
     lacking = [
         column.name for column in LOG_COLUMNS if column.required and column.name not in present
     ]
-    if share_columns(raw.table) and "domain_ratio" in lacking:
+    has_other = REPLAY_RATIO in present or bool(share_columns(raw.table))
+    if has_other and "domain_ratio" in lacking:
         lacking.remove("domain_ratio")
     findings = []
     for name in lacking:
-        alike = _alike(name, others)
-        remedy = f"rename {shown(alike)} to it" if alike else f"it has {listed(present)}"
+        remedy = _missing_remedy(name, present, others)
         or_shares = " (and no share_<corpus> columns)" if name == "domain_ratio" else ""
         message = f"{raw.source} has no column {name}{or_shares}; {remedy}"
         findings.append(LogFinding(Code.MISSING_COLUMN, message, raw.source, column=name))
     return findings
+
+
+def _missing_remedy(name: str, present: list[str], others: list[str]) -> str:
+    replay = next((other for other in others if "replay" in other.lower()), None)
+    if name == "domain_ratio" and replay is not None:
+        return f"rename {shown(replay)} to {REPLAY_RATIO} if it is the share of replay, whose complement is read"
+    alike = _alike(name, others)
+    return f"rename {shown(alike)} to it" if alike else f"it has {listed(present)}"
 
 
 def _alike(name: str, others: list[str]) -> str | None:
@@ -96,20 +147,7 @@ def _share_errors(raw: RawLog, cells: dict[str, Any]) -> list[LogFinding]:
     meant = cells.get("share_domain", 1 - cells.get("share_general", np.nan))
     ratio = cells.get("domain_ratio", np.nan)
     rows = np.flatnonzero(np.abs(ratio - meant) > SHARE_TOLERANCE)
-    if len(rows):
-        got = f"{ratio[rows[0]]:.9g}"
-        problem = f"domain_ratio is {got} and the shares say {meant[rows[0]]:.9g}"
-        findings.append(
-            raw.finding(
-                Code.RATIO_DISAGREES,
-                problem,
-                "Keep one of the two.",
-                rows=rows,
-                column="domain_ratio",
-                value=got,
-            )
-        )
-    return findings
+    return findings + _disagreement(raw, rows, ratio, "the shares say", meant)
 
 
 def _duplicate_rows(raw: RawLog, frame: pd.DataFrame) -> Iterator[LogFinding]:

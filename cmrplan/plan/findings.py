@@ -10,13 +10,13 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.supply import ONE_PASS, Supply
 from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision, decide
 from cmrplan.plan.request import PlanRequest
 
 WORRYING_SHARE = 0.25  # of the allowed rise
 SAME_ANSWER = 5e-4  # of the ratio, which is printed to three digits
-ONE_PASS = 1 + 1e-9  # passes over the domain data, with room for rounding
 
 
 def plan_findings(
@@ -46,12 +46,12 @@ def plan_findings(
     )
     findings += early_findings(fit, request, decision.best_estimate)
     findings += probed_end_findings(decision)
-    findings += turning_domain_loss(decision, binding)
+    findings += turning_domain_loss(fit, request, decision, binding)
     if allowed is not None:
         findings += misfit_findings(fit, model_params=size, domain_ratio=ratio, allowed=allowed)
     if fit.model_of("domain").reads_repetition:
         return findings
-    return findings + repetition_findings(request, ratio)
+    return findings + repetition_findings(request, ratio, fit.probed.supply)
 
 
 def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list[Finding]:
@@ -110,18 +110,27 @@ def probed_end_findings(decision: Decision) -> list[Finding]:
     return findings
 
 
-def turning_domain_loss(decision: Decision, binding: ConstraintName) -> list[Finding]:
+def turning_domain_loss(
+    fit: Fit, request: PlanRequest, decision: Decision, binding: ConstraintName
+) -> list[Finding]:
     """Return a finding where the fitted domain loss itself keeps the ratio from the largest probed one."""
     curves = decision.curves
     is_weighted = bool(np.any(curves.objective != curves.domain.loss))
     is_largest = decision.ratio >= decision.feasible.probed[1] - SAME_RATIO
     if binding != "none" or is_largest or is_weighted:
         return []
+    supply, why = (
+        fit.probed.supply,
+        "more domain data should not hurt the domain loss, so look at the fit",
+    )
+    if supply is not None:
+        unique = request.unique_tokens or supply.unique_tokens or np.inf
+        passes = request.tokens * decision.ratio / unique
+        why = f"the probes repeat their domain data, as this run does ({passes:.3g} passes there)"
     return [
         Finding(
             Code.DOMAIN_LOSS_TURNS,
-            f"the fitted domain loss has its lowest value at {decision.ratio:.3g} and rises beyond; more domain "
-            "data should not hurt the domain loss, so look at the fit",
+            f"the fitted domain loss has its lowest value at {decision.ratio:.3g} and rises beyond; {why}",
         )
     ]
 
@@ -177,10 +186,23 @@ def misfit_findings(
     ]
 
 
-def repetition_findings(request: PlanRequest, domain_ratio: float) -> list[Finding]:
-    """Return a finding where the recommended ratio repeats the domain data."""
-    if request.unique_tokens is None:
+def repetition_findings(
+    request: PlanRequest, domain_ratio: float, supply: Supply | None
+) -> list[Finding]:
+    """Return a finding where the recommended ratio repeats the domain data otherwise than the probes did."""
+    if request.unique_tokens is None or (
+        supply is not None and request.unique_tokens == supply.unique_tokens
+    ):
         return []
+    if supply is not None and supply.unique_tokens is not None:
+        return [
+            Finding(
+                Code.REPETITION_ASSUMED,
+                f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from "
+                f"{supply.unique_tokens:.4g}; its length was carried to their supply by the published discount for "
+                f"repeated tokens (R* = {REPEAT_SCALE:.2f}, from scratch on one source); probe as many passes",
+            )
+        ]
     epochs = request.tokens * domain_ratio / request.unique_tokens
     if epochs <= ONE_PASS:
         return []

@@ -19,8 +19,8 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit, GeneralLoss
 from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.fit.supply import discounted_tokens, tokens_of_same_worth
 from cmrplan.fit.tabular import Tabular
-from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
 from cmrplan.numbers import Tolerance
 from cmrplan.plan.request import PlanRequest
 
@@ -228,50 +228,30 @@ def _general_loss(
     )
 
 
-def discounted_tokens(
-    train_tokens: float | Array, domain_ratio: Array, domain_tokens: float
-) -> Array:
-    """Return the fresh tokens that a run is worth to the domain loss, ``(G,)``.
-
-    Its general tokens count fully. Past one pass its domain tokens count by the published discount for repeated data
-    (:func:`~cmrplan.laws.repetition.effective_tokens`), since most laws of a fit do not know which of their tokens
-    were repeats. The discount comes from training from scratch on one source; inside mixtures scarce data stands more
-    repetition, so it is on the careful side.
-
-    References
-    ----------
-    Muennighoff et al., Scaling Data-Constrained Language Models, NeurIPS 2023, arXiv:2305.16264.
-
-    Examples
-    --------
-    >>> discounted_tokens(1e9, np.array([0.25, 1.0]), 0.25e9).round(-5).tolist()  # one and four passes
-    [1000000000.0, 931400000.0]
-    """
-    drawn = train_tokens * domain_ratio
-    return np.asarray(
-        train_tokens * (1 - domain_ratio) + effective_tokens(drawn, domain_tokens, REPEAT_SCALE)
-    )
-
-
 def domain_prediction(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> tuple[Prediction, list[Finding]]:
-    """Return the domain loss at each ratio ``(G,)``, repetition counted where more than one pass is allowed."""
-    tokens, findings, unique = train_tokens, [], None
-    if request.unique_tokens is not None and request.max_epochs > 1:
-        model = fit.model_of("domain")
-        if model.reads_repetition:
-            unique = request.unique_tokens
-        elif model.holds_per_budget:
-            findings.append(
-                Finding(
-                    Code.REPETITION_NOT_COUNTED,
-                    "the CMR laws hold per run, so passes over the domain data beyond the first count as fresh data; "
-                    "fit with --law dcpt to discount them",
-                )
-            )
-        else:
-            tokens = discounted_tokens(train_tokens, ratio, request.unique_tokens)
+    """Return the domain loss at each ratio ``(G,)``, with what repetition costs counted once.
+
+    Losses of probes that repeat their data contain it for their own supply, which a run has too unless another is
+    given.
+    """
+    model, supply, asked = fit.model_of("domain"), fit.probed.supply, request.unique_tokens
+    tokens: float | Array = train_tokens
+    findings: list[Finding] = []
+    repeats = asked is not None and request.max_epochs > 1
+    unique = asked if repeats else None
+    if model.reads_repetition:
+        if asked is None and supply is not None:
+            unique = supply.unique_tokens
+    elif model.holds_per_budget:
+        findings += _uncounted() if repeats else []
+    elif asked is not None and supply is not None and supply.unique_tokens is not None:
+        tokens = tokens_of_same_worth(train_tokens, ratio, asked, supply.unique_tokens)
+    elif unique is not None and supply is None:
+        tokens = discounted_tokens(train_tokens, ratio, unique)
+    if not model.reads_repetition:
+        unique = None
     prediction = fit.predict(
         "domain",
         model_params=request.size,
@@ -280,6 +260,16 @@ def domain_prediction(
         unique_domain_tokens=unique,
     )
     return prediction, findings
+
+
+def _uncounted() -> list[Finding]:
+    return [
+        Finding(
+            Code.REPETITION_NOT_COUNTED,
+            "the CMR laws hold per run, so passes over the domain data beyond the first count as fresh data; fit with "
+            "--law dcpt to discount them",
+        )
+    ]
 
 
 def _decided_on(

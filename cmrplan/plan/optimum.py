@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Code
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
@@ -138,8 +138,9 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
     Raises
     ------
     CmrplanError
-        If no ratio is feasible, with the smallest change that would make one.
+        If no ratio is feasible, with the smallest change that would make one, or the laws explain nothing.
     """
+    require_explaining(fit)
     feasible = feasible_interval(fit, request)
     if feasible.is_empty:
         raise CmrplanError(_empty_text(fit, request, feasible))
@@ -154,7 +155,8 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
             model_params=request.size, train_tokens=request.tokens
         )
         carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
-        remarks = [finding.message for finding in (*far, *carried)]
+        apart = [finding for finding in fit.warnings if finding.code == Code.BASE_APART]
+        remarks = [finding.message for finding in (*apart, *far, *carried)]
         text = _infeasible_text(request, curves, feasible, best_estimate)
         raise CmrplanError("; ".join([text, *remarks]))
     return Decision(
@@ -165,6 +167,26 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
         draws=curves.drawn_ratios(low, high),
         unconstrained=curves.chance_constrained_ratio(*feasible.probed, allowed=np.inf),
     )
+
+
+def require_explaining(fit: Fit) -> None:
+    """Refuse a fit whose laws describe a loss no better than its mean does.
+
+    A model that follows its rows is judged by what it does with them, not by its laws, and is let through.
+
+    Raises
+    ------
+    CmrplanError
+        Naming the loss and the R² of its best law.
+    """
+    for corpus, model in fit.models.items():
+        known = [law.fit.r2 for law in model.components if np.isfinite(law.fit.r2)]
+        if known and max(known) <= 0 and not model.follows_rows:
+            raise CmrplanError(
+                f"the fit explains nothing of the {corpus} loss (R² {max(known):.3g}), so no ratio can be planned from "
+                "it; look at the columns with cmrplan logs check and at other laws with cmrplan compare, or probe "
+                "ratios farther apart"
+            )
 
 
 def _empty_text(fit: Fit, request: PlanRequest, feasible: FeasibleInterval) -> str:

@@ -23,6 +23,7 @@ from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.probed import base_loss_at
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of
+from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens, parse_tolerance
 from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.validate.baselines import SIMPLE_NAMES
@@ -134,7 +135,7 @@ def backtest(
     CmrplanError
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
-    log = log_of(log)
+    log = with_token_share(log_of(log))[0]
     say = progress or (lambda line: None)
     rows = _rows_of_both(log, parse_first_tokens(min_train_tokens))
     size, tokens = (float(rows["general"][name].max()) for name in ("model_params", "train_tokens"))

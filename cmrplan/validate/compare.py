@@ -19,6 +19,7 @@ from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import Holdout, holdouts
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, eval_corpora, is_of_two, log_of
+from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, parse_first_tokens
 from cmrplan.validate.baselines import SIMPLE_NAMES
 from cmrplan.validate.predictors import Predictor, mixture_predictors, predictors
@@ -102,7 +103,7 @@ def compare(
     CmrplanError
         If nothing can be held out.
     """
-    log, first = log_of(log), parse_first_tokens(min_train_tokens)
+    log, first = with_token_share(log_of(log))[0], parse_first_tokens(min_train_tokens)
     say = progress or (lambda line: None)
     corpora, known = _asked(log)
     answers: list[pd.DataFrame] = []

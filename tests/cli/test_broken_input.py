@@ -120,6 +120,8 @@ ASK = ["--model-params", "1e6", "--train-tokens", "1e6"]
         (["--train-tokens", "1e6"], ["--model-params"]),
         ([*ASK, "--max-general-rise", "three"], ["max_general_rise", "three", "3%"]),
         ([*ASK, "--max-general-rise", "-1%"], ["max_general_rise", "-1%"]),
+        ([*ASK, "--max-general-rise", "3"], ["percent? write 3%", "--nats"]),
+        ([*ASK, "--max-general-rise", "0.51"], ["percent? write 0.51%", "--nats"]),
         ([*ASK, "--max-general-rise", "0.05", "--confidence", "90"], ["--confidence", "90"]),
         ([*ASK, "--max-general-rise", "0.05", "--domain-tokens", "0"], ["--domain-tokens", "0"]),
         ([*ASK, "--max-general-rise", "0.05", "--turning-point", "100"], ["--law cmr"]),
@@ -141,6 +143,17 @@ def test_ratio_in_percent_on_the_command_line(call, fit_path):
 def test_impossible_tolerance_says_which_would_do(call, fit_path):
     answer = call("plan", fit_path, *ASK, "--max-general-rise", "0", "--base-loss", "0.5")
     refused(answer, 1, ["smallest feasible tolerance", "base loss 0.5"])
+
+
+@pytest.mark.parametrize("rise", ["0.5", "3% ", "0.6nats", "0.6 nats", "2ppl"])
+def test_a_tolerance_that_needs_no_question(rise, call, fit_path):
+    assert call("plan", fit_path, *ASK, "--max-general-rise", rise).code == 0
+
+
+def test_a_large_tolerance_in_nats_is_said_to_be_one(call, fit_path):
+    answer = call("plan", fit_path, *ASK, "--max-general-rise", "0.6", "--nats", "--json")
+    assert answer.json()["max_general_rise"] == "0.6 nats"
+    assert call("plan", fit_path, *ASK, "--nats", "--max-general-rise", "0.6").code == 0
 
 
 def test_no_base_row_with_a_relative_tolerance(call, log, tmp_path):

@@ -132,9 +132,9 @@ BROKEN = {
         "Write it in digits, such as 2.9 or 1.8e9.",
     ),
     "number with a unit": (
-        rows("a,1.8B,0,0.3,general,2.9"),
+        rows("a,1.8GB,0,0.3,general,2.9"),
         "not_a_number",
-        "model_params must be a number, got '1.8B' (runs.csv row 1, line 2). "
+        "model_params must be a number, got '1.8GB' (runs.csv row 1, line 2). "
         "Write it out, such as 1.8e9.",
     ),
     "decimal comma": (
@@ -142,11 +142,11 @@ BROKEN = {
         "not_a_number",
         "loss must be a number, got '2,9' (runs.csv row 1, line 2). Write a decimal point.",
     ),
-    "percent sign": (
-        rows("a,1,0,30%,general,2.9"),
+    "percent sign in some rows": (
+        rows("a,1,0,30%,general,2.9", "b,1,0,1,general,2.9"),
         "not_a_number",
         "domain_ratio must be a number, got '30%' (runs.csv row 1, line 2). "
-        "Percent? Divide by 100.",
+        "Write the percent sign in every row, or divide by 100.",
     ),
     "control characters": (
         rows("a,1,0,\x1b[31m0.3,general,2.9"),
@@ -270,6 +270,26 @@ BROKEN = {
         "share_sum",
         "share_domain, share_general must sum to 1, got 1.1 (runs.csv row 1, line 2). "
         "Write the share of every training corpus.",
+    ),
+    "ratio and replay": (
+        rows(
+            "a,1,0,0.3,0.3,general,2.9",
+            header=HEADER.replace("domain_ratio", "domain_ratio,replay_ratio"),
+        ),
+        "ratio_disagrees",
+        "domain_ratio is 0.3 and replay_ratio says 0.7 (runs.csv row 1, line 2). Keep one of the two.",
+    ),
+    "replay in percent": (
+        rows("a,1,0,70,general,2.9", header=HEADER.replace("domain_ratio", "replay_ratio")),
+        "not_a_fraction",
+        "replay_ratio must be a fraction in [0, 1], got 70 (runs.csv row 1, line 2). "
+        "Percent? Divide by 100.",
+    ),
+    "replay under another name": (
+        rows("a,1,0,0.7,general,2.9", header=HEADER.replace("domain_ratio", "replay")),
+        "missing_column",
+        "runs.csv has no column domain_ratio (and no share_<corpus> columns); rename 'replay' to replay_ratio if it "
+        "is the share of replay, whose complement is read",
     ),
     "shares against the ratio": (
         rows(
@@ -462,6 +482,30 @@ class TestAccepted:
         assert log["domain_ratio"].tolist() == [0.3]
         assert log.columns.tolist()[3:6] == ["domain_ratio", "share_domain", "share_general"]
 
+    def test_a_replay_share_is_read_as_its_complement(self):
+        header = HEADER.replace("domain_ratio", "replay_ratio")
+        log = read_log(
+            write(
+                rows("a,1,0,0.9,general,2.9", "b,1,0,25%,general,2.9", header=header).replace(
+                    "0.9", "90%"
+                )
+            )
+        )
+        assert log["domain_ratio"].tolist() == [0.1, 0.75]
+        assert log.columns.tolist() == HEADER.split(",")
+
+    def test_ratio_and_replay_that_agree_are_one_column(self):
+        header = HEADER.replace("domain_ratio", "domain_ratio,replay_ratio")
+        log = read_log(write(rows("a,1,0,0.3,0.7,general,2.9", header=header)))
+        assert log["domain_ratio"].tolist() == [0.3]
+        assert log.columns.tolist() == HEADER.split(",")
+
+    def test_cells_may_name_their_unit(self):
+        log = read_log(write(rows("a,70M,1.5B,33.3%,general,2.9", "b,70m,0,0,general,2.9")))
+        assert log["model_params"].tolist() == [7e7, 7e7]
+        assert log["train_tokens"].tolist() == [1.5e9, 0]
+        assert log["domain_ratio"].tolist() == [0.333, 0]
+
     def test_three_corpora_need_no_ratio(self):
         frame = good_frame(share_general=0.5, share_code=0.3, share_math=0.2)
         log = validate_log(frame.drop(columns="domain_ratio"))
@@ -536,7 +580,16 @@ class TestWarnings:
             (lambda log: log[log["eval_corpus"] != "domain"], {"missing_corpus"}),
             (lambda log: log[log["train_tokens"] > 0], {"no_base_row"}),
             (lambda log: log.assign(loss=log["loss"] + 1e-3 * log["seed"]), {"base_rows_differ"}),
-            (lambda log: log.assign(loss=np.exp(log["loss"]) + 15), {"loss_unit"}),
+            (
+                lambda log: log.assign(
+                    loss=log["loss"].where(
+                        ~log["run_id"].str.startswith("1000000-0.5") | (log["train_tokens"] < 2000),
+                        27.0,
+                    )
+                ),
+                {"loss_unit"},
+            ),
+            (lambda log: log.assign(loss=log["loss"].where(log.index != 3, 4.0)), {"losses_apart"}),
             (lambda log: log.drop(columns="loss_stderr"), {"no_stderr"}),
             (lambda log: log.drop(columns="seed"), {"no_repeated_seeds"}),
             (lambda log: log[log["seed"] == 0], {"no_repeated_seeds"}),

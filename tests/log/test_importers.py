@@ -234,3 +234,104 @@ def test_an_unknown_format_is_refused(call, tmp_path):
     answer = call("logs", "import", "excel", tmp_path / "t.xlsx", "--out", tmp_path / "log.csv")
     assert answer.code == 2
     assert "mixinglaws" in answer.err
+
+
+class TestNothingSilent:
+    """What an import leaves out, merges or renames is said, or refused."""
+
+    TWO_METRICS = "n,d,metric,loss\n3e8,2e9,accuracy,0.41\n3e8,2e9,nll,2.75\n6e8,2e9,nll,2.6\n"
+    NAMES = ("--map", "n=model_params", "--map", "d=train_tokens")
+
+    def test_two_metrics_are_not_one_law(self, imported):
+        refusal = imported("chinchilla", {"t.csv": self.TWO_METRICS}, "t.csv", *self.NAMES)
+        for word in ("0.41 and 2.75", "'metric' ('accuracy', 'nll')", "row 1, line 2; also row 2"):
+            assert word in refusal
+        assert "--map metric=eval_corpus" in refusal
+
+    def test_two_metrics_as_two_corpora(self, imported):
+        options = (*self.NAMES, "--map", "metric=eval_corpus")
+        log = imported("chinchilla", {"t.csv": self.TWO_METRICS}, "t.csv", *options)
+        assert log["eval_corpus"].tolist() == ["accuracy", "nll", "nll"]
+
+    def test_two_metrics_that_no_column_names(self, imported):
+        text = self.TWO_METRICS.replace("accuracy", "nll")
+        refusal = imported("chinchilla", {"t.csv": text}, "t.csv", *self.NAMES)
+        assert "0.41 and 2.75" in refusal
+
+    def test_repeated_runs_stay(self, imported):
+        text = self.TWO_METRICS.replace("accuracy,0.41", "nll,2.76")
+        assert len(imported("chinchilla", {"t.csv": text}, "t.csv", *self.NAMES)) == 3
+
+    def test_two_metrics_in_a_log_are_remarked_on(self, call, tmp_path):
+        text = "run_id,model_params,train_tokens,domain_ratio,eval_corpus,loss\n"
+        text += "a,3e8,2e9,0,general,0.41\nb,3e8,2e9,0,general,2.75\n"
+        (tmp_path / "log.csv").write_text(text)
+        answer = call("logs", "check", tmp_path / "log.csv")
+        assert "warning [losses_apart]" in answer.out
+        assert "0.41 and 2.75 on 'general'" in answer.out
+
+    @pytest.mark.parametrize(("value", "is_refused"), [("NaN", True), ("null", False)])
+    def test_a_number_that_is_none_is_no_empty_cell(self, value, is_refused, call, tmp_path):
+        line = '{{"run_id":1, '
+        line += '"model_params":1e8,"train_tokens":{},"domain_ratio":0.1,"loss_general":{},"loss_domain":2}}'
+        lines = [line.format(0, "3.01"), line.format("1e9", value)]
+        (tmp_path / "t.jsonl").write_text("\n".join(lines))
+        out = tmp_path / "out.csv"
+        answer = call("logs", "import", "table", tmp_path / "t.jsonl", "--out", out)
+        if is_refused:
+            assert answer.code == 2
+            assert "loss must be finite, got NaN" in answer.err
+            assert "row 2, line 2" in answer.err
+            assert not out.exists()
+        else:
+            assert answer.code == 0
+            assert "[cells_left_out]: 1 empty cells of loss_general gave no row" in answer.err
+            assert len(cp.read_log(out)) == 3
+
+    def test_new_names_of_runs_are_said(self, call, tmp_path):
+        (tmp_path / "t.csv").write_text(CHINCHILLA)
+        arguments = [
+            "logs",
+            "import",
+            "chinchilla",
+            tmp_path / "t.csv",
+            "--out",
+            tmp_path / "o.csv",
+        ]
+        assert "[runs_named]" in call(*arguments).err
+        for name, text in PAIR.items():
+            (tmp_path / name).write_text(text)
+        arguments = [
+            "logs",
+            "import",
+            "regmix",
+            tmp_path / "try_mixture_60m.csv",
+            "--out",
+            tmp_path / "o.csv",
+        ]
+        assert "runs are called 'try_60m_2' to 'try_60m_1'" in call(*arguments).err
+
+
+class TestCutOff:
+    HEAD = "run_id,model_params,train_tokens,domain_ratio,eval_corpus,loss\n"
+    ROWS = "".join(
+        f"r{k},100000000,{tokens},0.{k},{corpus},{2.5 + k / 10:.4f}\n"
+        for k in (1, 3, 5)
+        for tokens in (0, 1_000_000_000)
+        for corpus in ("general", "domain")
+    )
+
+    @pytest.mark.parametrize("gone", [2, 3, 4, 5])
+    def test_the_last_number_may_lack_digits(self, gone, call, tmp_path):
+        (tmp_path / "log.csv").write_text((self.HEAD + self.ROWS)[:-gone])
+        answer = call("logs", "check", tmp_path / "log.csv")
+        assert answer.code == 0
+        assert "[cut_off]" in answer.out
+        assert "row 12, line 13" in answer.out
+
+    @pytest.mark.parametrize(
+        "text", [ROWS, ROWS[:-1], ROWS[:-2] + "\n"], ids=["whole", "open", "short"]
+    )
+    def test_a_whole_file_is_not_remarked_on(self, text, call, tmp_path):
+        (tmp_path / "log.csv").write_text(self.HEAD + text)
+        assert "[cut_off]" not in call("logs", "check", tmp_path / "log.csv").out

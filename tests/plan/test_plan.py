@@ -4,11 +4,13 @@ The fits are built by hand, see :mod:`by_hand`.
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 from by_hand import BASE, D, N, ask, make_fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.probed import base_loss_at
 from cmrplan.numbers import parse_tolerance
@@ -139,6 +141,23 @@ class TestRefusals:
     def test_bad_input_names_the_argument(self, argument, value):
         with pytest.raises(InputError, match=argument):
             ask(**{argument: value})
+
+    def test_a_fit_that_explains_nothing_is_not_planned_from(self):
+        """The general loss falls with the ratio, and this law knows none that does: its R² is that of a mean."""
+        rows = [
+            (f"r{r}", 1e8, tokens, r, corpus, loss)
+            for r in (0.1, 0.4, 0.7, 1.0)
+            for tokens in (1e9, 2e9, 4e9)
+            for corpus, loss in (("general", 3.2 - 0.3 * r), ("domain", 2.6 - 0.2 * r))
+        ]
+        names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
+        fit = cp.fit(pd.DataFrame(rows, columns=names), "dcpt_exp", bootstrap=0)
+        assert fit.summary()["general"]["r2"] <= 0
+        with pytest.raises(
+            CmrplanError, match=r"explains nothing of the general loss \(R² "
+        ) as refusal:
+            cp.plan(fit, model_params=1e8, train_tokens=2e9, max_general_rise=0.5, base_loss=3.0)
+        assert "\n" not in str(refusal.value)
 
     def test_no_budget(self):
         with pytest.raises(InputError, match="train_tokens or compute"):

@@ -1,13 +1,35 @@
-"""Whether a fit of a law with repetition could see any."""
+"""Whether a fit of a law with repetition could see any, and what repetition in the log means for other laws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pandas as pd
+
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
+from cmrplan.fit.supply import supply_of
 from cmrplan.laws.registry import AUTO, REGISTRY
 from cmrplan.laws.repetition import REPEAT_SCALE
+
+
+def probed_repetition_findings(
+    log: pd.DataFrame, models: Mapping[str, CorpusModel]
+) -> list[Finding]:
+    """Return a finding where the probes pass over their domain data more than once and the domain loss was fitted."""
+    supply, model = supply_of(log), models.get("domain")
+    if supply is None or model is None:
+        return []
+    held = "several supplies" if supply.unique_tokens is None else f"{supply.unique_tokens:.4g}"
+    text = (
+        f"probes pass over their unique_domain_tokens ({held}) up to {supply.most_passes:.3g} times, so their losses "
+        "contain what repetition costs; a plan draws from as many, unless --domain-tokens says what the run has"
+    )
+    if not (model.reads_repetition or model.follows_rows):
+        text += f"; the law {model.law} takes repeats for fresh data, so fit --law auto or dcpt_repetition instead"
+    elif supply.unique_tokens is None and not model.reads_repetition:
+        text += "; the fit does not tell the supplies apart, so fit --law dcpt_repetition too"
+    return [Finding(Code.PROBES_REPEAT, text)]
 
 
 def unseen_repetition_findings(models: Mapping[str, CorpusModel], asked: str) -> list[Finding]:

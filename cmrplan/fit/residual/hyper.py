@@ -5,7 +5,6 @@ They are logarithms with normal priors, so that few runs are not read for more t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
 
 import numpy as np
@@ -30,7 +29,7 @@ class Hyper(IntEnum):
 
 
 # Median and standard deviation of the logarithm. Amplitudes and noise are in units of log loss.
-_PRIORS: Mapping[Hyper, tuple[float, float]] = {
+_PRIORS: dict[Hyper, tuple[float, float]] = {
     Hyper.AMPLITUDE: (0.01, 1.5),
     Hyper.SHARE_LENGTH: (1.5, 0.7),
     Hyper.SIZE_LENGTH: (2.0, 1.0),

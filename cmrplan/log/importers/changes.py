@@ -18,12 +18,15 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, listed, raw_frame, shown
-from cmrplan.log.columns import Column, parse_column, parse_numbers
+from cmrplan.log.columns import Column, parse_column, parse_numbers, share_columns
 from cmrplan.log.files import validate_log
-from cmrplan.log.validate import convert
+from cmrplan.log.importers.loss_units import LossUnit, in_nats, require_named_unit
+from cmrplan.log.plausibility import require_plausible
+from cmrplan.log.validate import SHARE_TOLERANCE, convert
 
 LOSS_PREFIX = "loss_"
 FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
+ROUNDED_SUM = 0.01  # how far shares that were rounded may lie from a sum of 1
 _SAME = 1e-12  # relative; what multiplying by a unit may leave beside a whole number
 
 
@@ -36,20 +39,65 @@ class Changes:
     names : mapping of str to str
         New name by old: of columns; for formats that have labels instead, of those.
     scales : mapping of str to float
-        What to multiply a column by, under its new name: 1e9 where tokens are in billions.
+        What to multiply a column by, under its new name: 1e9 where tokens are in billions. Cells that name their own
+        unit (``70M``, ``30%``) are not multiplied.
     constants : mapping of str to str
         Value of each column that is not there.
+    loss_unit : {"nats", "ppl", "bits", "bpb"}, optional
+        What the losses are in: nats per token (the default), perplexity, bits per token, or bits per byte.
+    bytes_per_token : mapping of str to float
+        For bits per byte: the mean bytes of a token by ``eval_corpus``, or under ``""`` for every corpus.
+    normalize_shares : bool
+        Divide the shares of each row by their sum, which may lie :data:`ROUNDED_SUM` from 1.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
+    loss_unit: LossUnit | None = None
+    bytes_per_token: Mapping[str, float] = field(default_factory=dict)
+    normalize_shares: bool = False
 
     def with_defaults(self, names: Mapping[str, str], constants: Mapping[str, str]) -> Changes:
         """Return the changes with a format's own names and values where the caller gave none."""
-        return replace(
-            self, names={**names, **self.names}, constants={**constants, **self.constants}
-        )
+        named = {**names, **self.names}
+        free = {name: value for name, value in constants.items() if name not in named.values()}
+        return replace(self, names=named, constants={**free, **self.constants})
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A probe log, and what was done to the table that its reader should know."""
+
+    log: pd.DataFrame
+    remarks: tuple[LogFinding, ...] = ()
+
+    def with_remark(self, remark: LogFinding) -> Imported:
+        """Return the same log with one more remark."""
+        return replace(self, remarks=(*self.remarks, remark))
+
+
+def joined(parts: list[Imported], source: str) -> Imported:
+    """Return the logs of several files as one, checked; ``source`` is what messages call it."""
+    log = validate_log(pd.concat([part.log for part in parts], ignore_index=True), source=source)
+    require_plausible(log, source)
+    return Imported(log, tuple(remark for part in parts for remark in part.remarks))
+
+
+def runs_named(raw: RawLog, column: str | None, names: pd.Series[Any]) -> LogFinding:
+    """Return the remark that runs got ``names``, one a row, where ``column`` named them, or nothing did."""
+    old = "has no run_id" if column is None else f"names them by {shown(column)}"
+    first, last = shown(names.iloc[0]), shown(names.iloc[-1])
+    called = (
+        f"the run is called {first}" if len(names) == 1 else f"runs are called {first} to {last}"
+    )
+    return LogFinding(
+        Code.RUNS_NAMED,
+        f"{raw.source}: {called}, since the table {old}",
+        raw.source,
+        column="run_id",
+        num_rows=len(names),
+    )
 
 
 def corpus_name(text: str) -> str:
@@ -63,8 +111,8 @@ def corpus_name(text: str) -> str:
     return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "corpus"
 
 
-def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
-    """Return a table as a probe log.
+def to_log(raw: RawLog, changes: Changes) -> Imported:
+    """Return a table as a probe log, with a remark on each column of which empty cells gave no row.
 
     Parameters
     ----------
@@ -77,21 +125,41 @@ def to_log(raw: RawLog, changes: Changes) -> pd.DataFrame:
     InputError
         If a change does not fit the table, or the outcome breaks a rule of the probe log.
     """
+    require_named_unit(_loss_columns(raw, changes), changes.loss_unit, raw.source)
     raw = replace(raw, table=_renamed(raw, changes.names))
     raw = replace(raw, table=_filled(raw, changes.constants))
     raw = replace(raw, table=_multiplied(raw, changes.scales))
     raw = replace(raw, table=_tokens_from_flops(raw))
-    frames = []
-    for part in _one_loss_each(raw):
+    if changes.normalize_shares:
+        raw = replace(raw, table=_normalized(raw))
+    frames, parts = [], list(_one_loss_each(raw))
+    for part in parts:
         frame, errors = convert(part)
         if errors:
             raise InputError(errors[0].message + _option(errors[0]))
-        frames.append(frame)
+        frames.append(in_nats(part, frame, changes.loss_unit, changes.bytes_per_token))
     if not frames:
         raise InputError(
             f"{raw.source}: every {LOSS_PREFIX}<corpus> cell is empty; map other columns"
         )
-    return validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
+    log = validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
+    old_names = {new: old for old, new in changes.names.items()}
+    require_plausible(log, raw.source, old_names.get("domain_ratio", "domain_ratio"))
+    return Imported(log, tuple(_left_out(raw, parts)))
+
+
+def _left_out(raw: RawLog, parts: list[RawLog]) -> Iterator[LogFinding]:
+    for part in parts:
+        if len(part.table) < len(raw.table):
+            corpus = str(part.table["eval_corpus"].iloc[0])
+            rows = np.setdiff1d(np.arange(len(raw.table)), np.array(part.numbers) - 1)
+            yield raw.finding(
+                Code.CELLS_LEFT_OUT,
+                f"{len(rows)} empty cells of {LOSS_PREFIX}{corpus} gave no row",
+                "That corpus was not evaluated then.",
+                rows=rows,
+                column=f"{LOSS_PREFIX}{corpus}",
+            )
 
 
 def numbers_of(raw: RawLog, column: Column) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -116,6 +184,13 @@ def _option(finding: LogFinding) -> str:
         return f" Here: --scale {finding.column}=0.01"
     if finding.code == Code.NOT_WHOLE and "Billions?" in finding.message:
         return f" Here: --scale {finding.column}=1e9"
+    if finding.code == Code.SHARE_SUM:
+        return " Rounded? --normalize-shares divides them by their sum."
+    if finding.code == Code.MISSING_COLUMN and finding.column == "domain_ratio":
+        return (
+            "; here: --map OLD=domain_ratio, --map OLD=replay_ratio where OLD is the share of replay, or "
+            "--set domain_ratio=VALUE for one value"
+        )
     if finding.code == Code.MISSING_COLUMN:
         return f"; here: --map OLD={finding.column}, or --set {finding.column}=VALUE for one value"
     return ""
@@ -158,6 +233,33 @@ def _multiplied(raw: RawLog, scales: Mapping[str, float]) -> pd.DataFrame:
         cells[good] = scaled[good]  # what is no number stays as it is, for the check to name
         table[name] = pd.Series(cells, dtype=object)
     return table
+
+
+def _loss_columns(raw: RawLog, changes: Changes) -> list[str]:
+    """Return the columns of losses, under the names they had."""
+    named = {str(old): changes.names.get(str(old), str(old)) for old in raw.table}
+    return [
+        old
+        for old, new in named.items()
+        if new != "loss_stderr" and (new == "loss" or new.startswith(LOSS_PREFIX))
+    ]
+
+
+def _normalized(raw: RawLog) -> pd.DataFrame:
+    """Return the table with shares that sum to 1, where they did but for rounding; a larger gap stays for the check."""
+    names = share_columns(raw.table)
+    if not names:
+        raise InputError(
+            f"{raw.source} has no share_<corpus> columns to normalize; map them: --map OLD=share_code"
+        )
+    columns = [Column(name, "number", "fraction", required=True) for name in names]
+    shares = np.column_stack([numbers_of(raw, column) for column in columns])
+    total = shares.sum(axis=1)
+    is_rounded = (np.abs(total - 1) > SHARE_TOLERANCE) & (
+        np.abs(total - 1) <= ROUNDED_SUM * (1 + _SAME)
+    )
+    shares[is_rounded] /= total[is_rounded, None]
+    return raw.table.assign(**dict(zip(names, shares.T, strict=True)))
 
 
 def _tokens_from_flops(raw: RawLog) -> pd.DataFrame:

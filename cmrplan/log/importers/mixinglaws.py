@@ -17,6 +17,7 @@ Github beside Pile-CC, Pythia's sizes, from scratch: Github is the domain here. 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,7 @@ import pandas as pd
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from cmrplan.log.cells import RawLog, named, shown
-from cmrplan.log.files import validate_log
-from cmrplan.log.importers.changes import Changes, as_number, corpus_name, to_log
+from cmrplan.log.importers.changes import Changes, Imported, as_number, corpus_name, joined, to_log
 
 TOKENS_PER_STEP = "1048576"
 PYTHIA_SIZES = {  # Pythia, parameters without embeddings (Biderman et al., arXiv:2304.01373)
@@ -41,18 +41,17 @@ _SHARE_SUM = 1e-6
 _LAYOUT = "SIZE_name-SHARE-SHARE/STEP, a validation file and a loss, with tabs between"
 
 
-def import_mixinglaws(source: Path, changes: Changes) -> pd.DataFrame:
+def import_mixinglaws(source: Path, changes: Changes) -> Imported:
     """Return a text file, or all of a folder's, as one probe log."""
     paths = sorted(source.glob("*.txt")) if source.is_dir() else [source]
     if not paths:
         raise InputError(
             f"{named(source)}: no .txt file in this folder; give the one with SIZE.txt"
         )
-    frames = [_import_file(path, changes) for path in paths]
-    return validate_log(pd.concat(frames, ignore_index=True), source=named(source))
+    return joined([_import_file(path, changes) for path in paths], named(source))
 
 
-def _import_file(path: Path, changes: Changes) -> pd.DataFrame:
+def _import_file(path: Path, changes: Changes) -> Imported:
     constants = {"params_kind": "non_embedding", **changes.constants}
     step_tokens = as_number(constants.pop("tokens_per_step", TOKENS_PER_STEP), "tokens_per_step")
     labels = {**PYTHIA_SIZES, **EVAL_CORPORA, **changes.names}
@@ -66,7 +65,7 @@ def _import_file(path: Path, changes: Changes) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{source} is empty; each line is {_LAYOUT}")
     raw = RawLog(pd.DataFrame(rows).astype(object), source, np.array(lines))
-    return to_log(raw, Changes(scales=changes.scales, constants=constants))
+    return to_log(raw, replace(changes, names={}, constants=constants))
 
 
 def _row(line: str, where: str, labels: dict[str, str], step_tokens: float) -> dict[str, object]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +23,36 @@ import pandas as pd
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, named, read_raw, shown
 from cmrplan.log.columns import Column
-from cmrplan.log.files import validate_log
-from cmrplan.log.importers.changes import Changes, as_number, corpus_name, numbers_of, to_log
+from cmrplan.log.importers.changes import (
+    ROUNDED_SUM,
+    Changes,
+    Imported,
+    as_number,
+    corpus_name,
+    joined,
+    numbers_of,
+    runs_named,
+    to_log,
+)
 from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"
-ROUNDED_SUM = 0.01  # of the sum of seventeen shares with three decimals
 _MIXTURE = re.compile(r"(?P<split>.+)_mixture_(?P<size>[^_]+)\.csv")
 _SHARE = re.compile(r"train_(?:the_pile_)?(.+)")
 _LOSS = re.compile(r"metric/(?:the_pile_)?(.+)_val_loss")
 
 
-def import_regmix(source: Path, changes: Changes) -> pd.DataFrame:
+def import_regmix(source: Path, changes: Changes) -> Imported:
     """Return a mixture table with its losses, or all of a folder's, as one probe log."""
     if not source.exists():
         raise InputError(f"{named(source)}: no such file or folder")
     paths = sorted(source.glob("*_mixture_*.csv")) if source.is_dir() else [source]
     if not paths:
         raise InputError(f"{named(source)}: no SPLIT_mixture_SIZE.csv in this folder")
-    frames = [_import_pair(path, changes) for path in paths]
-    return validate_log(pd.concat(frames, ignore_index=True), source=named(source))
+    return joined([_import_pair(path, changes) for path in paths], named(source))
 
 
-def _import_pair(path: Path, changes: Changes) -> pd.DataFrame:
+def _import_pair(path: Path, changes: Changes) -> Imported:
     name = _MIXTURE.fullmatch(path.name)
     if name is None:
         raise InputError(f"{named(path)}: a mixture table is called SPLIT_mixture_SIZE.csv")
@@ -64,10 +72,10 @@ def _import_pair(path: Path, changes: Changes) -> pd.DataFrame:
         model_params=_size(name["size"], changes.names),
         **{str(column): values.loc[index].to_numpy() for column, values in shares.items()},
     )
-    changes = Changes(
-        scales=changes.scales, constants={"train_tokens": TRAIN_TOKENS, **changes.constants}
-    )
-    return to_log(RawLog(table, raw.source, raw.lines), changes)
+    constants = {"train_tokens": TRAIN_TOKENS, **changes.constants}
+    changes = replace(changes, names={}, constants=constants)
+    imported = to_log(RawLog(table, raw.source, raw.lines), changes)
+    return imported.with_remark(runs_named(raw, "index", table["run_id"]))
 
 
 def _shares(raw: RawLog) -> pd.DataFrame:

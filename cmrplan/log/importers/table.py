@@ -15,12 +15,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from cmrplan.log.cells import read_raw
-from cmrplan.log.importers.changes import Changes, to_log
+from cmrplan.log.importers.changes import Changes, Imported, to_log
 
 
-def import_table(source: Path, changes: Changes) -> pd.DataFrame:
+def import_table(source: Path, changes: Changes) -> Imported:
     """Return a table as a probe log; see the module for what it may look like."""
     return to_log(read_raw(source), changes)

@@ -1,0 +1,105 @@
+"""The domain corpus that the probes drew from: how much it holds, and how often they passed over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array
+from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
+
+COLUMN = "unique_domain_tokens"
+ONE_PASS = 1 + 1e-9  # with room for rounding
+_LONGEST = 1e3  # times the tokens of a run, within which a run of the same worth is sought
+_HALVINGS = 60
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What the log says of the domain corpus.
+
+    Parameters
+    ----------
+    unique_tokens : float or None
+        Tokens that it holds before it repeats; None where the probes had several.
+    most_passes : float
+        Of any probe at its largest budget.
+    """
+
+    unique_tokens: float | None
+    most_passes: float
+
+
+def supply_of(log: pd.DataFrame) -> Supply | None:
+    """Return the supply of a log of which probes repeat their domain data; None where none does, or it is not known."""
+    if COLUMN not in log or "domain_ratio" not in log:
+        return None
+    rows = log[(log["train_tokens"] > 0) & log[COLUMN].notna()]
+    unique = rows[COLUMN].to_numpy(dtype=float)
+    passes = rows["train_tokens"].to_numpy(dtype=float) * rows["domain_ratio"].to_numpy(dtype=float)
+    most = float(np.max(passes / unique, initial=0.0))
+    if most <= ONE_PASS:
+        return None
+    is_one = len(rows) == int((log["train_tokens"] > 0).sum()) and len(np.unique(unique)) == 1
+    return Supply(float(unique[0]) if is_one else None, most)
+
+
+def discounted_tokens(
+    train_tokens: float | Array, domain_ratio: Array, domain_tokens: float
+) -> Array:
+    """Return the fresh tokens that a run is worth to the domain loss, ``(G,)``.
+
+    Its general tokens count fully. Past one pass its domain tokens count by the published discount for repeated data
+    (:func:`~cmrplan.laws.repetition.effective_tokens`), since most laws of a fit do not know which of their tokens
+    were repeats. The discount comes from training from scratch on one source; inside mixtures scarce data stands more
+    repetition, so it is on the careful side.
+
+    References
+    ----------
+    Muennighoff et al., Scaling Data-Constrained Language Models, NeurIPS 2023, arXiv:2305.16264.
+
+    Examples
+    --------
+    >>> discounted_tokens(1e9, np.array([0.25, 1.0]), 0.25e9).round(-5).tolist()  # one and four passes
+    [1000000000.0, 931400000.0]
+    """
+    drawn = train_tokens * domain_ratio
+    return np.asarray(
+        train_tokens * (1 - domain_ratio) + effective_tokens(drawn, domain_tokens, REPEAT_SCALE)
+    )
+
+
+def tokens_of_same_worth(
+    train_tokens: float | Array, domain_ratio: Array, domain_tokens: float, probed_tokens: float
+) -> Array:
+    """Return the tokens from ``probed_tokens`` unique ones that are worth what a run is from ``domain_tokens``.
+
+    Losses that were measured on repeated data contain what repetition costs. So a run with another supply is asked for
+    at the length that is worth as many fresh tokens under the supply of the probes: the same where both are equal.
+    Where no length is, since repeats are worth nothing in the end, the longest that is looked at stands.
+
+    Parameters
+    ----------
+    train_tokens : float or array (G,)
+    domain_ratio : array (G,)
+    domain_tokens, probed_tokens : float
+        Unique tokens of the run's corpus and of the probes'.
+
+    Examples
+    --------
+    >>> tokens_of_same_worth(4e9, np.array([0.0, 0.5, 1.0]), 1e9, 1e9).round(3).tolist()
+    [4000000000.0, 4000000000.0, 4000000000.0]
+    """
+    ratio = np.asarray(domain_ratio, dtype=float)
+    tokens = np.broadcast_to(np.asarray(train_tokens, dtype=float), ratio.shape)
+    if domain_tokens == probed_tokens:
+        return tokens.copy()
+    worth = discounted_tokens(tokens, ratio, domain_tokens)
+    low, high = np.log(tokens / _LONGEST), np.log(tokens * _LONGEST)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_short = discounted_tokens(np.exp(middle), ratio, probed_tokens) < worth
+        low, high = np.where(is_short, middle, low), np.where(is_short, high, middle)
+    return np.exp((low + high) / 2)

@@ -1,0 +1,107 @@
+"""A chart of Weights & Biases as its CSV export writes it: one column for each run.
+
+``Step``, then ``<run> - <metric>``, and the same with ``__MIN`` and ``__MAX`` behind it; these are dropped, as is
+``<run> - _step``. The corpus is what the metric's name has beside words such as ``eval`` and ``loss``; an empty cell
+gives no row. A chart does not say how the runs were made::
+
+    cmrplan logs import wandb_chart chart.csv --out log.csv --set model_params=410M --set tokens_per_step=1048576 \
+        --map r010-s0=0.1 --map r050-s0=0.5 --map val/wiki/loss=general
+
+gives every run its domain ratio (``--set domain_ratio=VALUE`` one for all) and a metric its corpus. Where the axis
+counts tokens, ``--map Step=train_tokens``. A folder holds one chart for each metric.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from cmrplan.errors import InputError
+from cmrplan.log.cells import RawLog, listed, named, read_raw, shown
+from cmrplan.log.columns import Column
+from cmrplan.log.importers.changes import (
+    LOSS_PREFIX,
+    Changes,
+    Imported,
+    as_number,
+    corpus_name,
+    joined,
+    numbers_of,
+    to_log,
+)
+
+AXIS = "Step"
+_CURVE = re.compile(r"(?P<run>.+?) - (?P<metric>.+)")
+_DROPPED = ("__MIN", "__MAX")
+_NO_CORPUS = {"eval", "val", "valid", "validation", "test", "loss", "metrics"}
+
+
+def import_wandb_chart(source: Path, changes: Changes) -> Imported:
+    """Return the chart in a file, or all of a folder's, as one probe log."""
+    paths = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+    if not paths:
+        raise InputError(f"{named(source)}: no .csv file in this folder; give an exported chart")
+    return joined([_import_chart(path, changes) for path in paths], named(source))
+
+
+def _import_chart(path: Path, changes: Changes) -> Imported:
+    raw = read_raw(path)
+    series = _series(raw)
+    if AXIS not in raw.table or not series:
+        raise InputError(
+            f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {AXIS} and "
+            "one '<run> - <metric>' for each run"
+        )
+    constants = dict(changes.constants)
+    tokens = _tokens(raw, changes, constants)
+    parts = []
+    for column, (run, metric) in series.items():
+        cells = {
+            "run_id": run,
+            "train_tokens": tokens,
+            f"{LOSS_PREFIX}{changes.names.get(metric, _corpus(metric))}": raw.table[column],
+        }
+        if not {"domain_ratio", "replay_ratio"} & set(constants):
+            cells["domain_ratio"] = _ratio(run, changes, raw)
+        part = RawLog(pd.DataFrame(cells, dtype=object), raw.source, raw.lines)
+        parts.append(to_log(part, replace(changes, names={}, constants=constants)))
+    return joined(parts, raw.source)
+
+
+def _series(raw: RawLog) -> dict[str, tuple[str, str]]:
+    """Return run and metric by column."""
+    series = {}
+    for column in raw.table:
+        match = _CURVE.fullmatch(str(column))
+        if match and not match["metric"].endswith(_DROPPED) and match["metric"] != "_step":
+            series[str(column)] = (match["run"], match["metric"])
+    return series
+
+
+def _tokens(raw: RawLog, changes: Changes, constants: dict[str, str]) -> pd.Series[float]:
+    steps = pd.Series(numbers_of(raw, Column(AXIS, "number", "nonnegative", required=True)))
+    if changes.names.get(AXIS) == "train_tokens":
+        return steps
+    if "tokens_per_step" not in constants:
+        raise InputError(
+            f"{raw.source} counts steps, and a probe log tokens; add --set tokens_per_step=VALUE, or --map "
+            f"{AXIS}=train_tokens if it counts tokens"
+        )
+    return steps * as_number(constants.pop("tokens_per_step"), "tokens_per_step")
+
+
+def _ratio(run: str, changes: Changes, raw: RawLog) -> str:
+    if run not in changes.names:
+        raise InputError(
+            f"{raw.source} does not say the domain ratio of run {shown(run)}; add --map {run}=0.1, or --set "
+            "domain_ratio=0.1 for all runs"
+        )
+    return changes.names[run]
+
+
+def _corpus(metric: str) -> str:
+    words = [word for word in corpus_name(metric).split("_") if word not in _NO_CORPUS]
+    return "_".join(words) or corpus_name(metric)

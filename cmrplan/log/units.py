@@ -1,0 +1,168 @@
+"""Numbers in another unit than their column's, as far as their size gives them away.
+
+Losses are held against the loss that a trained language model of that size has, sizes and tokens against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import Code
+from cmrplan.log.advice import Advice
+from cmrplan.log.cells import LogFinding
+
+FEWEST_PARAMS = 1000  # the smallest published language models have tens of thousands
+LEAST_TOKENS_PER_PARAM = 1e-4  # at the largest budget; 7e9 parameters see more in one step
+FEW_TOKENS_PER_PARAM = 1e-3
+MOST_TOKENS_PER_PARAM = 1e7
+
+UNIFORM_LOSS = 12.5  # nats per token; a uniform guess over 256,000 tokens
+CANNOT_BE_NATS = 3.0  # times the loss of a trained model of that size
+HARDLY_NATS = 1.5
+FEW_NATS = 0.5
+# Smaller models are often trained from scratch on few tokens, or byte by byte.
+LARGE_MODEL, SMALL_MODEL = 5e7, 1e7
+
+
+def trained_loss(model_params: float) -> float:
+    """Return the loss of a model of that size trained on plenty of web text, nats per token.
+
+    References
+    ----------
+    Kaplan et al., Scaling Laws for Neural Language Models, 2020, arXiv:2001.08361, equation 1.1.
+
+    Examples
+    --------
+    >>> round(trained_loss(3e8), 2)
+    2.6
+    """
+    return float((8.8e13 / model_params) ** 0.076)
+
+
+def unit_findings(log: pd.DataFrame, source: str) -> list[LogFinding]:
+    """Return a finding for each column whose numbers are in another unit, or look like it.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A log in canonical types.
+    source : str
+        What the messages call it.
+    """
+    training = log[log["train_tokens"] > 0]
+    if training.empty:
+        return []
+    return [
+        LogFinding(code, f"{source}: {text}", source, column=column, num_rows=len(log))
+        for check in (_sizes, _tokens, _losses)
+        for code, column, text in check(training)
+    ]
+
+
+def _sizes(training: pd.DataFrame) -> Iterator[Advice]:
+    smallest = float(training["model_params"].min())
+    if smallest < FEWEST_PARAMS:
+        yield (
+            Code.SIZE_UNIT,
+            "model_params",
+            f"model_params is {smallest:.6g}, and no language model has so few parameters; millions or billions? "
+            "--scale model_params=1e6 (or 1e9) of cmrplan logs import table multiplies them",
+        )
+
+
+def _tokens(training: pd.DataFrame) -> Iterator[Advice]:
+    largest = training.groupby("model_params")["train_tokens"].max()
+    sizes = largest.index.to_numpy(dtype=float)
+    if sizes.min() < FEWEST_PARAMS:
+        return  # the sizes are wrong, so nothing can be held against them
+    tokens = largest.to_numpy(dtype=float)
+    ratio = tokens / sizes
+    row = int(np.argmax(ratio))
+    held = f"train_tokens goes up to {tokens[row]:.6g} where model_params is {sizes[row]:.6g}"
+    remedy = (
+        "millions or billions? --scale train_tokens=1e6 (or 1e9) of cmrplan logs import table multiplies them; steps? "
+        "--scale train_tokens=TOKENS_PER_STEP"
+    )
+    if "step" in training and _counts_steps(training):
+        yield (
+            Code.TOKENS_UNIT,
+            "train_tokens",
+            "train_tokens equals step in every row, so it counts steps; --scale train_tokens=TOKENS_PER_STEP of "
+            "cmrplan logs import table multiplies it",
+        )
+    elif ratio[row] < LEAST_TOKENS_PER_PARAM:
+        yield (
+            Code.TOKENS_UNIT,
+            "train_tokens",
+            f"{held}, fewer tokens than one training step has; {remedy}",
+        )
+    elif ratio[row] < FEW_TOKENS_PER_PARAM:
+        yield (
+            Code.FEW_TOKENS,
+            "train_tokens",
+            f"{held}, which is very few tokens for such a model; {remedy}; if they are tokens, go on",
+        )
+    elif ratio[row] > MOST_TOKENS_PER_PARAM:
+        yield (
+            Code.TOKENS_UNIT,
+            "train_tokens",
+            f"{held}, more tokens for a parameter than any training run has; check the units of both columns",
+        )
+
+
+def _counts_steps(training: pd.DataFrame) -> bool:
+    steps = training["step"].to_numpy(dtype=float, na_value=np.nan)
+    return bool((steps == training["train_tokens"].to_numpy(dtype=float)).all())
+
+
+def _losses(training: pd.DataFrame) -> Iterator[Advice]:
+    """Judge the lowest loss of each size, on general data where there are any, as the nearest to a trained model's."""
+    general = training[training["eval_corpus"] == "general"]
+    judged = general if len(general) else training
+    lowest = judged.groupby("model_params")["loss"].min()
+    sizes, losses = lowest.index.to_numpy(dtype=float), lowest.to_numpy(dtype=float)
+    if sizes.min() < FEWEST_PARAMS:
+        return
+    expected = np.array([trained_loss(size) for size in sizes])
+    times = losses / expected
+    row = int(np.argmax(times))
+    which = "lowest loss on general" if len(general) else "lowest loss"
+    held = (
+        f"the {which} is {losses[row]:.4g} at model_params {sizes[row]:.4g}, "
+        f"where a trained model has about {expected[row]:.2g} nats per token"
+    )
+    if losses[row] > UNIFORM_LOSS or times[row] > CANNOT_BE_NATS:
+        yield (
+            Code.LOSS_NOT_NATS,
+            "loss",
+            f"{held}; perplexity? --loss-unit ppl of cmrplan logs import table converts it",
+        )
+    elif times[row] > HARDLY_NATS and sizes[row] >= LARGE_MODEL:
+        yield (
+            Code.LOSS_UNIT,
+            "loss",
+            f"{held}; perplexity or bits per token? --loss-unit ppl (or bits) of cmrplan logs import table converts "
+            "it; if it is in nats, go on",
+        )
+    elif (
+        len(general)
+        and times.max() < FEW_NATS
+        and sizes.max() >= SMALL_MODEL
+        and not _is_bytewise(training)
+    ):
+        yield (
+            Code.LOSS_UNIT,
+            "loss",
+            f"{held}; bits per byte? --loss-unit bpb --bytes-per-token X of cmrplan logs import table converts it; if "
+            "it is in nats (of a tokenizer of bytes, say), go on",
+        )
+
+
+def _is_bytewise(training: pd.DataFrame) -> bool:
+    if "tokenizer" not in training:
+        return False
+    names = training["tokenizer"].dropna().astype(str).str.lower()
+    return bool(len(names) and names.str.contains("byte|char").all())

@@ -1,0 +1,120 @@
+"""Probes that pass over their domain data many times: what a plan from them recommends, and what it says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cmrplan as cp
+from cmrplan.fit.supply import Supply, discounted_tokens, supply_of, tokens_of_same_worth
+
+UNIQUE, LARGEST = 1e8, 3.2e9
+ASK = {"model_params": 2e8, "train_tokens": LARGEST, "max_general_rise": 0.4}
+
+
+def worth(tokens, ratio, unique):
+    """Return effective tokens by the law of Muennighoff et al. 2023 with its published R*, written out anew."""
+    passes = tokens * ratio / unique
+    repeated = unique * (1 + 15.387756 * (1 - np.exp(-(passes - 1) / 15.387756)))
+    return tokens * (1 - ratio) + np.where(passes > 1, repeated, tokens * ratio)
+
+
+def domain_loss(tokens, ratio, unique=UNIQUE):
+    """Return the true loss: at the largest budget it is lowest at 0.64, and 0.055 nats higher at 1."""
+    return 2.0 + 0.4 * np.exp(-4 * ratio) + 2000 / worth(tokens, ratio, unique) ** 0.4
+
+
+def probes(unique=UNIQUE, **columns):
+    rng = np.random.default_rng(3)
+    rows = []
+    for ratio in (0.0, 0.1, 0.25, 0.4, 0.6, 0.8, 1.0):
+        for tokens in (0.0, 2e8, 4e8, 8e8, 1.6e9, LARGEST):
+            general = 3.0 + (0.15 * ratio**2 - 0.02 * np.log10(tokens / 1e8) if tokens else 0)
+            domain = domain_loss(tokens, ratio, unique) if tokens else 3.4
+            for corpus, loss in (("general", general), ("domain", domain)):
+                noise = 0.001 * rng.standard_normal() if tokens else 0.0
+                rows.append((f"r{ratio}", 2e8, tokens, ratio, corpus, float(loss + noise)))
+    names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
+    return pd.DataFrame(rows, columns=names).assign(unique_domain_tokens=unique, **columns)
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return cp.fit(probes(), bootstrap=50)
+
+
+def messages(result, code):
+    return [finding.message for finding in result.warnings if finding.code == code]
+
+
+class TestPlan:
+    def test_the_inner_optimum_is_recommended(self, fit):
+        plan = cp.plan(fit, **ASK)
+        ratios = np.linspace(0, 1, 1001)
+        regret = domain_loss(LARGEST, plan.domain_ratio) - domain_loss(LARGEST, ratios).min()
+        assert regret < 0.003  # a twentieth of what a ratio of 1 costs, three times the noise
+        assert plan.domain_ratio_low < 0.64 < plan.domain_ratio_high
+
+    def test_the_supply_of_the_probes_changes_nothing(self, fit):
+        own = cp.plan(fit, **ASK)
+        given = cp.plan(fit, **ASK, domain_tokens=UNIQUE, max_epochs=1000)
+        assert given.domain_ratio == own.domain_ratio
+        assert given.domain_loss == own.domain_loss
+        assert not messages(given, "repetition_assumed")
+
+    def test_more_data_raise_the_ratio_and_are_said_to_be_carried(self, fit):
+        own = cp.plan(fit, **ASK)
+        rich = cp.plan(fit, **ASK, domain_tokens=2 * UNIQUE, max_epochs=1000)
+        assert rich.domain_ratio > own.domain_ratio
+        assert rich.domain_loss.estimate < own.domain_loss.estimate
+        (message,) = messages(rich, "repetition_assumed")
+        assert "draws from 2e+08 unique domain tokens and the probes drew from 1e+08" in message
+
+    def test_what_is_said(self, fit):
+        (message,) = messages(fit, "probes_repeat")
+        assert message.startswith(
+            "probes pass over their unique_domain_tokens (1e+08) up to 32 times"
+        )
+        (turns,) = messages(cp.plan(fit, **ASK), "domain_loss_turns")
+        assert "the probes repeat their domain data" in turns
+        assert "look at the fit" not in turns
+
+    def test_a_fit_file_keeps_it(self, fit, tmp_path):
+        cp.write_fit(fit, tmp_path / "fit.json")
+        again = cp.read_fit(tmp_path / "fit.json")
+        assert supply_of(again.log) == Supply(UNIQUE, 32.0)
+        assert cp.plan(again, **ASK).domain_ratio == cp.plan(fit, **ASK).domain_ratio
+
+    def test_a_law_of_fresh_tokens_is_warned_of(self):
+        fit = cp.fit(probes(), "dcpt", bootstrap=0)
+        (message,) = messages(cp.plan(fit, **ASK), "probes_repeat")
+        assert "the law dcpt takes repeats for fresh data" in message
+
+    def test_a_law_of_repetition_takes_the_supply_of_the_log(self):
+        fit = cp.fit(probes(), "dcpt_exp_repetition", bootstrap=0)
+        own = cp.plan(fit, **ASK)
+        assert (
+            own.domain_ratio
+            == cp.plan(fit, **ASK, domain_tokens=UNIQUE, max_epochs=99).domain_ratio
+        )
+        assert own.domain_ratio == pytest.approx(0.64, abs=0.03)
+
+
+class TestSupply:
+    def test_fresh_probes_have_none(self):
+        assert supply_of(cp.validate_log(probes(LARGEST))) is None
+        assert supply_of(cp.validate_log(probes()).drop(columns="unique_domain_tokens")) is None
+        assert "unique_domain_tokens" not in cp.fit(probes(LARGEST), "dcpt", bootstrap=0).log
+
+    def test_several_supplies_are_none(self):
+        log = cp.validate_log(probes())
+        log.loc[log["domain_ratio"] == 0.4, "unique_domain_tokens"] = 2e8
+        assert supply_of(log) == Supply(None, 32.0)
+
+    @pytest.mark.parametrize("unique", [3e7, 1e8, 1e9, 1e11])
+    @pytest.mark.parametrize("probed", [5e7, 2e8])
+    def test_the_length_is_worth_the_same(self, unique, probed):
+        ratio = np.array([0.0, 0.2, 0.7])
+        tokens = tokens_of_same_worth(LARGEST, ratio, unique, probed)
+        expected = worth(LARGEST, ratio, unique)
+        np.testing.assert_allclose(worth(tokens, ratio, probed), expected, rtol=1e-9)
+        np.testing.assert_allclose(discounted_tokens(LARGEST, ratio, unique), expected, rtol=1e-12)
