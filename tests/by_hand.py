@@ -49,7 +49,10 @@ def make_fit(
     per_decade=(0.0, 0.0),
     per_size=(0.0, 0.0),
     ratios=(0.0, 0.25, 0.5, 0.75, 1.0),
+    miss=0.0,
 ):
+    """Return the fit; the measured losses lie ``miss`` nats above its laws."""
+    laws = {"general": general, "domain": domain}
     rows = [
         {
             "run_id": f"r{ratio:g}",
@@ -57,7 +60,7 @@ def make_fit(
             "train_tokens": tokens,
             "domain_ratio": ratio,
             "eval_corpus": corpus,
-            "loss": 2.0,
+            "loss": laws[corpus][0] + laws[corpus][1] * ratio ** laws[corpus][2] + miss,
         }
         for ratio in ratios
         for tokens in (0.5 * D, D)

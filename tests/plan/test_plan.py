@@ -170,6 +170,36 @@ class TestBaseLoss:
         assert [f.code for f in findings] == ["base_loss_of_other_size"]
 
 
+class TestMisfit:
+    """Resamples shifted by -0.02 to 0.02: nine tenths of them are within 0.018, so the interval is 0.036 wide."""
+
+    SPREAD = np.linspace(-0.02, 0.02, 401)
+
+    def misfits(self, *, miss, spread=SPREAD, base=BASE, tolerance=0.0):
+        made = ask(make_fit(spread=spread, base=base, miss=miss), max_general_rise=tolerance)
+        return [f.message for f in made.warnings if f.code == "misfit"]
+
+    def test_without_an_allowed_rise_the_width_of_the_interval_decides(self):
+        # a base loss of 2.6 leaves room up to the square root of (0.1 - 0.016) / 0.2 at a tolerance of 0
+        assert self.misfits(miss=0.035, base=2.6) == []
+        (message,) = self.misfits(miss=0.054, base=2.6)
+        assert "0.054 nats above the fitted one, 1.5 times the width of its interval" in message
+
+    def test_the_larger_of_the_two_decides(self):
+        # a quarter of 0.3 is 0.075, above the width; a quarter of 0.08 is 0.02, below it
+        assert self.misfits(miss=-0.07, tolerance=0.3) == []
+        (message,) = self.misfits(miss=-0.09, tolerance=0.3)
+        assert "0.090 nats below the fitted one, 30 % of the allowed rise" in message
+        assert self.misfits(miss=0.03, tolerance=0.08) == []
+        (message,) = self.misfits(miss=0.04, tolerance=0.08)
+        assert "50 % of the allowed rise" in message
+
+    def test_without_resamples_only_an_allowed_rise_decides(self):
+        (message,) = self.misfits(miss=0.02, spread=(), tolerance=0.05)
+        assert "40 % of the allowed rise" in message
+        assert self.misfits(miss=0.02, spread=()) == []
+
+
 def test_extrapolation_is_said_with_its_distance():
     codes = {f.code: f.message for f in ask(train_tokens=5 * D).warnings}
     assert "5 times the largest fitted (2e+09)" in codes["extrapolates_tokens"]
