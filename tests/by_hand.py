@@ -11,6 +11,7 @@ import pandas as pd
 
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.noise import Noise
 from cmrplan.fit.settings import FitSettings
 from cmrplan.plan.plan import plan
 
@@ -29,6 +30,7 @@ class ByHand(CorpusModel):
     per_decade: float = 0.0
     per_size: float = 0.0
     law: str = "dcpt"
+    noise: Noise | None = None
 
     def predict(self, columns):
         loss = self.level + self.slope * columns["domain_ratio"] ** self.power
@@ -50,6 +52,7 @@ def make_fit(
     per_size=(0.0, 0.0),
     ratios=(0.0, 0.25, 0.5, 0.75, 1.0),
     miss=0.0,
+    noise=None,
 ):
     """Return the fit; the measured losses lie ``miss`` nats above its laws."""
     laws = {"general": general, "domain": domain}
@@ -72,7 +75,7 @@ def make_fit(
         corpora=("general", "domain"),
         log=pd.DataFrame(rows),
         models={
-            "general": ByHand("general", *general, spread, per_decade[0], per_size[0]),
+            "general": ByHand("general", *general, spread, per_decade[0], per_size[0], noise=noise),
             "domain": ByHand("domain", *domain, 0 * spread, per_decade[1], per_size[1]),
         },
         base_loss={"general": {N: base}},

@@ -155,3 +155,11 @@ def student_scale(level: Array, degrees_of_freedom: float) -> Array:
 
     chi_square = 2 * gammaincinv(degrees_of_freedom / 2, 1 - level)
     return np.asarray(np.sqrt(degrees_of_freedom / np.maximum(chi_square, np.finfo(float).tiny)))
+
+
+def new_run_shifts(noise: Noise, count: int, seed: int) -> Array:
+    """Return draws of what the noise of a run and of an evaluation adds to a loss, in residual units, ``(B, 1)``."""
+    generator = RandomStream.NEW_RUN.generator(seed)
+    scale = student_scale(generator.random((count, 1)), noise.degrees_of_freedom)
+    spread = np.hypot(noise.run, noise.checkpoint)
+    return np.asarray(spread * scale * generator.standard_normal((count, 1)))

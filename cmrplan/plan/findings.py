@@ -6,6 +6,8 @@ without them, the ratio by the ends of what was probed, and repeated data by wha
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cmrplan.errors import CmrplanError, Code, Finding
@@ -41,9 +43,10 @@ def plan_findings(
     """
     size, tokens, ratio = request.size, request.tokens, decision.ratio
     findings = [*fit.warnings, *decision.curves.findings]
-    findings += fit.probed.extrapolation_findings(
+    far = fit.probed.extrapolation_findings(
         model_params=size, train_tokens=tokens, domain_ratio=ratio
     )
+    findings += [_with_new_run(finding, decision) for finding in far]
     findings += early_findings(fit, request, decision.best_estimate)
     findings += probed_end_findings(decision)
     findings += turning_domain_loss(decision, binding)
@@ -58,6 +61,16 @@ def plan_findings(
     if fit.model_of("domain").reads_repetition:
         return findings
     return findings + repetition_findings(request, ratio)
+
+
+def _with_new_run(finding: Finding, decision: Decision) -> Finding:
+    """Return a finding on a budget beyond the probed ones with what decides there about the limit."""
+    if finding.code != Code.EXTRAPOLATES_TOKENS or not decision.curves.run_noise.any():
+        return finding
+    return replace(
+        finding,
+        message=f"{finding.message}; the limit is kept by the interval of one new run, not of the mean of many",
+    )
 
 
 def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list[Finding]:
