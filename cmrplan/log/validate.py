@@ -20,7 +20,7 @@ from cmrplan.log.columns import LOG_COLUMNS, canonical_columns, parse_column, sh
 
 SHARE_TOLERANCE = 1e-6  # of the sum of shares, and of a ratio against its share
 
-_ONE_VALUE_A_RUN = ("model_params", "domain_ratio", "seed")  # and the shares
+_ONE_VALUE_A_RUN = ("model_params", "domain_ratio", "seed", "base_tokens")  # and the shares
 
 
 def convert(raw: RawLog) -> tuple[pd.DataFrame, list[LogFinding]]:
