@@ -233,7 +233,7 @@ class Code(StrEnum):
     MISFIT = (
         "misfit",
         _CAUTION,
-        "Where the decision is made, the fit misses the measured general loss by much of the allowed rise.",
+        "The fit misses the measured general loss by much of the allowed rise, and of its own interval.",
     )
     RATIO_AT_EDGE = (
         "ratio_at_edge",

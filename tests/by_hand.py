@@ -11,6 +11,7 @@ import pandas as pd
 
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.noise import Noise
 from cmrplan.fit.settings import FitSettings
 from cmrplan.plan.plan import plan
 
@@ -29,6 +30,7 @@ class ByHand(CorpusModel):
     per_decade: float = 0.0
     per_size: float = 0.0
     law: str = "dcpt"
+    noise: Noise | None = None
 
     def predict(self, columns):
         loss = self.level + self.slope * columns["domain_ratio"] ** self.power
@@ -49,7 +51,11 @@ def make_fit(
     per_decade=(0.0, 0.0),
     per_size=(0.0, 0.0),
     ratios=(0.0, 0.25, 0.5, 0.75, 1.0),
+    miss=0.0,
+    noise=None,
 ):
+    """Return the fit; the measured losses lie ``miss`` nats above its laws."""
+    laws = {"general": general, "domain": domain}
     rows = [
         {
             "run_id": f"r{ratio:g}",
@@ -57,7 +63,7 @@ def make_fit(
             "train_tokens": tokens,
             "domain_ratio": ratio,
             "eval_corpus": corpus,
-            "loss": 2.0,
+            "loss": laws[corpus][0] + laws[corpus][1] * ratio ** laws[corpus][2] + miss,
         }
         for ratio in ratios
         for tokens in (0.5 * D, D)
@@ -69,7 +75,7 @@ def make_fit(
         corpora=("general", "domain"),
         log=pd.DataFrame(rows),
         models={
-            "general": ByHand("general", *general, spread, per_decade[0], per_size[0]),
+            "general": ByHand("general", *general, spread, per_decade[0], per_size[0], noise=noise),
             "domain": ByHand("domain", *domain, 0 * spread, per_decade[1], per_size[1]),
         },
         base_loss={"general": {N: base}},

@@ -9,11 +9,13 @@ import click
 from cmrplan.cli.output import print_findings, print_json
 from cmrplan.cli.parameters import ASSIGNMENT, as_json, out_option, pairs_once
 from cmrplan.files import atomic_write
+from cmrplan.log.advice import base_maturity
 from cmrplan.log.cells import listed
-from cmrplan.log.files import check_log, write_log
+from cmrplan.log.files import check_log, read_plausible_log, write_log
 from cmrplan.log.importers import IMPORTERS, import_with_remarks
 from cmrplan.log.importers.changes import Changes, as_number
 from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS, LossUnit
+from cmrplan.numbers import compact
 
 _IMPORT_HELP = """Turn the log of another trainer into a probe log.
 
@@ -180,9 +182,16 @@ def check(log: str, as_json: bool) -> int:
     """Check a probe log: every finding with its code, row and column."""
     findings = check_log(log)
     errors = [finding for finding in findings if finding.severity == "error"]
+    bases = [] if errors else base_maturity(read_plausible_log(log)).to_dict("records")
     if as_json:
-        print_json({"log": log, "findings": [finding.as_dict() for finding in findings]})
+        shown = {"log": log, "findings": [finding.as_dict() for finding in findings]}
+        print_json(shown | ({"base_maturity": bases} if bases else {}))
     else:
+        for base in bases:
+            click.echo(
+                f"base of {compact(base['model_params'])} parameters: {compact(base['base_tokens'])} tokens of "
+                f"pre-training, {base['tokens_per_parameter']:.3g} a parameter"
+            )
         for finding in findings:
             click.echo(f"{finding.severity} [{finding.code}]: {finding.message}")
         click.echo(f"{log}: {len(errors)} error(s), {len(findings) - len(errors)} warning(s)")

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
-from cmrplan.fit.corpus_model import RandomStream
+from cmrplan.fit.corpus_model import RandomStream, student_scale
 from cmrplan.fit.noise import Noise, Residuals, within_runs
 from cmrplan.log import CORPORA
 
@@ -139,19 +139,3 @@ def resample_runs(
         multiplier = generator.choice([-1.0, 1.0], size=(count, len(names)))
     shift = generator.standard_normal((count, len(corpora), len(names)))
     return Resamples(names, method, multiplier, shift, generator.random((count, 1)), corpora)
-
-
-def student_scale(level: Array, degrees_of_freedom: float) -> Array:
-    """Return what turns normal draws into draws of Student's t.
-
-    Parameters
-    ----------
-    level : array
-        Uniform on (0, 1).
-    degrees_of_freedom : float
-        Above 0.
-    """
-    from scipy.special import gammaincinv  # takes a seventh of a second to import
-
-    chi_square = 2 * gammaincinv(degrees_of_freedom / 2, 1 - level)
-    return np.asarray(np.sqrt(degrees_of_freedom / np.maximum(chi_square, np.finfo(float).tiny)))

@@ -99,6 +99,30 @@ class RandomStream(IntEnum):
         return np.random.Generator(np.random.Philox(key))
 
 
+def student_scale(level: Array, degrees_of_freedom: float) -> Array:
+    """Return what turns normal draws into draws of Student's t.
+
+    Parameters
+    ----------
+    level : array
+        Uniform on (0, 1).
+    degrees_of_freedom : float
+        Above 0.
+    """
+    from scipy.special import gammaincinv  # takes a seventh of a second to import
+
+    chi_square = 2 * gammaincinv(degrees_of_freedom / 2, 1 - level)
+    return np.asarray(np.sqrt(degrees_of_freedom / np.maximum(chi_square, np.finfo(float).tiny)))
+
+
+def new_run_shifts(noise: Noise, count: int, seed: int) -> Array:
+    """Return draws of what the noise of a run and of an evaluation adds to a loss, in residual units, ``(B, 1)``."""
+    generator = RandomStream.NEW_RUN.generator(seed)
+    scale = student_scale(generator.random((count, 1)), noise.degrees_of_freedom)
+    spread = np.hypot(noise.run, noise.checkpoint)
+    return np.asarray(spread * scale * generator.standard_normal((count, 1)))
+
+
 def central_interval(draws: Array, confidence: float) -> tuple[Array, Array]:
     """Return the bounds that leave half of the rest on either side, each ``(...,)``.
 

@@ -14,12 +14,11 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
-from cmrplan.fit.bootstrap import student_scale
 from cmrplan.fit.corpus_model import (
     Columns,
     CorpusModel,
     Prediction,
-    RandomStream,
+    new_run_shifts,
     top_weighted_laws,
 )
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
@@ -140,9 +139,13 @@ class Fit(FittedLog):
         flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
         draws = flat.draws
         if new_run:
-            draws = self.model_of(corpus).with_shifts(
-                draws, self._new_run_shifts(corpus, len(draws))
-            )
+            shifts = self.new_run_shifts(corpus, len(draws))
+            if shifts is None:
+                raise CmrplanError(
+                    "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with "
+                    "law = 'dcpt'"
+                )
+            draws = self.model_of(corpus).with_shifts(draws, shifts)
         return Prediction(
             {name: values.reshape(ratio.shape) for name, values in flat.inputs.items()},
             flat.loss.reshape(ratio.shape),
@@ -273,18 +276,14 @@ class Fit(FittedLog):
             whole["base_loss"] = np.full_like(tokens, base)
         return whole
 
-    def _new_run_shifts(self, corpus: str, count: int) -> Array:
-        """Return what the noise of a run and of an evaluation adds, in residual units, ``(B, 1)``."""
-        if not top_weighted_laws(self.models):
-            raise CmrplanError(
-                "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with law = "
-                "'dcpt'"
-            )
-        noise = self.models[corpus].noise or self.noise
-        generator = RandomStream.NEW_RUN.generator(self.settings.seed)
-        scale = student_scale(generator.random((count, 1)), noise.degrees_of_freedom)
-        spread = np.hypot(noise.run, noise.checkpoint)
-        return np.asarray(spread * scale * generator.standard_normal((count, 1)))
+    def new_run_shifts(self, corpus: str, count: int) -> Array | None:
+        """Return what the noise of a run and of an evaluation adds, in residual units, ``(B, 1)``.
+
+        None where the fit does not tell it: no law across runs was fitted.
+        """
+        own = self.models[corpus].noise
+        noise = own or (self.noise if top_weighted_laws(self.models) else None)
+        return None if noise is None else new_run_shifts(noise, count, self.settings.seed)
 
     def model_of(self, corpus: str) -> CorpusModel:
         """Return the fitted model of a corpus.

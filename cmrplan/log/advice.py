@@ -177,6 +177,21 @@ def _losses_apart(frame: pd.DataFrame) -> Iterator[Advice]:
         )
 
 
+def base_maturity(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return each base of a log with its pre-training tokens per parameter; no rows without ``base_tokens``.
+
+    Returns
+    -------
+    DataFrame
+        ``model_params``, ``base_tokens`` and ``tokens_per_parameter``, ascending.
+    """
+    names = ["model_params", "base_tokens"]
+    bases = frame.reindex(columns=names).dropna().drop_duplicates().sort_values(names)
+    return bases.assign(
+        tokens_per_parameter=bases["base_tokens"] / bases["model_params"]
+    ).reset_index(drop=True)
+
+
 def _settings(frame: pd.DataFrame) -> Iterator[Advice]:
     if "loss_stderr" not in frame or frame["loss_stderr"].isna().all():
         yield Code.NO_STDERR, "loss_stderr", "no loss_stderr; the noise is taken from the residuals"

@@ -57,6 +57,7 @@ _AFTER_SHARES = (
     Column("learning_rate", "number", "nonnegative"),
     Column("unique_domain_tokens", "count", "positive"),
     Column("base_model", "text"),
+    Column("base_tokens", "count", "positive"),
     Column("tokenizer", "text"),
     Column("params_kind", "text"),
 )

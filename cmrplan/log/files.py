@@ -19,6 +19,7 @@ column                    type     meaning and unit
 ``learning_rate``         float64  learning rate of the last step before it; optional
 ``unique_domain_tokens``  float64  tokens the domain corpus holds before it repeats; optional
 ``base_model``            str      optional
+``base_tokens``           float64  tokens of the pre-training of the base; optional
 ``tokenizer``             str      optional
 ``params_kind``           str      ``non_embedding`` or ``total``; optional
 ========================  =======  ==========================================================

@@ -28,7 +28,7 @@ from cmrplan.log.columns import (
 SHARE_TOLERANCE = 1e-6  # of the sum of shares, and of a ratio against its share
 
 _DECIMALS = 12  # of a complement: 1 - 0.9 is 0.1
-_ONE_VALUE_A_RUN = ("model_params", "domain_ratio", "seed")  # and the shares
+_ONE_VALUE_A_RUN = ("model_params", "domain_ratio", "seed", "base_tokens")  # and the shares
 
 
 def convert(raw: RawLog) -> tuple[pd.DataFrame, list[LogFinding]]:

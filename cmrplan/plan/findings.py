@@ -6,6 +6,8 @@ without them, the ratio by the ends of what was probed, and repeated data by wha
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cmrplan.errors import CmrplanError, Code, Finding
@@ -41,17 +43,34 @@ def plan_findings(
     """
     size, tokens, ratio = request.size, request.tokens, decision.ratio
     findings = [*fit.warnings, *decision.curves.findings]
-    findings += fit.probed.extrapolation_findings(
+    far = fit.probed.extrapolation_findings(
         model_params=size, train_tokens=tokens, domain_ratio=ratio
     )
+    findings += [_with_new_run(finding, decision) for finding in far]
     findings += early_findings(fit, request, decision.best_estimate)
     findings += probed_end_findings(decision)
     findings += turning_domain_loss(fit, request, decision, binding)
     if allowed is not None:
-        findings += misfit_findings(fit, model_params=size, domain_ratio=ratio, allowed=allowed)
+        findings += misfit_findings(
+            fit,
+            model_params=size,
+            domain_ratio=ratio,
+            allowed=allowed,
+            confidence=request.confidence,
+        )
     if fit.model_of("domain").reads_repetition:
         return findings
     return findings + repetition_findings(request, ratio, fit.probed.supply)
+
+
+def _with_new_run(finding: Finding, decision: Decision) -> Finding:
+    """Return a finding on a budget beyond the probed ones with what decides there about the limit."""
+    if finding.code != Code.EXTRAPOLATES_TOKENS or not decision.curves.run_noise.any():
+        return finding
+    return replace(
+        finding,
+        message=f"{finding.message}; the limit is kept by the interval of one new run, not of the mean of many",
+    )
 
 
 def early_findings(fit: Fit, request: PlanRequest, best_estimate: float) -> list[Finding]:
@@ -136,13 +155,15 @@ def turning_domain_loss(
 
 
 def misfit_findings(
-    fit: Fit, *, model_params: float, domain_ratio: float, allowed: float
+    fit: Fit, *, model_params: float, domain_ratio: float, allowed: float, confidence: float
 ) -> list[Finding]:
-    """Return a finding where the fit misses the measured general loss by much of the allowed rise.
+    """Return a finding where the fit misses the measured general loss by more than the decision stands.
 
     A law that cannot follow the data (a general loss that keeps rising with tokens, say) can have narrow
     intervals and be wrong. So at the largest measured budget of the size nearest to the plan's, at the probed ratios
-    on both sides of the planned one, the fitted general loss is compared with the measured one.
+    on both sides of the planned one, the fitted general loss is compared with the measured one. A miss counts beyond a
+    quarter of the allowed rise or the width of the fitted loss's own interval, whichever is larger; the width alone
+    decides where no rise is allowed.
 
     Parameters
     ----------
@@ -152,9 +173,11 @@ def misfit_findings(
     domain_ratio : float
         The planned ratio; the probed ratios on both sides of it are compared.
     allowed : float
-        Allowed rise of the general loss, nats per token; nothing is said where it is zero.
+        Allowed rise of the general loss, nats per token. A fit without resamples has no interval: nothing is said where
+        no rise is allowed.
+    confidence : float
     """
-    if allowed <= 0 or "general" not in fit.models:
+    if "general" not in fit.models:
         return []
     means = fit.probed.losses["general"].means
     sizes = np.array(list(means))
@@ -167,20 +190,27 @@ def misfit_findings(
     try:
         fitted = fit.predict(
             "general", model_params=float(size), train_tokens=tokens, domain_ratio=ratio
-        ).loss
+        )
     except CmrplanError:
         return []
-    miss = measured - fitted
-    miss = np.where(np.isfinite(miss), miss, 0.0)
-    worst = int(np.argmax(np.abs(miss)))
-    if abs(miss[worst]) <= WORRYING_SHARE * allowed:
+    low, high = fitted.interval(confidence)
+    width = np.nan_to_num(high - low)
+    miss = np.where(np.isfinite(fitted.loss), measured - fitted.loss, 0.0)
+    largest = np.maximum(WORRYING_SHARE * max(allowed, 0.0), width)
+    excess = np.abs(miss) - largest
+    worst = int(np.argmax(excess))
+    if excess[worst] <= 0 or not largest.any():
         return []
+    off = float(abs(miss[worst]))
+    if allowed > 0:
+        share = f"{100 * off / allowed:.0f} % of the allowed rise"
+    else:
+        share = f"{off / width[worst]:.1f} times the width of its interval"
     return [
         Finding(
             Code.MISFIT,
-            f"at {tokens:.4g} tokens and domain_ratio {ratio[worst]:g} the measured general loss is "
-            f"{abs(miss[worst]):.3f} nats {'above' if miss[worst] > 0 else 'below'} the fitted one, "
-            f"{100 * abs(miss[worst]) / allowed:.0f} % of the allowed rise; leave out early evaluations "
+            f"at {tokens:.4g} tokens and domain_ratio {ratio[worst]:g} the measured general loss is {off:.3f} nats "
+            f"{'above' if miss[worst] > 0 else 'below'} the fitted one, {share}; leave out early evaluations "
             "(--min-train-tokens) or try another law, and look at the residuals",
         )
     ]

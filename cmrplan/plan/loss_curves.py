@@ -2,6 +2,10 @@
 
 The rise of the general loss is held in the unit of the tolerance, resample by resample, so that every later step
 compares it with one number. Domain data that repeat are counted at what a repeated token is worth.
+
+Up to the largest probed budget the rise is that of the mean of many runs, which the probes there have shown. Beyond it
+nothing was measured, and the limit is kept by the one run that will be trained: its rise has the noise of a run
+and of an evaluation.
 """
 
 from __future__ import annotations
@@ -19,9 +23,10 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit, GeneralLoss
 from cmrplan.fit.other_sizes import general_loss_at
-from cmrplan.fit.supply import discounted_tokens, tokens_of_same_worth
+from cmrplan.fit.probed import TWO_DIGITS
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Tolerance
+from cmrplan.plan.repeated_data import domain_of_repeats
 from cmrplan.plan.request import PlanRequest
 
 FINE_GRID = 1001  # ratios, for one answer
@@ -49,7 +54,10 @@ class LossCurves(Tabular):
         Of the general loss over the reference, in the tolerance's unit.
     rise_upper : array (G,)
         Its upper quantile at the asked confidence; at that confidence or above one half never below the estimate.
-    rise_draws : array (B, G)
+    rise_draws, mean_rise_draws : array (B, G)
+        Of the run that keeps the limit, whose quantile ``rise_upper`` is, and of the mean of many runs.
+    run_noise : array (B, G) or (B, 1)
+        What the noise of the run itself adds to the general loss, nats; 0 up to the largest probed budget.
     objective, objective_draws : array (G,), (B, G)
         What is sought to be low.
     findings : tuple of Finding
@@ -65,6 +73,8 @@ class LossCurves(Tabular):
     rise: Array
     rise_upper: Array
     rise_draws: Array
+    mean_rise_draws: Array
+    run_noise: Array
     objective: Array
     objective_draws: Array
     findings: tuple[Finding, ...]
@@ -74,6 +84,11 @@ class LossCurves(Tabular):
         """The ratios, ascending, ``(G,)``."""
         return self.general.domain_ratio
 
+    @property
+    def general_of_run(self) -> Prediction:
+        """The general loss that the limit is put on: with the noise of the run where its budget was not probed."""
+        return replace(self.general, draws=self.general.draws + self.run_noise)
+
     def with_losses(
         self,
         request: PlanRequest,
@@ -82,9 +97,9 @@ class LossCurves(Tabular):
         replay: Prediction | None,
     ) -> LossCurves:
         """Return the curves with other losses at the same ratios."""
-        return replace(
-            self, **_decided_on(request, self.tolerance, self.base_loss, general, domain, replay)
-        )
+        losses = general, domain, replay
+        decided = _decided_on(request, self.tolerance, self.base_loss, losses, self.run_noise)
+        return replace(self, **decided)
 
     def between(self, low: float, high: float) -> slice:
         """Return the positions of the ratios from ``low`` to ``high``."""
@@ -109,11 +124,11 @@ class LossCurves(Tabular):
         )
 
     def drawn_ratios(self, low: float, high: float) -> Array:
-        """Return the best ratio of each resample, ``(B,)``; ``low`` where none is feasible."""
+        """Return the best ratio of each resample of the mean, ``(B,)``; ``low`` where none is feasible."""
         if not len(self.rise_draws):
             return np.zeros(0)
         k = self.between(low, high)
-        rises, objectives = self.rise_draws[:, k], self.objective_draws[:, k]
+        rises, objectives = self.mean_rise_draws[:, k], self.objective_draws[:, k]
         best = best_ratio(self.domain_ratio[k], rises, objectives, self.tolerance.largest_rise)
         return np.where(np.isnan(best), low, best)
 
@@ -192,7 +207,7 @@ def _survey_at(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> LossCurves:
     general = _general_loss(fit, request, train_tokens, ratio)
-    domain, findings = domain_prediction(fit, request, train_tokens, ratio)
+    domain, findings = _domain_loss(fit, request, train_tokens, ratio)
     findings += general.findings
     replay, remark = replay_loss(fit, request, train_tokens)
     tolerance = request.tolerance or NATS
@@ -204,14 +219,37 @@ def _survey_at(
                 "rise over the base"
             )
         findings += remark
+    tokens = np.broadcast_to(np.asarray(train_tokens, dtype=float), ratio.shape)
+    noise = _run_noise(fit, general.prediction, tokens)
+    losses = general.prediction, domain, replay
     return LossCurves(
         model_params=request.size,
-        train_tokens=np.broadcast_to(np.asarray(train_tokens, dtype=float), ratio.shape),
+        train_tokens=tokens,
         base_loss=general.base_loss,
         tolerance=tolerance,
+        run_noise=noise,
         findings=tuple(findings),
-        **_decided_on(request, tolerance, general.base_loss, general.prediction, domain, replay),
+        **_decided_on(request, tolerance, general.base_loss, losses, noise),
     )
+
+
+def _domain_loss(
+    fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
+) -> tuple[Prediction, list[Finding]]:
+    if request.unique_tokens is not None or fit.probed.supply is not None:
+        return domain_of_repeats(fit, request, train_tokens, ratio)
+    run = {"model_params": request.size, "train_tokens": train_tokens, "domain_ratio": ratio}
+    return fit.predict("domain", **run), []
+
+
+def _run_noise(fit: Fit, general: Prediction, train_tokens: Array) -> Array:
+    """Return what a run's own noise adds to the general loss beyond the probed budgets, ``(B, G)`` or ``(B, 1)``."""
+    is_beyond = train_tokens > fit.probed.token_range[1] * (1 + TWO_DIGITS)
+    shifts = fit.new_run_shifts("general", len(general.draws)) if is_beyond.any() else None
+    if shifts is None:
+        return np.zeros((len(general.draws), 1))
+    moved = fit.model_of("general").with_shifts(general.loss[None, :], shifts)
+    return np.where(is_beyond, moved - general.loss, 0.0)
 
 
 def _general_loss(
@@ -228,72 +266,34 @@ def _general_loss(
     )
 
 
-def domain_prediction(
-    fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
-) -> tuple[Prediction, list[Finding]]:
-    """Return the domain loss at each ratio ``(G,)``, with what repetition costs counted once.
-
-    Losses of probes that repeat their data contain it for their own supply, which a run has too unless another is
-    given.
-    """
-    model, supply, asked = fit.model_of("domain"), fit.probed.supply, request.unique_tokens
-    tokens: float | Array = train_tokens
-    findings: list[Finding] = []
-    repeats = asked is not None and request.max_epochs > 1
-    unique = asked if repeats else None
-    if model.reads_repetition:
-        if asked is None and supply is not None:
-            unique = supply.unique_tokens
-    elif model.holds_per_budget:
-        findings += _uncounted() if repeats else []
-    elif asked is not None and supply is not None and supply.unique_tokens is not None:
-        tokens = tokens_of_same_worth(train_tokens, ratio, asked, supply.unique_tokens)
-    elif unique is not None and supply is None:
-        tokens = discounted_tokens(train_tokens, ratio, unique)
-    if not model.reads_repetition:
-        unique = None
-    prediction = fit.predict(
-        "domain",
-        model_params=request.size,
-        train_tokens=tokens,
-        domain_ratio=ratio,
-        unique_domain_tokens=unique,
-    )
-    return prediction, findings
-
-
-def _uncounted() -> list[Finding]:
-    return [
-        Finding(
-            Code.REPETITION_NOT_COUNTED,
-            "the CMR laws hold per run, so passes over the domain data beyond the first count as fresh data; fit with "
-            "--law dcpt to discount them",
-        )
-    ]
-
-
 def _decided_on(
     request: PlanRequest,
     tolerance: Tolerance,
     base_loss: float,
-    general: Prediction,
-    domain: Prediction,
-    replay: Prediction | None,
+    losses: tuple[Prediction, Prediction, Prediction | None],
+    run_noise: Array,
 ) -> dict[str, Any]:
-    """Return the fields of loss curves that follow from the losses."""
+    """Return the fields of loss curves that follow from the general and domain losses and that of pure replay."""
+    general, domain, replay = losses
     reference: Array | float = base_loss
     reference_draws: Array | float = base_loss
     if request.rise_over == "replay" and replay is not None:
         reference, reference_draws = replay.loss, replay.draws
     rise = tolerance.rise(general.loss, reference)
-    draws = tolerance.rise(general.draws, reference_draws)
+    mean_draws = tolerance.rise(general.draws, reference_draws)
+    draws, upper = mean_draws, _upper(rise, mean_draws, request.confidence)
+    if run_noise.any():
+        draws = tolerance.rise(general.draws + run_noise, reference_draws)
+        # Noise never allows more than the mean does, however few the resamples are.
+        upper = np.maximum(_upper(rise, draws, request.confidence), upper)
     return {
         "general": general,
         "domain": domain,
         "replay": replay,
         "rise": rise,
-        "rise_upper": _upper(rise, draws, request.confidence),
+        "rise_upper": upper,
         "rise_draws": draws,
+        "mean_rise_draws": mean_draws,
         "objective": domain.loss + request.general_weight * general.loss,
         "objective_draws": domain.draws + request.general_weight * general.draws,
     }

@@ -6,8 +6,8 @@ the user allows? Steps, in the order below::
     fit + request -> losses over the ratio -> what the constraints leave -> the lowest domain loss -> Plan
 
 The recommended ratio keeps the rise within the tolerance with the asked confidence: the constraint is put on the
-upper quantile of the resampled rise, ratio by ratio. The best estimate, which breaks the tolerance
-about every other time, stands beside it as ``ratio``, with its interval.
+upper quantile of the resampled rise, ratio by ratio; beyond the probed budgets on that of one new run. The best
+estimate, which breaks the tolerance about every other time, stands beside it as ``ratio``, with its interval.
 
 Nothing here draws or fits.
 """
@@ -63,7 +63,8 @@ class Plan:
     violation_probability : float or None
         Share of resamples whose general loss at ``domain_ratio`` rises too far; None without resamples or tolerance.
     general_loss, domain_loss, general_rise : Interval
-        Predicted at ``domain_ratio``; the rise is over the base checkpoint.
+        Predicted at ``domain_ratio``; the rise is over the base checkpoint. Beyond the probed budgets the intervals of
+        the general loss and its rise are those of one new run, which decide there.
     base_loss : float
     replay_loss : float or None
         General loss of a run of the same tokens on general data alone; None without a fitted ratio near 0.
@@ -241,7 +242,7 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
     curves, ratio = decision.curves, decision.ratio
     at = survey_at(fit, request, ratio)
     binding = binding_constraint(decision, is_cut=request.is_cut)
-    general = _interval_of(at.general.loss, at.general.draws, request)
+    general = _interval_of(at.general.loss, at.general_of_run.draws, request)
     limit, allowed = _limit(request, curves)
     violation = at.violation() if request.tolerance is not None else None
     findings = plan_findings(fit, request, decision, binding=binding, allowed=allowed)
@@ -304,7 +305,8 @@ def _over_replay(
     replay = curves.replay
     if replay is None:
         return None, None
-    rise = _interval_of(at.general.loss - replay.loss, at.general.draws - replay.draws, request)
+    draws = at.general_of_run.draws - replay.draws
+    rise = _interval_of(at.general.loss - replay.loss, draws, request)
     return float(replay.loss[0]), rise
 
 

@@ -57,6 +57,21 @@ class TestContract:
         ).json()  # fmt: skip
         assert plain == short
 
+    def test_logs_check_says_how_mature_the_bases_are(self, call, log_file, tmp_path):
+        log = cp.read_log(log_file)
+        sizes = log["model_params"].unique()
+        tokens = {size: 20 * size for size in sizes}
+        cp.write_log(
+            log.assign(base_tokens=log["model_params"].map(tokens)), tmp_path / "mature.csv"
+        )
+        answer = call("logs", "check", tmp_path / "mature.csv", "--json")
+        bases = json.loads(answer.out)["base_maturity"]
+        assert [base["model_params"] for base in bases] == sorted(sizes)
+        assert [base["tokens_per_parameter"] for base in bases] == [20] * len(sizes)
+        text = call("logs", "check", tmp_path / "mature.csv").out
+        assert text.count("20 a parameter") == len(sizes)
+        assert "base_maturity" not in call("logs", "check", log_file, "--json").out
+
     def test_logs_check(self, call, log_file):
         answer = call("logs", "check", log_file, "--json")
         assert answer.code == 0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import cmrplan as cp
-from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, resample_runs, student_scale
+from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, resample_runs
+from cmrplan.fit.corpus_model import student_scale
 from cmrplan.fit.noise import Noise, Residuals
 
 MANY = [f"run{k}" for k in range(FEWEST_RUNS_TO_DRAW)]

@@ -223,6 +223,11 @@ BROKEN = {
         "negative",
         "loss_stderr must be >= 0, got -0.1 (runs.csv row 1, line 2). Correct the sign.",
     ),
+    "base without pre-training": (
+        rows("a,1,0,0.3,general,2.9,0", header=HEADER + ",base_tokens"),
+        "not_positive",
+        "base_tokens must be > 0, got 0 (runs.csv row 1, line 2). Write the number, or remove the row.",
+    ),
     "half a seed": (
         rows("a,1,0,0.3,general,2.9,0.5", header=HEADER + ",seed"),
         "not_whole",

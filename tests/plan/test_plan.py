@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
 from cmrplan.numbers import parse_tolerance
 from cmrplan.plan.loss_curves import best_ratio
+from cmrplan.plan.questions.frontier import frontier
 
 
 class TestKnownAnswers:
@@ -187,6 +189,77 @@ class TestBaseLoss:
         value, findings = base_loss_at({1e8: 2.5}, 1e9)
         assert value == 2.5
         assert [f.code for f in findings] == ["base_loss_of_other_size"]
+
+
+class TestBeyondTheProbedBudgets:
+    """Resamples that agree, and noise of 0.003 a run and 0.004 an evaluation: together 0.005, nine tenths below 0.0064.
+
+    Of 2,000 draws that quantile is known to 0.0002, so the ratio at three times that to 0.003.
+    """
+
+    FIT = make_fit(spread=np.zeros(2000), noise=Noise(0.003, 0.004, 1e6))
+
+    def test_the_interval_of_a_new_run_decides(self):
+        made = ask(self.FIT, train_tokens=2 * D)
+        expected = np.sqrt((0.05 - 1.2816 * 0.005) / 0.2)
+        assert made.domain_ratio == pytest.approx(expected, abs=0.003)
+        assert made.violation_probability == pytest.approx(0.1, abs=0.001)
+        assert made.general_rise.high == pytest.approx(
+            0.2 * made.domain_ratio**2 + 1.6449 * 0.005, abs=0.0008
+        )
+        # no resample of the mean differs from the estimate
+        assert made.ratio.low == pytest.approx(0.5, abs=1e-6)
+        (message,) = [f.message for f in made.warnings if f.code == "extrapolates_tokens"]
+        assert "the interval of one new run" in message
+
+    def test_up_to_the_largest_probed_budget_the_mean_does(self):
+        for tokens in (D, 1.009 * D):  # within one percent is the probed one
+            assert ask(self.FIT, train_tokens=tokens).domain_ratio == pytest.approx(0.5, abs=1e-6)
+
+    def test_a_frontier_has_the_interval_of_its_budget(self):
+        within, beyond = (
+            frontier(self.FIT, model_params=N, train_tokens=tokens, confidence=0.9)
+            for tokens in (D, 2 * D)
+        )
+        np.testing.assert_array_equal(within.general_loss_high, within.general_loss)
+        half = beyond.general_loss_high - beyond.general_loss
+        np.testing.assert_allclose(half, 1.6449 * 0.005, atol=0.0008)
+
+    def test_a_fit_that_does_not_tell_its_noise_keeps_the_mean(self):
+        made = ask(make_fit(spread=np.zeros(10)), train_tokens=2 * D)
+        assert made.domain_ratio == pytest.approx(0.5, abs=1e-6)
+        (message,) = [f.message for f in made.warnings if f.code == "extrapolates_tokens"]
+        assert "new run" not in message
+
+
+class TestMisfit:
+    """Resamples shifted by -0.02 to 0.02: nine tenths of them are within 0.018, so the interval is 0.036 wide."""
+
+    SPREAD = np.linspace(-0.02, 0.02, 401)
+
+    def misfits(self, *, miss, spread=SPREAD, base=BASE, tolerance=0.0):
+        made = ask(make_fit(spread=spread, base=base, miss=miss), max_general_rise=tolerance)
+        return [f.message for f in made.warnings if f.code == "misfit"]
+
+    def test_without_an_allowed_rise_the_width_of_the_interval_decides(self):
+        # a base loss of 2.6 leaves room up to the square root of (0.1 - 0.016) / 0.2 at a tolerance of 0
+        assert self.misfits(miss=0.035, base=2.6) == []
+        (message,) = self.misfits(miss=0.054, base=2.6)
+        assert "0.054 nats above the fitted one, 1.5 times the width of its interval" in message
+
+    def test_the_larger_of_the_two_decides(self):
+        # a quarter of 0.3 is 0.075, above the width; a quarter of 0.08 is 0.02, below it
+        assert self.misfits(miss=-0.07, tolerance=0.3) == []
+        (message,) = self.misfits(miss=-0.09, tolerance=0.3)
+        assert "0.090 nats below the fitted one, 30 % of the allowed rise" in message
+        assert self.misfits(miss=0.03, tolerance=0.08) == []
+        (message,) = self.misfits(miss=0.04, tolerance=0.08)
+        assert "50 % of the allowed rise" in message
+
+    def test_without_resamples_only_an_allowed_rise_decides(self):
+        (message,) = self.misfits(miss=0.02, spread=(), tolerance=0.05)
+        assert "40 % of the allowed rise" in message
+        assert self.misfits(miss=0.02, spread=()) == []
 
 
 def test_extrapolation_is_said_with_its_distance():

@@ -125,7 +125,7 @@ def frontier(
 def frontier_of(curves: LossCurves, confidence: float) -> Frontier:
     """Return the frontier of losses that were computed before."""
     rises = Prediction(curves.general.inputs, curves.rise, curves.rise_draws)
-    general_low, general_high = curves.general.interval(confidence)
+    general_low, general_high = curves.general_of_run.interval(confidence)
     domain_low, domain_high = curves.domain.interval(confidence)
     rise_low, rise_high = rises.interval(confidence)
     violation = curves.violation()
