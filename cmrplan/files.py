@@ -10,55 +10,96 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cmrplan.errors import InputError
+
+TEMPORARY_PREFIX = ".cmrplan-"
+"""The names of temporary files begin so; a killed process leaves them behind, and nobody else makes such names."""
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path to write to; rename it to ``path`` when the block ends well.
 
-    Missing parent folders are created. On any error the temporary file is removed and ``path``
-    stays as it was.
+    Missing parent folders are created. On any error the temporary file is removed and ``path`` stays as it was. A file
+    that is there keeps its mode and its owner; a symbolic link stays, and the file that it names is written.
 
     Raises
     ------
     InputError
-        If the folder cannot be written to, or ``path`` is a folder.
+        If the folder cannot be written to, or :func:`writable_target` refuses ``path``.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"cannot write {target}: it is a folder; give a file name")
+    target = writable_target(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix
-        )
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY_PREFIX)
     except OSError as error:
-        raise InputError(
-            f"cannot write {target}: {error.strerror or error}; choose another place"
-        ) from None
+        raise _unwritable(path, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
+        _take_mode(temporary, target)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def writable_target(path: str | os.PathLike[str]) -> Path:
+    """Return the file that ``path`` names, symbolic links followed; nothing is written.
+
+    Raises
+    ------
+    InputError
+        If it is a folder, a device, a pipe or a socket, or a file that its mode or the system protects.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"cannot write {path}: it is a folder; give a file name")
+    if not stat.S_ISREG(mode):
+        raise InputError(
+            f"cannot write {path}: it is a device, a pipe or a socket; give the name of a file"
+        )
+    # The system lets root write to everything, so the mode is asked as well.
+    if not mode & 0o222 or not os.access(target, os.W_OK):
+        raise InputError(
+            f"cannot write {path}: the file is read-only; allow writing or choose another name"
+        )
+    return target
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {error.strerror or error}; choose another place")
+
+
+def _take_mode(temporary: Path, target: Path) -> None:
+    """Give the temporary file the mode and owner of the file it replaces, or the mode of a new one."""
+    try:
+        kept = target.stat()
+    except FileNotFoundError:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {target}: {error.strerror or error}; choose another place"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        return
+    with suppress(PermissionError):  # Only root may give a file away.
+        os.chown(temporary, kept.st_uid, kept.st_gid)
+    temporary.chmod(stat.S_IMODE(kept.st_mode))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -109,6 +150,12 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path} is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+        ) from None
+    except RecursionError:
+        raise InputError(f"{path} is not JSON that can be read (it is nested too deeply)") from None
+    except ValueError:  # Python bounds the digits of an integer.
+        raise InputError(
+            f"{path} is not JSON that can be read (an integer has thousands of digits)"
         ) from None
 
 

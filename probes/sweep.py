@@ -241,6 +241,10 @@ def _refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> N
         raise InputError(f"{sweep.path} is a file; give a folder for the runs")
     if not sweep.spec.exists():
         return
+    if not (sweep.corpora.exists() or sweep.ledger.exists()):
+        raise InputError(
+            f"{sweep.spec} belongs to no sweep and would be overwritten; choose another output folder"
+        )
     stored = parse_spec(yaml.safe_load(read_text(sweep.spec)), origin=str(sweep.spec))
     before, now = _fixed_part(stored), _fixed_part(spec)
     before["device"] = next((run.read_settings().device for run in sweep.all_runs()), device)

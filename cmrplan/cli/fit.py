@@ -7,12 +7,12 @@ from typing import Literal, cast
 import click
 
 from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.outputs import FIT_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     COUNT,
     COUNT_OR_AUTO,
     as_json,
     confidence,
-    out_option,
     resamples,
     seed,
 )
@@ -36,7 +36,7 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 
 @click.command()
 @click.argument("log", type=click.Path())
-@out_option("the fit (JSON)")
+@out_option("the fit (JSON)", FIT_FILE)
 @click.option(
     "--law",
     default=AUTO,
@@ -90,6 +90,7 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 )
 @confidence
 @as_json
+@force_option
 def fit(
     log: str,
     out: str | None,

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from cmrplan.cli.output import print_findings, print_json
-from cmrplan.cli.parameters import ASSIGNMENT, as_json, out_option, pairs_once
+from cmrplan.cli.outputs import LEDGER, LOG_FILE, check_output, force_option, out_option
+from cmrplan.cli.parameters import ASSIGNMENT, as_json, pairs_once
+from cmrplan.errors import Code, Finding
 from cmrplan.files import atomic_write
 from cmrplan.log.cells import listed
 from cmrplan.log.files import check_log, write_log
@@ -39,8 +41,9 @@ def logs() -> None:
 
 @logs.command()
 @click.argument("runs", type=click.Path())
-@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@out_option("the log (.csv, .jsonl or .parquet)", LOG_FILE, required=True)
 @as_json
+@force_option
 def collect(runs: str, out: str, as_json: bool) -> None:
     """Turn the run folders of a sweep, or the files of trainer callbacks, into one probe log.
 
@@ -50,6 +53,8 @@ def collect(runs: str, out: str, as_json: bool) -> None:
     from cmrplan.cli.probe import require_probes
     from probes.callbacks.folder import collect_logs, is_log_folder
 
+    ledger_path = Path(out).with_name(Path(out).stem + ".runs.csv")
+    check_output(ledger_path, LEDGER)
     if is_log_folder(runs):
         log, ledger = collect_logs(runs)
     else:
@@ -58,15 +63,20 @@ def collect(runs: str, out: str, as_json: bool) -> None:
 
         log, ledger = collect_runs(runs)
     write_log(log, out)
-    ledger_path = Path(out).with_name(Path(out).stem + ".runs.csv")
     with atomic_write(ledger_path) as temporary:
         ledger.to_csv(temporary, index=False)
     finished = int((ledger["state"] == "finished").sum())
+    damaged = ledger.loc[ledger["state"] == "damaged", ["run_id", "reason"]]
+    findings = [
+        Finding(Code.DAMAGED_RUN, f"{run_id} is left out: {reason}")
+        for run_id, reason in damaged.itertuples(index=False)
+    ]
     if as_json:
-        print_json(
-            {"log": out, "ledger": str(ledger_path), "n_rows": len(log), "n_finished": finished}
-        )
+        counts = {"n_rows": len(log), "n_finished": finished}
+        warnings = [finding.as_dict() for finding in findings]
+        print_json({"log": out, "ledger": str(ledger_path), **counts, "warnings": warnings})
     else:
+        print_findings(findings)
         click.echo(
             f"{len(log)} rows of {log['run_id'].nunique()} runs -> {out}; "
             f"ledger of {len(ledger)} runs -> {ledger_path}"
@@ -76,7 +86,7 @@ def collect(runs: str, out: str, as_json: bool) -> None:
 @logs.command("import", help=_IMPORT_HELP)
 @click.argument("format", type=click.Choice(list(IMPORTERS)))
 @click.argument("source", type=click.Path())
-@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@out_option("the log (.csv, .jsonl or .parquet)", LOG_FILE, required=True)
 @click.option(
     "--map",
     "names",
@@ -102,6 +112,7 @@ def collect(runs: str, out: str, as_json: bool) -> None:
     help="Fill a column that is not there: model_params=1.2e8.",
 )
 @as_json
+@force_option
 def import_(
     format: str,
     source: str,

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from cmrplan.cli.output import print_findings, print_json, working
+from cmrplan.cli.outputs import FIT_FILE, PICTURE, PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     ASSIGNMENT,
     COUNT,
     FRACTION,
     as_json,
     confidence,
-    out_option,
     pairs_once,
     resamples,
     seed,
@@ -51,7 +51,7 @@ def mix() -> None:
 
 @mix.command("fit")
 @click.argument("log", type=click.Path())
-@out_option("the fit (JSON)")
+@out_option("the fit (JSON)", FIT_FILE)
 @click.option(
     "--law",
     default=AUTO,
@@ -65,6 +65,7 @@ def mix() -> None:
 @click.option("--min-train-tokens", type=COUNT, help="Leave out evaluations before this many.")
 @confidence
 @as_json
+@force_option
 def fit_command(
     log: str,
     out: str | None,
@@ -181,11 +182,10 @@ def predict_command(
     "reference",
 )
 @confidence
-@out_option("the plan (JSON)")
-@click.option(
-    "--plot", "picture", type=click.Path(), help="Draw the shares here (.png, .svg, .pdf)."
-)
+@out_option("the plan (JSON)", PLAN_FILE)
+@out_option("a picture of the shares (.png, .svg, .pdf)", PICTURE, name="--plot")
 @as_json
+@force_option
 def plan_command(
     fit: str,
     train_tokens: float,
@@ -200,7 +200,7 @@ def plan_command(
     reference: tuple[tuple[str, str], ...],
     confidence: float,
     out: str | None,
-    picture: str | None,
+    plot: str | None,
     as_json: bool,
 ) -> None:
     """Recommend the mixture of a full-scale run.
@@ -225,16 +225,16 @@ def plan_command(
     )
     if out:
         write_json(out, recommended.as_dict())
-    if picture:
+    if plot:
         from cmrplan.plots import mixture_figure, write_figure
 
-        write_figure(mixture_figure(recommended), picture)
+        write_figure(mixture_figure(recommended), plot)
     if as_json:
         print_json(recommended.as_dict())
         return
     click.echo(mixture_plan_text(recommended))
     print_findings(recommended.warnings)
-    for path, what in ((out, "plan"), (picture, "picture")):
+    for path, what in ((out, "plan"), (plot, "picture")):
         if path:
             click.echo(f"{what} -> {path}")
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from cmrplan.cli.limits import limit_options
 from cmrplan.cli.output import print_findings, print_json, working
-from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json, out_option
+from cmrplan.cli.outputs import PLAN_FILE, force_option, out_option
+from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json
 from cmrplan.cli.tables import TABLES
 from cmrplan.errors import InputError
 from cmrplan.files import write_json
@@ -60,8 +61,9 @@ SizeList = list[float] | tuple[float, float]
     multiple=True,
     help="Also print a table; may be given again. panel and sensitivity fit anew and take a while.",
 )
-@out_option("the plan (JSON)")
+@out_option("the plan (JSON)", PLAN_FILE)
 @as_json
+@force_option
 def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **asked: Any) -> None:
     """Recommend the domain ratio of a full-scale run.
 

@@ -47,9 +47,9 @@ def _rows_with_end(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
-        if not line.endswith(b"\n"):
+        if not (line.endswith(b"\n") and isinstance(row, dict)):
             return
         end += len(line)
         yield row, end
