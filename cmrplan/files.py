@@ -17,10 +17,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cmrplan.errors import InputError
+from cmrplan.errors import CmrplanError, InputError
 
 TEMPORARY_PREFIX = ".cmrplan-"
 """The names of temporary files begin so; a killed process leaves them behind, and nobody else makes such names."""
+
+CHECKSUM = "checksum"
+"""The entry of a JSON file that holds the checksum over all others."""
+
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    CmrplanError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a file whose content is of another form raises where it is taken apart."""
 
 
 @contextmanager
@@ -157,6 +172,33 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise InputError(
             f"{path} is not JSON that can be read (an integer has thousands of digits)"
         ) from None
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a file with the checksum over it as its last entry."""
+    return content | {CHECKSUM: _checksum(content)}
+
+
+def require_seal(path: str | os.PathLike[str], content: dict[str, Any], *, remedy: str) -> None:
+    """Refuse content that is not what :func:`sealed` was given; content without a checksum passes.
+
+    Raises
+    ------
+    InputError
+        Naming the file, and the remedy.
+    """
+    if CHECKSUM not in content:
+        return
+    rest = {name: value for name, value in content.items() if name != CHECKSUM}
+    if content[CHECKSUM] != _checksum(rest):
+        raise InputError(
+            f"{path} is not what was written (its checksum is of other content); it was edited or damaged: {remedy}"
+        )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def fingerprint(value: Any) -> str:

@@ -241,7 +241,7 @@ def _refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> N
         raise InputError(f"{sweep.path} is a file; give a folder for the runs")
     if not sweep.spec.exists():
         return
-    if not (sweep.corpora.exists() or sweep.ledger.exists()):
+    if not (sweep.corpora.exists() or sweep.ledger.exists() or sweep.all_runs()):
         raise InputError(
             f"{sweep.spec} belongs to no sweep and would be overwritten; choose another output folder"
         )

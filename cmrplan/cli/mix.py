@@ -20,7 +20,7 @@ from cmrplan.cli.parameters import (
     seed,
 )
 from cmrplan.errors import InputError
-from cmrplan.files import write_json
+from cmrplan.files import sealed, write_json
 from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_log
 from cmrplan.mixture import (
@@ -223,14 +223,15 @@ def plan_command(
         reference=_numbers("--reference", reference, FRACTION) or None,
         confidence=confidence,
     )
+    result = sealed(recommended.as_dict())
     if out:
-        write_json(out, recommended.as_dict())
+        write_json(out, result)
     if plot:
         from cmrplan.plots import mixture_figure, write_figure
 
         write_figure(mixture_figure(recommended), plot)
     if as_json:
-        print_json(recommended.as_dict())
+        print_json(result)
         return
     click.echo(mixture_plan_text(recommended))
     print_findings(recommended.warnings)

@@ -14,7 +14,7 @@ from cmrplan.cli.outputs import PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json
 from cmrplan.cli.tables import TABLES
 from cmrplan.errors import InputError
-from cmrplan.files import write_json
+from cmrplan.files import sealed, write_json
 from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
@@ -82,6 +82,7 @@ def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **as
     result = recommended.as_dict() | answer.extra
     if shown:
         result["tables"] = {name: plain_rows(table) for name, table in shown.items()}
+    result = sealed(result)
     if out:
         write_json(out, result)
     if as_json:

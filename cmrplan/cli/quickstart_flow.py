@@ -18,7 +18,7 @@ import pandas as pd
 
 from cmrplan import plots
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.files import atomic_write, write_json, write_text
+from cmrplan.files import atomic_write, sealed, write_json, write_text
 from cmrplan.fit.file import write_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fit_log import fit
@@ -107,7 +107,7 @@ def run_quickstart(
         train_tokens=float(log["train_tokens"].max()),
         max_general_rise=QUICKSTART_RISE,
     )
-    write_json(folder / "plan.json", recommended.as_dict())
+    write_json(folder / "plan.json", sealed(recommended.as_dict()))
 
     say("4/4 pictures and summary")
     for kind in PICTURES:
