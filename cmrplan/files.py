@@ -22,6 +22,9 @@ from cmrplan.errors import CmrplanError, InputError
 TEMPORARY_PREFIX = ".cmrplan-"
 """The names of temporary files begin so; a killed process leaves them behind, and nobody else makes such names."""
 
+MOST_BYTES = 2**30
+"""Longest file that is read whole: a log of a million rows has a fifth of it."""
+
 CHECKSUM = "checksum"
 """The entry of a JSON file that holds the checksum over all others."""
 
@@ -128,27 +131,62 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def require_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no file on a disk: a pipe or a device may never end.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is a folder, a pipe, a device or a socket.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder; give a file")
+    if not stat.S_ISREG(mode):
+        raise InputError(
+            f"{path} is a pipe, a device or a socket; save what it gives and name that file"
+        )
+
+
+def read_bytes(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file of at most ``most`` bytes.
+
+    Raises
+    ------
+    InputError
+        If :func:`require_regular` refuses it, it is longer, or it cannot be read.
+    """
+    require_regular(path)
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read(most + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    if len(content) > most:
+        raise InputError(f"{path} has more than {most:,} bytes, the most that such a file may have")
+    return content
+
+
+def read_text(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> str:
     """Return the text of a UTF-8 file (a leading byte-order mark is dropped).
 
     Raises
     ------
     InputError
-        If there is no such file, it is a folder, cannot be read, or is not UTF-8.
+        If :func:`read_bytes` refuses the file, or it is not UTF-8.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; give a file") from None
+        return read_bytes(path, most=most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not UTF-8 text (byte {error.start} is 0x{error.object[error.start]:02x}); "
             "save it as UTF-8"
         ) from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

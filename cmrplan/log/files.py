@@ -48,11 +48,11 @@ from cmrplan.log.cells import (
     UnreadableLog,
     checked_suffix,
     named,
-    needs_pyarrow,
     raw_frame,
     read_raw,
 )
 from cmrplan.log.columns import canonical_columns
+from cmrplan.log.parquet import needs_pyarrow
 from cmrplan.log.validate import convert
 
 LogOrPath = pd.DataFrame | str | os.PathLike[str]
