@@ -11,7 +11,7 @@ from cmrplan.errors import Code, InputError
 from cmrplan.files import require_regular
 from cmrplan.log.cells import UnreadableLog, check_number, unreadable
 
-MOST_ROWS = 5_000_000
+MOST_PARQUET_ROWS = 5_000_000
 
 
 def read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
@@ -48,11 +48,11 @@ def read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
 
 def _check_shape(metadata: Any, source: str) -> None:
     """Refuse a Parquet file that says it has more cells than a log can have, before they take the memory."""
-    if metadata.num_rows > MOST_ROWS:
+    if metadata.num_rows > MOST_PARQUET_ROWS:
         raise unreadable(
             Code.BAD_PARQUET,
             source,
-            f"{source} has {metadata.num_rows:,} rows; a probe log has at most {MOST_ROWS:,}",
+            f"{source} has {metadata.num_rows:,} rows; a probe log has at most {MOST_PARQUET_ROWS:,}",
         )
     check_number(metadata.num_columns, source)
 

@@ -21,8 +21,8 @@ from probes.spec.sweep import SweepSpec
 MOST_SPEC_BYTES = 1_000_000
 MOST_LINES = 10_000
 MOST_LINE_CHARACTERS = 5_000
-MOST_LEVELS = 16
-MOST_VALUES = 20_000
+DEEPEST_NESTING = 16
+MOST_SPEC_VALUES = 20_000
 MOST_DIGITS = 40
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
@@ -35,7 +35,7 @@ class _StrictLoader(yaml.SafeLoader):
     what a spec has, and numbers of more digits than any has.
     """
 
-    most_values = MOST_VALUES
+    most_values = MOST_SPEC_VALUES
     depth = 0
     count = 0
 
@@ -45,8 +45,8 @@ class _StrictLoader(yaml.SafeLoader):
             raise _refused("an alias is not allowed here; write the value out", mark)
         self.depth += 1
         self.count += 1
-        if self.depth > MOST_LEVELS:
-            raise _refused(f"values are nested more than {MOST_LEVELS} levels deep", mark)
+        if self.depth > DEEPEST_NESTING:
+            raise _refused(f"values are nested more than {DEEPEST_NESTING} levels deep", mark)
         if self.count > self.most_values:
             raise _refused(f"a spec has at most {self.most_values:,} values", mark)
         node = super().compose_node(parent, index)
