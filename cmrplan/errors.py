@@ -153,7 +153,7 @@ class Code(StrEnum):
     RESIDUAL_TREND = (
         "residual_trend",
         _CAUTION,
-        "What the fit leaves over depends on size, ratio, seed, the order of the runs, or tokens.",
+        "What the fit leaves over depends on size, ratio, seed or tokens.",
     )
     UNIDENTIFIED = (
         "unidentified",

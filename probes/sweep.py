@@ -20,6 +20,7 @@ import torch
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_json, write_text
+from cmrplan.texts import printable
 from probes.checkpoint_checks import check_checkpoints, check_prepared
 from probes.collect import read_ledger
 from probes.data.build import open_sources
@@ -167,7 +168,7 @@ def _jobs(
         slots=pool.slots() if here else 1,
     )
     for reason in grouping.reasons if progress else ():
-        print(reason, file=sys.stderr, flush=True)
+        print(printable(reason), file=sys.stderr, flush=True)
     return [Job(group) for group in grouping.groups]
 
 
@@ -187,7 +188,7 @@ def _prepare(
 
 
 def _notice(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> list[RunSettings]:

@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.output import print_findings, print_json, show
 from cmrplan.cli.outputs import FIT_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     COUNT,
@@ -127,7 +127,7 @@ def fit(
     if as_json:
         print_json(fit_report(fitted))
         return
-    click.echo(fit_text(fitted))
+    show(fit_text(fitted))
     print_findings([*fitted.parameter_findings(), *fitted.warnings])
     if out:
-        click.echo(f"fit -> {out}")
+        show(f"fit -> {out}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.output import print_findings, print_json, show
 from cmrplan.cli.outputs import LEDGER, LOG_FILE, check_output, force_option, out_option
 from cmrplan.cli.parameters import ASSIGNMENT, as_json, pairs_once
 from cmrplan.errors import Code, Finding
@@ -15,6 +18,7 @@ from cmrplan.log.cells import listed
 from cmrplan.log.files import check_log, write_log
 from cmrplan.log.importers import IMPORTERS, import_log
 from cmrplan.log.importers.changes import Changes, as_number
+from cmrplan.texts import anonymous
 
 _IMPORT_HELP = """Turn the log of another trainer into a probe log.
 
@@ -42,9 +46,15 @@ def logs() -> None:
 @logs.command()
 @click.argument("runs", type=click.Path())
 @out_option("the log (.csv, .jsonl or .parquet)", LOG_FILE, required=True)
+@click.option(
+    "--anonymous",
+    "is_anonymous",
+    is_flag=True,
+    help="Leave folders, machines and users out of the ledger's reasons.",
+)
 @as_json
 @force_option
-def collect(runs: str, out: str, as_json: bool) -> None:
+def collect(runs: str, out: str, is_anonymous: bool, as_json: bool) -> None:
     """Turn the run folders of a sweep, or the files of trainer callbacks, into one probe log.
 
     Failed and unfinished runs have no rows: they stand, with their reason, in the run ledger
@@ -62,6 +72,9 @@ def collect(runs: str, out: str, as_json: bool) -> None:
         from probes.collect import collect as collect_runs
 
         log, ledger = collect_runs(runs)
+    if is_anonymous:
+        names = _machines_and_users(runs)
+        ledger["reason"] = [anonymous(str(reason), names) for reason in ledger["reason"]]
     write_log(log, out)
     with atomic_write(ledger_path) as temporary:
         ledger.to_csv(temporary, index=False)
@@ -77,10 +90,23 @@ def collect(runs: str, out: str, as_json: bool) -> None:
         print_json({"log": out, "ledger": str(ledger_path), **counts, "warnings": warnings})
     else:
         print_findings(findings)
-        click.echo(
+        show(
             f"{len(log)} rows of {log['run_id'].nunique()} runs -> {out}; "
             f"ledger of {len(ledger)} runs -> {ledger_path}"
         )
+
+
+def _machines_and_users(runs: str) -> set[str]:
+    """Return the names of this machine and user, and of the machines that a sweep ran on."""
+    from probes.ledger import read_histories
+    from probes.runs import SweepFolder
+
+    histories = read_histories(SweepFolder(Path(runs)).ledger)
+    hosts = {history.host for history in histories.values()} | {socket.gethostname()}
+    users: set[str] = set()
+    with suppress(KeyError, OSError):  # A container may have no name for its user.
+        users = {getpass.getuser()}
+    return hosts | {host.partition(".")[0] for host in hosts} | users
 
 
 @logs.command("import", help=_IMPORT_HELP)
@@ -139,9 +165,7 @@ def import_(
             {"log": out, "format": format, **counts, "eval_corpora": corpora, "warnings": warnings}
         )
         return
-    click.echo(
-        f"{len(log)} rows of {log['run_id'].nunique()} runs, losses on {listed(corpora)} -> {out}"
-    )
+    show(f"{len(log)} rows of {log['run_id'].nunique()} runs, losses on {listed(corpora)} -> {out}")
     print_findings(tuple(findings))
 
 
@@ -156,6 +180,6 @@ def check(log: str, as_json: bool) -> int:
         print_json({"log": log, "findings": [finding.as_dict() for finding in findings]})
     else:
         for finding in findings:
-            click.echo(f"{finding.severity} [{finding.code}]: {finding.message}")
-        click.echo(f"{log}: {len(errors)} error(s), {len(findings) - len(errors)} warning(s)")
+            show(f"{finding.severity} [{finding.code}]: {finding.message}")
+        show(f"{log}: {len(errors)} error(s), {len(findings) - len(errors)} warning(s)")
     return 2 if errors else 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json, working
+from cmrplan.cli.output import print_findings, print_json, show, working
 from cmrplan.cli.outputs import FIT_FILE, PICTURE, PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     ASSIGNMENT,
@@ -98,10 +98,10 @@ def fit_command(
     if as_json:
         print_json(mixture_report(fitted))
         return
-    click.echo(mixture_fit_text(fitted))
+    show(mixture_fit_text(fitted))
     print_findings(fitted.warnings)
     if out:
-        click.echo(f"fit -> {out}")
+        show(f"fit -> {out}")
 
 
 @mix.command("predict")
@@ -142,7 +142,7 @@ def predict_command(
             if value["loss_low"] is None
             else f"  ({value['loss_low']:.4f} to {value['loss_high']:.4f})"
         )
-        click.echo(f"{corpus:<24}{value['loss']:>8.4f}{band}")
+        show(f"{corpus:<24}{value['loss']:>8.4f}{band}")
 
 
 @mix.command("plan")
@@ -233,11 +233,11 @@ def plan_command(
     if as_json:
         print_json(result)
         return
-    click.echo(mixture_plan_text(recommended))
+    show(mixture_plan_text(recommended))
     print_findings(recommended.warnings)
     for path, what in ((out, "plan"), (plot, "picture")):
         if path:
-            click.echo(f"{what} -> {path}")
+            show(f"{what} -> {path}")
 
 
 _NUMBER = click.FloatRange(min=0)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.output import print_findings, print_json, show
 from cmrplan.cli.outputs import SWEEP_FILE, WRITTEN_BY, force_option, out_option
 from cmrplan.cli.parameters import COUNT, as_json, model_params
 from cmrplan.design.next_probes import NextProbes, next_probes
@@ -68,10 +68,10 @@ def next_command(fit: str, sweep: str | None, out: str | None, as_json: bool, **
     if as_json:
         print_json(next_runs.as_dict())
         return
-    click.echo(next_text(next_runs))
+    show(next_text(next_runs))
     print_findings(next_runs.warnings)
     if out:
-        click.echo(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
+        show(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
 
 
 def _sweep_text(next_runs: NextProbes, sweep: str | None) -> str:

@@ -9,7 +9,7 @@ import click
 import pandas as pd
 
 from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_findings, print_json, working
+from cmrplan.cli.output import print_findings, print_json, show, working
 from cmrplan.cli.outputs import PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json
 from cmrplan.cli.tables import TABLES
@@ -88,12 +88,12 @@ def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **as
     if as_json:
         print_json(result)
         return
-    click.echo("\n".join([*answer.lines, plan_text(recommended)]))
+    show("\n".join([*answer.lines, plan_text(recommended)]))
     for name, table in shown.items():
-        click.echo(f"\n{name}\n{table_text(table)}")
+        show(f"\n{name}\n{table_text(table)}")
     print_findings(recommended.warnings)
     if out:
-        click.echo(f"plan -> {out}")
+        show(f"plan -> {out}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_json
+from cmrplan.cli.output import print_json, show
 from cmrplan.cli.outputs import PICTURE, force_option, out_option
 from cmrplan.cli.parameters import COUNT, as_json
 from cmrplan.errors import InputError
@@ -90,4 +90,4 @@ def plot(
     if as_json:
         print_json({"kind": kind, "file": out})
     else:
-        click.echo(f"{kind} plot -> {out}")
+        show(f"{kind} plot -> {out}")

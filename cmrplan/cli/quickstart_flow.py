@@ -13,10 +13,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import click
 import pandas as pd
 
 from cmrplan import plots
+from cmrplan.cli.output import show
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import atomic_write, sealed, write_json, write_text
 from cmrplan.fit.file import write_fit
@@ -94,7 +94,7 @@ def run_quickstart(
     """
     folder = Path(out)
     refuse_other_files(folder)
-    say = say or (lambda line: click.echo(line, err=True))
+    say = say or (lambda line: show(line, err=True))
     log = _probe_log(folder, spec, workers, say)
     say("2/4 fit: D-CPT law of the general and the domain loss")
     fitted = fit(read_log(folder / "log.csv"))

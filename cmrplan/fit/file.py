@@ -141,7 +141,8 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         base_loss: dict[str, dict[float, float]] = {}
         for base in file.state.base_loss:
             base_loss.setdefault(base.corpus, {})[base.model_params] = base.loss
-        resamples = resamples_of(log, settings) if kind == "two_corpora" else None
+        by_name = file.checksum is None
+        resamples = resamples_of(log, settings, by_name=by_name) if kind == "two_corpora" else None
         fitted_to = FittedTo(log, base_loss, settings, resamples)
 
         def load(records: dict[str, ModelRecord]) -> dict[str, CorpusModel]:

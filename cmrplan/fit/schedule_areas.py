@@ -72,7 +72,7 @@ def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:
         )
     has_steps = "step" in rows and bool(rows["step"].notna().all())
     schedules = {}
-    for run, group in rows.groupby("run_id", sort=True):
+    for run, group in rows.groupby("run_id", sort=False):
         ordered = group.drop_duplicates("train_tokens").sort_values("train_tokens")
         tokens = ordered["train_tokens"].to_numpy(dtype=float)
         step = ordered["step"].to_numpy(dtype=float) if has_steps else tokens / ASSUMED_STEP_TOKENS

@@ -225,8 +225,8 @@ def _rows_to_fit(log: pd.DataFrame, settings: FitSettings) -> tuple[pd.DataFrame
 
 
 def _run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:
-    """Return the shares of each run, runs in the order of their names, ``(R, m)``."""
-    runs = rows.drop_duplicates("run_id").sort_values("run_id")
+    """Return the shares of each run, runs in the order of the log, ``(R, m)``."""
+    runs = rows.drop_duplicates("run_id")
     return runs[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
 
 
@@ -239,8 +239,7 @@ def _ordered_corpora(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def _ordered_targets(rows: pd.DataFrame) -> list[str]:
     """Return the validation corpora, the lowest loss first."""
-    ordered = rows.sort_values(["run_id", "train_tokens"], kind="stable")
-    losses = {str(c): group["loss"].tolist() for c, group in ordered.groupby("eval_corpus")}
+    losses = {str(c): group["loss"].tolist() for c, group in rows.groupby("eval_corpus")}
     return sorted(losses, key=lambda corpus: losses[corpus])
 
 
@@ -311,8 +310,7 @@ def _held_out(model: LawModel, rows: pd.DataFrame, varied: Sequence[str]) -> Sco
     """Return how a law predicts hidden mixtures, a fifth of them at a time."""
     shares = rows[[SHARE_PREFIX + name for name in varied]].to_numpy(dtype=float)
     _, first, mixture = np.unique(shares, axis=0, return_index=True, return_inverse=True)
-    runs = rows["run_id"].to_numpy()
-    rank = np.argsort(np.argsort(runs[first], kind="stable"), kind="stable")
+    rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
     shuffled = np.random.Generator(np.random.Philox(0)).permutation(len(first))
     fold = (shuffled[rank] % FOLDS)[mixture.ravel()]
     hidden = [fold == which for which in range(FOLDS) if np.any(fold == which)]
@@ -335,12 +333,12 @@ def _resamples(
     models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame], settings: FitSettings
 ) -> Resamples:
     """Return the resamples that the settings ask for, the same for every corpus."""
-    runs = sorted({str(run) for part in rows.values() for run in part["run_id"]})
+    runs = dict.fromkeys(str(run) for part in rows.values() for run in part["run_id"])
     laws = [law for model in models.values() for law in model.components]
     most = max(law.fit.law.num_free for law in laws)
     enough = len(runs) >= max(FEWEST_RUNS_TO_DRAW, RUNS_PER_PARAMETER * most)
     return resample_runs(
-        runs,
+        list(runs),
         count=settings.bootstrap,
         seed=settings.seed,
         method=settings.method or ("runs" if enough else "wild"),

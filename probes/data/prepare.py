@@ -11,6 +11,7 @@ from typing import Any
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import TEMPORARY_PREFIX, read_json, write_json, write_text
+from cmrplan.texts import printable
 from probes.data.build import build_corpora, corpora_of, make_tokenizer
 from probes.data.checkpoint_tokenizer import CheckpointTokenizer
 from probes.data.display import PreparationDisplay
@@ -29,7 +30,7 @@ def prepare_corpora(
     folder: Path,
     *,
     progress: bool = False,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    say: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr, flush=True),
 ) -> PreparedCorpora:
     """Prepare the corpora of a spec in ``folder``, or load them if they are there.
 
