@@ -58,6 +58,7 @@ class _WithoutEarlyRecord(Strict):
 
 class _StateRecord(Strict):
     corpora: list[str]
+    resampled_in_order: bool = False  # files of 0.2.0 drew their resamples in the order of names
     log: dict[str, list[Any]]
     models: dict[str, ModelRecord]
     base_loss: list[_BaseLossRecord]
@@ -141,7 +142,7 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         base_loss: dict[str, dict[float, float]] = {}
         for base in file.state.base_loss:
             base_loss.setdefault(base.corpus, {})[base.model_params] = base.loss
-        by_name = file.checksum is None
+        by_name = not file.state.resampled_in_order
         resamples = resamples_of(log, settings, by_name=by_name) if kind == "two_corpora" else None
         fitted_to = FittedTo(log, base_loss, settings, resamples)
 

@@ -93,6 +93,9 @@ def with_areas(log: pd.DataFrame, law: str) -> pd.DataFrame:
 
 
 def longest_schedule(log: pd.DataFrame, law: str) -> RunSchedule:
-    """Return the schedule that predictions follow."""
-    schedules = run_schedules(log, law)
-    return max(schedules.values(), key=lambda schedule: float(schedule.train_tokens[-1]))
+    """Return the schedule that predictions follow: the longest, and of several the one with the lowest rates."""
+
+    def length_and_rates(schedule: RunSchedule) -> tuple[float, float]:
+        return float(schedule.train_tokens[-1]), -float(schedule.learning_rate.sum())
+
+    return max(run_schedules(log, law).values(), key=length_and_rates)

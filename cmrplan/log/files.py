@@ -137,10 +137,11 @@ def log_of(log: LogOrPath, *, source: str = "log") -> pd.DataFrame:
 
 
 def in_canonical_order(log: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a checked log in an order that their order and the names of the runs do not change.
+    """Return the rows of a checked log in an order that their order and the names of runs and corpora do not change.
 
-    Runs go by size, mixture, seed and losses, the rows of a run by tokens and corpus. What is computed from the rows,
-    and every random number that is drawn for a run, is then the same however a log was written.
+    Runs go by size, domain ratio or shares by their size, seed and losses, the rows of a run by tokens and corpus. What
+    is computed from the rows, and every random number that is drawn for a run, is then the same however a log was
+    written.
     """
     run_of = pd.factorize(log["run_id"])[0].astype(np.int64)
     corpus = pd.factorize(log["eval_corpus"], sort=True)[0]
@@ -148,9 +149,13 @@ def in_canonical_order(log: pd.DataFrame) -> pd.DataFrame:
     loss = log["loss"].to_numpy(dtype=float)
     of_run = log.drop_duplicates("run_id")
     mixture = ["domain_ratio"] if "domain_ratio" in log else share_columns(log)
-    names = ["model_params", *mixture, *(["seed"] if "seed" in log else [])]
-    keys = [of_run[name].astype(float).fillna(-1.0).to_numpy() for name in names]
-    keys += [_run_sums(values, run_of) for values in (loss * (1.0 + corpus), loss * tokens)]
+    shares = np.sort(of_run[mixture].to_numpy(dtype=float), axis=1)
+    keys = [of_run["model_params"].to_numpy(dtype=float), *shares.T]
+    if "seed" in log:
+        keys.append(of_run["seed"].astype(float).fillna(-1.0).to_numpy())
+    # Runs that agree in all but the last are told apart by the names of the corpora, since nothing else is left.
+    measures = (loss, loss * tokens, loss**2, loss * (1.0 + corpus))
+    keys += [_run_sums(values, run_of) for values in measures]
     rank = np.empty(len(of_run), dtype=np.intp)
     rank[np.lexsort(keys[::-1])] = np.arange(len(of_run))
     order = np.lexsort((corpus, tokens, rank[run_of]))

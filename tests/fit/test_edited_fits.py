@@ -147,13 +147,26 @@ def test_an_edit_of_an_old_file_is_refused(name, tmp_path, call):
     assert "internal" not in answer.err
 
 
+@pytest.fixture(scope="module")
+def law_content(log):
+    """Return the content of a fit of two sizes and eight budgets by one law, as version 0.2.0 wrote it: unsealed."""
+    return cp.fit(log, "dcpt", bootstrap=0).as_dict()
+
+
 @pytest.mark.parametrize("scales", [{}, {"train_tokens": 1e9}, {"model_params": 1e9}])
-def test_scales_that_were_edited_or_removed_are_refused(fit_path, tmp_path, scales):
-    content = json.loads(fit_path.read_text())
-    del content["checksum"]
+def test_scales_that_were_removed_are_refused(law_content, tmp_path, scales):
+    content = json.loads(json.dumps(law_content))
     content["state"]["models"]["domain"]["fit"]["scales"] = scales
     (tmp_path / "fit.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="scales of the law"):
+        cp.read_fit(tmp_path / "fit.json")
+
+
+def test_a_scale_that_was_changed_is_refused(law_content, tmp_path):
+    content = json.loads(json.dumps(law_content))
+    content["state"]["models"]["domain"]["fit"]["scales"]["train_tokens"] *= 1.01
+    (tmp_path / "fit.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="residuals of the law"):
         cp.read_fit(tmp_path / "fit.json")
 
 
@@ -163,6 +176,19 @@ def test_more_resamples_than_memory_holds_are_refused_at_once(tmp_path):
     (tmp_path / "fit.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="bootstrap"):
         cp.read_fit(tmp_path / "fit.json")
+
+
+def test_resamples_of_the_cmr_laws_are_those_the_file_was_written_with(log, tmp_path):
+    names = {name: f"{number * 7 % 32:02d}" for number, name in enumerate(log["run_id"].unique())}
+    fit = cp.fit(log.assign(run_id=log["run_id"].map(names)), "cmr", bootstrap=20)
+    asked = {"model_params": 1e6, "train_tokens": 1e6, "domain_ratio": [0.1]}
+    draws = fit.predict("domain", **asked).draws
+    content = fit.as_dict()
+    for in_order in (True, False):
+        content["state"]["resampled_in_order"] = in_order
+        (tmp_path / "fit.json").write_text(json.dumps(content))
+        again = cp.read_fit(tmp_path / "fit.json").predict("domain", **asked).draws
+        assert (again == draws).all() == in_order
 
 
 def test_a_plan_holds_the_checksum_of_its_content(call, fit_path):
