@@ -89,7 +89,18 @@ CASES = {
     "import-jsonl": (("logs", "import", "table", "LOG", "--out"), "new.jsonl"),
     "import-parquet": (("logs", "import", "table", "LOG", "--out"), "new.parquet"),
     "next": (
-        ("next", "FIT", *ASK, "--max-general-rise", "3%", "--budget", "6Mtokens", "--out"),
+        (
+            "next",
+            "FIT",
+            *ASK,
+            "--max-general-rise",
+            "3%",
+            "--budget",
+            "6Mtokens",
+            "--resolution",
+            "0",
+            "--out",
+        ),
         "next.yaml",
     ),
 }
