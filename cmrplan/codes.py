@@ -133,7 +133,7 @@ class Code(StrEnum):
     RESIDUAL_TREND = (
         "residual_trend",
         _CAUTION,
-        "What the fit leaves over depends on size, ratio, seed, the order of the runs, or tokens.",
+        "What the fit leaves over depends on size, ratio, seed or tokens.",
     )
     UNIDENTIFIED = (
         "unidentified",
@@ -271,7 +271,7 @@ class Code(StrEnum):
         "The base loss is drawn through the two nearest sizes at which it was measured.",
     )
 
-    # On a log that can be used.
+    # On a log that can be used, and on the runs that it is collected from.
     NO_TRAINING_ROWS = ("no_training_rows", _CAUTION, "Every row is a base checkpoint.")
     NO_CONTROL_RATIO = ("no_control_ratio", _NOTE, "No run has ratio 0, or none has ratio 1.")
     NO_SMALL_RATIO = (
@@ -334,6 +334,7 @@ class Code(StrEnum):
         _CAUTION,
         "The log mixes tokenizers, schedules, counting conventions, or bases of one size.",
     )
+    DAMAGED_RUN = ("damaged_run", _CAUTION, "The files of a run disagree, so it is left out.")
 
     # On a log that cannot be read.
     WRONG_SUFFIX = ("wrong_suffix", _STOP, "The file is not .csv, .jsonl or .parquet.")

@@ -8,18 +8,19 @@ result, stands in the ledger.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import read_json
 from cmrplan.log import CORPORA
 from probes.models.source import count_params
+from probes.run_evidence import read_evidence
 from probes.run_table import RUN_COLUMNS, open_sweep, run_rows
 from probes.runs import RunFolder, RunState, SweepFolder
-from probes.training.metrics import read_rows
 
 PROBE_LOG_COLUMNS = (
     "run_id",
@@ -56,6 +57,9 @@ _SCHEDULE_NAMES = {
 def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read a sweep's folder into the probe log and the run ledger.
 
+    A finished probe whose files contradict each other has no rows: it stands in the ledger as damaged, with the reason
+    (:mod:`probes.run_evidence`). The others are read.
+
     Parameters
     ----------
     runs : path
@@ -80,15 +84,23 @@ def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         If no probe is finished.
     """
     sweep = open_sweep(runs)
+    data = _read_data(sweep)
+    folders = {run.path.name: run for run in sweep.all_runs()}
+    entries = run_rows(sweep)
     rows = []
-    for run in sweep.all_runs():
-        if run.state() is RunState.FINISHED and run.read_settings().stage == "probe":
-            rows += _log_rows(sweep, run)
-    ledger = read_ledger(runs)
+    for entry in entries:
+        if entry["stage"] == "probe" and entry["state"] == RunState.FINISHED:
+            try:
+                rows += _log_rows(folders[entry["run_id"]], data, entry["code_version"])
+            except InputError as error:
+                entry |= {"state": str(RunState.DAMAGED), "reason": str(error)}
+    ledger = _ledger(entries)
     if not rows:
         counts = ledger.loc[ledger["stage"] == "probe", "state"].value_counts()
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
-        raise CmrplanError(f"{sweep.path} has no finished probe ({states}); run the sweep first")
+        damaged = ledger.loc[ledger["state"] == RunState.DAMAGED, "reason"]
+        first = f"; {damaged.iloc[0]}" if len(damaged) else "; run the sweep first"
+        raise CmrplanError(f"{sweep.path} has no finished probe ({states}){first}")
     log = pd.DataFrame(rows, columns=list(PROBE_LOG_COLUMNS))
     log["eval_corpus"] = pd.Categorical(log["eval_corpus"], CORPORA)
     order = ["model_params", "seed", "domain_ratio", "run_id", "train_tokens", "eval_corpus"]
@@ -105,49 +117,73 @@ def read_ledger(runs: str | os.PathLike[str]) -> pd.DataFrame:
     InputError
         If ``runs`` is not a sweep's folder.
     """
-    return pd.DataFrame(run_rows(open_sweep(runs)), columns=list(RUN_COLUMNS))
+    return _ledger(run_rows(open_sweep(runs)))
 
 
-def _log_rows(sweep: SweepFolder, run: RunFolder) -> list[dict[str, Any]]:
-    settings = run.read_settings()
+def _ledger(entries: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(entries, columns=list(RUN_COLUMNS)).astype({"seed": "Int64"})
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the manifest of the prepared corpora says that a log repeats."""
+
+    fingerprint: str
+    unique_domain_tokens: int
+
+
+def _read_data(sweep: SweepFolder) -> _Data:
+    path = sweep.corpora / "manifest.json"
+    manifest = read_json(path)
+    try:
+        domain = manifest["corpora"]["domain"]
+        tokens = domain["train_tokens"]
+        if tokens != domain["train_sequences"] * manifest["sequence_length"] or tokens < 1:
+            raise ValueError(f"train_tokens is {tokens}")
+        return _Data(manifest["data_fingerprint"], tokens)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}); write it again from a copy"
+        ) from None
+
+
+def _log_rows(run: RunFolder, data: _Data, code_version: str) -> list[dict[str, Any]]:
+    settings, evaluations = read_evidence(run)
+    if settings.data_fingerprint != data.fingerprint:
+        raise InputError(
+            f"{run.settings} has data_fingerprint {settings.data_fingerprint}, and the prepared corpora of the sweep "
+            f"have {data.fingerprint}; the run was trained on other data"
+        )
     params = count_params(settings.model)
-    unique = read_json(sweep.corpora / "manifest.json")["corpora"]["domain"]["train_tokens"]
-    outcome = run.read_outcome()
-    assert outcome is not None, "only finished runs are collected"
-    start: dict[str, np.ndarray] = {}
-    rows = []
-    for row in read_rows(run.metrics):
-        with np.load(run.losses(row["step"]), allow_pickle=False) as stored:
-            losses = {name: stored[name].astype(np.float64) for name in CORPORA}
-        start = start or losses
-        for name in CORPORA:
-            rows.append(
-                {
-                    "run_id": settings.run_id,
-                    "model_params": params.non_embedding,
-                    "train_tokens": row["train_tokens"],
-                    "domain_ratio": settings.domain_ratio,
-                    "eval_corpus": name,
-                    "loss": row[f"{name}_loss"],
-                    "loss_stderr": standard_error(losses[name]),
-                    "rise_stderr": standard_error(losses[name] - start[name]),
-                    "seed": settings.seed,
-                    "step": row["step"],
-                    "schedule": _SCHEDULE_NAMES[settings.schedule.kind],
-                    "learning_rate": row["learning_rate"],
-                    "realized_domain_ratio": row["realized_domain_ratio"],
-                    "unique_domain_tokens": unique,
-                    "domain_epochs": row["domain_tokens"] / unique,
-                    "params_kind": "non_embedding",
-                    "params_total": params.total,
-                    "base_model": settings.base_model,
-                    "tokenizer": settings.tokenizer,
-                    "data_fingerprint": settings.data_fingerprint,
-                    "settings_fingerprint": settings.fingerprint,
-                    "code_version": outcome["code_version"],
-                }
-            )
-    return rows
+    start = evaluations[0].losses
+    return [
+        {
+            "run_id": settings.run_id,
+            "model_params": params.non_embedding,
+            "train_tokens": row["train_tokens"],
+            "domain_ratio": settings.domain_ratio,
+            "eval_corpus": name,
+            "loss": row[f"{name}_loss"],
+            "loss_stderr": standard_error(losses[name]),
+            "rise_stderr": standard_error(losses[name] - start[name]),
+            "seed": settings.seed,
+            "step": row["step"],
+            "schedule": _SCHEDULE_NAMES[settings.schedule.kind],
+            "learning_rate": row["learning_rate"],
+            "realized_domain_ratio": row["realized_domain_ratio"],
+            "unique_domain_tokens": data.unique_domain_tokens,
+            "domain_epochs": row["domain_tokens"] / data.unique_domain_tokens,
+            "params_kind": "non_embedding",
+            "params_total": params.total,
+            "base_model": settings.base_model,
+            "tokenizer": settings.tokenizer,
+            "data_fingerprint": settings.data_fingerprint,
+            "settings_fingerprint": settings.fingerprint,
+            "code_version": code_version,
+        }
+        for row, losses in ((one.row, one.losses) for one in evaluations)
+        for name in CORPORA
+    ]
 
 
 def standard_error(values: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cmrplan.errors import InputError
+from cmrplan.files import TEMPORARY_PREFIX
 
 PATIENCE_SECONDS = 20.0
 """How long to wait for a worker of a killed sweep to notice and let go of its run."""
@@ -31,8 +32,9 @@ def locked(folder: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[None
     """
     problem = f"{folder} is being worked on by another process; wait for that sweep or stop it"
     with _held(folder, patience, problem):
-        for leftover in folder.rglob(".*"):  # the temporary files of atomic writes
-            leftover.unlink()
+        for leftover in folder.rglob(f"{TEMPORARY_PREFIX}*"):
+            if leftover.is_file():
+                leftover.unlink()
         yield
 
 

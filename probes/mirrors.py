@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from cmrplan.errors import InputError
+from cmrplan.texts import printable
 from probes.executors.scheduler import Watcher
 from probes.jobs import Job
 from probes.run_settings import RunSettings
@@ -93,11 +94,14 @@ class WandbPage:
     def __init__(self, project: str, settings: RunSettings) -> None:
         import wandb
 
+        config = settings.as_dict()
+        if settings.is_pretrained:  # The folder of a checkpoint is nobody else's business.
+            config["model"]["checkpoint"] = settings.base_model
         self._run = wandb.init(
             project=project,
             id=settings.run_id,
             name=settings.run_id,
-            config=settings.as_dict(),
+            config=config,
             resume="allow",
             reinit="create_new",
         )
@@ -178,7 +182,9 @@ class Mirrors:
         except Exception as error:  # a mirror must never end a sweep
             self._makers = []
             self._pages.clear()
-            print(f"no longer mirrored: {type(error).__name__}: {error}", file=sys.stderr)
+            print(
+                printable(f"no longer mirrored: {type(error).__name__}: {error}"), file=sys.stderr
+            )
 
     def pull_settings(self, run: RunSettings, *, last: bool = False) -> None:
         """Do :meth:`pull` for the folder of a run."""

@@ -13,6 +13,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from cmrplan.texts import printable
 from probes.jobs import Job, makespan, run_flops
 from probes.run_settings import RunSettings
 from probes.runs import RunState, SweepFolder
@@ -175,7 +176,7 @@ class TerminalProgress(SweepProgress):
         if (bar := self._bars.pop(run.run_id, None)) is not None:
             self._display.remove_task(bar)
         if state is RunState.FAILED:
-            self._display.console.print(f"{run.run_id} failed: {reason}", markup=False)
+            self._display.console.print(printable(f"{run.run_id} failed: {reason}"), markup=False)
 
 
 def duration(seconds: float) -> str:

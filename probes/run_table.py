@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 from cmrplan.errors import InputError
-from probes.runs import RunFolder, SweepFolder
+from probes.runs import RunFolder, RunState, SweepFolder
 
 RUN_COLUMNS = (
     "run_id",
@@ -46,15 +47,39 @@ def open_sweep(runs: str | os.PathLike[str]) -> SweepFolder:
 def run_rows(sweep: SweepFolder) -> list[dict[str, Any]]:
     """Return one row per planned run, bases first, then by size, seed, ratio and name.
 
-    The keys of a row are ``RUN_COLUMNS``.
+    The keys of a row are ``RUN_COLUMNS``. Runs whose settings, outcome or progress are damaged come last, with the
+    reason.
     """
     rows = [_run_row(run) for run in sweep.all_runs()]
     order = ("stage", "size", "seed", "domain_ratio", "run_id")
-    return sorted(rows, key=lambda row: [row[column] for column in order])
+    return sorted(rows, key=lambda row: [row["state"] == RunState.DAMAGED, *map(row.get, order)])
 
 
 def _run_row(run: RunFolder) -> dict[str, Any]:
-    settings, outcome, progress = run.read_settings(), run.read_outcome(), run.read_progress()
+    try:
+        return _sound_row(run)
+    except InputError as error:
+        return _damaged_row(run, str(error))
+
+
+def _damaged_row(run: RunFolder, reason: str) -> dict[str, Any]:
+    """Return the row of a run of which only the folder's name is known."""
+    empty = {"size": "", "domain_ratio": math.nan, "seed": None, "device": ""}
+    zeros = dict.fromkeys(("train_tokens", "planned_tokens", "seconds", "tokens_per_second"), 0)
+    return {
+        "run_id": run.path.name,
+        "stage": run.path.parent.name.removesuffix("s"),
+        "state": str(RunState.DAMAGED),
+        "reason": reason,
+        "torch_version": "",
+        "code_version": "",
+        **empty,
+        **zeros,
+    }
+
+
+def _sound_row(run: RunFolder) -> dict[str, Any]:
+    settings, outcome, progress = run.verified_settings(), run.read_outcome(), run.read_progress()
     tokens = progress["train_tokens"] if progress else 0
     seconds = (outcome or progress or {"seconds": 0.0})["seconds"]
     return {

@@ -22,11 +22,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cmrplan.errors import InputError
 from cmrplan.files import read_json, write_json
 from probes.locks import is_locked
 from probes.run_settings import RunSettings
@@ -48,6 +51,19 @@ class RunState(StrEnum):
     """All evaluations are there."""
     FAILED = "failed"
     """Ended without a result; the outcome says why."""
+    DAMAGED = "damaged"
+    """Its files cannot be read, or contradict each other; no file says so, whoever reads them does."""
+
+
+_OUTCOME_FIELDS = {
+    "state": str,
+    "reason": str,
+    "retry": bool,
+    "seconds": float,
+    "torch_version": str,
+    "code_version": str,
+}
+_PROGRESS_FIELDS = {"step": int, "train_tokens": int, "seconds": float, "notes": list}
 
 
 @dataclass(frozen=True)
@@ -119,9 +135,33 @@ class RunFolder:
         """Return the run's settings."""
         return RunSettings.from_dict(read_json(self.settings))
 
+    def verified_settings(self) -> RunSettings:
+        """Return the run's settings, which are those that the folder's name holds the hash of.
+
+        Raises
+        ------
+        InputError
+            If they are damaged, or those of another run.
+        """
+        stored = read_json(self.settings)
+        try:
+            settings = RunSettings.from_dict(stored)
+            run_id = settings.run_id
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{self.settings} is damaged ({type(error).__name__}: {error}); write it again from a copy, or "
+                "remove the folder"
+            ) from None
+        if run_id != self.path.name:
+            raise InputError(
+                f"{self.settings} holds the settings of {ascii(run_id)[1:-1]}, and its folder is {self.path.name}; it "
+                "was edited or moved: write it again from a copy, or remove the folder"
+            )
+        return settings
+
     def read_outcome(self) -> dict[str, Any] | None:
         """Return how the run ended, or None."""
-        return read_json(self.outcome) if self.outcome.exists() else None
+        return _read_fields(self.outcome, _OUTCOME_FIELDS) if self.outcome.exists() else None
 
     def read_finished(self) -> Outcome:
         """Return how a run that has an outcome ended."""
@@ -131,11 +171,15 @@ class RunFolder:
 
     def read_progress(self) -> dict[str, Any] | None:
         """Return where the run is, or None before its first step."""
-        return read_json(self.progress) if self.progress.exists() else None
+        return _read_fields(self.progress, _PROGRESS_FIELDS) if self.progress.exists() else None
 
     def read_attempt(self) -> dict[str, Any] | None:
         """Return who works on the run, or None before anyone did."""
         return read_json(self.attempt) if self.attempt.exists() else None
+
+    def was_begun(self) -> bool:
+        """Return whether the folder is a run's: it has settings, or results without them."""
+        return any(path.exists() for path in (self.settings, self.outcome, self.metrics))
 
     def state(self) -> RunState:
         """Return the run's state, as its files and its lock tell it."""
@@ -144,6 +188,30 @@ class RunFolder:
         if is_locked(self.path):
             return RunState.RUNNING
         return RunState.STOPPED if self.progress.exists() else RunState.PLANNED
+
+
+def _read_fields(path: Path, fields: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """Return the object of a JSON file whose fields have these types and, as numbers, are finite and not negative.
+
+    Raises
+    ------
+    InputError
+        Naming the file and the first field that has not.
+    """
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise InputError(f"{path} is damaged (it is no object); remove it")
+    for name, kind in fields.items():
+        value: Any = stored.get(name)
+        allowed = (int, float) if kind is float else (kind,)
+        sound = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
+        if sound and kind in (int, float):
+            sound = 0 <= value < math.inf
+        elif sound and name == "state":
+            sound = value in tuple(RunState)
+        if not sound:
+            raise InputError(f"{path} is damaged ({name} is {ascii(value)[:40]}); remove it")
+    return stored
 
 
 @dataclass(frozen=True)
@@ -202,4 +270,4 @@ class SweepFolder:
         folders = (
             path for kind in ("bases", "probes") for path in sorted(self.path.glob(f"{kind}/*"))
         )
-        return [run for run in map(RunFolder, folders) if run.settings.exists()]
+        return [run for run in map(RunFolder, folders) if run.was_begun()]

@@ -9,6 +9,7 @@ from typing import Any
 
 from probes.jobs import Job, makespan, run_flops
 from probes.ledger import Event, History, read_histories
+from probes.run_settings import RunSettings
 from probes.run_table import open_sweep, run_rows
 from probes.runs import RunFolder, RunState
 from probes.training.metrics import read_rows
@@ -23,7 +24,7 @@ class RunStatus:
     run_id, stage, size : str
         Which run.
     domain_ratio, seed : float, int
-        Which run.
+        Which run; NaN and None where its settings are damaged.
     state : str
         A :class:`probes.runs.RunState`.
     reason : str
@@ -52,7 +53,7 @@ class RunStatus:
     stage: str
     size: str
     domain_ratio: float
-    seed: int
+    seed: int | None
     state: str
     reason: str
     step: int
@@ -109,18 +110,27 @@ def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
     rows = run_rows(sweep)
     histories = read_histories(sweep.ledger)
     folders = {run.path.name: run for run in sweep.all_runs()}
+    sound = (row["run_id"] for row in rows if row["state"] != RunState.DAMAGED)
+    settings = {run_id: folders[run_id].verified_settings() for run_id in sound}
     statuses = tuple(
-        _run_status(row, folders[row["run_id"]], histories.get(row["run_id"], History()))
+        _run_status(
+            row,
+            folders[row["run_id"]],
+            settings.get(row["run_id"]),
+            histories.get(row["run_id"], History()),
+        )
         for row in rows
     )
     counts = dict(Counter(row["state"] for row in rows).most_common())
-    return SweepStatus(statuses, counts, *_work(statuses, folders))
+    measured = tuple(status for status in statuses if status.state != RunState.DAMAGED)
+    return SweepStatus(statuses, counts, *_work(measured, settings))
 
 
-def _run_status(row: dict[str, Any], run: RunFolder, history: History) -> RunStatus:
+def _run_status(
+    row: dict[str, Any], run: RunFolder, settings: RunSettings | None, history: History
+) -> RunStatus:
     rows = read_rows(run.metrics)
     newest = rows[-1] if rows else {}
-    settings = run.read_settings()
     speed = row["tokens_per_second"]
     tokens_left = row["planned_tokens"] - row["train_tokens"]
     open_again = history.last in (Event.REOPENED, Event.FINISHED)
@@ -132,12 +142,12 @@ def _run_status(row: dict[str, Any], run: RunFolder, history: History) -> RunSta
         seed=row["seed"],
         state=row["state"],
         reason=row["reason"] or ("" if open_again else history.reason),
-        step=row["train_tokens"] // settings.step_tokens,
-        steps=settings.steps,
+        step=row["train_tokens"] // settings.step_tokens if settings else 0,
+        steps=settings.steps if settings else 0,
         train_tokens=row["train_tokens"],
         planned_tokens=row["planned_tokens"],
-        general_loss=newest.get("general_loss"),
-        domain_loss=newest.get("domain_loss"),
+        general_loss=_loss(newest, "general"),
+        domain_loss=_loss(newest, "domain"),
         seconds=row["seconds"],
         tokens_per_second=speed,
         seconds_left=tokens_left / speed if speed and row["state"] == RunState.RUNNING else None,
@@ -149,11 +159,17 @@ def _run_status(row: dict[str, Any], run: RunFolder, history: History) -> RunSta
     )
 
 
+def _loss(row: dict[str, Any], corpus: str) -> float | None:
+    loss = row.get(f"{corpus}_loss")
+    return loss if isinstance(loss, float) else None
+
+
 def _work(
-    statuses: tuple[RunStatus, ...], folders: dict[str, RunFolder]
+    statuses: tuple[RunStatus, ...], settings: dict[str, RunSettings]
 ) -> tuple[float, float | None]:
     """Return the share of the work that is done, and the seconds the rest will take."""
-    settings = {run_id: run.read_settings() for run_id, run in folders.items()}
+    if not statuses:
+        return 0.0, None
     part = {status.run_id: _part(status) for status in statuses}
     flops = {run_id: run_flops(run) for run_id, run in settings.items()}
     done = sum(flops[run_id] * part[run_id] for run_id in flops)

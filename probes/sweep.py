@@ -17,10 +17,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 
 from cmrplan.errors import InputError
-from cmrplan.files import read_json, read_text, write_text
+from cmrplan.files import read_json, write_text
+from cmrplan.texts import printable
 from probes.checkpoint_checks import check_checkpoints, check_prepared
 from probes.collect import read_ledger
 from probes.data.build import open_sources
@@ -39,7 +39,7 @@ from probes.planned_runs import sweep_settings
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.run_settings import RunSettings
 from probes.runs import SweepFolder
-from probes.spec.file import parse_spec, spec_text
+from probes.spec.file import read_stored_spec, spec_text
 from probes.spec.sweep import SweepSpec
 
 
@@ -168,7 +168,7 @@ def _jobs(
         slots=pool.slots() if here else 1,
     )
     for reason in grouping.reasons if progress else ():
-        print(reason, file=sys.stderr, flush=True)
+        print(printable(reason), file=sys.stderr, flush=True)
     return [Job(group) for group in grouping.groups]
 
 
@@ -188,7 +188,7 @@ def _prepare(
 
 
 def _notice(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> list[RunSettings]:
@@ -241,7 +241,11 @@ def _refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> N
         raise InputError(f"{sweep.path} is a file; give a folder for the runs")
     if not sweep.spec.exists():
         return
-    stored = parse_spec(yaml.safe_load(read_text(sweep.spec)), origin=str(sweep.spec))
+    if not (sweep.corpora.exists() or sweep.ledger.exists() or sweep.all_runs()):
+        raise InputError(
+            f"{sweep.spec} belongs to no sweep and would be overwritten; choose another output folder"
+        )
+    stored = read_stored_spec(sweep.spec)
     before, now = _fixed_part(stored), _fixed_part(spec)
     before["device"] = next((run.read_settings().device for run in sweep.all_runs()), device)
     now["device"] = device

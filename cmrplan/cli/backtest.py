@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cmrplan.cli.output import print_json, working
+from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
 from cmrplan.log.files import read_plausible_log
 from cmrplan.report.tables import errors_text, plain_rows
@@ -37,5 +37,5 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
     if as_json:
         print_json({"rows": plain_rows(table)})
     else:
-        click.echo("target: the largest model at its largest budget; errors in nats per token")
-        click.echo(errors_text(table))
+        show("target: the largest model at its largest budget; errors in nats per token")
+        show(errors_text(table))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cmrplan.cli.output import print_json, working
+from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import as_json, min_train_tokens
 from cmrplan.log.files import read_plausible_log
 from cmrplan.report.tables import errors_text, plain_rows
@@ -45,13 +45,13 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
             }
         )
         return
-    click.echo("mean absolute error on hidden rows, nats per token")
-    click.echo(errors_text(comparison.ranking))
+    show("mean absolute error on hidden rows, nats per token")
+    show(errors_text(comparison.ranking))
     for corpus, verdict in comparison.verdicts.items():
         sure = "clear" if verdict.is_clear else "not clear"
-        click.echo(
+        show(
             f"{corpus}: {verdict.winner} leads {verdict.runner_up} by {verdict.margin:.4f} "
             f"± {verdict.margin_stderr:.4f} ({sure}); best law {verdict.best_law}"
         )
     for name, reason in comparison.skipped.items():
-        click.echo(f"left out {name}: {reason}", err=True)
+        show(f"left out {name}: {reason}", err=True)

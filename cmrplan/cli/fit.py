@@ -6,13 +6,13 @@ from typing import Literal, cast
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.output import print_findings, print_json, show
+from cmrplan.cli.outputs import FIT_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     COUNT,
     as_json,
     confidence,
     first_tokens,
-    out_option,
     resamples,
     seed,
 )
@@ -36,7 +36,7 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 
 @click.command()
 @click.argument("log", type=click.Path())
-@out_option("the fit (JSON)")
+@out_option("the fit (JSON)", FIT_FILE)
 @click.option(
     "--law",
     default=AUTO,
@@ -86,6 +86,7 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
 )
 @confidence
 @as_json
+@force_option
 def fit(
     log: str,
     out: str | None,
@@ -122,7 +123,7 @@ def fit(
     if as_json:
         print_json(fit_report(fitted))
         return
-    click.echo(fit_text(fitted))
+    show(fit_text(fitted))
     print_findings([*fitted.parameter_findings(), *fitted.warnings])
     if out:
-        click.echo(f"fit -> {out}")
+        show(f"fit -> {out}")

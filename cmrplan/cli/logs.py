@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json
-from cmrplan.cli.parameters import ASSIGNMENT, as_json, out_option, pairs_once
+from cmrplan.cli.output import print_findings, print_json, show
+from cmrplan.cli.outputs import LEDGER, LOG_FILE, check_output, force_option, out_option
+from cmrplan.cli.parameters import ASSIGNMENT, as_json, pairs_once
+from cmrplan.errors import Code, Finding
 from cmrplan.files import atomic_write
 from cmrplan.log.advice import base_maturity
 from cmrplan.log.cells import listed
@@ -16,6 +21,7 @@ from cmrplan.log.importers import IMPORTERS, import_with_remarks
 from cmrplan.log.importers.changes import Changes, as_number
 from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS, LossUnit
 from cmrplan.numbers import compact
+from cmrplan.texts import anonymous
 
 _IMPORT_HELP = """Turn the log of another trainer into a probe log.
 
@@ -44,9 +50,16 @@ def logs() -> None:
 
 @logs.command()
 @click.argument("runs", type=click.Path())
-@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@out_option("the log (.csv, .jsonl or .parquet)", LOG_FILE, required=True)
+@click.option(
+    "--anonymous",
+    "is_anonymous",
+    is_flag=True,
+    help="Leave folders, machines and users out of the ledger's reasons.",
+)
 @as_json
-def collect(runs: str, out: str, as_json: bool) -> None:
+@force_option
+def collect(runs: str, out: str, is_anonymous: bool, as_json: bool) -> None:
     """Turn the run folders of a sweep, or the files of trainer callbacks, into one probe log.
 
     Failed and unfinished runs have no rows: they stand, with their reason, in the run ledger
@@ -55,6 +68,8 @@ def collect(runs: str, out: str, as_json: bool) -> None:
     from cmrplan.cli.probe import require_probes
     from probes.callbacks.folder import collect_logs, is_log_folder
 
+    ledger_path = Path(out).with_name(Path(out).stem + ".runs.csv")
+    check_output(ledger_path, LEDGER)
     if is_log_folder(runs):
         log, ledger = collect_logs(runs)
     else:
@@ -62,26 +77,47 @@ def collect(runs: str, out: str, as_json: bool) -> None:
         from probes.collect import collect as collect_runs
 
         log, ledger = collect_runs(runs)
+    if is_anonymous:
+        names = _machines_and_users(runs)
+        ledger["reason"] = [anonymous(str(reason), names) for reason in ledger["reason"]]
     write_log(log, out)
-    ledger_path = Path(out).with_name(Path(out).stem + ".runs.csv")
     with atomic_write(ledger_path) as temporary:
         ledger.to_csv(temporary, index=False)
     finished = int((ledger["state"] == "finished").sum())
+    damaged = ledger.loc[ledger["state"] == "damaged", ["run_id", "reason"]]
+    findings = [
+        Finding(Code.DAMAGED_RUN, f"{run_id} is left out: {reason}")
+        for run_id, reason in damaged.itertuples(index=False)
+    ]
     if as_json:
-        print_json(
-            {"log": out, "ledger": str(ledger_path), "n_rows": len(log), "n_finished": finished}
-        )
+        counts = {"n_rows": len(log), "n_finished": finished}
+        warnings = [finding.as_dict() for finding in findings]
+        print_json({"log": out, "ledger": str(ledger_path), **counts, "warnings": warnings})
     else:
-        click.echo(
+        print_findings(findings)
+        show(
             f"{len(log)} rows of {log['run_id'].nunique()} runs -> {out}; "
             f"ledger of {len(ledger)} runs -> {ledger_path}"
         )
 
 
+def _machines_and_users(runs: str) -> set[str]:
+    """Return the names of this machine and user, and of the machines that a sweep ran on."""
+    from probes.ledger import read_histories
+    from probes.runs import SweepFolder
+
+    histories = read_histories(SweepFolder(Path(runs)).ledger)
+    hosts = {history.host for history in histories.values()} | {socket.gethostname()}
+    users: set[str] = set()
+    with suppress(KeyError, OSError):  # A container may have no name for its user.
+        users = {getpass.getuser()}
+    return hosts | {host.partition(".")[0] for host in hosts} | users
+
+
 @logs.command("import", help=_IMPORT_HELP)
 @click.argument("format", type=click.Choice(list(IMPORTERS)))
 @click.argument("source", type=click.Path())
-@out_option("the log (.csv, .jsonl or .parquet)", required=True)
+@out_option("the log (.csv, .jsonl or .parquet)", LOG_FILE, required=True)
 @click.option(
     "--map",
     "names",
@@ -125,6 +161,7 @@ def collect(runs: str, out: str, as_json: bool) -> None:
     help="Divide shares that were rounded by their sum, which may lie 0.01 from 1.",
 )
 @as_json
+@force_option
 def import_(
     format: str,
     source: str,
@@ -158,9 +195,7 @@ def import_(
             {"log": out, "format": format, **counts, "eval_corpora": corpora, "warnings": warnings}
         )
         return
-    click.echo(
-        f"{len(log)} rows of {log['run_id'].nunique()} runs, losses on {listed(corpora)} -> {out}"
-    )
+    show(f"{len(log)} rows of {log['run_id'].nunique()} runs, losses on {listed(corpora)} -> {out}")
     print_findings(tuple(findings))
 
 
@@ -193,6 +228,6 @@ def check(log: str, as_json: bool) -> int:
                 f"pre-training, {base['tokens_per_parameter']:.3g} a parameter"
             )
         for finding in findings:
-            click.echo(f"{finding.severity} [{finding.code}]: {finding.message}")
-        click.echo(f"{log}: {len(errors)} error(s), {len(findings) - len(errors)} warning(s)")
+            show(f"{finding.severity} [{finding.code}]: {finding.message}")
+        show(f"{log}: {len(errors)} error(s), {len(findings) - len(errors)} warning(s)")
     return 2 if errors else 0

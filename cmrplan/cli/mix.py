@@ -8,7 +8,8 @@ from typing import Any, Literal
 import click
 
 from cmrplan.cli.compare import compare
-from cmrplan.cli.output import print_findings, print_json, working
+from cmrplan.cli.output import print_findings, print_json, show, working
+from cmrplan.cli.outputs import FIT_FILE, PICTURE, PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     ASSIGNMENT,
     COUNT,
@@ -17,13 +18,12 @@ from cmrplan.cli.parameters import (
     confidence,
     first_tokens,
     min_train_tokens,
-    out_option,
     pairs_once,
     resamples,
     seed,
 )
 from cmrplan.errors import InputError
-from cmrplan.files import write_json
+from cmrplan.files import sealed, write_json
 from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_plausible_log
 from cmrplan.mixture import (
@@ -55,7 +55,7 @@ def mix() -> None:
 
 @mix.command("fit")
 @click.argument("log", type=click.Path())
-@out_option("the fit (JSON)")
+@out_option("the fit (JSON)", FIT_FILE)
 @click.option(
     "--law",
     default=AUTO,
@@ -69,6 +69,7 @@ def mix() -> None:
 @first_tokens
 @confidence
 @as_json
+@force_option
 def fit_command(
     log: str,
     out: str | None,
@@ -101,10 +102,10 @@ def fit_command(
     if as_json:
         print_json(mixture_report(fitted))
         return
-    click.echo(mixture_fit_text(fitted))
+    show(mixture_fit_text(fitted))
     print_findings(fitted.warnings)
     if out:
-        click.echo(f"fit -> {out}")
+        show(f"fit -> {out}")
 
 
 @mix.command("predict")
@@ -147,7 +148,7 @@ def predict_command(
             if value["loss_low"] is None
             else f"  ({value['loss_low']:.4f} to {value['loss_high']:.4f})"
         )
-        click.echo(f"{corpus:<24}{value['loss']:>8.4f}{band}")
+        show(f"{corpus:<24}{value['loss']:>8.4f}{band}")
     print_findings(findings)
 
 
@@ -173,7 +174,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
         print_json({"rows": plain_rows(table)})
     else:
         click.echo("target: the largest model at its largest budget; errors in nats per token")
-        click.echo(errors_text(table))
+        show(errors_text(table))
 
 
 @mix.command("plan")
@@ -213,11 +214,10 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
     "reference",
 )
 @confidence
-@out_option("the plan (JSON)")
-@click.option(
-    "--plot", "picture", type=click.Path(), help="Draw the shares here (.png, .svg, .pdf)."
-)
+@out_option("the plan (JSON)", PLAN_FILE)
+@out_option("a picture of the shares (.png, .svg, .pdf)", PICTURE, name="--plot")
 @as_json
+@force_option
 def plan_command(
     fit: str,
     train_tokens: float,
@@ -232,7 +232,7 @@ def plan_command(
     reference: tuple[tuple[str, str], ...],
     confidence: float,
     out: str | None,
-    picture: str | None,
+    plot: str | None,
     as_json: bool,
 ) -> None:
     """Recommend the mixture of a full-scale run.
@@ -255,20 +255,21 @@ def plan_command(
         reference=_numbers("--reference", reference, FRACTION) or None,
         confidence=confidence,
     )
+    result = sealed(recommended.as_dict())
     if out:
-        write_json(out, recommended.as_dict())
-    if picture:
+        write_json(out, result)
+    if plot:
         from cmrplan.plots import mixture_figure, write_figure
 
-        write_figure(mixture_figure(recommended), picture)
+        write_figure(mixture_figure(recommended), plot)
     if as_json:
-        print_json(recommended.as_dict())
+        print_json(result)
         return
-    click.echo(mixture_plan_text(recommended))
+    show(mixture_plan_text(recommended))
     print_findings(recommended.warnings)
-    for path, what in ((out, "plan"), (picture, "picture")):
+    for path, what in ((out, "plan"), (plot, "picture")):
         if path:
-            click.echo(f"{what} -> {path}")
+            show(f"{what} -> {path}")
 
 
 _NUMBER = click.FloatRange(min=0)

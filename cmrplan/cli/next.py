@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_findings, print_json
-from cmrplan.cli.parameters import COUNT, as_json, model_params, out_option
+from cmrplan.cli.output import print_findings, print_json, show
+from cmrplan.cli.outputs import SWEEP_FILE, WRITTEN_BY, force_option, out_option
+from cmrplan.cli.parameters import COUNT, as_json, model_params
 from cmrplan.design.next_probes import NextProbes, next_probes
 from cmrplan.errors import InputError
 from cmrplan.files import write_text
@@ -51,28 +51,27 @@ from cmrplan.report.probes import next_text, runs_text
     type=click.Path(),
     help="The sweep file that the log came from; --out is then a whole one.",
 )
-@out_option("the runs as a sweep file (YAML)")
+@out_option("the runs as a sweep file (YAML)", SWEEP_FILE)
 @as_json
+@force_option
 def next_command(fit: str, sweep: str | None, out: str | None, as_json: bool, **asked: Any) -> None:
     """Name the probes that would narrow the recommended ratio most for their cost.
 
     Each has a ratio, size, token budget and seed, and the interval expected after it. Stops when more does
     not pay.
     """
-    if out and Path(out).suffix not in (".yaml", ".yml"):
-        raise InputError(f"--out must be a .yaml file, got {out}")
     if sweep and not out:
         raise InputError("--sweep needs --out, the file to write the new sweep to")
     next_runs = next_probes(read_fit(fit), **asked)
     if out and next_runs.probes:
-        write_text(out, _sweep_text(next_runs, sweep))
+        write_text(out, f"{WRITTEN_BY}.\n{_sweep_text(next_runs, sweep)}")
     if as_json:
         print_json(next_runs.as_dict())
         return
-    click.echo(next_text(next_runs))
+    show(next_text(next_runs))
     print_findings(next_runs.warnings)
     if out:
-        click.echo(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
+        show(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
 
 
 def _sweep_text(next_runs: NextProbes, sweep: str | None) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cmrplan.texts import printable
+
 if TYPE_CHECKING:
     from cmrplan.errors import Finding
 
@@ -17,10 +19,16 @@ if TYPE_CHECKING:
 def working() -> Iterator[Callable[[str], None]]:
     """Show what is being done on standard error while a long command works, on a terminal only."""
     from rich.console import Console  # takes a tenth of a second to import
+    from rich.markup import escape
 
     console = Console(stderr=True)
     with console.status("") as status:
-        yield lambda line: status.update(line)
+        yield lambda line: status.update(escape(printable(line)))
+
+
+def show(text: str, *, err: bool = False) -> None:
+    """Print text on standard output, or on standard error; what would steer a terminal is shown as an escape."""
+    click.echo(printable(text), err=err)
 
 
 def print_json(value: Any) -> None:
@@ -31,11 +39,11 @@ def print_json(value: Any) -> None:
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print remarks on standard error, one a line."""
     for finding in findings:
-        click.echo(f"warning [{finding.code}]: {finding.message}", err=True)
+        show(f"warning [{finding.code}]: {printable(finding.message, keep='')}", err=True)
 
 
 def print_error(message: str, code: int) -> int:
     """Print a message as one line on standard error and return the exit code."""
     line = " ".join(message.split())
-    click.echo(f"error: {line}", err=True)
+    show(f"error: {line}", err=True)
     return code

@@ -1,9 +1,8 @@
-"""The parameters that commands share: numbers with suffixes, assignments, ``--json``, ``--out``."""
+"""The parameters that commands share: numbers with suffixes, assignments, ``--json``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import click
@@ -152,11 +151,6 @@ confidence = click.option(
     show_default=True,
     help="Level of the intervals, and how surely a tolerance is to hold.",
 )
-
-
-def out_option(what: str, *, required: bool = False) -> Callable[[Any], Any]:
-    """Return the ``--out`` option of a command that writes one file."""
-    return click.option("--out", type=click.Path(), required=required, help=f"Write {what} here.")
 
 
 def pairs_once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:

@@ -9,11 +9,12 @@ import click
 import pandas as pd
 
 from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_findings, print_json, working
-from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json, out_option
+from cmrplan.cli.output import print_findings, print_json, show, working
+from cmrplan.cli.outputs import PLAN_FILE, force_option, out_option
+from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json
 from cmrplan.cli.tables import TABLES
 from cmrplan.errors import InputError
-from cmrplan.files import write_json
+from cmrplan.files import sealed, write_json
 from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
@@ -60,8 +61,9 @@ SizeList = list[float] | tuple[float, float]
     multiple=True,
     help="Also print a table; may be given again. panel and sensitivity fit anew and take a while.",
 )
-@out_option("the plan (JSON)")
+@out_option("the plan (JSON)", PLAN_FILE)
 @as_json
+@force_option
 def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **asked: Any) -> None:
     """Recommend the domain ratio of a full-scale run.
 
@@ -80,17 +82,18 @@ def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **as
     result = recommended.as_dict() | answer.extra
     if shown:
         result["tables"] = {name: plain_rows(table) for name, table in shown.items()}
+    result = sealed(result)
     if out:
         write_json(out, result)
     if as_json:
         print_json(result)
         return
-    click.echo("\n".join([*answer.lines, plan_text(recommended)]))
+    show("\n".join([*answer.lines, plan_text(recommended)]))
     for name, table in shown.items():
-        click.echo(f"\n{name}\n{table_text(table)}")
+        show(f"\n{name}\n{table_text(table)}")
     print_findings(recommended.warnings)
     if out:
-        click.echo(f"plan -> {out}")
+        show(f"plan -> {out}")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_json
-from cmrplan.cli.parameters import COUNT, as_json, out_option
+from cmrplan.cli.output import print_json, show
+from cmrplan.cli.outputs import PICTURE, force_option, out_option
+from cmrplan.cli.parameters import COUNT, as_json
 from cmrplan.errors import InputError
 from cmrplan.fit.file import read_fit
 from cmrplan.plan.plan import plan as make_plan
@@ -35,11 +36,12 @@ def complete_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -
 @click.command()
 @click.argument("fit", type=click.Path())
 @click.argument("kind", shell_complete=complete_kind)
-@out_option("the picture (.png, .svg or .pdf)", required=True)
+@out_option("the picture (.png, .svg or .pdf)", PICTURE, required=True)
 @click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest probed]")
 @click.option("--train-tokens", type=COUNT, help="Budget D.  [default: the largest probed]")
 @limit_options
 @as_json
+@force_option
 def plot(
     fit: str,
     kind: str,
@@ -88,4 +90,4 @@ def plot(
     if as_json:
         print_json({"kind": kind, "file": out})
     else:
-        click.echo(f"{kind} plot -> {out}")
+        show(f"{kind} plot -> {out}")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from cmrplan.cli.output import print_findings, print_json
+from cmrplan.cli.output import print_findings, print_json, show
 from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence, model_params
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import Prediction
@@ -96,9 +96,9 @@ def predict(
     for corpus in fitted.models:
         loss, low, high = (result[f"{corpus}_loss{end}"] for end in ("", "_low", "_high"))
         band = "" if low is None else f"  ({100 * confidence:g} % interval {low:.4f} to {high:.4f})"
-        click.echo(f"{corpus:<8} loss {loss:.4f} nats per token{band}")
+        show(f"{corpus:<8} loss {loss:.4f} nats per token{band}")
         for law, residual in [parts[corpus]] if with_parts else []:
-            click.echo(f"{'':<8} laws {law:.4f}, residual {residual:+.4f}")
+            show(f"{'':<8} laws {law:.4f}, residual {residual:+.4f}")
     print_findings(findings)
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmrplan.cli.output import print_json
+from cmrplan.cli.output import print_json, show
 from cmrplan.cli.parameters import as_json
 from cmrplan.errors import InputError
 from cmrplan.numbers import compact
+from cmrplan.texts import printable
 
 if TYPE_CHECKING:
     from probes.design import SweepDesign
@@ -79,7 +80,7 @@ def design(
     if as_json:
         print_json(sweep_design.as_dict())
     else:
-        click.echo(_design_text(sweep_design))
+        show(_design_text(sweep_design))
 
 
 def _design_text(design: SweepDesign) -> str:
@@ -235,7 +236,7 @@ def run(
     if as_json:
         print_json({"runs": out, "states": counts})
     else:
-        click.echo(", ".join(f"{count} {state}" for state, count in counts.items()) + f" -> {out}")
+        show(", ".join(f"{count} {state}" for state, count in counts.items()) + f" -> {out}")
     return 1 if counts.get("failed") else 0
 
 
@@ -270,7 +271,7 @@ def status(runs: str, watch: bool, as_json: bool) -> None:
             return
         if watch and sys.stdout.isatty():
             click.clear()
-        click.echo(_status_text(sweep_status))
+        show(_status_text(sweep_status))
         if not watch or not sweep_status.counts.keys() - {"finished", "failed"}:
             return
         time.sleep(WATCH_SECONDS)
@@ -283,12 +284,13 @@ def _status_text(status: SweepStatus) -> str:
         f"{'tries':>6}"
     ]
     for run in status.runs:
+        name, reason = (printable(text, keep="") for text in (run.run_id, run.reason))
         losses = [f"{loss:.4f}" if loss else "-" for loss in (run.general_loss, run.domain_loss)]
         left = _duration(run.seconds_left) if run.seconds_left else "-"
         speed = compact(run.tokens_per_second) if run.tokens_per_second else "-"
         lines.append(
-            f"{run.state:<9}{run.run_id:<{width}}{compact(run.train_tokens):>8} {compact(run.planned_tokens):<8}"
-            f"{losses[0]:>8}{losses[1]:>8}{speed:>8}{left:>8}{run.attempts:>6}  {run.reason}".rstrip()
+            f"{run.state:<9}{name:<{width}}{compact(run.train_tokens):>8} {compact(run.planned_tokens):<8}"
+            f"{losses[0]:>8}{losses[1]:>8}{speed:>8}{left:>8}{run.attempts:>6}  {reason}".rstrip()
         )
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())
     left = f", about {_duration(status.seconds_left)} left" if status.seconds_left else ""

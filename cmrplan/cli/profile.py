@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from cmrplan.cli.output import print_json, working
+from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence
 from cmrplan.errors import InputError
 from cmrplan.fit.file import read_fit
@@ -70,13 +70,11 @@ def profile(
         rows = [_interval_record(corpus, interval) for corpus, interval in intervals]
         print_json({"confidence": confidence, "law": fitted.law, "intervals": rows})
         return
-    click.echo(
-        f"{100 * confidence:g} % profile intervals; < or > marks a side that the log leaves open"
-    )
+    show(f"{100 * confidence:g} % profile intervals; < or > marks a side that the log leaves open")
     for corpus, interval in intervals:
         low = f"{'<' if interval.is_open[0] else ''}{interval.low:.5g}"
         high = f"{'>' if interval.is_open[1] else ''}{interval.high:.5g}"
-        click.echo(f"  {corpus:<8} {interval.name:<15}{interval.estimate:>12.5g}   {low} to {high}")
+        show(f"  {corpus:<8} {interval.name:<15}{interval.estimate:>12.5g}   {low} to {high}")
 
 
 def _at_setting(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cmrplan.cli.output import print_json
+from cmrplan.cli.output import print_json, show
 from cmrplan.cli.parameters import as_json
 from cmrplan.cli.probe import require_probes, workers
 
@@ -29,4 +29,4 @@ def quickstart(out: str, workers: int | None, as_json: bool) -> None:
     if as_json:
         print_json(report.as_dict())
     else:
-        click.echo(report.text)
+        show(report.text)

@@ -13,12 +13,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import click
 import pandas as pd
 
 from cmrplan import plots
-from cmrplan.errors import CmrplanError
-from cmrplan.files import atomic_write, write_json, write_text
+from cmrplan.cli.output import show
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.files import atomic_write, sealed, write_json, write_text
 from cmrplan.fit.file import write_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fit_log import fit
@@ -34,6 +34,14 @@ PICTURES = {
     "ratio": "Loss against domain ratio, with the limit and the recommended ratio",
     "curves": "Loss against tokens for the probed ratios",
 }
+
+TABLES_AND_MODELS = {
+    "log.csv": "the probe log",
+    "log.runs.csv": "every run with its state, time and speed",
+    "fit.json": "the fitted laws",
+    "plan.json": "the plan, numbers unrounded",
+}
+REPORT_FILES = (*TABLES_AND_MODELS, *(f"{kind}.png" for kind in PICTURES), "summary.md")
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,14 @@ def run_quickstart(
 
     Raises
     ------
+    InputError
+        If the folder holds files of these names that no quickstart wrote.
     CmrplanError
         If probes failed, or no ratio is feasible.
     """
-    say = say or (lambda line: click.echo(line, err=True))
     folder = Path(out)
+    refuse_other_files(folder)
+    say = say or (lambda line: show(line, err=True))
     log = _probe_log(folder, spec, workers, say)
     say("2/4 fit: D-CPT law of the general and the domain loss")
     fitted = fit(read_log(folder / "log.csv"))
@@ -96,7 +107,7 @@ def run_quickstart(
         train_tokens=float(log["train_tokens"].max()),
         max_general_rise=QUICKSTART_RISE,
     )
-    write_json(folder / "plan.json", recommended.as_dict())
+    write_json(folder / "plan.json", sealed(recommended.as_dict()))
 
     say("4/4 pictures and summary")
     for kind in PICTURES:
@@ -104,6 +115,23 @@ def run_quickstart(
     write_text(folder / "summary.md", _page(fitted, recommended, log))
     text = f"{plan_text(recommended)}\nreport -> {folder / 'summary.md'}"
     return QuickstartReport(str(folder), recommended, text)
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Refuse a folder that has files of the report's names and no runs beside them.
+
+    Raises
+    ------
+    InputError
+        Naming the first of them.
+    """
+    if (folder / "runs" / "spec.yaml").exists():
+        return
+    there = [name for name in REPORT_FILES if (folder / name).exists()]
+    if there:
+        raise InputError(
+            f"{folder / there[0]} is not of a quickstart and would be overwritten; give another folder as --out"
+        )
 
 
 def _probe_log(
@@ -160,10 +188,5 @@ def _page(fitted: Fit, recommended: Plan, log: pd.DataFrame) -> str:
         title="English prose continued on Python source",
         notes=[ran, onward],
         pictures=[(f"{kind}.png", caption) for kind, caption in PICTURES.items()],
-        files={
-            "log.csv": "the probe log",
-            "log.runs.csv": "every run with its state, time and speed",
-            "fit.json": "the fitted laws",
-            "plan.json": "the plan, numbers unrounded",
-        },
+        files=TABLES_AND_MODELS,
     )

@@ -43,7 +43,7 @@ class Resamples:
     Parameters
     ----------
     runs : tuple of R str
-        Run identifiers, sorted.
+        Run identifiers.
     method : {"runs", "wild"}
     multiplier : array (B, R)
         Counts for ``runs``; signs for ``wild``.
@@ -119,7 +119,7 @@ def resample_runs(
     Parameters
     ----------
     runs : sequence of str
-        Run identifiers; repeats and order do not matter.
+        Run identifiers; the numbers of each are drawn in the order of their first appearance.
     count : int
         Number of resamples B.
     seed : int
@@ -128,7 +128,7 @@ def resample_runs(
     corpora : tuple of str
         Validation corpora; the same resample serves them all.
     """
-    names = tuple(sorted(set(runs)))
+    names = tuple(dict.fromkeys(runs))
     if method is None:
         method = "runs" if len(names) >= FEWEST_RUNS_TO_DRAW else "wild"
     generator = RandomStream.RESAMPLES.generator(seed)

@@ -304,7 +304,7 @@ def fit_cmr_model(
         if group["domain_ratio"].nunique() < 3:
             continue
         curves = []
-        for run_id, run in group.groupby("run_id", sort=True):
+        for run_id, run in group.groupby("run_id", sort=False):
             run = run.sort_values("train_tokens")
             tokens = run["train_tokens"].to_numpy(dtype=float)
             loss = run["loss"].to_numpy(dtype=float)

@@ -1,8 +1,8 @@
 """A fit as a JSON file: figures for people at the top, the state to predict from below.
 
 One format serves fits of two corpora and of many; ``kind`` says which. The file holds everything that a prediction
-needs, so reading it fits nothing again; its numbers are written so that they read back to the last digit. A file that
-was edited or cut is refused with the part that is wrong.
+needs, so reading it fits nothing again; its numbers are written so that they read back to the last digit. It holds a
+checksum over its content, and is refused where that, or a part of it, is wrong.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from cmrplan.errors import Code, Finding, InputError
-from cmrplan.files import read_json, write_json
+from cmrplan.files import DAMAGE, read_json, require_seal, sealed, write_json
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.diagnosis.burn_in import burn_in_of
+from cmrplan.fit.file_checks import require_consistent
 from cmrplan.fit.fit import Fit, WithoutEarly
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
 from cmrplan.fit.model_records import FittedTo, ModelRecord, Strict, load_model
@@ -31,7 +32,7 @@ _NAMES: dict[Kind, str] = {"two_corpora": "a fit", "mixture": "the fit of a mixt
 
 class _SettingsRecord(Strict):
     law: str
-    bootstrap: int
+    bootstrap: int = Field(le=10**6)
     seed: int
     method: Literal["runs", "wild"] | None
     delta: float | None
@@ -57,6 +58,7 @@ class _WithoutEarlyRecord(Strict):
 
 class _StateRecord(Strict):
     corpora: list[str]
+    resampled_in_order: bool = False  # files of 0.2.0 drew their resamples in the order of names
     log: dict[str, list[Any]]
     models: dict[str, ModelRecord]
     base_loss: list[_BaseLossRecord]
@@ -65,6 +67,7 @@ class _StateRecord(Strict):
 
 class _FitFile(Strict):
     cmrplan_fit: Literal[2]
+    checksum: str | None = None  # files of 0.2.0 have none
     kind: Kind
     general: dict[str, Any] | None = None
     domain: dict[str, Any] | None = None
@@ -86,7 +89,7 @@ def fit_report(fit: Fit) -> dict[str, Any]:
 
 def write_fit(fit: Fit, path: str | os.PathLike[str]) -> None:
     """Write a fit as JSON, atomically."""
-    write_json(path, fit.as_dict())
+    write_json(path, sealed(fit.as_dict()))
 
 
 def read_fit(path: str | os.PathLike[str]) -> Fit:
@@ -130,6 +133,7 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
     value = read_json(path)
     again = f"make it again with {_COMMAND_OF_KIND[kind]}"
     _require_kind(path, value, kind)
+    require_seal(path, value, remedy=again)
     try:
         file = _FitFile.model_validate(value)
         settings = FitSettings(**file.settings.model_dump())
@@ -138,7 +142,8 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         base_loss: dict[str, dict[float, float]] = {}
         for base in file.state.base_loss:
             base_loss.setdefault(base.corpus, {})[base.model_params] = base.loss
-        resamples = resamples_of(log, settings) if kind == "two_corpora" else None
+        by_name = not file.state.resampled_in_order
+        resamples = resamples_of(log, settings, by_name=by_name) if kind == "two_corpora" else None
         fitted_to = FittedTo(log, base_loss, settings, resamples)
 
         def load(records: dict[str, ModelRecord]) -> dict[str, CorpusModel]:
@@ -146,17 +151,13 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
 
         models, later = load(file.state.models), file.state.without_early
         early = None if later is None else (later.first_tokens, load(later.models))
-        for model in models.values():
-            if model.num_draws != settings.bootstrap:
-                raise ValueError(
-                    f"{model.num_draws} resamples, and the settings say {settings.bootstrap}"
-                )
+        require_consistent(models, fitted_to)
         warnings = tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings)
     except ValidationError as error:
         first = error.errors()[0]
         part = ".".join(str(name) for name in first["loc"])
         raise InputError(f"{path} is not a whole fit ({part}: {first['msg']}); {again}") from None
-    except (KeyError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise InputError(
             f"{path} is not a whole fit ({type(error).__name__}: {error}); {again}"
         ) from None

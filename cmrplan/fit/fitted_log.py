@@ -168,12 +168,18 @@ def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.D
     return rows[rows["train_tokens"] >= min_train_tokens].reset_index(drop=True)
 
 
-def resamples_of(log: pd.DataFrame, settings: FitSettings) -> Resamples | None:
-    """Return the resamples that the settings ask for; always the same for the same log."""
+def resamples_of(
+    log: pd.DataFrame, settings: FitSettings, *, by_name: bool = False
+) -> Resamples | None:
+    """Return the resamples that the settings ask for; always the same for the same log.
+
+    They were drawn in the order of the runs' names in fits of 0.2.0.
+    """
     if not settings.bootstrap:
         return None
     rows = [fitted_rows(log, corpus, settings.min_train_tokens) for corpus in CORPORA]
     runs = pd.concat(rows)["run_id"].tolist()
+    runs = sorted(runs) if by_name else runs
     return resample_runs(runs, count=settings.bootstrap, seed=settings.seed, method=settings.method)
 
 

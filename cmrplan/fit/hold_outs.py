@@ -84,11 +84,10 @@ def _ratios(rows: pd.DataFrame) -> list[Holdout]:
 
 
 def _mixtures(rows: pd.DataFrame) -> list[Holdout]:
-    """Return the mixtures a fifth at a time; which goes where follows from the order of their runs' names."""
+    """Return the mixtures a fifth at a time; which goes where follows from the order of the rows."""
     shares = rows[share_columns(rows)].to_numpy(dtype=float)
     _, first, mixture = np.unique(shares, axis=0, return_index=True, return_inverse=True)
-    runs = rows["run_id"].to_numpy()
-    rank = np.argsort(np.argsort(runs[first], kind="stable"), kind="stable")
+    rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
     shuffled = np.random.Generator(np.random.Philox(0)).permutation(len(first))
     fold = (shuffled[rank] % FOLDS)[mixture.ravel()]
     return [

@@ -22,8 +22,8 @@ from cmrplan.solve.law_fit import fit_law
 
 
 def run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:
-    """Return the shares of each run, runs in the order of their names, ``(R, m)``."""
-    runs = rows.drop_duplicates("run_id").sort_values("run_id")
+    """Return the shares of each run, runs in the order of the log, ``(R, m)``."""
+    runs = rows.drop_duplicates("run_id")
     return runs[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
 
 

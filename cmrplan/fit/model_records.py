@@ -117,6 +117,7 @@ def dump_state(fit: FittedLog) -> dict[str, Any]:
     """Return what predictions of a fit need, as plain values."""
     return {
         "corpora": list(fit.corpora),
+        "resampled_in_order": True,
         "log": {
             str(column): values.astype(object).where(values.notna(), None).tolist()
             for column, values in fit.log.items()

@@ -137,7 +137,7 @@ def seed_noise(rows: pd.DataFrame) -> Noise | None:
     for _, group in frame.groupby(["model_params", "domain_ratio"], sort=True):
         if group["run_id"].nunique() < 2:
             continue
-        table = group.pivot_table(index="run_id", columns="train_tokens", values="y")
+        table = group.pivot_table(index="run_id", columns="train_tokens", values="y", sort=False)
         table = table.dropna(axis=1)
         runs, evaluations = table.shape
         if runs < 2 or evaluations < 2:
@@ -176,8 +176,8 @@ def column_span(jacobian: Array) -> Array:
 
 def _membership(runs: Sequence[str]) -> tuple[NDArray[np.intp], Array]:
     """Return the number of each row's run, ``(n,)``, and the rows of each run, ``(R,)``."""
-    _, member, size = np.unique(np.asarray(runs), return_inverse=True, return_counts=True)
-    return member, size.astype(float)
+    member = pd.factorize(np.asarray(runs, dtype=object))[0]
+    return member, np.bincount(member).astype(float)
 
 
 def _run_sums(values: Array, member: NDArray[np.intp], num_runs: int) -> Array:

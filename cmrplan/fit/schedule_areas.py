@@ -72,7 +72,7 @@ def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:
         )
     has_steps = "step" in rows and bool(rows["step"].notna().all())
     schedules = {}
-    for run, group in rows.groupby("run_id", sort=True):
+    for run, group in rows.groupby("run_id", sort=False):
         ordered = group.drop_duplicates("train_tokens").sort_values("train_tokens")
         tokens = ordered["train_tokens"].to_numpy(dtype=float)
         step = ordered["step"].to_numpy(dtype=float) if has_steps else tokens / ASSUMED_STEP_TOKENS
@@ -93,6 +93,9 @@ def with_areas(log: pd.DataFrame, law: str) -> pd.DataFrame:
 
 
 def longest_schedule(log: pd.DataFrame, law: str) -> RunSchedule:
-    """Return the schedule that predictions follow."""
-    schedules = run_schedules(log, law)
-    return max(schedules.values(), key=lambda schedule: float(schedule.train_tokens[-1]))
+    """Return the schedule that predictions follow: the longest, and of several the one with the lowest rates."""
+
+    def length_and_rates(schedule: RunSchedule) -> tuple[float, float]:
+        return float(schedule.train_tokens[-1]), -float(schedule.learning_rate.sum())
+
+    return max(run_schedules(log, law).values(), key=length_and_rates)

@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,7 @@ from cmrplan.errors import Code, Finding, InputError, Severity
 from cmrplan.files import read_text
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+MOST_COLUMNS = 1000
 _CHUNK = 500  # rows turned into columns at a time: fastest at 1e6 rows, the memory stays warm
 _MAX_SHOWN = 40  # characters of a value
 _MAX_ROWS_NAMED = 10
@@ -197,11 +199,13 @@ def read_raw(path: str | os.PathLike[str]) -> RawLog:
     suffix = checked_suffix(path)
     source = named(path)
     if suffix == ".parquet":
-        return raw_frame(_read_parquet(path, source), source)
+        from cmrplan.log.parquet import read_parquet  # which knows the errors of this module
+
+        return raw_frame(read_parquet(path, source), source)
     try:
         text = read_text(path)
     except InputError as error:
-        raise _unreadable(Code.UNREADABLE_FILE, source, str(error)) from None
+        raise unreadable(Code.UNREADABLE_FILE, source, str(error)) from None
     return _read_csv(text, source) if suffix == ".csv" else _read_jsonl(text, source)
 
 
@@ -212,7 +216,7 @@ def checked_suffix(path: str | os.PathLike[str]) -> str:
         source = named(path)
         got = f"got {shown(suffix)}; {_JSON if suffix == '.json' else 'rename or convert it'}"
         message = f"{source}: a probe log ends in .csv, .jsonl or .parquet, {got}"
-        raise _unreadable(Code.WRONG_SUFFIX, source, message)
+        raise unreadable(Code.WRONG_SUFFIX, source, message)
     return suffix
 
 
@@ -233,29 +237,30 @@ def raw_frame(frame: pd.DataFrame, source: str) -> RawLog:
     return RawLog(table, source)
 
 
-def _unreadable(code: Code, source: str, message: str, **where: Any) -> UnreadableLog:
+def unreadable(code: Code, source: str, message: str, **where: Any) -> UnreadableLog:
+    """Return the error for a file that cannot be taken apart into cells."""
     return UnreadableLog(LogFinding(code, message, source, **where))
 
 
 def _no_rows(source: str, code: Code = Code.NO_ROWS) -> UnreadableLog:
     lack = "is empty" if code == Code.EMPTY_FILE else "has a header and no rows"
-    return _unreadable(
-        code, source, f"{source} {lack}; a probe log has one row for each evaluation"
-    )
+    return unreadable(code, source, f"{source} {lack}; a probe log has one row for each evaluation")
 
 
 def _check_header(header: Sequence[str], source: str) -> None:
-    repeated = next((name for name in header if header.count(name) > 1), None)
+    check_number(len(header), source)
+    counts = Counter(header)
+    repeated = next((name for name in header if counts[name] > 1), None)
     if repeated is not None:
-        raise _unreadable(
+        raise unreadable(
             Code.DUPLICATE_COLUMN,
             source,
-            f"{source} has {header.count(repeated)} columns named {shown(repeated)}; keep one",
+            f"{source} has {counts[repeated]} columns named {shown(repeated)}; keep one",
             column=repeated,
         )
     for delimiter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and delimiter in header[0]:
-            raise _unreadable(
+            raise unreadable(
                 Code.WRONG_DELIMITER,
                 source,
                 f"{source} separates its columns with {name}; save it with commas "
@@ -312,7 +317,7 @@ def _csv_records(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
             if any(cells) and (len(cells) > 1 or cells[0].strip()):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise _unreadable(
+        raise unreadable(
             Code.BAD_CSV,
             source,
             f"{source} line {reader.line_num} is not CSV ({error}); check its quotes",
@@ -330,6 +335,7 @@ def _read_jsonl(text: str, source: str) -> RawLog:
         for name in record:
             if name not in columns:
                 columns[name] = [None] * len(lines)
+                check_number(len(columns), source)
         for name, cells in columns.items():
             cells.append(record.get(name))
         lines.append(number)
@@ -351,7 +357,7 @@ def _json_record(line: str, number: int, source: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # an endless number, or brackets without end
         problem = type(error).__name__
     if problem:
-        raise _unreadable(
+        raise unreadable(
             Code.BAD_JSON,
             source,
             f"{source} line {number} is not a JSON object ({problem}); "
@@ -361,37 +367,20 @@ def _json_record(line: str, number: int, source: str) -> dict[str, Any]:
     return dict(record)
 
 
-def _read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise needs_pyarrow(source) from None
-    try:
-        with open(path, "rb") as stream:
-            table = pyarrow.parquet.read_table(stream)
-        # The columns are the file's own, whatever pandas noted about them, and integers beside nulls stay exact.
-        frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-    except FileNotFoundError:
-        raise _unreadable(Code.UNREADABLE_FILE, source, f"{source}: no such file") from None
-    except IsADirectoryError:
-        raise _unreadable(
-            Code.UNREADABLE_FILE, source, f"{source} is a folder; give a file"
-        ) from None
-    except (pyarrow.ArrowException, OSError, ValueError):
-        raise _unreadable(
-            Code.BAD_PARQUET, source, f"{source} is not a whole Parquet file; write it again"
-        ) from None
-    return pd.DataFrame(frame)
+def check_number(num_columns: int, source: str) -> None:
+    """Refuse more columns than a log can have.
 
-
-def needs_pyarrow(source: str) -> UnreadableLog:
-    """Return the error for Parquet without pyarrow."""
-    return _unreadable(
-        Code.NEEDS_PYARROW,
-        source,
-        f"{source}: Parquet needs pyarrow; pip install 'cmrplan[parquet]', or use .csv or .jsonl",
-    )
+    Raises
+    ------
+    UnreadableLog
+        With their number.
+    """
+    if num_columns > MOST_COLUMNS:
+        raise unreadable(
+            Code.UNREADABLE_FILE,
+            source,
+            f"{source} has {num_columns:,} columns; a probe log has at most {MOST_COLUMNS:,}, so leave out others",
+        )
 
 
 def _object_frame(columns: dict[str, npt.NDArray[Any]]) -> pd.DataFrame:

@@ -236,7 +236,7 @@ def parse_numbers(cells: pd.Series[Any]) -> tuple[Numbers, Flags, Flags]:
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iuf":
         return cells.to_numpy(dtype=np.float64), missing, bad
     values = cells.to_numpy(dtype=object)
-    if set(map(type, values)) <= {str, float, int}:
+    if set(map(type, values)) <= {str, float, int} and not any(map(_is_odd, values)):
         try:
             return values.astype(np.float64), missing, bad
         except (ValueError, OverflowError):
@@ -246,6 +246,8 @@ def parse_numbers(cells: pd.Series[Any]) -> tuple[Numbers, Flags, Flags]:
         value = values[row]
         if isinstance(value, str) and not value.strip():
             missing[row] = True
+        elif _is_odd(value):
+            bad[row] = True
         elif isinstance(value, bool | np.bool_) or not isinstance(value, str | Real | Decimal):
             bad[row] = True
         else:
@@ -254,6 +256,11 @@ def parse_numbers(cells: pd.Series[Any]) -> tuple[Numbers, Flags, Flags]:
             except (ValueError, OverflowError):
                 bad[row] = True
     return numbers, missing, bad
+
+
+def _is_odd(value: object) -> bool:
+    """Tell whether a text is one that Python reads as a number and other readers do not: 1_000, or foreign digits."""
+    return isinstance(value, str) and ("_" in value or not value.strip().isascii())
 
 
 def _number_hint(value: object) -> str:

@@ -35,10 +35,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cmrplan.errors import InputError
@@ -50,11 +52,11 @@ from cmrplan.log.cells import (
     UnreadableLog,
     checked_suffix,
     named,
-    needs_pyarrow,
     raw_frame,
     read_raw,
 )
-from cmrplan.log.columns import canonical_columns
+from cmrplan.log.columns import canonical_columns, share_columns
+from cmrplan.log.parquet import needs_pyarrow
 from cmrplan.log.plausibility import plausibility_findings, require_plausible
 from cmrplan.log.validate import convert
 
@@ -134,7 +136,7 @@ def validate_log(frame: pd.DataFrame, *, source: str = "log") -> pd.DataFrame:
 
 
 def log_of(log: LogOrPath, *, source: str = "log") -> pd.DataFrame:
-    """Return a log that was given, or read it from its file; checked either way.
+    """Return a log that was given, or read it from its file: checked, and in its canonical order.
 
     Raises
     ------
@@ -142,12 +144,48 @@ def log_of(log: LogOrPath, *, source: str = "log") -> pd.DataFrame:
         If it is neither, or breaks a rule; see :func:`read_log`.
     """
     if isinstance(log, pd.DataFrame):
-        return validate_log(log, source=source)
+        return in_canonical_order(validate_log(log, source=source))
     if not isinstance(log, str | os.PathLike):
         raise InputError(
             f"{source} must be a DataFrame or the path of a file, got {type(log).__name__}"
         )
-    return read_log(log)
+    return in_canonical_order(read_log(log))
+
+
+def in_canonical_order(log: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a checked log in an order that their order and the names of runs and corpora do not change.
+
+    Runs go by size, domain ratio or shares by their size, seed and losses, the rows of a run by tokens and corpus. What
+    is computed from the rows, and every random number that is drawn for a run, is then the same however a log was
+    written.
+    """
+    run_of = pd.factorize(log["run_id"])[0].astype(np.int64)
+    corpus = pd.factorize(log["eval_corpus"], sort=True)[0]
+    tokens = log["train_tokens"].to_numpy(dtype=float)
+    loss = log["loss"].to_numpy(dtype=float)
+    of_run = log.drop_duplicates("run_id")
+    mixture = ["domain_ratio"] if "domain_ratio" in log else share_columns(log)
+    shares = np.sort(of_run[mixture].to_numpy(dtype=float), axis=1)
+    keys = [of_run["model_params"].to_numpy(dtype=float), *shares.T]
+    if "seed" in log:
+        keys.append(of_run["seed"].astype(float).fillna(-1.0).to_numpy())
+    # Runs that agree in all but the last are told apart by the names of the corpora, since nothing else is left.
+    measures = (loss, loss * tokens, loss**2, loss * (1.0 + corpus))
+    keys += [_run_sums(values, run_of) for values in measures]
+    rank = np.empty(len(of_run), dtype=np.intp)
+    rank[np.lexsort(keys[::-1])] = np.arange(len(of_run))
+    order = np.lexsort((corpus, tokens, rank[run_of]))
+    return log.iloc[order].reset_index(drop=True)
+
+
+def _run_sums(
+    values: npt.NDArray[np.float64], run_of: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the sum of the values of each run, rounded once, so that their order does not matter."""
+    by_run = np.split(
+        values[np.argsort(run_of, kind="stable")], np.cumsum(np.bincount(run_of))[:-1]
+    )
+    return np.array([math.fsum(part) for part in by_run])
 
 
 def check_log(

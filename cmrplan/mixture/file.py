@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cmrplan.files import write_json
+from cmrplan.files import sealed, write_json
 from cmrplan.fit.file import read_fitted_log
 from cmrplan.mixture.fit import MixtureFit
 
@@ -17,7 +17,7 @@ def mixture_report(fit: MixtureFit) -> dict[str, Any]:
 
 def write_mixture_fit(fit: MixtureFit, path: str | os.PathLike[str]) -> None:
     """Write a fit as JSON, atomically."""
-    write_json(path, fit.as_dict())
+    write_json(path, sealed(fit.as_dict()))
 
 
 def read_mixture_fit(path: str | os.PathLike[str]) -> MixtureFit:

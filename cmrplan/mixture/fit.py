@@ -263,8 +263,7 @@ def _rows_to_fit(log: pd.DataFrame, settings: FitSettings) -> tuple[pd.DataFrame
 
 def _ordered_targets(rows: pd.DataFrame) -> list[str]:
     """Return the validation corpora, the lowest loss first."""
-    ordered = rows.sort_values(["run_id", "train_tokens"], kind="stable")
-    losses = {str(c): group["loss"].tolist() for c, group in ordered.groupby("eval_corpus")}
+    losses = {str(c): group["loss"].tolist() for c, group in rows.groupby("eval_corpus")}
     return sorted(losses, key=lambda corpus: losses[corpus])
 
 
@@ -272,12 +271,12 @@ def _resamples(
     models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame], settings: FitSettings
 ) -> Resamples:
     """Return the resamples that the settings ask for, the same for every corpus."""
-    runs = sorted({str(run) for part in rows.values() for run in part["run_id"]})
+    runs = dict.fromkeys(str(run) for part in rows.values() for run in part["run_id"])
     laws = [law for model in models.values() for law in model.components]
     most = max(law.fit.law.num_free for law in laws)
     enough = len(runs) >= max(FEWEST_RUNS_TO_DRAW, RUNS_PER_PARAMETER * most)
     return resample_runs(
-        runs,
+        list(runs),
         count=settings.bootstrap,
         seed=settings.seed,
         method=settings.method or ("runs" if enough else "wild"),

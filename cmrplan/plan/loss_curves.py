@@ -238,8 +238,9 @@ def _domain_loss(
 ) -> tuple[Prediction, list[Finding]]:
     if request.unique_tokens is not None or fit.probed.supply is not None:
         return domain_of_repeats(fit, request, train_tokens, ratio)
-    run = {"model_params": request.size, "train_tokens": train_tokens, "domain_ratio": ratio}
-    return fit.predict("domain", **run), []
+    size = request.size
+    domain = fit.predict("domain", model_params=size, train_tokens=train_tokens, domain_ratio=ratio)
+    return domain, []
 
 
 def _run_noise(fit: Fit, general: Prediction, train_tokens: Array) -> Array:

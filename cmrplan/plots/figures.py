@@ -33,7 +33,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "ratio": "loss against the domain ratio at one size and budget, with the plan's limit and ratio",
         "curves": "loss against tokens, one curve for each probed ratio",
         "tradeoff": "domain loss against the rise of the general loss, with the recommended ratio",
-        "residuals": "what the fit leaves over, against ratio, tokens, size and the order of the runs",
+        "residuals": "what the fit leaves over, against ratio, tokens, size and run",
         "frontier": "the recommended ratio and its domain loss against the tolerance",
         "critical": "the recommended ratio against tokens and against size, beyond the probes",
         "risk": "the chance to break the tolerance against the domain ratio",

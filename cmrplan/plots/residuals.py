@@ -178,7 +178,7 @@ def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
     elif against == "run_order":
         ax.set_xlim(*padded([x]))
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        ax.set_xlabel("run, in the order of the log")
+        ax.set_xlabel("run, by size and ratio")
     else:
         label = TOKENS_LABEL if against == "train_tokens" else "model size (parameters)"
         count_axis(ax, x, label)

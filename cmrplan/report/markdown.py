@@ -51,7 +51,7 @@ def summary_page(
 def escape(text: object) -> str:
     """Return text that Markdown shows as it is, on one line."""
     line = " ".join(str(text).split())
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", line)
+    return re.sub(r"([\\`*_\[\]<>|#~@&]|(?<=:)/|(?<=www)\.)", r"\\\1", line)
 
 
 def _answer(plan: Plan) -> str:
@@ -137,5 +137,7 @@ def _warnings(plan: Plan) -> str:
 
 def _provenance(plan: Plan) -> str:
     known: dict[str, Any] = {key: value for key, value in plan.provenance.items() if value}
-    shown = ", ".join(f"{key.replace('_', ' ')} {escape(value)}" for key, value in known.items())
+    shown = ", ".join(
+        f"{escape(key.replace('_', ' '))} {escape(value)}" for key, value in known.items()
+    )
     return f"## Provenance\n\n{plan.num_resamples} resamples of whole runs; {shown}."

@@ -15,7 +15,7 @@ from typing import Any
 
 from cmrplan._version import __version__
 from cmrplan.errors import InputError
-from cmrplan.files import read_json, write_json
+from cmrplan.files import fingerprint, read_json, write_json
 from cmrplan.log.cells import shown
 from cmrplan.log.columns import SHARE_PREFIX
 from probes.callbacks.description import ProbeRun
@@ -183,6 +183,7 @@ class ProbeLogWriter:
                 "planned_steps": self._planned_steps,
                 "run": self._columns,
                 "code_version": __version__,
+                "rows_checksum": rows_checksum(self.path),
             },
         )
 
@@ -208,6 +209,11 @@ class ProbeLogWriter:
                 f"run_id {shown(self._columns['run_id'])} is finished in {self.path}; choose another "
                 "run_id, resume from a checkpoint, or remove the file to train it again"
             )
+
+
+def rows_checksum(path: Path) -> str:
+    """Return the checksum of a log's bytes, which the state of an ended run holds; that of nothing without a file."""
+    return fingerprint(path.read_bytes() if path.exists() else b"")
 
 
 def _chosen(columns: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

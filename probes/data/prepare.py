@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.files import read_json, write_json, write_text
+from cmrplan.files import TEMPORARY_PREFIX, read_json, write_json, write_text
+from cmrplan.texts import printable
 from probes.data.build import build_corpora, corpora_of, make_tokenizer
 from probes.data.checkpoint_tokenizer import CheckpointTokenizer
 from probes.data.display import PreparationDisplay
@@ -19,13 +21,16 @@ from probes.data.tokens import BpeTokenizer, Tokenizer
 from probes.locks import locked
 from probes.spec.sweep import SweepSpec
 
+SHARD_NAME = re.compile(r"(general|domain)-((train|heldout)-\d{5}|evaluation)\.npy")
+"""Names of the files of prepared corpora."""
+
 
 def prepare_corpora(
     spec: SweepSpec,
     folder: Path,
     *,
     progress: bool = False,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    say: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr, flush=True),
 ) -> PreparedCorpora:
     """Prepare the corpora of a spec in ``folder``, or load them if they are there.
 
@@ -64,9 +69,9 @@ def prepare_corpora(
 
 def _prepare(spec: SweepSpec, folder: Path, progress: bool) -> None:
     """Do the work of :func:`prepare_corpora`; whatever happens, nothing half usable is left."""
-    unfinished, shards = folder / "unfinished", folder / "shards"
-    for leftover in (unfinished, shards):
-        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished, shards = folder / f"{TEMPORARY_PREFIX}shards", folder / "shards"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _remove_shards(shards)
     try:
         unfinished.mkdir()
         tokenizer = make_tokenizer(spec)
@@ -81,6 +86,26 @@ def _prepare(spec: SweepSpec, folder: Path, progress: bool) -> None:
         ) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _remove_shards(shards: Path) -> None:
+    """Remove the shards that a killed preparation left without their manifest.
+
+    Raises
+    ------
+    InputError
+        If the folder has anything else in it.
+    """
+    files = sorted(shards.iterdir()) if shards.exists() else []
+    others = [file.name for file in files if not SHARD_NAME.fullmatch(file.name)]
+    if others:
+        raise InputError(
+            f"{shards} has {ascii(others[0])[1:-1]}, which no sweep wrote; choose another output folder"
+        )
+    for file in files:
+        file.unlink()
+    if shards.exists():
+        shards.rmdir()
 
 
 def _write_papers(

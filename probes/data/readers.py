@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cmrplan.errors import InputError
+from cmrplan.files import require_regular
 
 BATCH_ROWS = 256
 """Rows of a Parquet file that are in memory at once."""
@@ -44,9 +45,10 @@ def read_file(path: Path, *, text_field: str, separator: str | None) -> Iterator
     Raises
     ------
     InputError
-        If the file is gone, damaged, or has a row without text; names file, row and field.
+        If the file is gone, no regular file, damaged, or has a row without text; names file, row and field.
     """
     kind = file_kind(path)
+    require_regular(path)
     try:
         if kind == "text":
             yield from _read_text(path, separator)

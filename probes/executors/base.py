@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -191,5 +192,8 @@ def make_executor(sweep: SweepFolder, options: ExecutorOptions) -> Executor:
     module, class_name, package = _EXECUTORS[name]
     if package and not importlib.util.find_spec(package):
         raise InputError(f"executor {name} needs {package}: pip install 'cmrplan[{name}]'")
+    if name == "ray" and not (options.ray_address or os.environ.get("RAY_ADDRESS")):
+        # Ray reads this when it is imported: a cluster of one machine then listens on 127.0.0.1 alone.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     executor: Executor = getattr(importlib.import_module(module), class_name)(sweep, options)
     return executor

@@ -155,6 +155,7 @@ def _connect(options: ExecutorOptions) -> None:
         here = {
             "num_cpus": cores,
             "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
             "object_store_memory": OBJECT_STORE_BYTES,
         }
     elif address not in ("auto", "local"):

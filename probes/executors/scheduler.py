@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cmrplan.errors import CmrplanError
+from cmrplan.texts import printable
 from probes.executors.base import Cause, Executor, RunResult, Task, TaskResult
 from probes.jobs import Job, JobQueue
 from probes.ledger import Event, Ledger, now
@@ -179,7 +180,11 @@ class Scheduler:
                 if self._executor.slots()
                 else "no machine is left"
             )
-            print(f"waiting with {len(self._queue)} run(s): {why}", file=sys.stderr, flush=True)
+            print(
+                printable(f"waiting with {len(self._queue)} run(s): {why}"),
+                file=sys.stderr,
+                flush=True,
+            )
         time.sleep(TICK_SECONDS)
         return []
 

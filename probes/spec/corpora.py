@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from probes.spec.fields import Count, OpenFraction, Positive, Spec, Text
+from probes.spec.fields import Count, OpenFraction, Positive, Spec, Text, Tokens
 
 SMALLEST_BPE_VOCABULARY = 257
 """256 bytes and the end-of-document token."""
@@ -31,7 +31,7 @@ class CorpusSpec(Spec):
     """Configuration of a ``datasets:`` source."""
     split: Text | None = None
     """Split of a ``datasets:`` source (``train`` when left out) or of a saved dataset."""
-    max_tokens: Positive | None = None
+    max_tokens: Tokens | None = None
     """Training tokens to use; reading stops when there are as many, and enough to evaluate on."""
     max_epochs: Positive | None = None
     """Passes over the training tokens that a run may make; any number when left out."""
@@ -44,7 +44,7 @@ class CorporaSpec(Spec):
     domain: CorpusSpec
     validation_share: OpenFraction = 0.08
     """Expected share of documents that are held out for validation."""
-    unique_domain_tokens: Positive | None = None
+    unique_domain_tokens: Tokens | None = None
     """Training tokens of the domain corpus that runs see, so that probes repeat as the full run will."""
 
 

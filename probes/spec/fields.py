@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -13,6 +14,14 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 LARGEST_COUNT = 2**31 - 1
 """Bound of whole numbers, so that a slip of the pen is refused and not tried."""
+
+LARGEST_WIDTH = 2**20
+"""Bound of the numbers that shape a model, a batch or a sequence."""
+
+MOST_EVALUATIONS = 10_000
+
+LARGEST_TOKENS = 1e18
+"""Bound of tokens; the longest training runs there are have seen less than 1e14."""
 
 
 def _number(value: Any) -> float:
@@ -60,6 +69,16 @@ def _count(value: Any) -> int:
     return number
 
 
+def _at_most(largest: float, check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        number = check(value)
+        if number > largest:
+            raise ValueError(f"must be at most {largest:.15g}")
+        return number
+
+    return checked
+
+
 def _fraction(value: Any) -> float:
     number = _number(value)
     if not 0 <= number <= 1:
@@ -96,6 +115,9 @@ def _flag(value: Any) -> bool:
 Positive = Annotated[float, BeforeValidator(_positive)]
 NotNegative = Annotated[float, BeforeValidator(_not_negative)]
 Count = Annotated[int, BeforeValidator(_count)]
+Width = Annotated[int, BeforeValidator(_at_most(LARGEST_WIDTH, _count))]
+Evaluations = Annotated[int, BeforeValidator(_at_most(MOST_EVALUATIONS, _count))]
+Tokens = Annotated[float, BeforeValidator(_at_most(LARGEST_TOKENS, _positive))]
 Natural = Annotated[int, BeforeValidator(_natural)]
 Fraction = Annotated[float, BeforeValidator(_fraction)]
 OpenFraction = Annotated[float, BeforeValidator(_open_fraction)]

@@ -18,11 +18,43 @@ from probes.spec.corpora import CorpusSpec, absolute_source
 from probes.spec.sizes import SIZE_KINDS, absolute_checkpoint
 from probes.spec.sweep import SweepSpec
 
+MOST_SPEC_BYTES = 1_000_000
+MOST_LINES = 10_000
+MOST_LINE_CHARACTERS = 5_000
+DEEPEST_NESTING = 16
+MOST_SPEC_VALUES = 20_000
+MOST_DIGITS = 40
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without code execution and without silently repeated keys."""
+    """YAML without code execution, without silently repeated keys, and without what makes a short text long.
+
+    Refused are aliases and merge keys, which can double a text with every line, levels of nesting and values beyond
+    what a spec has, and numbers of more digits than any has.
+    """
+
+    most_values = MOST_SPEC_VALUES
+    depth = 0
+    count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        if self.check_event(yaml.AliasEvent):
+            raise _refused("an alias is not allowed here; write the value out", mark)
+        self.depth += 1
+        self.count += 1
+        if self.depth > DEEPEST_NESTING:
+            raise _refused(f"values are nested more than {DEEPEST_NESTING} levels deep", mark)
+        if self.count > self.most_values:
+            raise _refused(f"a spec has at most {self.most_values:,} values", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBER_TAGS:
+            if len(node.value) > MOST_DIGITS:
+                raise _refused(f"a number of {len(node.value):,} characters", mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -30,12 +62,35 @@ class _StrictLoader(yaml.SafeLoader):
             key = key_node.value
             if not isinstance(key_node, yaml.ScalarNode):
                 continue
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is there twice", key_node.start_mark
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise _refused(
+                    "a merge key is not allowed here; write the keys out", key_node.start_mark
                 )
+            if key in seen:
+                raise _refused(f"the key {_cut(key)!r} is there twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+class _StoredLoader(_StrictLoader):
+    """The same for a spec that a sweep wrote, where every probe has lines of its own."""
+
+    most_values = 10_000_000
+
+
+def read_stored_spec(path: str | os.PathLike[str]) -> SweepSpec:
+    """Read the spec that a sweep wrote to its folder.
+
+    Raises
+    ------
+    InputError
+        See :func:`read_spec`.
+    """
+    try:
+        value = yaml.load(read_text(path), Loader=_StoredLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path}: {_yaml_problem(error)}") from None
+    return parse_spec(value, origin=str(path))
 
 
 def read_spec(path: str | os.PathLike[str]) -> SweepSpec:
@@ -52,7 +107,8 @@ def read_spec(path: str | os.PathLike[str]) -> SweepSpec:
         If the file cannot be read or anything in it is wrong: one line with the file, the key,
         the value found and what would be right.
     """
-    text = read_text(path)
+    text = read_text(path, most=MOST_SPEC_BYTES)
+    _refuse_long_lines(text, path)
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that is none
@@ -61,6 +117,27 @@ def read_spec(path: str | os.PathLike[str]) -> SweepSpec:
         raise InputError(f"{path} is empty; a sweep spec starts with name, corpora, sizes")
     spec = parse_spec(value, origin=str(path))
     return _with_absolute_sources(spec, Path(path).absolute().parent)
+
+
+def _refused(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def _refuse_long_lines(text: str, path: str | os.PathLike[str]) -> None:
+    """Refuse lines that would take seconds to take apart, and name the key that they belong to."""
+    key = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        before, colon, _ = line.partition(":")
+        key = _cut(before.strip(" -{[")) if colon else key
+        if len(line) > MOST_LINE_CHARACTERS or number > MOST_LINES:
+            raise InputError(
+                f"{path}: line {number}, key '{key}': a spec has at most {MOST_LINES:,} lines of at most "
+                f"{MOST_LINE_CHARACTERS:,} characters; give fewer values"
+            )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def parse_spec(value: Any, *, origin: str = "spec") -> SweepSpec:
@@ -113,9 +190,9 @@ def _problem(error: ErrorDetails) -> str:
     value = error["input"]
     if error["type"] in _UNKNOWN_KEY:
         valid = _valid_keys(error["loc"][:-1])
-        close = difflib.get_close_matches(str(error["loc"][-1]), valid, n=1)
+        close = difflib.get_close_matches(_cut(str(error["loc"][-1])), valid, n=1)
         meant = f" did you mean '{close[0]}'?" if close else ""
-        return f"unknown key '{key}';{meant} valid keys: {', '.join(valid)}"
+        return f"unknown key '{_cut(key)}';{meant} valid keys: {', '.join(valid)}"
     if error["type"] == "missing":
         return f"key '{key}' is missing"
     if error["type"] == "value_error":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag, model_validator
 
-from probes.spec.fields import Count, Flag, Name, Spec, Text
+from probes.spec.fields import Count, Flag, Name, Spec, Text, Width
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """What an id of the Hugging Face hub looks like: owner/name."""
@@ -18,7 +18,7 @@ class PlacedSpec(Spec):
     """What every size says: its name, and how its runs fit on the machine."""
 
     name: Name
-    micro_batch_size: Count | None = None
+    micro_batch_size: Width | None = None
     """Sequences in one forward and backward pass of a process; that of ``numerics`` when left out."""
     processes: Count = 1
     """Processes, each on a GPU of its own, that train one run together."""
@@ -29,10 +29,10 @@ class PlacedSpec(Spec):
 class SizeSpec(PlacedSpec):
     """A size that starts from random weights; see :class:`probes.models.decoder.ModelShape`."""
 
-    width: Count
-    layers: Count
-    heads: Count
-    feedforward: Count
+    width: Width
+    layers: Width
+    heads: Width
+    feedforward: Width
     tied_embeddings: Flag = True
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from probes.spec.corpora import CorporaSpec, TokenizerSpec
 from probes.spec.fields import (
-    Count,
+    Evaluations,
     Flag,
     Fraction,
     Name,
@@ -21,9 +21,14 @@ from probes.spec.fields import (
     OpenFraction,
     Positive,
     Spec,
+    Tokens,
+    Width,
 )
 from probes.spec.sizes import AnySize, CheckpointSpec
 from probes.spec.training import BaseSpec, NumericsSpec, TrainingSpec
+
+MOST_PROBES = 100_000
+"""Probes of a sweep, controls left out."""
 
 
 class GridSpec(Spec):
@@ -41,18 +46,18 @@ class ProbeSpec(Spec):
     domain_ratio: Fraction
     size: Name
     seed: Natural = 0
-    train_tokens: Positive | None = None
+    train_tokens: Tokens | None = None
     """Tokens of this probe; ``probes.train_tokens`` when left out."""
 
 
 class ProbesSpec(TrainingSpec):
     """How the probes continue their base, and which probes there are."""
 
-    train_tokens: Positive
+    train_tokens: Tokens
     """Tokens of each probe, domain and general together."""
-    evaluations: Count = 8
+    evaluations: Evaluations = 8
     """Evaluations after token 0, at log-spaced token counts."""
-    first_evaluation_tokens: Positive | None = None
+    first_evaluation_tokens: Tokens | None = None
     """The earliest of them; a sixteenth of ``train_tokens`` when left out."""
     learning_rate: Positive = 1e-3
     warmup_steps: Natural = 10
@@ -92,11 +97,11 @@ class SweepSpec(Spec):
     name: Name
     corpora: CorporaSpec
     tokenizer: TokenizerSpec = TokenizerSpec()
-    sequence_length: Count
+    sequence_length: Width
     """Tokens predicted in one sequence."""
-    batch_size: Count
+    batch_size: Width
     """Sequences in one training step."""
-    evaluation_sequences: Count = 256
+    evaluation_sequences: Width = 256
     """Validation sequences per corpus, the same ones for every run and size."""
     sizes: Annotated[list[AnySize], Field(min_length=1)]
     numerics: NumericsSpec = NumericsSpec()
@@ -155,6 +160,19 @@ class SweepSpec(Spec):
             raise ValueError(
                 f"probes names the size '{unknown}', which sizes does not have: {', '.join(names)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _few_enough_probes(self) -> SweepSpec:
+        grid = self.probes.grid
+        if grid is not None:
+            sizes = len(grid.size or self.sizes)
+            count = len(grid.domain_ratio) * len(grid.seed) * sizes
+            if count > MOST_PROBES:
+                raise ValueError(
+                    f"probes.grid: {len(grid.domain_ratio)} ratios, {len(grid.seed)} seeds and {sizes} sizes are "
+                    f"{count:,} probes; a sweep has at most {MOST_PROBES:,}"
+                )
         return self
 
     @property

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from probes.spec.fields import Count, Flag, Fraction, Natural, NotNegative, Positive, Spec
+from probes.spec.fields import Flag, Fraction, Natural, NotNegative, Positive, Spec, Tokens, Width
 
 
 class NumericsSpec(Spec):
@@ -14,7 +14,7 @@ class NumericsSpec(Spec):
 
     precision: Literal["fp64", "fp32", "bf16"] | None = None
     """Of activations; bf16 on a GPU and fp32 on a CPU when left out."""
-    micro_batch_size: Count | None = None
+    micro_batch_size: Width | None = None
     """Sequences in one forward and backward pass; the whole batch when left out."""
     gradient_checkpointing: Flag = False
     """Compute activations again in the backward pass, which saves memory and costs time."""
@@ -38,9 +38,9 @@ class TrainingSpec(Spec):
 class BaseSpec(TrainingSpec):
     """How one base model per size is pre-trained on the general corpus."""
 
-    train_tokens: Positive | None = None
+    train_tokens: Tokens | None = None
     """Tokens of every base; or give ``tokens_per_param``."""
-    tokens_per_param: Positive | None = None
+    tokens_per_param: Tokens | None = None
     """Tokens per non-embedding parameter, so that larger bases see more."""
     learning_rate: Positive = 2e-3
     warmup_steps: Natural = 40

@@ -104,7 +104,8 @@ class Checkpoints:
     def keep(self, positions: Collection[Position]) -> None:
         """Delete the files of all other positions, and damaged ones."""
         for path in self.folder.glob("*.damaged"):
-            path.unlink()
+            if _NAME.fullmatch(path.with_suffix(".safetensors").name):
+                path.unlink()
         for position in self.positions():
             if position not in positions:
                 self.path(position).unlink()

@@ -24,7 +24,7 @@ def begin(
     """Make the metrics of a run whole and return the steps that it has evaluated after."""
     rows = cut_torn(run.metrics)
     if start_losses is not None and not rows:
-        record(run, settings, 0, start_losses, learning_rate=None)
+        record(run, settings, 0, start_losses)
     return [row["step"] for row in rows]
 
 
@@ -33,25 +33,32 @@ def record(
     settings: RunSettings,
     step: int,
     losses: Mapping[str, np.ndarray],
-    *,
-    learning_rate: float | None,
 ) -> None:
     """Write one evaluation: the losses of all sequences, then the metrics row."""
     with atomic_write(run.losses(step)) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, allow_pickle=False, **losses)
+    append_row(run.metrics, evaluation_row(settings, step, losses))
+
+
+def evaluation_row(
+    settings: RunSettings, step: int, losses: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the metrics row of an evaluation: what the settings say of the step, and the mean losses."""
     num_domain = domain_sequences(
         step, settings.batch_size, settings.domain_ratio, seed=settings.seed
     )
+    ends = (s for s in settings.segments if s.evaluates and s.stop == step > 0)
+    segment = next(ends, None)
     row: dict[str, Any] = {
         "step": step,
         "train_tokens": step * settings.step_tokens,
         "domain_tokens": num_domain * settings.sequence_length,
         "realized_domain_ratio": num_domain / (step * settings.batch_size) if step else None,
-        "learning_rate": learning_rate,
+        "learning_rate": settings.schedule.rate(step - 1, segment) if segment else None,
     }
     for name, values in losses.items():
         row[f"{name}_loss"] = float(np.mean(values, dtype=np.float64))
-    append_row(run.metrics, row)
+    return row
 
 
 class Clock:

@@ -146,8 +146,6 @@ class Group:
     def evaluate(self, segment: Segment) -> None:
         """Evaluate both corpora after a segment and write the row of every member that lacks it."""
         step = segment.stop
-        schedule = self._members[0].settings.schedule
-        rate = schedule.rate(step - 1, segment) if step else None
         losses = {
             name: self._trainee.sequence_losses(sequences)
             for name, sequences in self._corpora.evaluation.items()
@@ -162,7 +160,7 @@ class Group:
                 self._fail(number, str(trouble), step)
                 continue
             if self._ranks.is_main:
-                record(member.run, member.settings, step, mine, learning_rate=rate)
+                record(member.run, member.settings, step, mine)
             self._rows[number].add(step)
         self.write_progress(step)
 

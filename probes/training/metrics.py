@@ -14,6 +14,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from cmrplan.files import read_bytes
+
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Append a row and wait until it is on the disk."""
@@ -44,12 +46,13 @@ def cut_back(path: Path, *, last_step: float = math.inf) -> list[dict[str, Any]]
 def _rows_with_end(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield each complete row and the byte offset of its end."""
     end = 0
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+    content = read_bytes(path) if path.exists() else b""
+    for line in content.splitlines(keepends=True):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
-        if not line.endswith(b"\n"):
+        if not (line.endswith(b"\n") and isinstance(row, dict)):
             return
         end += len(line)
         yield row, end

@@ -79,7 +79,7 @@ class TestEarly:
         cp.write_fit(fit, path)
         assert cp.plan(path, **asked).as_dict() == cp.plan(fit, **asked).as_dict()
         values = json.loads(path.read_text())
-        del values["state"]["without_early"]  # as 0.2.0 wrote it
+        del values["state"]["without_early"], values["checksum"]  # as 0.2.0 wrote it
         path.write_text(json.dumps(values))
         assert cp.plan(path, **asked).as_dict() == cp.plan(fit, **asked).as_dict()
 
@@ -307,16 +307,6 @@ class TestTrends:
         if not variable.startswith("train_tokens"):
             # the difference of two groups of 14 runs or more, noise 0.002 a run: 3 standard errors
             assert found[variable].size == pytest.approx(0.006, abs=0.003)
-
-    def test_the_order_of_runs_counts_where_the_log_is_not_sorted(self):
-        rng = np.random.default_rng(1)
-        order = rng.permutation(len(self.names))
-        rows = self.rows.assign(place=order[self.run]).sort_values("place", kind="stable")
-        drift = 0.008 * np.sort(order)[rows["place"]] / len(order)
-        noise = self.noise()[rows.index]
-        assert set(trends_of(rows, noise + drift)) == {"run_order"}
-        in_order = self.rows.assign(place=np.arange(len(self.rows)))
-        assert "run_order" not in {t.variable for t in residual_trends(in_order, self.noise())}
 
     def test_runs_of_one_evaluation_are_compared_by_their_tokens(self):
         # each run is cut at another budget

@@ -1,8 +1,11 @@
 """The Ray executor on a cluster of two nodes on this machine, one of which is taken away in the middle."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -89,3 +92,31 @@ def test_a_node_that_is_taken_away_costs_an_attempt_and_nothing_else(
     ]
     assert rows[2]["reason"].startswith("its Ray node is gone: Task failed because the node")
     assert not list((out / "workers").glob("s*-*"))  # neither stop files nor shared-disk probes
+
+
+@pytest.mark.slow
+def test_ray_on_this_machine_listens_on_loopback_alone(tmp_path):
+    code = f"""
+import json
+from pathlib import Path
+from probes.executors.base import ExecutorOptions, make_executor
+from probes.runs import SweepFolder
+
+options = ExecutorOptions(name="ray", workers=1, device="cpu")
+executor = make_executor(SweepFolder(Path({str(tmp_path)!r})), options)
+import ray, psutil  # Ray brings psutil along
+
+here = psutil.Process()
+processes = [here, *here.children(recursive=True)]
+sockets = [one for process in processes for one in process.net_connections(kind="inet")]
+print(json.dumps([one.laddr[0] for one in sockets if one.status == "LISTEN"]))
+executor.shutdown(cancel=True)
+"""
+    # The cluster of the other test has set variables of Ray in this process.
+    environment = {name: value for name, value in os.environ.items() if "RAY_" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    addresses = json.loads(done.stdout.splitlines()[-1])
+    assert len(addresses) >= 3
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}

@@ -149,7 +149,7 @@ def leave_runs_out(law: LawModel, rows: pd.DataFrame) -> Influence | None:
     rows : DataFrame
         Rows of its corpus after the base checkpoint.
     """
-    names, run_of = np.unique(rows["run_id"].to_numpy(dtype=str), return_inverse=True)
+    run_of, names = pd.factorize(rows["run_id"].astype(str))
     if len(names) < FEWEST_RUNS:
         return None
     fit, inputs = law.fit, row_inputs(law.corpus, rows)

@@ -1,7 +1,7 @@
-"""Whether what a fit leaves over depends on something: size, tokens, ratio, seed, or the order of the runs.
+"""Whether what a fit leaves over depends on something: size, tokens, ratio or seed.
 
 A law that follows the data leaves residuals that know nothing of its inputs. The evaluations of one run share
-its noise, so runs are what is counted. Against size, ratio, order and seed, the mean residual of each run is regressed
+its noise, so runs are what is counted. Against size, ratio and seed, the mean residual of each run is regressed
 on one level each, or, where levels are not repeated, on the rank and its square (a law has taken out what is straight);
 the variance explained is compared with that after shuffling the runs. Against tokens, the residuals of each run, less
 their mean, are regressed on log D and its square; the mean course over runs is compared with that after flipping the
@@ -14,7 +14,7 @@ The noise between runs bends the law, and with it every course, by about as much
 that noise therefore do not count, however regular they are.
 
 What the law bends toward makes residuals smaller in smooth directions, so the tests say too little rather than too
-much. The order of the runs is left out where it follows size or ratio, as in a sorted log.
+much. The order of the rows in a log says nothing, so it is not looked at.
 
 References
 ----------
@@ -38,12 +38,10 @@ from cmrplan.fit.diagnosis.thresholds import ALPHA, FEWEST_RUNS, ROUNDING_OF_LOS
 NUM_SHUFFLES = 1999  # the smallest p-value is 1/2000, or 7/2000 when corrected for seven tests
 FEWEST_COURSE_TOKENS = 3  # of each run, for its course
 LEAST_COURSE = 2.0  # times the noise between runs
-SAME_ORDER = 0.7  # rank correlation of order and another variable beyond which they are one
 
 Variable = Literal[
     "model_params",
     "domain_ratio",
-    "run_order",
     "seed",
     "train_tokens",
     "train_tokens by model_params",
@@ -52,7 +50,6 @@ Variable = Literal[
 _REMEDIES: dict[Variable, str] = {
     "model_params": "the law does not follow the sizes: fit the plan's size alone (--model-params), or compare laws",
     "domain_ratio": "the law does not follow the ratios: compare laws",
-    "run_order": "something changed from run to run: look at data, code and hardware",
     "seed": "runs of one seed share noise, which makes the intervals too narrow: add seeds",
     "train_tokens": "the law does not follow the course of training: look at early evaluations and a decaying "
     "schedule, or compare laws",
@@ -91,7 +88,7 @@ def residual_trends(rows: pd.DataFrame, residual: Array) -> list[Trend]:
     Parameters
     ----------
     rows : DataFrame
-        Rows of one corpus, in the order of the log; ``seed`` is optional.
+        Rows of one corpus; ``seed`` is optional.
     residual : array (n,)
         Observed less fitted loss, nats per token.
     """
@@ -140,17 +137,11 @@ def _generator() -> np.random.Generator:
 
 def _designs(runs: pd.DataFrame, variables: Sequence[Variable]) -> dict[Variable, Array]:
     """Return the columns to regress run means on, by variable, each ``(R, m)``."""
-    order = np.arange(len(runs), dtype=float)
     designs: dict[Variable, Array] = {}
-    is_sorted = False
     for variable in variables:
         level, levels = pd.factorize(runs[variable], sort=True)
         if len(levels) > 1:
             designs[variable] = _levels_or_bend(level)
-            ranks = pd.Series(level).rank().to_numpy()  # Spearman's correlation with the order
-            is_sorted |= bool(abs(np.corrcoef(order, ranks)[0, 1]) > SAME_ORDER)
-    if not is_sorted:
-        designs["run_order"] = _bend(order)
     if "seed" in runs and runs["seed"].notna().all():
         level, seeds = pd.factorize(runs["seed"])
         if len(seeds) > 1 and np.bincount(level).min() > 1:

@@ -119,7 +119,7 @@ def thinned(rows: pd.DataFrame) -> pd.DataFrame:
     averaged = {
         c: "first" for c in rows.columns if c not in ("run_id", "loss", "train_tokens", "count")
     }
-    means = logs.groupby([rows["run_id"], which.rename("bin")], sort=True).agg(
+    means = logs.groupby([rows["run_id"], which.rename("bin")], sort=False).agg(
         {**averaged, "loss": "mean", "train_tokens": "mean", "count": "sum"}
     )
     means[["loss", "train_tokens"]] = np.exp(means[["loss", "train_tokens"]])

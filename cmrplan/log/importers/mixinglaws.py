@@ -26,6 +26,7 @@ import pandas as pd
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from cmrplan.log.cells import RawLog, named, shown
+from cmrplan.log.columns import parse_numbers
 from cmrplan.log.importers.changes import Changes, Imported, as_number, corpus_name, joined, to_log
 
 TOKENS_PER_STEP = "1048576"
@@ -97,10 +98,8 @@ def _row(line: str, where: str, labels: dict[str, str], step_tokens: float) -> d
 
 
 def _share(text: str, where: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
+    numbers, _, _ = parse_numbers(pd.Series([text], dtype=object))
+    share = float(numbers[0])
     if not 0 <= share <= 1:
         raise InputError(f"{where}: a share must be a fraction in [0, 1], got {text!r}")
     return share
