@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sweeping import run_here
+from sweeping import run_here, tiny_values
 from tiny_checkpoints import write_checkpoint
 
 from probes.spec.file import read_spec
@@ -29,29 +29,6 @@ def write_corpora(folder: Path) -> None:
         for document in range(NUM_DOCUMENTS):
             text = " ".join(generator.choice(words, size=60))
             (folder / name / f"{document:03d}.txt").write_text(text)
-
-
-def tiny_values() -> dict:
-    """Return the values of a spec: one base and, with the controls, three probes."""
-    return {
-        "name": "tiny",
-        "corpora": {
-            "general": {"source": "general"},
-            "domain": {"source": "domain"},
-            "validation_share": 0.2,
-        },
-        "sequence_length": 16,
-        "batch_size": 4,
-        "evaluation_sequences": 24,
-        "sizes": [{"name": "nano", "width": 16, "layers": 1, "heads": 2, "feedforward": 24}],
-        "base": {"train_tokens": 64 * 60, "learning_rate": 3e-3, "warmup_steps": 5},
-        "probes": {
-            "train_tokens": 64 * 48,
-            "evaluations": 4,
-            "first_evaluation_tokens": 64 * 6,
-            "grid": {"domain_ratio": [0.3]},
-        },
-    }
 
 
 @pytest.fixture

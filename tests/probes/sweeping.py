@@ -57,3 +57,26 @@ def run_here(spec, out, **options):
     """Do the same without any worker process."""
     with patch("probes.sweep.make_executor", InProcess):
         return run(spec, out, **options)
+
+
+def tiny_values() -> dict:
+    """Return the values of a spec: one base and, with the controls, three probes."""
+    return {
+        "name": "tiny",
+        "corpora": {
+            "general": {"source": "general"},
+            "domain": {"source": "domain"},
+            "validation_share": 0.2,
+        },
+        "sequence_length": 16,
+        "batch_size": 4,
+        "evaluation_sequences": 24,
+        "sizes": [{"name": "nano", "width": 16, "layers": 1, "heads": 2, "feedforward": 24}],
+        "base": {"train_tokens": 64 * 60, "learning_rate": 3e-3, "warmup_steps": 5},
+        "probes": {
+            "train_tokens": 64 * 48,
+            "evaluations": 4,
+            "first_evaluation_tokens": 64 * 6,
+            "grid": {"domain_ratio": [0.3]},
+        },
+    }

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import yaml
-from conftest import tiny_values
+from sweeping import tiny_values
 
 from cmrplan.errors import InputError
 from probes.spec.file import read_spec
