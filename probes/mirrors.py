@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from cmrplan.errors import InputError
-from cmrplan.texts import printable
+from cmrplan.log.texts import printable
 from probes.executors.scheduler import Watcher
 from probes.jobs import Job
 from probes.run_settings import RunSettings

@@ -20,7 +20,7 @@ import torch
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_json, write_text
-from cmrplan.texts import printable
+from cmrplan.log.texts import printable
 from probes.checkpoint_checks import check_checkpoints, check_prepared
 from probes.collect import read_ledger
 from probes.data.build import open_sources

@@ -20,7 +20,7 @@ SOURCES = {
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-LOOSE = ["codes", "errors", "_version", "arrays", "files", "numbers", "texts"]
+LOOSE = ["codes", "errors", "_version", "arrays", "files", "numbers"]
 FOLDERS = [
     *["log", "laws", "solve", "fit", "plan", "validate", "design", "mixture"],
     *["plots", "report", "cli"],

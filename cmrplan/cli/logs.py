@@ -20,8 +20,8 @@ from cmrplan.log.files import check_log, read_plausible_log, write_log
 from cmrplan.log.importers import IMPORTERS, import_with_remarks
 from cmrplan.log.importers.changes import Changes, as_number
 from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS, LossUnit
+from cmrplan.log.texts import anonymous
 from cmrplan.numbers import compact
-from cmrplan.texts import anonymous
 
 _IMPORT_HELP = """Turn the log of another trainer into a probe log.
 

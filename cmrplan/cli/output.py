@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cmrplan.texts import printable
+from cmrplan.log.texts import printable
 
 if TYPE_CHECKING:
     from cmrplan.errors import Finding

@@ -12,8 +12,8 @@ import click
 from cmrplan.cli.output import print_json, show
 from cmrplan.cli.parameters import as_json
 from cmrplan.errors import InputError
+from cmrplan.log.texts import printable
 from cmrplan.numbers import compact
-from cmrplan.texts import printable
 
 if TYPE_CHECKING:
     from probes.design import SweepDesign

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cmrplan.errors import CmrplanError
-from cmrplan.texts import printable
+from cmrplan.log.texts import printable
 from probes.executors.base import Cause, Executor, RunResult, Task, TaskResult
 from probes.jobs import Job, JobQueue
 from probes.ledger import Event, Ledger, now

@@ -12,9 +12,9 @@ import pytest
 
 from cmrplan.cli.output import print_error, print_findings, show
 from cmrplan.errors import Code, Finding
+from cmrplan.log.texts import anonymous, printable
 from cmrplan.plots.wording import plain
 from cmrplan.report.markdown import escape
-from cmrplan.texts import anonymous, printable
 
 ROOT = Path(__file__).parents[2]
 CLEAR, RIGHT_TO_LEFT, TITLE, BELL = "\x1b[2J", "\u202e", "\x1b]0;title\x07", "\x07"
