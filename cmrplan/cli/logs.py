@@ -223,7 +223,7 @@ def check(log: str, as_json: bool) -> int:
         print_json(shown | ({"base_maturity": bases} if bases else {}))
     else:
         for base in bases:
-            click.echo(
+            show(
                 f"base of {compact(base['model_params'])} parameters: {compact(base['base_tokens'])} tokens of "
                 f"pre-training, {base['tokens_per_parameter']:.3g} a parameter"
             )

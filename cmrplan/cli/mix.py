@@ -173,7 +173,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
     if as_json:
         print_json({"rows": plain_rows(table)})
     else:
-        click.echo("target: the largest model at its largest budget; errors in nats per token")
+        show("target: the largest model at its largest budget; errors in nats per token")
         show(errors_text(table))
 
 

@@ -163,8 +163,9 @@ def in_canonical_order(log: pd.DataFrame) -> pd.DataFrame:
     corpus = pd.factorize(log["eval_corpus"], sort=True)[0]
     tokens = log["train_tokens"].to_numpy(dtype=float)
     loss = log["loss"].to_numpy(dtype=float)
+    loss = loss / np.max(loss, initial=np.finfo(float).tiny)  # so that its square is a number
     of_run = log.drop_duplicates("run_id")
-    mixture = ["domain_ratio"] if "domain_ratio" in log else share_columns(log)
+    mixture = share_columns(log) or ["domain_ratio"]
     shares = np.sort(of_run[mixture].to_numpy(dtype=float), axis=1)
     keys = [of_run["model_params"].to_numpy(dtype=float), *shares.T]
     if "seed" in log:

@@ -105,8 +105,9 @@ def test_every_question_has_both_losses_and_both_kinds(capsys):
     assert set(counts.index) == set(world_coverage.QUESTIONS)
     assert (counts == 4).all()
     assert table["held"].between(0, 1).all()
-    width = table.groupby("kind")["width"].median()
-    assert width["run"] > width["mean"]
+    # Far from the probes the noise of a run is little beside what the mean leaves open.
+    near = table[table["question"] == "new rows"].groupby("kind")["width"].median()
+    assert near["run"] > near["mean"]
     world_coverage.print_tables(table)
     assert "| all, general |" in capsys.readouterr().out
 

@@ -28,6 +28,7 @@ def put_at(sweep, settings: RunSettings, part):
     step = round(part * settings.steps)
     tokens = step * settings.step_tokens
     progress = {"step": step, "steps": settings.steps, "train_tokens": tokens, "seconds": 2.0}
+    progress["notes"] = []
     write_json(sweep.run(settings).progress, progress)
 
 

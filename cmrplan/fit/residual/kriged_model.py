@@ -323,7 +323,7 @@ def curve_nodes(columns: Mapping[str, Array]) -> dict[str, Array] | None:
     >>> ratio = np.linspace(0, 1, 1001)
     >>> nodes = curve_nodes({"train_tokens": np.full(1001, 1e9), "domain_ratio": ratio})
     >>> len(nodes["domain_ratio"]), float(nodes["train_tokens"][0])
-    (129, 1000000000.0)
+    (161, 1000000000.0)
     >>> curve_nodes({"train_tokens": 1e9 * ratio, "domain_ratio": ratio}) is None
     True
     """
