@@ -96,7 +96,7 @@ def run_quickstart(
     refuse_other_files(folder)
     say = say or (lambda line: show(line, err=True))
     log = _probe_log(folder, spec, workers, say)
-    say("2/4 fit: D-CPT law of the general and the domain loss")
+    say("2/4 fit: laws of the general and the domain loss")
     fitted = fit(read_log(folder / "log.csv"))
     write_fit(fitted, folder / "fit.json")
 
