@@ -40,7 +40,7 @@ CURVE_PARAMETER = 0.5 * (1 - np.cos(np.pi * np.arange(NUM_NODES) / (NUM_NODES - 
 SAME_NODE = 1e-14
 # Of the change of the log loss beyond the probed tokens, a root of ln D, for the loss that training lowers: hidden late
 # budgets of data/probes and of the mixinglaws logs were missed by 0.17 and 0.20 of the predicted change at 2.2 times
-# the tokens, by 0.38 at 4.9 times. The general loss moves less, and its posterior has room (docs/decisions.md, 41).
+# the tokens, by 0.38 at 4.9 times (benchmarks/forecast_error.py). The posterior of the general loss has room for it.
 FORECAST_SPREAD = {"domain": 0.2, "general": 0.0}
 CORPUS_STREAM = {"general": 0, "domain": 1}
 

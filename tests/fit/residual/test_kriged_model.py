@@ -10,6 +10,7 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.errors import Code
+from cmrplan.fit.residual import kriged_model
 from cmrplan.fit.residual.choice import evidence_weights
 from cmrplan.fit.residual.kriged_model import curve_nodes
 
@@ -199,3 +200,22 @@ def test_evidence_weighs_to_the_power() -> None:
     weights = evidence_weights(np.array([-10.0, -15.0]))
     assert weights[0] / weights[1] == pytest.approx(np.e, rel=1e-5)
     assert evidence_weights(np.array([0.0, -100.0])).tolist() == [1.0, 0.0]
+
+
+def test_draws_of_the_domain_loss_miss_a_part_of_the_change_beyond_the_probed_tokens(
+    probes: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = float(probes["train_tokens"].max())
+
+    def log_draws(tokens: float) -> np.ndarray:
+        at = {"model_params": 974208.0, "train_tokens": tokens, "domain_ratio": np.array([0.5])}
+        return np.log(many.predict("domain", **at).draws[:, 0])
+
+    many = cp.fit(probes, bootstrap=400)
+    end, late, later = (log_draws(factor * last) for factor in (1, 2, 4))
+    monkeypatch.setattr(kriged_model, "FORECAST_SPREAD", {"domain": 0.0, "general": 0.0})
+    np.testing.assert_array_equal(log_draws(last), end)
+    for factor, drawn in ((2, late), (4, later)):
+        part = (drawn - end) / (log_draws(factor * last) - end) - 1
+        # normal with 0.2 for a root of ln D; the mean square of 400 draws is within a fifth
+        assert np.mean(part**2) == pytest.approx(0.2**2 * np.log(factor), rel=0.2)
