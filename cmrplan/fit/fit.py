@@ -251,15 +251,18 @@ class Fit(FittedLog):
     ) -> Columns:
         """Return columns at ``n`` points of one size with what else the model of a corpus reads.
 
-        Domain tokens are fresh unless their number is given, the learning rate follows the log's own schedule
-        (:mod:`cmrplan.fit.schedule_areas`), and the base loss is that of :func:`cmrplan.fit.probed.base_loss_at`.
+        Unless their number is given, domain tokens are those of probes that repeat them, and fresh otherwise. The
+        learning rate follows the log's own schedule (:mod:`cmrplan.fit.schedule_areas`), and the base loss is that of
+        :func:`cmrplan.fit.probed.base_loss_at`.
 
         Raises
         ------
         InputError
             If the law cannot do without the unique tokens.
         """
-        model = self.model_of(corpus)
+        model, supply = self.model_of(corpus), self.probed.supply
+        if unique_domain_tokens is None and supply is not None:
+            unique_domain_tokens = supply.unique_tokens
         whole = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
         tokens, reads = whole["train_tokens"], model.more_columns
         if unique_domain_tokens is not None:

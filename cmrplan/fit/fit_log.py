@@ -38,6 +38,7 @@ from cmrplan.laws.registry import (
     REGISTRY,
     FitKind,
     averaged_names,
+    repetition_names,
     require_choice,
 )
 from cmrplan.log import CORPORA
@@ -241,7 +242,7 @@ def _fit_laws(
     if settings.law == "cmr":
         return cmr()
     try:
-        return fit_corpus(_law_choice(settings), corpus, rows)
+        return fit_corpus(_law_choice(settings, corpus, rows), corpus, rows)
     except CmrplanError as refusal:
         if settings.law != "auto" or settings.weights != "equal" or settings.residuals != "log":
             raise
@@ -281,7 +282,7 @@ def _with_residual(
     return model
 
 
-def _law_choice(settings: FitSettings) -> LawChoice:
+def _law_choice(settings: FitSettings, corpus: str, rows: pd.DataFrame) -> LawChoice:
     def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
         return fit_law_model(
             rows,
@@ -293,6 +294,8 @@ def _law_choice(settings: FitSettings) -> LawChoice:
         )
 
     names = averaged_names(FitKind.RUNS) if settings.law == AUTO else (settings.law,)
+    if settings.law == AUTO and corpus == "domain" and supply_of(rows) is not None:
+        names = repetition_names(names)
     return LawChoice(names, fit_one, held_out_score)
 
 

@@ -76,6 +76,7 @@ class MemberRecord(Strict):
 
     mean: str
     has_residual: bool
+    repeat_scale: float | None = None
     weight: float
     hyper: list[float]
     samples: list[list[float]]
@@ -181,6 +182,7 @@ def _dump_kriged_model(model: CorpusModel) -> dict[str, Any]:
             {
                 "mean": member.choice.mean,
                 "has_residual": member.choice.has_residual,
+                "repeat_scale": member.choice.repeat_scale,
                 "weight": member.weight,
                 "hyper": member.hyper.tolist(),
                 "samples": member.samples.tolist(),
@@ -257,7 +259,7 @@ def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: Fitted
     base = fitted_to.base_loss.get(corpus, {})
     members = tuple(
         Member(
-            MeanChoice(item.mean, item.has_residual),
+            MeanChoice(item.mean, item.has_residual, item.repeat_scale),
             item.weight,
             np.array(item.hyper),
             np.array(item.samples).reshape(len(item.samples), len(item.hyper)),

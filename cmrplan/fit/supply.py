@@ -22,13 +22,16 @@ class Supply:
 
     Parameters
     ----------
-    unique_tokens : float or None
-        Tokens that it holds before it repeats; None where the probes had several.
+    unique_tokens : float
+        Tokens that it holds before it repeats; the most where the probes had several corpora.
+    is_one : bool
+        Whether all probes that say so drew from as many.
     most_passes : float
         Of any probe at its largest budget.
     """
 
-    unique_tokens: float | None
+    unique_tokens: float
+    is_one: bool
     most_passes: float
 
 
@@ -43,15 +46,18 @@ def supply_of(log: pd.DataFrame) -> Supply | None:
     if most <= ONE_PASS:
         return None
     is_one = len(rows) == int((log["train_tokens"] > 0).sum()) and len(np.unique(unique)) == 1
-    return Supply(float(unique[0]) if is_one else None, most)
+    return Supply(float(np.max(unique)), is_one, most)
 
 
 def discounted_tokens(
-    train_tokens: float | Array, domain_ratio: Array, domain_tokens: float
+    train_tokens: float | Array,
+    domain_ratio: Array,
+    domain_tokens: float | Array,
+    repeat_scale: float = REPEAT_SCALE,
 ) -> Array:
     """Return the fresh tokens that a run is worth to the domain loss, ``(G,)``.
 
-    Its general tokens count fully. Past one pass its domain tokens count by the published discount for repeated data
+    Its general tokens count fully. Past one pass its domain tokens count by the discount for repeated data
     (:func:`~cmrplan.laws.repetition.effective_tokens`), since most laws of a fit do not know which of their tokens
     were repeats. The discount comes from training from scratch on one source; inside mixtures scarce data stands more
     repetition, so it is on the careful side.
@@ -67,7 +73,7 @@ def discounted_tokens(
     """
     drawn = train_tokens * domain_ratio
     return np.asarray(
-        train_tokens * (1 - domain_ratio) + effective_tokens(drawn, domain_tokens, REPEAT_SCALE)
+        train_tokens * (1 - domain_ratio) + effective_tokens(drawn, domain_tokens, repeat_scale)
     )
 
 

@@ -343,6 +343,11 @@ def averaged_names(kind: FitKind) -> tuple[str, ...]:
     return tuple(e.name for e in _ENTRIES if e.kind is kind and e.is_averaged)
 
 
+def repetition_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the laws of repetition that contain some of these laws."""
+    return tuple(e.name for e in _ENTRIES if e.plain in names)
+
+
 def plain_ratio_laws() -> tuple[str, ...]:
     """Return the ranked laws across runs that any log of losses over ratios has the columns for."""
     return tuple(e.name for e in _ENTRIES if e.is_plain_ratio_law and e.is_ranked)

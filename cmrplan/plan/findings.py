@@ -15,6 +15,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.fit.supply import ONE_PASS, Supply
 from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision, decide
+from cmrplan.plan.repeated_data import fitted_repetition_findings
 from cmrplan.plan.request import PlanRequest
 
 WORRYING_SHARE = 0.25  # of the allowed rise
@@ -59,7 +60,7 @@ def plan_findings(
             confidence=request.confidence,
         )
     if fit.model_of("domain").reads_repetition:
-        return findings
+        return findings + fitted_repetition_findings(request, ratio, fit.probed.supply)
     return findings + repetition_findings(request, ratio, fit.probed.supply)
 
 
@@ -143,7 +144,7 @@ def turning_domain_loss(
         "more domain data should not hurt the domain loss, so look at the fit",
     )
     if supply is not None:
-        unique = request.unique_tokens or supply.unique_tokens or np.inf
+        unique = request.unique_tokens or supply.unique_tokens
         passes = request.tokens * decision.ratio / unique
         why = f"the probes repeat their domain data, as this run does ({passes:.3g} passes there)"
     return [
@@ -224,7 +225,7 @@ def repetition_findings(
         supply is not None and request.unique_tokens == supply.unique_tokens
     ):
         return []
-    if supply is not None and supply.unique_tokens is not None:
+    if supply is not None and supply.is_one:
         return [
             Finding(
                 Code.REPETITION_ASSUMED,

@@ -78,10 +78,43 @@ class TestPlan:
         assert "the probes repeat their domain data" in turns
         assert "look at the fit" not in turns
 
+    def test_another_supply_is_predicted(self, fit):
+        ratios = np.linspace(0, 1, 1001)
+        for unique in (2 * UNIQUE, UNIQUE / 2):
+            loss = fit.predict(
+                "domain",
+                model_params=2e8,
+                train_tokens=LARGEST,
+                domain_ratio=ratios,
+                unique_domain_tokens=unique,
+            )
+            expected = domain_loss(LARGEST, ratios, unique)
+            low, high = loss.interval(0.9)
+            assert np.max(np.abs(loss.loss - expected)) < 0.01  # a sixth of what repeats cost at 1
+            assert np.mean((low < expected) & (expected < high)) > 0.9
+
+    def test_two_supplies_are_told_apart(self):
+        both = pd.concat([probes(), probes(UNIQUE / 4).assign(run_id=lambda f: "s" + f["run_id"])])
+        fit = cp.fit(both, bootstrap=0)
+        scarce, own = (
+            cp.plan(fit, **ASK, domain_tokens=unique, max_epochs=1000).domain_ratio
+            for unique in (UNIQUE / 4, UNIQUE)
+        )
+        ratios = np.linspace(0, 1, 1001)
+        assert scarce == pytest.approx(
+            ratios[domain_loss(LARGEST, ratios, UNIQUE / 4).argmin()], abs=0.05
+        )
+        assert own == cp.plan(fit, **ASK).domain_ratio
+
+    def test_many_more_passes_than_probed_are_said(self, fit):
+        plan = cp.plan(fit, **{**ASK, "train_tokens": 4 * LARGEST})
+        (message,) = messages(plan, "repetition_assumed")
+        assert "the probes did so at most 32 times" in message
+
     def test_a_fit_file_keeps_it(self, fit, tmp_path):
         cp.write_fit(fit, tmp_path / "fit.json")
         again = cp.read_fit(tmp_path / "fit.json")
-        assert supply_of(again.log) == Supply(UNIQUE, 32.0)
+        assert supply_of(again.log) == Supply(UNIQUE, True, 32.0)
         assert cp.plan(again, **ASK).domain_ratio == cp.plan(fit, **ASK).domain_ratio
 
     def test_a_law_of_fresh_tokens_is_warned_of(self):
@@ -105,10 +138,10 @@ class TestSupply:
         assert supply_of(cp.validate_log(probes()).drop(columns="unique_domain_tokens")) is None
         assert "unique_domain_tokens" not in cp.fit(probes(LARGEST), "dcpt", bootstrap=0).log
 
-    def test_several_supplies_are_none(self):
+    def test_of_several_supplies_the_largest_counts(self):
         log = cp.validate_log(probes())
         log.loc[log["domain_ratio"] == 0.4, "unique_domain_tokens"] = 2e8
-        assert supply_of(log) == Supply(None, 32.0)
+        assert supply_of(log) == Supply(2e8, False, 32.0)
 
     @pytest.mark.parametrize("unique", [3e7, 1e8, 1e9, 1e11])
     @pytest.mark.parametrize("probed", [5e7, 2e8])

@@ -20,15 +20,13 @@ def probed_repetition_findings(
     supply, model = supply_of(log), models.get("domain")
     if supply is None or model is None:
         return []
-    held = "several supplies" if supply.unique_tokens is None else f"{supply.unique_tokens:.4g}"
+    held = f"{supply.unique_tokens:.4g}" if supply.is_one else f"at most {supply.unique_tokens:.4g}"
     text = (
         f"probes pass over their unique_domain_tokens ({held}) up to {supply.most_passes:.3g} times, so their losses "
         "contain what repetition costs; a plan draws from as many, unless --domain-tokens says what the run has"
     )
-    if not (model.reads_repetition or model.follows_rows):
+    if not model.reads_repetition:
         text += f"; the law {model.law} takes repeats for fresh data, so fit --law auto or dcpt_repetition instead"
-    elif supply.unique_tokens is None and not model.reads_repetition:
-        text += "; the fit does not tell the supplies apart, so fit --law dcpt_repetition too"
     return [Finding(Code.PROBES_REPEAT, text)]
 
 

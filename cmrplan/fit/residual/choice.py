@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from cmrplan.fit.residual.kriged_model import (
 from cmrplan.fit.residual.kriging import one_thread
 from cmrplan.fit.residual.mean_functions import OWN_LAWS
 from cmrplan.fit.residual.observations import Observations, observations
+from cmrplan.laws.repetition import REPEAT_SCALE
 
 EVIDENCE_POWER = 0.2  # see docs/decisions.md
 EVIDENCE_DIGITS = 6  # of a weight, so that rounding does not tell which of equals comes first
@@ -30,6 +32,12 @@ HOPELESS = (
 )
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
+# What R* of repeated domain tokens may be. Its logarithm has a normal prior around the published value, which is that
+# of training from scratch on one source; inside mixtures scarce data is reported to stand more.
+_STEPS = (-2, -1, 0, 1, 2)
+REPEAT_SD = 0.7
+REPEAT_SCALES = tuple(float(REPEAT_SCALE * np.exp(REPEAT_SD * step)) for step in _STEPS)
+REPEAT_PRIOR = -0.5 * np.square(_STEPS, dtype=float)
 
 
 def choices(laws: CorpusModel, *, is_auto: bool) -> list[MeanChoice]:
@@ -68,9 +76,13 @@ def with_residual(
     """
     observed = observations(laws.corpus, rows, base_loss)
     generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
+    candidates = choices(laws, is_auto=is_auto)
     with one_thread():
-        tried = _modes(choices(laws, is_auto=is_auto), laws, observed, generator)
-    weights = evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
+        if laws.reads_repetition:
+            tried, weights = _over_repeat_scales(candidates, laws, observed, generator)
+        else:
+            tried = _modes(candidates, laws, observed, generator)
+            weights = evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
     order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
     sets = np.bincount(component_of_draws(weights[order], NUM_SETS), minlength=len(order))
     members = []
@@ -82,6 +94,38 @@ def with_residual(
     return KrigedModel(
         laws.corpus, laws, observed, base_loss, tuple(members), 0, seed, laws.more_columns
     )
+
+
+def _over_repeat_scales(
+    candidates: list[MeanChoice],
+    laws: CorpusModel,
+    observed: Observations,
+    generator: np.random.Generator,
+) -> tuple[list[tuple[MeanChoice, Mode]], Array]:
+    """Return the candidates at the most probable R* and the best of them at other R*, and their weights.
+
+    R* is one of a few values around the published one; each has the evidence of the first candidate there.
+    """
+    first = candidates[0]
+    near: list[NearMode] = []
+    for scale in REPEAT_SCALES:
+        start = near[-1].hyper if near else None
+        near.append(
+            near_mode(problem_of(replace(first, repeat_scale=scale), laws, observed), start)
+        )
+    evidence = np.array([mode.log_posterior for mode in near]) + REPEAT_PRIOR / EVIDENCE_POWER
+    share = evidence_weights(evidence)
+    top = int(np.argmax(share))
+    there = [replace(choice, repeat_scale=REPEAT_SCALES[top]) for choice in candidates]
+    tried = _modes(there, laws, observed, generator)
+    weights = share[top] * evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
+    best = tried[int(np.argmax(weights))][0]
+    others = [k for k in range(len(share)) if share[k] > 0 and k != top]
+    for k in others:
+        choice = replace(best, repeat_scale=REPEAT_SCALES[k])
+        nearby = near_mode(problem_of(choice, laws, observed), near[k].hyper)
+        tried.append((choice, mode_of(nearby, generator)))
+    return tried, np.append(weights, share[others])
 
 
 def _modes(

@@ -28,11 +28,10 @@ from cmrplan.fit.residual.kriging import (
 from cmrplan.fit.residual.mean_functions import (
     OWN_LAWS,
     MeanFunction,
-    Points,
     linearized_law,
     own_law,
 )
-from cmrplan.fit.residual.observations import Observations, observations
+from cmrplan.fit.residual.observations import Observations, observations, with_repeat_scale
 
 MOST_POINTS = 161  # of a curve over ratios that are computed each
 NUM_NODES = 161  # that are computed of a longer one
@@ -47,10 +46,11 @@ CORPUS_STREAM = {"general": 0, "domain": 1}
 
 @dataclass(frozen=True)
 class MeanChoice:
-    """A mean function, and whether a residual stands above it."""
+    """A mean function, whether a residual stands above it, and R* where the domain loss is one of repeated data."""
 
     mean: str
     has_residual: bool
+    repeat_scale: float | None = None
 
     @property
     def text(self) -> str:
@@ -130,8 +130,8 @@ class KrigedModel(CorpusModel):
     @property
     def law(self) -> str:
         """Names of the mean functions by the alphabet, those with a residual marked."""
-        names = (m.choice.text for m in self.members)
-        return f"average({', '.join(sorted(names))})" if len(self.members) > 1 else next(names)
+        names = sorted({member.choice.text for member in self.members})
+        return f"average({', '.join(names)})" if len(names) > 1 else names[0]
 
     @property
     def components(self) -> tuple[LawModel, ...]:
@@ -188,7 +188,7 @@ class KrigedModel(CorpusModel):
         """Return the loss and its draws at ``n`` points."""
         nodes = curve_nodes(columns)
         with one_thread():
-            log_loss, log_draws = self._log_losses(self.observed.frame.points(nodes or columns))
+            log_loss, log_draws = self._log_losses(nodes or columns)
         if nodes is not None:
             at, ratio = nodes["domain_ratio"], np.asarray(columns["domain_ratio"], dtype=float)
             log_loss = between_nodes(at, log_loss, ratio)
@@ -197,22 +197,24 @@ class KrigedModel(CorpusModel):
         weights = np.array([member.weight for member in self.members])
         return Prediction(columns, weights @ np.exp(log_loss + base), np.exp(log_draws + base))
 
-    def _log_losses(self, points: Points) -> tuple[Array, Array]:
+    def _log_losses(self, columns: Columns) -> tuple[Array, Array]:
         """Return the log loss by each member ``(K, n)`` and of each draw ``(B, n)``, over the base."""
-        log_loss = np.stack([mode.log_loss(points) for mode in self._modes])
-        log_draws = self._log_draws(points)
-        ahead = points.tokens - np.max(self.observed.points.tokens)
+        log_loss = np.stack([mode.log_loss(mode.points(columns)) for mode in self._modes])
+        log_draws = self._log_draws(columns)
+        tokens = columns["train_tokens"]
+        ahead = np.log(tokens / np.max(self.observed.points.columns["train_tokens"]))
         if self.count and np.any(ahead > 0) and FORECAST_SPREAD[self.corpus]:
-            ends = self._log_draws(points.held_back(np.maximum(ahead, 0)))
+            held_back = tokens * np.exp(-np.maximum(ahead, 0))
+            ends = self._log_draws({**columns, "train_tokens": held_back})
             log_draws = ends + (1 + self._forecast_error(ahead)) * (log_draws - ends)
         return log_loss, log_draws
 
-    def _log_draws(self, points: Points) -> Array:
+    def _log_draws(self, columns: Columns) -> Array:
         """Return the log loss of each draw of the posterior, ``(B, n)``."""
-        log_draws = np.empty((self.count, len(points.share)))
+        log_draws = np.empty((self.count, len(columns["train_tokens"])))
         group = self._group_of_draws
         for k, paths in enumerate(self._paths if self.count else []):
-            log_draws[group == k] = paths.log_loss(points)
+            log_draws[group == k] = paths.log_loss(paths.prior.kriging.points(columns))
         return log_draws
 
     def _forecast_error(self, ahead: Array) -> Array:
@@ -225,10 +227,10 @@ class KrigedModel(CorpusModel):
 
     def parts(self, columns: Columns) -> tuple[Array, Array]:
         """Return the loss by the laws alone, and what the residual adds to it, nats per token, ``(n,)`` each."""
-        points = self.observed.frame.points(columns)
         base = self._log_base(columns)
         weights = np.array([member.weight for member in self.members])
-        law = weights @ np.exp(np.stack([mode.parts(points)[0] for mode in self._modes]) + base)
+        laws = [mode.parts(mode.points(columns))[0] for mode in self._modes]
+        law = weights @ np.exp(np.stack(laws) + base)
         return law, self.without_resamples().predict(columns).loss - law
 
     @property
@@ -302,6 +304,8 @@ def problem_of(choice: MeanChoice, laws: CorpusModel, observed: Observations) ->
         If the mean function is neither a law of this project nor one that was fitted.
     """
     name, is_anchored = choice.mean, observed.is_anchored
+    if choice.repeat_scale is not None:
+        observed = with_repeat_scale(observed, choice.repeat_scale)
     if name in OWN_LAWS:
         mean: MeanFunction = own_law(name, observed.frame, is_anchored=is_anchored)
     else:

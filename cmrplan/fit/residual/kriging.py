@@ -34,6 +34,7 @@ from scipy.linalg import cho_solve, cholesky
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from cmrplan.arrays import Array
+from cmrplan.fit.corpus_model import Columns
 from cmrplan.fit.residual.hyper import Hyper, hyper_prior
 from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 from cmrplan.fit.residual.observations import Observations
@@ -222,6 +223,10 @@ class Kriging:
 
     problem: KrigingProblem
     hyper: Array
+
+    def points(self, columns: Columns) -> Points:
+        """Return the points of columns as in a log."""
+        return self.problem.observed.frame.points(columns)
 
     @cached_property
     def factor(self) -> Array:

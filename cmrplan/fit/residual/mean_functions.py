@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import law_inputs, target_share
+from cmrplan.fit.supply import discounted_tokens
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Law, link_jacobian, predict_draws
 from cmrplan.solve.law_fit import LawFit
 
 SHARE_SHIFT = 0.05  # shares below it are near each other
 COEFFICIENT_SD = 0.3  # of a feature whose values are of the order of one, in units of log loss
+HARM_SD = 0.01  # of the log loss per squared logarithm of the passes: 0.05 at ten passes
 REGAINED_SD = 0.5  # of what relearning regains, all of it
 LEVEL_SD = 0.5
 # Of a parameter's effect, that no other has; a parameter with less is left at the optimum.
@@ -61,9 +63,10 @@ class Points:
         Logarithm of the model parameters over their reference.
     tokens : array (n,)
         Logarithm of the train tokens over their reference.
+        Effective ones where domain data repeat.
     share : array (n,)
         The target share: that of the corpus whose loss is predicted.
-    corpus : str
+    frame : Frame
     columns : mapping of str to array (n,)
         As in a log.
     """
@@ -71,7 +74,7 @@ class Points:
     size: Array
     tokens: Array
     share: Array
-    corpus: str
+    frame: Frame
     columns: Mapping[str, Array]
 
     @property
@@ -82,20 +85,26 @@ class Points:
     @property
     def inputs(self) -> Mapping[str, Array]:
         """What a law reads there, each ``(n,)``."""
-        return law_inputs(self.corpus, self.columns)
+        return law_inputs(self.frame.corpus, self.columns)
 
-    def held_back(self, ahead: Array) -> Points:
-        """Return the points with fewer tokens, by logarithms ``(n,)``."""
-        tokens = self.columns["train_tokens"] * np.exp(-ahead)
-        return replace(
-            self, tokens=self.tokens - ahead, columns={**self.columns, "train_tokens": tokens}
-        )
+    @property
+    def effective_inputs(self) -> Mapping[str, Array]:
+        """The same with effective tokens, for a law that knows of no repetition."""
+        if self.frame.repeat_scale is None:
+            return self.inputs
+        return {**self.inputs, "train_tokens": self.frame.train_tokens * np.exp(self.tokens)}
+
+    @property
+    def log_passes(self) -> Array:
+        """The logarithm of the passes over the domain data, 0 up to one, ``(n,)``."""
+        drawn = self.columns["train_tokens"] * self.columns["domain_ratio"]
+        return np.log(np.maximum(drawn / self.inputs["unique_tokens"], 1.0))
 
     def select(self, index: NDArray[np.intp]) -> Points:
         """Return some of the points."""
         columns = {name: np.asarray(values)[index] for name, values in self.columns.items()}
         here = self.size[index], self.tokens[index], self.share[index]
-        return Points(*here, self.corpus, columns)
+        return Points(*here, self.frame, columns)
 
     def distinct(self) -> tuple[Points, NDArray[np.intp]]:
         """Return each point once, ``m`` of them, and which of them each point is, ``(n,)``."""
@@ -106,19 +115,28 @@ class Points:
 
 @dataclass(frozen=True)
 class Frame:
-    """The references of the coordinates: geometric means of the sizes and of the tokens of a log."""
+    """The references of the coordinates: geometric means of the sizes and of the tokens of a log.
+
+    ``repeat_scale`` is R* of the domain tokens that repeat; None where none do, or they do not matter to the corpus.
+    """
 
     corpus: str
     model_params: float
     train_tokens: float
+    repeat_scale: float | None = None
 
     def points(self, columns: Mapping[str, Array]) -> Points:
         """Return the points of columns as in a log."""
+        ratio = np.asarray(columns["domain_ratio"], dtype=float)
+        tokens = columns["train_tokens"]
+        if self.repeat_scale is not None:
+            unique = law_inputs(self.corpus, columns)["unique_tokens"]
+            tokens = discounted_tokens(tokens, ratio, unique, self.repeat_scale)
         return Points(
             np.log(columns["model_params"] / self.model_params),
-            np.log(columns["train_tokens"] / self.train_tokens),
-            target_share(self.corpus, np.asarray(columns["domain_ratio"], dtype=float)),
-            self.corpus,
+            np.log(tokens / self.train_tokens),
+            target_share(self.corpus, ratio),
+            self,
             columns,
         )
 
@@ -219,14 +237,7 @@ def _between(points: Points) -> Points:
     grid = np.linspace(np.min(ratio), np.max(ratio), NUM_BETWEEN)
     _, first = np.unique(points.size, return_index=True)
     there = points.select(np.repeat(first, NUM_BETWEEN))
-    ratio = np.tile(grid, len(first))
-    tokens = there.columns["train_tokens"] / np.exp(there.tokens)
-    return replace(
-        there,
-        tokens=np.zeros_like(ratio),
-        share=target_share(there.corpus, ratio),
-        columns={**there.columns, "domain_ratio": ratio, "train_tokens": tokens},
-    )
+    return _at_reference(there, np.tile(grid, len(first)))
 
 
 def _orthogonal(effects: Array) -> Array:
@@ -272,9 +283,13 @@ def _log_law(fit: LawFit, points: Points) -> Array:
 
 def _reference(points: Points) -> Points:
     """Return for each point the one at its size with the reference tokens and an even mixture."""
-    even = np.full_like(points.share, EVEN_RATIO)
-    tokens = points.columns["train_tokens"] / np.exp(points.tokens)
-    return replace(points, columns={**points.columns, "domain_ratio": even, "train_tokens": tokens})
+    return _at_reference(points, np.full_like(points.share, EVEN_RATIO))
+
+
+def _at_reference(points: Points, ratio: Array) -> Points:
+    tokens = np.full_like(ratio, points.frame.train_tokens)
+    columns = {**points.columns, "domain_ratio": ratio, "train_tokens": tokens}
+    return points.frame.points(columns)
 
 
 @dataclass(frozen=True)
@@ -285,7 +300,8 @@ class OwnLaw(MeanFunction):
     ----------
     name : str
     law : Law
-        Its terms are the features; its first is the level.
+        Its terms are the features; its first is the level. Where domain data repeat, the squared logarithm of the
+        passes is one more: many passes may harm.
     shape_prior : Prior
         Of the law's exponents, logarithms where it searches these, and of ``alpha0`` and ``alpha1``: the terms carry
         the factor ``(N/N0)^-(alpha0 + alpha1 s)``.
@@ -301,10 +317,13 @@ class OwnLaw(MeanFunction):
         """Return the features and their derivatives."""
         is_log = np.array([exponent.is_log for exponent in self.law.exponents])
         theta = np.where(is_log, np.exp(shape[:-2]), shape[:-2])
-        design, slopes = self.law.design(points.inputs, theta[None, :])
+        design, slopes = self.law.design(points.effective_inputs, theta[None, :])
         size, share = points.size[:, None], points.share[:, None]
         factor = np.exp(-(shape[-2] + shape[-1] * share) * size)
-        shrinking = factor * design[0, :, 1:]
+        terms = design[0, :, 1:]
+        if points.frame.repeat_scale is not None:
+            terms = np.hstack([terms, points.log_passes[:, None] ** 2])
+        shrinking = factor * terms
         level = np.hstack([np.ones_like(size), size])
         values = np.hstack([level, shrinking])
         changes = np.zeros((len(shape), *values.shape))
@@ -339,4 +358,5 @@ def own_law(name: str, frame: Frame, *, is_anchored: bool) -> OwnLaw:
     prior = Prior(np.array([*mean, *decays]), np.array([*sd, *[SIZE_DECAY_SD] * len(decays)]))
     terms = [REGAINED_SD if term.coefficient == "G" else COEFFICIENT_SD for term in law.terms[1:]]
     level = [LEVEL_SD, level_slope_sd(is_anchored)]
-    return OwnLaw(name, law, prior, np.array([*level, *terms]))
+    harm = [] if frame.repeat_scale is None else [HARM_SD]
+    return OwnLaw(name, law, prior, np.array([*level, *terms, *harm]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -60,6 +60,12 @@ class Observations:
 def has_enough(rows: pd.DataFrame) -> bool:
     """Tell whether rows of one corpus show more than a law can hold: some ratios, and more rows than parameters."""
     return len(rows) >= FEWEST_ROWS and rows["domain_ratio"].nunique() >= FEWEST_RATIOS
+
+
+def with_repeat_scale(observed: Observations, repeat_scale: float | None) -> Observations:
+    """Return observations whose domain tokens past one pass count by another R*."""
+    frame = replace(observed.frame, repeat_scale=repeat_scale)
+    return replace(observed, frame=frame, points=frame.points(observed.points.columns))
 
 
 def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, float]) -> Observations:
