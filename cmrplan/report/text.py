@@ -65,7 +65,16 @@ def averaged_text(figures: dict[str, Any]) -> list[str]:
         shares = ", ".join(
             f"{m['law']}{words[m['residual']]} {100 * m['weight']:.0f} %" for m in members
         )
-        return [f"  predicted by {shares} (by evidence); the parameters are those of the law above"]
+        repeats = ""
+        if "repeat_scale" in figures:
+            scale = figures["repeat_scale"]
+            repeats = (
+                f"; repeated domain tokens count with R* about {scale['estimate']:.3g} "
+                f"({scale['low']:.3g} to {scale['high']:.3g})"
+            )
+        return [
+            f"  predicted by {shares} (by evidence); the parameters are those of the law above{repeats}"
+        ]
     shares = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in members)
     return [f"  average by held-out error: {shares}; the figures are those of the first"]
 

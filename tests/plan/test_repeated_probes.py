@@ -111,6 +111,15 @@ class TestPlan:
         (message,) = messages(plan, "repetition_assumed")
         assert "the probes did so at most 32 times" in message
 
+    def test_the_published_scale_is_recovered(self, fit):
+        scale = fit.summary()["domain"]["repeat_scale"]
+        assert scale["low"] <= 15.387756 <= scale["high"]
+        assert scale["estimate"] == pytest.approx(
+            15.387756, rel=0.3
+        )  # the next values are a factor of 2 away
+        names = [(m["law"], m["residual"]) for m in fit.summary()["domain"]["members"]]
+        assert len(names) == len(set(names))
+
     def test_a_fit_file_keeps_it(self, fit, tmp_path):
         cp.write_fit(fit, tmp_path / "fit.json")
         again = cp.read_fit(tmp_path / "fit.json")

@@ -261,13 +261,13 @@ class KrigedModel(CorpusModel):
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the figures of the fitted laws, and the name and weight of each mean function."""
         figures = self.laws.summary(confidence)
+        weights: dict[tuple[str, str], float] = {}
+        for member in self.members:
+            name = member.choice.mean, "gp" if member.choice.has_residual else "none"
+            weights[name] = weights.get(name, 0.0) + member.weight
         members = [
-            {
-                "law": member.choice.mean,
-                "residual": "gp" if member.choice.has_residual else "none",
-                "weight": member.weight,
-            }
-            for member in self.members
+            {"law": law, "residual": residual, "weight": weight}
+            for (law, residual), weight in weights.items()
         ]
         loss = self.observed.rows["loss"].to_numpy(dtype=float)
         missed = self.fitted_loss(self.observed.rows) - loss
@@ -276,7 +276,22 @@ class KrigedModel(CorpusModel):
             "mae": float(np.mean(np.abs(missed))),
             "r2": 1 - float(np.sum(missed**2)) / spread if spread > 0 else None,
         }
-        return figures | quality | {"law": self.law, "members": members}
+        return figures | quality | {"law": self.law, "members": members} | self._repeat_scale()
+
+    def _repeat_scale(self) -> dict[str, Any]:
+        """Return the estimate of R* and the ends of what its draws take, where domain tokens repeat."""
+        known = [(m.choice.repeat_scale, m.weight) for m in self.members if m.choice.repeat_scale]
+        if not known:
+            return {}
+        scales, weights = np.array(known).T
+        estimate = float(np.exp(np.average(np.log(scales), weights=weights)))
+        return {
+            "repeat_scale": {
+                "estimate": estimate,
+                "low": float(min(scales)),
+                "high": float(max(scales)),
+            }
+        }
 
     def resampled(self, rows: pd.DataFrame, resamples: Resamples, noise: Noise) -> KrigedModel:
         """Return the model with draws, as many as there are resamples, and its laws with resamples."""
