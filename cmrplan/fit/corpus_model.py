@@ -31,9 +31,10 @@ Columns = Mapping[str, Array]
 TokenSlopes = dict[str, tuple[float, float]]
 LawInputs = dict[str, Array]
 
-# Columns that some laws read beside size, tokens and mixture. s1_cpt and s2_cpt (see cmrplan.fit.schedule_areas) and
-# base_loss follow from other columns of the whole log, and a fit adds them to its rows before any are left out.
-MORE_COLUMNS = ("unique_domain_tokens", "s1_cpt", "s2_cpt", "base_loss")
+# Columns that some laws read beside size, tokens and mixture. s1_cpt, s2_cpt and cooled (see
+# cmrplan.fit.schedule_areas) and base_loss follow from other columns of the whole log, and a fit adds them to its rows
+# before any are left out.
+MORE_COLUMNS = ("unique_domain_tokens", "s1_cpt", "s2_cpt", "cooled", "base_loss")
 # The base's own schedule is not in a log. One constant stands for its area; 8 is that of 20,000 steps at 4e-4.
 BASE_S1 = 8.0
 
@@ -329,6 +330,11 @@ class CorpusModel(ABC):
     def noise(self) -> Noise | None:
         """The noise of runs and of evaluations, in units of the residuals, where the model has its own."""
         return None
+
+    @property
+    def is_of_finished_runs(self) -> bool:
+        """Whether a prediction is of a run that ends at its tokens; of an evaluation within a run otherwise."""
+        return False
 
     @property
     def reads_repetition(self) -> bool:

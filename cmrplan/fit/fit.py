@@ -27,7 +27,7 @@ from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
 from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of
-from cmrplan.fit.schedule_areas import AREA_COLUMNS, longest_schedule
+from cmrplan.fit.schedule_areas import longest_schedule
 from cmrplan.fit.size_prior import drawn_at
 from cmrplan.log import CORPORA
 from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
@@ -251,9 +251,8 @@ class Fit(FittedLog):
     ) -> Columns:
         """Return columns at ``n`` points of one size with what else the model of a corpus reads.
 
-        Unless their number is given, domain tokens are those of probes that repeat them, and fresh otherwise. The
-        learning rate follows the log's own schedule (:mod:`cmrplan.fit.schedule_areas`), and the base loss is that of
-        :func:`cmrplan.fit.probed.base_loss_at`.
+        Domain tokens whose number is not given are those of probes that repeat them, else fresh. The learning rate
+        follows the log's schedule (:mod:`~cmrplan.fit.schedule_areas`).
 
         Raises
         ------
@@ -272,8 +271,7 @@ class Fit(FittedLog):
                 f"the law {model.law} reads the unique tokens of the domain corpus; give unique_domain_tokens"
             )
         if "s1_cpt" in reads:
-            areas = longest_schedule(self.log, model.law).areas(tokens)
-            whole |= dict(zip(AREA_COLUMNS, areas, strict=True))
+            whole |= longest_schedule(self.log, model.law).at(tokens, model.is_of_finished_runs)
         if "base_loss" in reads:
             base, _ = base_loss_at(self.base_loss.get(corpus, {}), float(whole["model_params"][0]))
             whole["base_loss"] = np.full_like(tokens, base)

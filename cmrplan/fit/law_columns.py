@@ -5,7 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from cmrplan.errors import InputError
-from cmrplan.fit.schedule_areas import AREA_COLUMNS, with_areas
+from cmrplan.fit.schedule_areas import (
+    AREA_COLUMNS,
+    COOLED,
+    has_known_decay,
+    with_areas,
+    with_cooled,
+)
 from cmrplan.laws.registry import AUTO, REGISTRY
 from cmrplan.log.files import base_losses
 
@@ -19,13 +25,12 @@ def with_law_columns(log: pd.DataFrame, law: str) -> tuple[pd.DataFrame, tuple[s
         If the log lacks one, or values in it.
     """
     if law == AUTO:
-        return log, ()
+        return _with_known_decay(log)
     entry = REGISTRY[law]
     added: list[str] = []
     if "learning_rate" in entry.columns:
         log = with_areas(log, law)
-        added += [name for name in ("learning_rate", "step") if name in log]
-        added += AREA_COLUMNS
+        added += _rate_columns(log)
     if "unique_domain_tokens" in entry.columns:
         # A law of what repeats may be told nothing of a row: its tokens are fresh then.
         _require_unique_tokens(log, law, is_needed_everywhere=not entry.plain)
@@ -34,6 +39,17 @@ def with_law_columns(log: pd.DataFrame, law: str) -> tuple[pd.DataFrame, tuple[s
         log = _with_base_loss(log, law)
         added.append("base_loss")
     return log, tuple(added)
+
+
+def _with_known_decay(log: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    if not has_known_decay(log):
+        return log, ()
+    log = with_cooled(with_areas(log, AUTO))
+    return log, (*_rate_columns(log), COOLED)
+
+
+def _rate_columns(log: pd.DataFrame) -> tuple[str, ...]:
+    return (*(name for name in ("learning_rate", "step") if name in log), *AREA_COLUMNS)
 
 
 def _require_unique_tokens(log: pd.DataFrame, law: str, *, is_needed_everywhere: bool) -> None:

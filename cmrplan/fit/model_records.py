@@ -269,12 +269,11 @@ def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: Fitted
     model = KrigedModel(
         corpus,
         laws,
-        observations(corpus, rows, base),
+        observations(corpus, rows, base, by_rates=fitted_to.settings.law == "auto"),
         base,
         members,
         record.count,
         fitted_to.settings.seed,
-        laws.more_columns,
     )
     model.require_whole()
     return model

@@ -5,7 +5,8 @@ to step, before the first row to be that of the first, and beyond the last to st
 :func:`cmrplan.laws.learning_rate.schedule_areas`, in units of the rate times steps. Where the log has no ``step``, a
 step is taken to be 2**20 tokens.
 
-A prediction follows the schedule of the log's longest run (the first of them by name), its last rate going on.
+A prediction by a learning-rate-aware law follows the schedule of the log's longest run, its last rate going on. By the
+default it is of a finished run: that schedule, stretched to the tokens of the run.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
-from cmrplan.laws.learning_rate import schedule_areas
+from cmrplan.laws.learning_rate import ANNEALING_DECAY, schedule_areas
+from cmrplan.log.schedules import SAME_RATE
 
 ASSUMED_STEP_TOKENS = 2.0**20
 AREA_COLUMNS = ("s1_cpt", "s2_cpt")
+COOLED = "cooled"  # by what part of the largest rate of its run the rate has fallen
 MOST_STEPS = 10**7  # an array of them is 80 MB
+NUM_PARTS = 4000  # of a stretched schedule
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,50 @@ class RunSchedule:
             np.interp(step, steps, np.concatenate([[0.0], s1])),
             np.interp(step, steps, np.concatenate([[0.0], s2])),
         )
+
+    def at(self, train_tokens: Array, is_finished: bool) -> dict[str, Array]:
+        """Return the areas by column: of runs that end there, or of an evaluation within this run."""
+        if is_finished:
+            return self.finished(train_tokens)
+        return dict(zip(AREA_COLUMNS, self.areas(train_tokens), strict=True))
+
+    def finished(self, train_tokens: Array) -> dict[str, Array]:
+        """Return S1, S2 and how far the rate has fallen at the end of runs with these tokens, each ``(n,)``.
+
+        The schedule is stretched to them.
+        """
+        part = (np.arange(NUM_PARTS) + 0.5) / NUM_PARTS
+        rate = np.interp(part * self.step[-1], self.step, self.learning_rate)
+        steps = self.step[-1] * train_tokens / self.train_tokens[-1]
+        # A drop by d at step k adds d (1 - decay^(n - k)) / (1 - decay) to S2 after step n.
+        left = (1 - part[1:]) * steps[:, None]
+        lasting = -np.expm1(np.log(ANNEALING_DECAY) * left) / (1 - ANNEALING_DECAY)
+        fallen = 1 - self.learning_rate[-1] / np.max(self.learning_rate)
+        areas = steps * np.mean(rate), lasting @ -np.diff(rate)
+        return {**dict(zip(AREA_COLUMNS, areas, strict=True)), COOLED: np.full_like(steps, fallen)}
+
+
+def with_cooled(log: pd.DataFrame) -> pd.DataFrame:
+    """Return the log with the column ``cooled``, 0 at the base checkpoint."""
+    rate = log["learning_rate"].where(log["train_tokens"] > 0)
+    part = 1 - rate / rate.groupby(log["run_id"]).transform("max")
+    return log.assign(**{COOLED: part.fillna(0.0)})
+
+
+def has_known_decay(log: pd.DataFrame) -> bool:
+    """Tell whether every row says its rate, and it falls within runs or differs between them.
+
+    Rows of cooldown branches are ends of runs of their own, which the rates between them do not show.
+    """
+    rows = log[log["train_tokens"] > 0]
+    if "learning_rate" not in rows or not (rows["learning_rate"] > 0).all() or not len(rows):
+        return False
+    if "schedule" in rows and rows["schedule"].astype(str).str.contains("branch").any():
+        return False
+    rate = rows["learning_rate"]
+    falls = rate < SAME_RATE * rate.groupby(rows["run_id"]).transform("max")
+    peaks = rate.groupby(rows["run_id"]).max()
+    return bool(falls.any() or peaks.min() < SAME_RATE * peaks.max())
 
 
 def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:

@@ -217,5 +217,6 @@ def _settings(frame: pd.DataFrame) -> Iterator[Advice]:
             Code.DECAYING_SCHEDULE,
             "schedule" if "schedule" in frame else "learning_rate",
             f"{inside.sum()} rows of {_counted(frame['run_id'][inside].nunique(), 'run')} lie inside a decaying "
-            "learning rate; a checkpoint inside a decay is not a short finished run",
+            "learning rate; a checkpoint inside a decay is not a short finished run, which the default fit takes into "
+            "account where learning_rate stands in every row",
         )

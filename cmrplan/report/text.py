@@ -72,9 +72,15 @@ def averaged_text(figures: dict[str, Any]) -> list[str]:
                 f"; repeated domain tokens count with R* about {scale['estimate']:.3g} "
                 f"({scale['low']:.3g} to {scale['high']:.3g})"
             )
-        return [
+        lines = [
             f"  predicted by {shares} (by evidence); the parameters are those of the law above{repeats}"
         ]
+        if "of_finished_runs" in figures:
+            lines.append(
+                "  the learning rate is counted: a prediction is of a run that ends at its tokens, by the log's "
+                "schedule stretched to them"
+            )
+        return lines
     shares = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in members)
     return [f"  average by held-out error: {shares}; the figures are those of the first"]
 

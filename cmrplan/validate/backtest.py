@@ -20,7 +20,9 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.fit.probed import base_loss_at
+from cmrplan.laws.registry import AUTO
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of
 from cmrplan.log.realized import with_token_share
@@ -135,7 +137,7 @@ def backtest(
     CmrplanError
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
-    log = with_token_share(log_of(log))[0]
+    log = with_law_columns(with_token_share(log_of(log))[0], AUTO)[0]
     say = progress or (lambda line: None)
     rows = _rows_of_both(log, parse_first_tokens(min_train_tokens))
     size, tokens = (float(rows["general"][name].max()) for name in ("model_params", "train_tokens"))

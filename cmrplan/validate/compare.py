@@ -17,6 +17,8 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.hold_outs import Holdout, holdouts
+from cmrplan.fit.law_columns import with_law_columns
+from cmrplan.laws.registry import AUTO
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, eval_corpora, is_of_two, log_of
 from cmrplan.log.realized import with_token_share
@@ -103,7 +105,8 @@ def compare(
     CmrplanError
         If nothing can be held out.
     """
-    log, first = with_token_share(log_of(log))[0], parse_first_tokens(min_train_tokens)
+    log = with_law_columns(with_token_share(log_of(log))[0], AUTO)[0]
+    first = parse_first_tokens(min_train_tokens)
     say = progress or (lambda line: None)
     corpora, known = _asked(log)
     answers: list[pd.DataFrame] = []

@@ -47,7 +47,7 @@ def diagnose(
     declared = {corpus: laws[corpus].fit.law if corpus in laws else None for corpus in models}
     fitted = pd.concat(list(rows.values()))
     findings = level_findings(log, rows, declared)
-    if not any("s1_cpt" in law.fit.law.inputs for law in laws.values()):
+    if not any("s1_cpt" in model.more_columns for model in models.values()):
         findings += schedule_findings(fitted)
     by_law = [
         corpus

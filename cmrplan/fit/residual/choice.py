@@ -74,7 +74,7 @@ def with_residual(
         Whether mean functions are to be chosen; the fitted law is the only one otherwise.
     seed : int
     """
-    observed = observations(laws.corpus, rows, base_loss)
+    observed = observations(laws.corpus, rows, base_loss, by_rates=is_auto)
     generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
     candidates = choices(laws, is_auto=is_auto)
     with one_thread():
@@ -91,9 +91,7 @@ def with_residual(
         samples = hyper_samples(mode, int(number), generator)
         hyper = mode.kriging.hyper
         members.append(Member(choice, float(weights[k]), hyper, samples))
-    return KrigedModel(
-        laws.corpus, laws, observed, base_loss, tuple(members), 0, seed, laws.more_columns
-    )
+    return KrigedModel(laws.corpus, laws, observed, base_loss, tuple(members), 0, seed)
 
 
 def _over_repeat_scales(

@@ -94,8 +94,6 @@ class KrigedModel(CorpusModel):
     count : int
         Number of draws B.
     seed : int
-    more_columns : tuple of str
-        Those of the fitted laws.
     """
 
     corpus: str
@@ -105,7 +103,17 @@ class KrigedModel(CorpusModel):
     members: tuple[Member, ...]
     count: int
     seed: int
-    more_columns: tuple[str, ...] = ()
+
+    @property
+    def more_columns(self) -> tuple[str, ...]:
+        """Those of the fitted laws, and the areas of the learning rate where these are counted."""
+        areas = () if self.observed.frame.rates is None else ("s1_cpt", "s2_cpt", "cooled")
+        return tuple(dict.fromkeys((*self.laws.more_columns, *areas)))
+
+    @property
+    def is_of_finished_runs(self) -> bool:
+        """Whether a prediction is of a run that ends there, by the log's schedule stretched to it."""
+        return self.observed.frame.rates is not None
 
     def require_whole(self) -> None:
         """Refuse members that are not those of the rows and the laws.
@@ -276,7 +284,9 @@ class KrigedModel(CorpusModel):
             "mae": float(np.mean(np.abs(missed))),
             "r2": 1 - float(np.sum(missed**2)) / spread if spread > 0 else None,
         }
-        return figures | quality | {"law": self.law, "members": members} | self._repeat_scale()
+        is_of_finished_runs = {"of_finished_runs": True} if self.is_of_finished_runs else {}
+        named = {"law": self.law, "members": members}
+        return figures | quality | named | is_of_finished_runs | self._repeat_scale()
 
     def _repeat_scale(self) -> dict[str, Any]:
         """Return the estimate of R* and the ends of what its draws take, where domain tokens repeat."""
@@ -301,7 +311,8 @@ class KrigedModel(CorpusModel):
     def refitted_from(self, rows: pd.DataFrame, first_tokens: float) -> KrigedModel:
         """Return the model for the rows from ``first_tokens`` on, at the same hyperparameters."""
         later = rows[rows["train_tokens"] >= first_tokens]
-        observed = observations(self.corpus, later, self.base_loss)
+        by_rates = self.observed.frame.rates is not None
+        observed = observations(self.corpus, later, self.base_loss, by_rates=by_rates)
         laws = self.laws.refitted_from(rows, first_tokens)
         return replace(self, laws=laws, observed=observed, count=0)
 

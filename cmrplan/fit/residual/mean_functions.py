@@ -24,6 +24,7 @@ from cmrplan.solve.law_fit import LawFit
 SHARE_SHIFT = 0.05  # shares below it are near each other
 COEFFICIENT_SD = 0.3  # of a feature whose values are of the order of one, in units of log loss
 HARM_SD = 0.01  # of the log loss per squared logarithm of the passes: 0.05 at ten passes
+ANNEALING_SD = 0.03  # of the log loss at the largest annealing area of a log
 REGAINED_SD = 0.5  # of what relearning regains, all of it
 LEVEL_SD = 0.5
 # Of a parameter's effect, that no other has; a parameter with less is left at the optimum.
@@ -90,7 +91,7 @@ class Points:
     @property
     def effective_inputs(self) -> Mapping[str, Array]:
         """The same with effective tokens, for a law that knows of no repetition."""
-        if self.frame.repeat_scale is None:
+        if self.frame.repeat_scale is None and self.frame.rates is None:
             return self.inputs
         return {**self.inputs, "train_tokens": self.frame.train_tokens * np.exp(self.tokens)}
 
@@ -99,6 +100,18 @@ class Points:
         """The logarithm of the passes over the domain data, 0 up to one, ``(n,)``."""
         drawn = self.columns["train_tokens"] * self.columns["domain_ratio"]
         return np.log(np.maximum(drawn / self.inputs["unique_tokens"], 1.0))
+
+    @property
+    def more_terms(self) -> list[Array]:
+        """What repetition and a falling learning rate add to a law's terms, ``(n, 1)`` or ``(n, 2)`` each."""
+        terms = []
+        if self.frame.repeat_scale is not None:
+            terms.append(self.log_passes[:, None] ** 2)
+        if self.frame.rates is not None:
+            annealed = np.asarray(self.columns["s2_cpt"], dtype=float) / self.frame.rates[1]
+            both = np.stack([annealed, self.columns["cooled"]], axis=1)
+            terms.append(np.hstack([both, both * self.share[:, None]]))
+        return terms
 
     def select(self, index: NDArray[np.intp]) -> Points:
         """Return some of the points."""
@@ -118,12 +131,14 @@ class Frame:
     """The references of the coordinates: geometric means of the sizes and of the tokens of a log.
 
     ``repeat_scale`` is R* of the domain tokens that repeat; None where none do, or they do not matter to the corpus.
+    ``rates`` are tokens per unit of S1, and the largest S2, of a log whose learning rate falls; None of others.
     """
 
     corpus: str
     model_params: float
     train_tokens: float
     repeat_scale: float | None = None
+    rates: tuple[float, float] | None = None
 
     def points(self, columns: Mapping[str, Array]) -> Points:
         """Return the points of columns as in a log."""
@@ -132,6 +147,9 @@ class Frame:
         if self.repeat_scale is not None:
             unique = law_inputs(self.corpus, columns)["unique_tokens"]
             tokens = discounted_tokens(tokens, ratio, unique, self.repeat_scale)
+        if self.rates is not None:
+            by_rates = np.asarray(columns["s1_cpt"], dtype=float) * self.rates[0]
+            tokens = by_rates * (tokens / columns["train_tokens"])
         return Points(
             np.log(columns["model_params"] / self.model_params),
             np.log(tokens / self.train_tokens),
@@ -301,7 +319,8 @@ class OwnLaw(MeanFunction):
     name : str
     law : Law
         Its terms are the features; its first is the level. Where domain data repeat, the squared logarithm of the
-        passes is one more: many passes may harm.
+        passes is one more: many passes may harm. Where the learning rate falls, the annealing area and the part by
+        which it has fallen are, at all shares and at the target share.
     shape_prior : Prior
         Of the law's exponents, logarithms where it searches these, and of ``alpha0`` and ``alpha1``: the terms carry
         the factor ``(N/N0)^-(alpha0 + alpha1 s)``.
@@ -320,10 +339,7 @@ class OwnLaw(MeanFunction):
         design, slopes = self.law.design(points.effective_inputs, theta[None, :])
         size, share = points.size[:, None], points.share[:, None]
         factor = np.exp(-(shape[-2] + shape[-1] * share) * size)
-        terms = design[0, :, 1:]
-        if points.frame.repeat_scale is not None:
-            terms = np.hstack([terms, points.log_passes[:, None] ** 2])
-        shrinking = factor * terms
+        shrinking = factor * np.hstack([design[0, :, 1:], *points.more_terms])
         level = np.hstack([np.ones_like(size), size])
         values = np.hstack([level, shrinking])
         changes = np.zeros((len(shape), *values.shape))
@@ -359,4 +375,5 @@ def own_law(name: str, frame: Frame, *, is_anchored: bool) -> OwnLaw:
     terms = [REGAINED_SD if term.coefficient == "G" else COEFFICIENT_SD for term in law.terms[1:]]
     level = [LEVEL_SD, level_slope_sd(is_anchored)]
     harm = [] if frame.repeat_scale is None else [HARM_SD]
-    return OwnLaw(name, law, prior, np.array([*level, *terms, *harm]))
+    annealing = [] if frame.rates is None else [ANNEALING_SD] * 4
+    return OwnLaw(name, law, prior, np.array([*level, *terms, *harm, *annealing]))

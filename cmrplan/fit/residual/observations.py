@@ -68,7 +68,9 @@ def with_repeat_scale(observed: Observations, repeat_scale: float | None) -> Obs
     return replace(observed, frame=frame, points=frame.points(observed.points.columns))
 
 
-def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, float]) -> Observations:
+def observations(
+    corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, float], *, by_rates: bool = False
+) -> Observations:
     """Return the observations of the rows of one corpus after the base checkpoint.
 
     Parameters
@@ -77,6 +79,8 @@ def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, floa
     rows : DataFrame
     base_loss : mapping of float to float
         By size; used where it is known for every size of the rows.
+    by_rates : bool
+        Whether tokens count by the learning rate at which they were trained on, where the rows have its areas.
     """
     thin = thinned(rows)
     sizes = np.unique(thin["model_params"].to_numpy(dtype=float))
@@ -88,7 +92,10 @@ def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, floa
         log_loss = log_loss - np.log(base)
     tokens = thin["train_tokens"].to_numpy(dtype=float)
     frame = Frame(
-        corpus, float(np.exp(np.mean(np.log(sizes)))), float(np.exp(np.mean(np.log(tokens))))
+        corpus,
+        float(np.exp(np.mean(np.log(sizes)))),
+        float(np.exp(np.mean(np.log(tokens)))),
+        rates=_rates(thin) if by_rates and "s1_cpt" in thin else None,
     )
     steps = ["model_params", "train_tokens", *(["seed"] if "seed" in means else [])]
     return Observations(
@@ -103,6 +110,14 @@ def observations(corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, floa
         step=means.groupby(steps, dropna=False).ngroup().to_numpy().astype(np.intp),
         is_anchored=is_anchored,
     )
+
+
+def _rates(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return the tokens per unit of S1 at the ends of runs, and the largest S2, or a thousandth of the largest S1."""
+    ends = rows.loc[rows.groupby("run_id")["train_tokens"].idxmax()]
+    tokens_per_rate = float(np.exp(np.mean(np.log(ends["train_tokens"] / ends["s1_cpt"]))))
+    least = 1e-3 * float(rows["s1_cpt"].max())
+    return tokens_per_rate, max(float(rows["s2_cpt"].max()), least)
 
 
 def thinned(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,150 @@
+"""Logs whose learning rate falls within runs: predictions are of finished runs.
+
+The true losses fall with the sum of the rates and with how far a slow mean of the rate has come down, which is no law
+of the library.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cmrplan as cp
+from cmrplan.fit.schedule_areas import RunSchedule, has_known_decay, run_schedules
+from cmrplan.laws.learning_rate import schedule_areas
+
+PEAK, STEP_TOKENS, STEPS = 1e-3, 2.0**16, 3000
+RATIOS = (0.0, 0.05, 0.15, 0.3, 0.5, 0.75, 1.0)
+
+
+def cosine(count):
+    done = (np.arange(count) + 0.5) / count
+    return PEAK * (0.1 + 0.45 * (1 + np.cos(np.pi * done)))
+
+
+def true_losses(count, ratio, corpus):
+    """Return the loss after each step of a run of ``count`` steps."""
+    rate = cosine(count)
+    slow, mean = np.empty(count), rate[0]
+    for k in range(count):
+        mean = 0.99 * mean + 0.01 * rate[k]
+        slow[k] = mean
+    cooled, x = 1 - slow / PEAK, np.cumsum(rate) / PEAK * STEP_TOKENS
+    if corpus == "general":
+        rise = 0.12 * (1 - np.exp(-x / 2e7)) * ratio**1.5
+        return 3.0 + rise - 0.03 * np.log1p(x / 2e7) * (1 - ratio) - 0.05 * cooled
+    gain = 0.25 * (1 - np.exp(-1.5 * (x / 1e8 * ratio) ** 0.5)) + 0.04 * np.log1p(x / 3e7) * ratio
+    return 3.4 - gain - 0.06 * cooled
+
+
+@pytest.fixture(scope="module")
+def log():
+    rng, rows = np.random.default_rng(0), []
+    steps = np.linspace(STEPS / 10, STEPS, 10).astype(int)
+    for ratio in RATIOS:
+        for corpus, base in (("general", 3.0), ("domain", 3.4)):
+            rows.append((f"r{ratio}", 1e8, 0.0, ratio, corpus, base, 0, PEAK))
+            losses = true_losses(STEPS, ratio, corpus) + 0.001 * rng.standard_normal()
+            rows += [
+                (
+                    f"r{ratio}",
+                    1e8,
+                    k * STEP_TOKENS,
+                    ratio,
+                    corpus,
+                    losses[k - 1],
+                    k,
+                    cosine(STEPS)[k - 1],
+                )
+                for k in steps
+            ]
+    names = [
+        "run_id",
+        "model_params",
+        "train_tokens",
+        "domain_ratio",
+        "eval_corpus",
+        "loss",
+        "step",
+    ]
+    table = pd.DataFrame(rows, columns=[*names, "learning_rate"])
+    return table.assign(loss=table["loss"] + 0.0005 * rng.standard_normal(len(table)))
+
+
+def misses(fit, count, corpus):
+    """Return by how much finished runs of ``count`` steps are missed, and whether the 90 % interval holds them."""
+    ratio = np.array([0.0, 0.1, 0.2, 0.4, 0.6, 0.9])
+    truth = np.array([true_losses(count, r, corpus)[-1] for r in ratio])
+    tokens = count * STEP_TOKENS
+    loss = fit.predict(corpus, model_params=1e8, train_tokens=tokens, domain_ratio=ratio)
+    low, high = loss.interval(0.9)
+    return np.abs(loss.loss - truth), (low < truth) & (truth < high)
+
+
+def test_a_finished_run_of_another_length_is_predicted(log, tmp_path):
+    fit = cp.fit(log, bootstrap=50)
+    blind = cp.fit(log.drop(columns="learning_rate"), bootstrap=50)
+    for corpus in ("general", "domain"):
+        missed, is_held = misses(fit, STEPS // 3, corpus)
+        missed_blindly, _ = misses(blind, STEPS // 3, corpus)
+        # The middle of a run lies 0.014 to 0.03 nats above a run that ended there.
+        assert missed.mean() < missed_blindly.mean() / 3
+        assert is_held.mean() >= 0.8
+        assert misses(fit, STEPS, corpus)[0].max() < 0.004  # twice the noise of a run
+    assert "decaying_schedule" not in {finding.code for finding in fit.warnings}
+    cp.write_fit(fit, tmp_path / "fit.json")
+    again = cp.read_fit(tmp_path / "fit.json")
+    np.testing.assert_array_equal(
+        misses(again, STEPS // 3, "general")[0], misses(fit, STEPS // 3, "general")[0]
+    )
+
+
+def test_the_middle_of_a_schedule_predicts_its_end(log):
+    """The rates of the rest of the run are in the log; its losses are hidden."""
+    hidden = log["train_tokens"] > 0.65 * log["train_tokens"].max()
+    rows = log[~hidden]
+    fit, blind = cp.fit(rows, bootstrap=0), cp.fit(rows.drop(columns="learning_rate"), bootstrap=0)
+    schedule = RunSchedule(
+        *(
+            log.loc[log["run_id"] == "r0.5", c].iloc[1:11].to_numpy(float)
+            for c in ("train_tokens", "step", "learning_rate")
+        )
+    )
+    tokens = np.array([STEPS * STEP_TOKENS])
+    areas = schedule.finished(tokens)
+    for corpus in ("general", "domain"):
+        errors, errors_blindly = [], []
+        for ratio in RATIOS:
+            truth = true_losses(STEPS, ratio, corpus)[-1]
+            columns = {
+                "model_params": np.array([1e8]),
+                "train_tokens": tokens,
+                "domain_ratio": np.array([ratio]),
+            }
+            errors.append(abs(fit.model_of(corpus).predict({**columns, **areas}).loss[0] - truth))
+            errors_blindly.append(abs(blind.model_of(corpus).predict(columns).loss[0] - truth))
+        assert np.mean(errors) < np.mean(errors_blindly)
+
+
+def test_areas_of_a_stretched_schedule():
+    """Its own length gives the areas that the recurrence gives; twice the length, those of the stretched rates."""
+    steps = np.arange(1.0, 2001.0)
+    schedule = RunSchedule(steps * STEP_TOKENS, steps, cosine(2000))
+    for count in (2000, 4000):
+        areas = schedule.finished(np.array([count * STEP_TOKENS]))
+        s1, s2 = schedule_areas(cosine(count))
+        assert areas["s1_cpt"][0] == pytest.approx(s1[-1], rel=1e-3)
+        assert areas["s2_cpt"][0] == pytest.approx(s2[-1], rel=3e-3)
+        assert areas["cooled"][0] == pytest.approx(
+            1 - cosine(count)[-1] / cosine(count)[0], abs=1e-3
+        )
+
+
+def test_when_rates_are_counted(log):
+    assert has_known_decay(log)
+    assert not has_known_decay(log.drop(columns="learning_rate"))
+    assert not has_known_decay(log.assign(learning_rate=PEAK))
+    assert not has_known_decay(log.assign(schedule="trunk_and_branch"))
+    half = log["run_id"] == "r0.5"
+    assert has_known_decay(log.assign(learning_rate=np.where(half, PEAK / 2, PEAK)))
+    assert "cooled" not in cp.fit(log.assign(learning_rate=PEAK), "dcpt", bootstrap=0).log
+    assert len(run_schedules(log, "auto")) == len(RATIOS)
