@@ -11,7 +11,7 @@ from cmrplan.export.target import ExportTarget, TrainerSettings, yaml_text
 from cmrplan.numbers import compact
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 2**11, 2**15  # levanter's default, and the last that it takes
-_REPETITION_DIGITS = 2
+_REPETITION_UNIT = 100  # passes that the plan does not bound are rounded up to hundredths
 
 
 def _torchtitan(request: ExportRequest) -> TrainerSettings:
@@ -65,8 +65,8 @@ def _allowed_passes(request: ExportRequest, name: str) -> float:
     allowed = request.planned.max_epochs.get(name)
     if allowed is not None:
         return allowed
-    unit = 10**_REPETITION_DIGITS
-    return max(1.0, math.ceil(request.passes.get(name, 1.0) * unit) / unit)
+    needed = request.passes.get(name, 1.0)
+    return max(1.0, math.ceil(needed * _REPETITION_UNIT) / _REPETITION_UNIT)
 
 
 def _levanter(request: ExportRequest) -> TrainerSettings:
