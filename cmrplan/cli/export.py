@@ -20,7 +20,7 @@ from cmrplan.cli.parameters import (
 from cmrplan.errors import InputError
 from cmrplan.export.export import TARGETS, target_named
 from cmrplan.export.export import export as make_export
-from cmrplan.export.request import SHARE_TOLERANCE
+from cmrplan.export.request import ACHIEVED_WITHIN
 
 
 def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -64,7 +64,7 @@ def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option(
     "--share-tolerance",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=SHARE_TOLERANCE,
+    default=ACHIEVED_WITHIN,
     show_default=True,
     help="How far the achieved share of tokens may lie from the asked one.",
 )

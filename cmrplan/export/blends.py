@@ -11,13 +11,11 @@ from cmrplan.export.target import ExportTarget, TrainerSettings, yaml_text
 from cmrplan.numbers import compact
 
 RESERVED_BY_AUTOMODEL = "weighted"
-_REPEATS = (
-    "Corpora are repeated without a word until the run ends: train for {tokens} tokens and no more"
-)
 
 
 def _repeats(request: ExportRequest) -> str:
-    return _REPEATS.format(tokens=compact(request.planned.train_tokens))
+    tokens = compact(request.planned.train_tokens)
+    return f"Corpora are repeated without a word until the run ends: train for {tokens} tokens and no more"
 
 
 def _blend(request: ExportRequest) -> list[str]:

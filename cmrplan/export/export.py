@@ -24,7 +24,7 @@ from cmrplan.export.blends import BLEND_TARGETS
 from cmrplan.export.passes import PASS_TARGETS
 from cmrplan.export.plain import PLAIN_TARGETS
 from cmrplan.export.planned import PlanOrPath, planned_mixture
-from cmrplan.export.request import SHARE_TOLERANCE, ExportRequest
+from cmrplan.export.request import ACHIEVED_WITHIN, ExportRequest
 from cmrplan.export.rows import ROW_TARGETS
 from cmrplan.export.sources import SOURCE_TARGETS
 from cmrplan.export.target import ExportTarget, TrainerSettings, WeightUnit
@@ -113,7 +113,7 @@ def export(
     paths: Mapping[str, str] | None = None,
     tokens_per_row: Mapping[str, CountOrText] | None = None,
     available: Mapping[str, CountOrText] | None = None,
-    share_tolerance: float = SHARE_TOLERANCE,
+    share_tolerance: float = ACHIEVED_WITHIN,
     seed: int = 0,
 ) -> Export:
     """Return the mixture of a plan as the settings of a training framework.
@@ -161,6 +161,11 @@ def export(
         share_tolerance=share_tolerance,
         seed=seed,
     )
+    return exported(request, target)
+
+
+def exported(request: ExportRequest, target: ExportTarget) -> Export:
+    """Return :func:`export` for a request that was put together before."""
     settings = target.settings(request)
     shares, passes = request.shares, request.passes
     comments = "" if target.suffix == ".json" else comments_above(request, target, settings)
@@ -171,7 +176,7 @@ def export(
         shares=shares,
         weights=dict(settings.weights),
         achieved_shares=shares if settings.achieved is None else dict(settings.achieved),
-        share_tolerance=share_tolerance,
+        share_tolerance=request.share_tolerance,
         passes={name: passes.get(name) for name in shares},
         train_tokens=request.planned.train_tokens,
         plan=request.planned.fingerprint,

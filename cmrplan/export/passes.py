@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from cmrplan.export.request import WEIGHT_DIGITS, ExportRequest
+from cmrplan.export.request import EXPORTED_DIGITS, ExportRequest
 from cmrplan.export.target import ExportTarget, TrainerSettings, yaml_text
 
 
@@ -28,7 +28,7 @@ def _axolotl(request: ExportRequest) -> TrainerSettings:
 def _listed_weights(passes: float) -> list[float]:
     """Return the weights in (0, 1] that sum to a number of passes."""
     whole = math.floor(passes)
-    rest = round(passes - whole, WEIGHT_DIGITS)
+    rest = round(passes - whole, EXPORTED_DIGITS)
     return [1.0] * whole + ([rest] if rest > 0 else [])
 
 

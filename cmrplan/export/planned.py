@@ -21,7 +21,7 @@ from cmrplan.plan.plan import Plan
 
 PlanOrPath = Plan | MixturePlan | str | os.PathLike[str]
 
-SAME_SUM = 1e-6  # the shares of a mixture are rounded by the search for it
+_ROUNDED_SUM = 1e-6  # the shares of a mixture are rounded by the search for it
 _AGAIN = "make it again with cmrplan plan FIT --out PLAN.json, or cmrplan mix plan"
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -131,7 +131,7 @@ def _of_two(content: _TwoCorporaContent, fingerprint: str) -> PlannedMixture:
 
 def _of_many(content: _MixtureContent, fingerprint: str) -> PlannedMixture:
     total = sum(content.shares.values())
-    if abs(total - 1) > SAME_SUM:
+    if abs(total - 1) > _ROUNDED_SUM:
         raise InputError(f"shares: they sum to {total:g} and not to 1")
     passes = content.asked.max_epochs
     return PlannedMixture(

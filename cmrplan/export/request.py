@@ -11,10 +11,10 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.export.planned import PlannedMixture
 from cmrplan.numbers import CountOrText, compact, parse_named_count
 
-SHARE_TOLERANCE = 0.01
+ACHIEVED_WITHIN = 0.01
 """How far the achieved share of tokens may lie from the asked one where nothing else is said."""
 
-WEIGHT_DIGITS = 12  # 0.076 is then written so, and not as 0.07599999999999996
+EXPORTED_DIGITS = 12  # 0.076 is then written so, and not as 0.07599999999999996
 SMALLEST_SHARE = 1e-9  # what the search for a mixture leaves of a share of 0
 _SAME_PASSES = 1e-6  # a plan that a corpus binds asks for just the passes that are allowed
 
@@ -49,7 +49,7 @@ class ExportRequest:
     paths: Mapping[str, str] = field(default_factory=dict)
     tokens_per_row: Mapping[str, CountOrText] = field(default_factory=dict)
     available: Mapping[str, CountOrText] = field(default_factory=dict)
-    share_tolerance: float = SHARE_TOLERANCE
+    share_tolerance: float = ACHIEVED_WITHIN
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class ExportRequest:
         """Asked share of tokens of each corpus that has one; they sum to 1."""
         kept = {n: share for n, share in self.planned.shares.items() if share > SMALLEST_SHARE}
         total = sum(kept.values())
-        return {name: round(share / total, WEIGHT_DIGITS) for name, share in kept.items()}
+        return {name: round(share / total, EXPORTED_DIGITS) for name, share in kept.items()}
 
     @property
     def left_out(self) -> list[str]:
@@ -144,7 +144,7 @@ class ExportRequest:
             )
         rows = {name: share / tokens[name] for name, share in self.shares.items()}
         total = sum(rows.values())
-        return {name: round(row / total, WEIGHT_DIGITS) for name, row in rows.items()}
+        return {name: round(row / total, EXPORTED_DIGITS) for name, row in rows.items()}
 
     def tokens_of_a_row(self, weights: Mapping[str, float]) -> float:
         """Return the mean tokens of a row of the mixture whose rows have these probabilities."""
@@ -165,4 +165,4 @@ class ExportRequest:
                 f"{target} counts passes over a corpus: give the unique tokens of {' and '.join(missing)}, such as "
                 f"--available {missing[0]}=50B"
             )
-        return {name: round(passes, WEIGHT_DIGITS) for name, passes in self.passes.items()}
+        return {name: round(passes, EXPORTED_DIGITS) for name, passes in self.passes.items()}

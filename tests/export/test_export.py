@@ -94,6 +94,15 @@ class TestWeights:
         assert "\n--data-path 1.0 PATH/TO/general\n" in exported.text
         assert "Left out, with a share of 0: domain" in exported.text
 
+    @pytest.mark.parametrize("to", ["hf", "olmo-core"])
+    def test_they_sum_to_one_as_the_framework_checks(self, to, plan_file):
+        # numpy's choice takes a sum within 1.5e-8 of 1, OLMo-core one within 1e-5
+        shares = {f"c{n}": (n + 1) ** 2 / 9455 for n in range(30)}  # 30 · 31 · 61 / 6 = 9455
+        plan = plan_file({"shares": shares, "train_tokens": 1e9})
+        tokens = {name: 100 + 7 * n for n, name in enumerate(shares)}
+        weights = cp.export(plan, to, tokens_per_row=tokens).weights
+        assert math.fsum(weights.values()) == pytest.approx(1, abs=1e-9)
+
 
 class TestTexts:
     """What each framework would read, by the parser of the file's format."""

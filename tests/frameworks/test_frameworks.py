@@ -7,18 +7,14 @@ nothing here runs.
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from environments import python_of
 
 import cmrplan as cp
 from cmrplan.export.export import TARGETS
 from cmrplan.files import sealed
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from environments import python_of
 
 FOLDER = os.environ.get("CMRPLAN_FRAMEWORKS")
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="make frameworks runs these")
