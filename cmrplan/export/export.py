@@ -148,9 +148,9 @@ def export(
     --------
     >>> import cmrplan as cp
     >>> fit = cp.fit(cp.read_log("data/published/dcpt_usage1_log.csv"), bootstrap=0)
-    >>> plan = cp.plan(fit, model_params="1.8B", train_tokens="10B", max_general_rise="3%", max_ratio=0.75)
+    >>> plan = cp.plan(fit, model_params="1.8B", train_tokens="10B", max_general_rise="3%", max_ratio=0.9)
     >>> cp.export(plan, "hf", tokens_per_row={"general": 400, "domain": 4000}).weights
-    {'general': 0.769230769231, 'domain': 0.230769230769}
+    {'general': 0.526315789474, 'domain': 0.473684210526}
     """
     target = target_named(to)
     request = ExportRequest(
