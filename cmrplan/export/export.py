@@ -110,7 +110,7 @@ def export(
     plan: PlanOrPath,
     to: str,
     *,
-    paths: Mapping[str, str] | None = None,
+    paths: Mapping[str, str | os.PathLike[str]] | None = None,
     tokens_per_row: Mapping[str, CountOrText] | None = None,
     available: Mapping[str, CountOrText] | None = None,
     share_tolerance: float = ACHIEVED_WITHIN,
@@ -126,7 +126,7 @@ def export(
         The framework: one of ``hf``, ``llama-factory``, ``mosaicml-streaming``, ``megatron``, ``megatron-bridge``,
         ``nemo-automodel``, ``nanotron``, ``torchtitan``, ``olmo-core``, ``levanter``, ``axolotl``,
         ``megatron-bridge-sft``, ``json``, ``yaml``.
-    paths : mapping of str to str, optional
+    paths : mapping of str to path, optional
         Where each corpus is; a placeholder stands for an absent one.
     tokens_per_row : mapping of str to float or str, optional
         Mean tokens of a row of each corpus, for frameworks that draw rows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class ExportRequest:
     Parameters
     ----------
     planned : PlannedMixture
-    paths : mapping of str to str
+    paths : mapping of str to path
         Where each corpus is, in the form that the framework takes; a placeholder stands for an absent one.
     tokens_per_row : mapping of str to float or str
         Mean tokens of a row (a document, a sample) of each corpus, by the tokenizer of the run.
@@ -46,7 +47,7 @@ class ExportRequest:
     """
 
     planned: PlannedMixture
-    paths: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
     tokens_per_row: Mapping[str, CountOrText] = field(default_factory=dict)
     available: Mapping[str, CountOrText] = field(default_factory=dict)
     share_tolerance: float = ACHIEVED_WITHIN
@@ -125,7 +126,8 @@ class ExportRequest:
 
     def path(self, name: str) -> str:
         """Return where a corpus is, or a placeholder."""
-        return self.paths.get(name) or f"PATH/TO/{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+        placeholder = f"PATH/TO/{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+        return os.fspath(self.paths.get(name, placeholder))
 
     def row_weights(self, target: str) -> dict[str, float]:
         """Return the probability of a row of each corpus: proportional to share over mean tokens a row.

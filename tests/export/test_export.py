@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import shlex
+from pathlib import Path
 
 import pytest
 import yaml
@@ -87,6 +88,10 @@ class TestWeights:
     def test_a_share_is_written_as_it_would_be_typed(self, plan_file):
         text = cp.export(plan_file(UNBOUND | {"domain_ratio": 0.924}), "megatron").text
         assert "--data-path 0.076 PATH/TO/general 0.924 PATH/TO/domain\n" in text
+
+    def test_a_path_may_be_an_object(self, plan_file):
+        text = cp.export(plan_file(HALVES), "yaml", paths={"general": Path("/data/g")}).text
+        assert yaml.safe_load(text)["paths"] == {"general": "/data/g", "domain": "PATH/TO/domain"}
 
     def test_a_corpus_without_a_share_is_left_out(self, plan_file):
         exported = cp.export(plan_file(HALVES | {"domain_ratio": 0.0}), "megatron")
