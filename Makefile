@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= quickstart
 
-.PHONY: quickstart test check lint clean
+.PHONY: quickstart test frameworks check lint clean
 
 quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> report, on a CPU
 	$(BIN)/cmrplan quickstart --out $(OUT)
 
 test: $(VENV)/.test  ## every test, two at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+frameworks: $(VENV)/.test  ## reads exports back with each framework's own parser, in environments of their own
+	CMRPLAN_FRAMEWORKS=build/frameworks $(BIN)/python -m pytest -s tests/frameworks
 
 check: lint test  ## what a change must pass
 

@@ -21,7 +21,7 @@ from cmrplan._version import __version__ as __version__
 
 # Loading a folder of this package puts it under its name here, over the function of the same name. So both are loaded
 # now, empty as they are, and taken out again.
-for _folder in ("fit", "plan"):
+for _folder in ("export", "fit", "plan"):
     importlib.import_module(f"cmrplan.{_folder}")
     del globals()[_folder]
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.errors import Finding as Finding
     from cmrplan.errors import InputError as InputError
     from cmrplan.errors import Severity as Severity
+    from cmrplan.export.export import Export as Export
+    from cmrplan.export.export import export as export
     from cmrplan.fit.corpus_model import Interval as Interval
     from cmrplan.fit.corpus_model import Prediction as Prediction
     from cmrplan.fit.file import fit_report as fit_report

@@ -23,7 +23,7 @@ SOURCES = {
 LOOSE = ["codes", "errors", "_version", "arrays", "files", "numbers"]
 FOLDERS = [
     *["log", "laws", "solve", "fit", "plan", "validate", "design", "mixture"],
-    *["plots", "report", "cli"],
+    *["plots", "report", "export", "cli"],
 ]
 ORDER = {part: rank for rank, part in enumerate([*LOOSE, *FOLDERS, "__init__", "__main__"])}
 """A part of cmrplan imports only itself and those of lower rank."""

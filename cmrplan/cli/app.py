@@ -82,6 +82,9 @@ COMMANDS = {
     "plot": CommandEntry(
         "plot", "plot", "Draw a picture of a fit, with a plan where a limit is given."
     ),
+    "export": CommandEntry(
+        "export", "export", "Write the mixture of a plan as the settings of a training framework."
+    ),
     "mix": CommandEntry(
         "mix", "mix", "Several training corpora: fit their losses, find the best mixture."
     ),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -18,7 +17,9 @@ from cmrplan.cli.parameters import (
     confidence,
     first_tokens,
     min_train_tokens,
+    numbers_of,
     pairs_once,
+    per_corpus,
     resamples,
     seed,
 )
@@ -35,13 +36,6 @@ from cmrplan.mixture import (
 )
 from cmrplan.report.mixture import mixture_fit_text, mixture_plan_text
 from cmrplan.report.tables import errors_text, plain_rows
-
-
-def _per_corpus(name: str, metavar: str, help_text: str, destination: str) -> Callable[[Any], Any]:
-    """Return an option that may be given once for each corpus."""
-    return click.option(
-        name, destination, type=ASSIGNMENT, metavar=metavar, multiple=True, help=help_text
-    )
 
 
 @click.group()
@@ -110,7 +104,7 @@ def fit_command(
 
 @mix.command("predict")
 @click.argument("fit", type=click.Path())
-@_per_corpus("--share", "CORPUS=SHARE", "Share of a corpus; absent ones have none.", "shares")
+@per_corpus("--share", "CORPUS=SHARE", "Share of a corpus; absent ones have none.", "shares")
 @click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest fitted]")
 @click.option("--train-tokens", type=COUNT, help="Tokens D.  [default: the largest fitted]")
 @confidence
@@ -132,7 +126,7 @@ def predict_command(
         "train_tokens": train_tokens or float(fitted.log["train_tokens"].max()),
     }
     predicted: dict[str, dict[str, float | None]] = {}
-    mixture = _numbers("--share", shares, FRACTION)
+    mixture = numbers_of("--share", shares, FRACTION)
     for corpus, losses in sorted(fitted.predict(mixture, **at).items()):
         loss = Interval.of_draws(float(losses.loss[0]), losses.draws[:, 0], confidence)
         predicted[corpus] = interval_as_dict("loss", loss)
@@ -181,20 +175,20 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
 @click.argument("fit", type=click.Path())
 @click.option("--train-tokens", type=COUNT, required=True, help="Budget in tokens: 10B.")
 @click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest fitted]")
-@_per_corpus(
+@per_corpus(
     "--weight",
     "CORPUS=WEIGHT",
     "Weight of a validation corpus in the sum of losses that is minimized.  [default: 1 for each that is not "
     "protected]",
     "objective",
 )
-@_per_corpus(
+@per_corpus(
     "--protect",
     "CORPUS=RISE",
     "How far the loss on a validation corpus may rise: general=3%, 0.05 (nats per token) or 5%ppl.",
     "protected",
 )
-@_per_corpus(
+@per_corpus(
     "--available", "CORPUS=TOKENS", "Unique tokens of a training corpus: code=5B.", "available"
 )
 @click.option(
@@ -204,10 +198,10 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
     metavar="[CORPUS=]PASSES",
     help="Passes allowed over them.  [default: 1]",
 )
-@_per_corpus("--floor", "CORPUS=SHARE", "Least share of a training corpus.", "floors")
-@_per_corpus("--ceiling", "CORPUS=SHARE", "Largest share of a training corpus.", "ceilings")
-@_per_corpus("--base-loss", "CORPUS=LOSS", "Loss of the base.  [default: the log's]", "base_loss")
-@_per_corpus(
+@per_corpus("--floor", "CORPUS=SHARE", "Least share of a training corpus.", "floors")
+@per_corpus("--ceiling", "CORPUS=SHARE", "Largest share of a training corpus.", "ceilings")
+@per_corpus("--base-loss", "CORPUS=LOSS", "Loss of the base.  [default: the log's]", "base_loss")
+@per_corpus(
     "--reference",
     "CORPUS=SHARE",
     "Count rises from the predicted losses at this mixture instead of the base; once for each corpus.",
@@ -245,14 +239,14 @@ def plan_command(
         fit,
         train_tokens=train_tokens,
         model_params=model_params,
-        objective=_numbers("--weight", objective, _NUMBER) or None,
+        objective=numbers_of("--weight", objective, _NUMBER) or None,
         protected=pairs_once("--protect", protected),
-        available=_numbers("--available", available, COUNT),
+        available=numbers_of("--available", available, COUNT),
         max_epochs=_epochs(epochs),
-        floors=_numbers("--floor", floors, FRACTION),
-        ceilings=_numbers("--ceiling", ceilings, FRACTION),
-        base_loss=_numbers("--base-loss", base_loss, COUNT),
-        reference=_numbers("--reference", reference, FRACTION) or None,
+        floors=numbers_of("--floor", floors, FRACTION),
+        ceilings=numbers_of("--ceiling", ceilings, FRACTION),
+        base_loss=numbers_of("--base-loss", base_loss, COUNT),
+        reference=numbers_of("--reference", reference, FRACTION) or None,
         confidence=confidence,
     )
     result = sealed(recommended.as_dict())
@@ -275,19 +269,6 @@ def plan_command(
 _NUMBER = click.FloatRange(min=0)
 
 
-def _numbers(
-    option: str, pairs: tuple[tuple[str, str], ...], kind: click.ParamType[float]
-) -> dict[str, float]:
-    """Return pairs of a corpus and a number, read as an option of that kind."""
-    numbers = {}
-    for corpus, text in pairs_once(option, pairs).items():
-        try:
-            numbers[corpus] = float(kind.convert(text, None, None))
-        except click.BadParameter as error:
-            raise InputError(f"{option} {corpus}: {error.message}") from None
-    return numbers
-
-
 def _epochs(given: tuple[str, ...]) -> float | dict[str, float]:
     """Return the passes allowed over every corpus, or over each."""
     named = tuple(ASSIGNMENT.convert(g, None, None) for g in given if "=" in g)
@@ -297,5 +278,7 @@ def _epochs(given: tuple[str, ...]) -> float | dict[str, float]:
             "--max-epochs takes one number for all corpora, or CORPUS=PASSES for each, not both"
         )
     if plain:
-        return _numbers("--max-epochs", (("of every corpus", plain[0]),), COUNT)["of every corpus"]
-    return _numbers("--max-epochs", named, COUNT) or 1.0
+        return numbers_of("--max-epochs", (("of every corpus", plain[0]),), COUNT)[
+            "of every corpus"
+        ]
+    return numbers_of("--max-epochs", named, COUNT) or 1.0

@@ -77,6 +77,14 @@ SWEEP_FILE = OutputKind(
     (".yaml", ".yml"),
     lambda head, path: head.startswith(WRITTEN_BY.encode()),
 )
+EXPORT_FILE = OutputKind(
+    "an export of cmrplan",
+    (".yaml", ".yml", ".py", ".txt", ".json"),
+    lambda head, path: (
+        head.startswith(b"# Written by cmrplan export")
+        or _begins_with_keys(b"cmrplan_export")(head, path)
+    ),
+)
 LEDGER = OutputKind(
     "a run ledger", (".csv",), lambda head, path: head.startswith(b"run_id,") and b"state" in head
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import click
@@ -77,15 +78,19 @@ class Fraction(click.ParamType[float]):
 
 
 class Assignment(click.ParamType[tuple[str, str]]):
-    """Two texts with an equals sign between them; the last one counts."""
+    """Two texts with an equals sign between them; of several signs the last one counts, or the first."""
 
     name = "left=right"
+
+    def __init__(self, *, first: bool = False) -> None:
+        self.first = first
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
         """Return what stands left and right of the sign."""
-        left, sign, right = str(value).rpartition("=")
+        text = str(value)
+        left, sign, right = text.partition("=") if self.first else text.rpartition("=")
         if not (sign and left.strip() and right.strip()):
             self.fail(f"must be LEFT=RIGHT, got {value!r}", param, ctx)
         return left.strip(), right.strip()
@@ -119,6 +124,7 @@ COUNT = Count()
 COUNT_OR_AUTO = CountOrAuto()
 RISE = Rise()
 ASSIGNMENT = Assignment()
+PATH_ASSIGNMENT = Assignment(first=True)  # a path may have an equals sign in it
 FRACTION = Fraction()
 SIZE_LIST = Sizes()
 
@@ -151,6 +157,28 @@ confidence = click.option(
     show_default=True,
     help="Level of the intervals, and how surely a tolerance is to hold.",
 )
+
+
+def per_corpus(
+    name: str, metavar: str, help_text: str, destination: str, kind: Assignment = ASSIGNMENT
+) -> Callable[[Any], Any]:
+    """Return an option that may be given once for each corpus."""
+    return click.option(
+        name, destination, type=kind, metavar=metavar, multiple=True, help=help_text
+    )
+
+
+def numbers_of(
+    option: str, pairs: tuple[tuple[str, str], ...], kind: click.ParamType[float]
+) -> dict[str, float]:
+    """Return pairs of a corpus and a number, read as an option of that kind."""
+    numbers = {}
+    for corpus, text in pairs_once(option, pairs).items():
+        try:
+            numbers[corpus] = float(kind.convert(text, None, None))
+        except click.BadParameter as error:
+            raise InputError(f"{option} {corpus}: {error.message}") from None
+    return numbers
 
 
 def pairs_once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:

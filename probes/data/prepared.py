@@ -106,6 +106,32 @@ def load_corpora(folder: Path) -> PreparedCorpora:
     return PreparedCorpora(train, evaluation, manifest)
 
 
+def mean_document_tokens(folder: Path) -> dict[str, float]:
+    """Return the mean tokens of a training document of each corpus, by the tokenizer that prepared it.
+
+    Parameters
+    ----------
+    folder : Path
+        Prepared corpora, or the folder of a sweep that has them.
+
+    Raises
+    ------
+    InputError
+        If they are not there, or their manifest does not count documents.
+    """
+    inner = folder / "corpora"
+    manifest = read_json((inner if inner.is_dir() else folder) / "manifest.json")
+    try:
+        return {
+            name: counts["available_train_tokens"] / counts["train_documents"]
+            for name, counts in manifest["corpora"].items()
+        }
+    except (ArithmeticError, AttributeError, LookupError, TypeError):
+        raise InputError(
+            f"{folder} has no prepared corpora that count tokens and documents; give --tokens-per-row for each corpus"
+        ) from None
+
+
 def _damaged(folder: Path, problem: str) -> InputError:
     return InputError(
         f"{folder} is damaged ({problem}); remove that folder to prepare the corpora again"

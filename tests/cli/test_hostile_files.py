@@ -32,6 +32,7 @@ COMMANDS = {
     "fit.parquet": ("logs", "check"),
     "fit.json": ("predict", "--model-params", "1e6", "--train-tokens", "1e6", "--domain-ratio", "0.1"),
     "mix.json": ("mix", "predict", "--share", "a=1"),
+    "plan.json": ("export", "--to", "json"),
     "spec.yaml": ("probe", "design"),
     "import.csv": ("logs", "import", "table", "--out", "OUT"),
     "laws.txt": ("logs", "import", "mixinglaws", "--out", "OUT"),

@@ -1,0 +1,47 @@
+"""The environments in which exports are read back, one a framework, since their pins clash.
+
+A step is what one call of pip installs, torch in the build for a CPU where the package index has it. Frameworks whose
+own requirements need a GPU's libraries come without them (``--no-deps``), beside what their readers import.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TORCH = "torch==2.13.0"
+STEPS = {
+    "megatron": [[TORCH, "numpy", "pyyaml", "megatron-core==0.16.1"]],
+    "torchtitan": [[TORCH, "torchtitan==0.3.0"]],
+    "olmo-core": [[TORCH, "ai2-olmo-core==3.0.0"]],
+    "llama-factory": [
+        [TORCH, "transformers==5.6.0", "datasets==4.0.0", "peft==0.18.1", "accelerate==1.11.0"],
+        ["trl==0.24.0", "omegaconf"],
+        ["--no-deps", "llamafactory==0.9.5"],
+    ],
+    "axolotl": [
+        [TORCH, "pydantic==2.12.5", "transformers==5.16.1", "datasets==4.8.4", "peft==0.20.0"],
+        ["--no-deps", "--ignore-requires-python", "axolotl==0.21.0"],
+    ],
+    "mosaicml-streaming": [
+        [TORCH, "numpy<2.2", "transformers<5", "Brotli", "python-snappy", "zstd", "xxhash<4"],
+        ["catalogue", "boto3", "Pillow", "matplotlib"],
+        ["--no-deps", "mosaicml-streaming==0.13.0"],
+    ],
+    "nemo-automodel": [
+        [TORCH, "transformers==5.18.0", "datasets", "torchdata", "megatron-fsdp==0.5.0", "Pillow"],
+        ["--no-deps", "nemo-automodel==0.7.0"],
+    ],
+}
+
+
+def python_of(framework: str, folder: Path) -> Path:
+    """Return the interpreter of an environment; the environment is made where it is not there yet."""
+    environment = folder.resolve() / framework
+    python, complete = environment / "bin" / "python", environment / "complete"
+    if complete.exists():
+        return python
+    subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
+    for step in STEPS[framework]:
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *step], check=True)
+    complete.touch()
+    return python

@@ -1,0 +1,85 @@
+"""Opt-in, ``make frameworks``: each export is read back by the framework's own parser, in an environment of its own.
+
+The environments are made in the folder that CMRPLAN_FRAMEWORKS names, some minutes and gigabytes each; without it
+nothing here runs.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from environments import python_of
+
+import cmrplan as cp
+from cmrplan.export.export import TARGETS
+from cmrplan.files import sealed
+
+FOLDER = os.environ.get("CMRPLAN_FRAMEWORKS")
+pytestmark = pytest.mark.skipif(FOLDER is None, reason="make frameworks runs these")
+
+# Of 4 million tokens 1,504,000 are of the domain, which has 500,000: 3.008 passes.
+RATIO = 0.376
+PLAN = {
+    "domain_ratio": RATIO,
+    "train_tokens": 4e6,
+    "asked": {"domain_tokens": 5e5, "max_epochs": 4.0},
+}
+TOKENS_PER_ROW = {"general": 400, "domain": 4000}
+UNIQUE_TOKENS = {"general": 5_000_000, "domain": 500_000}
+# Rows: 0.624/400 to 0.376/4000 is 0.00156 to 0.000094.
+ROWS = {"general": 0.00156 / 0.001654, "domain": 0.000094 / 0.001654}
+PASSES = {"general": 0.4992, "domain": 3.008}
+SHARES = {"general": 1 - RATIO, "domain": RATIO}
+EXPECTED = {"row": ROWS, "pass": PASSES, "sequence": SHARES, "token": SHARES}
+
+# The environment, and the target that is read in it.
+PAIRS = [
+    ("megatron", "megatron"),
+    ("megatron", "megatron-bridge"),
+    ("torchtitan", "torchtitan"),
+    ("olmo-core", "olmo-core"),
+    ("llama-factory", "llama-factory"),
+    ("axolotl", "axolotl"),
+    ("mosaicml-streaming", "mosaicml-streaming"),
+    ("nemo-automodel", "nemo-automodel"),
+]
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    """Return files of 16-bit tokens, which OLMo-core counts; the others read their names."""
+    paths = {}
+    for name, number in UNIQUE_TOKENS.items():
+        paths[name] = str(tmp_path / f"{name}.npy")
+        with open(paths[name], "wb") as stream:
+            stream.truncate(2 * number)
+    return paths
+
+
+@pytest.mark.parametrize(("environment", "to"), PAIRS, ids=[to for _, to in PAIRS])
+def test_the_framework_reads_the_asked_shares(environment, to, corpora, tmp_path):
+    plan, file = tmp_path / "plan.json", tmp_path / f"mixture{TARGETS[to].suffix}"
+    plan.write_text(json.dumps(sealed(PLAN)))
+    exported = cp.export(
+        plan, to, paths=corpora, tokens_per_row=TOKENS_PER_ROW, available=UNIQUE_TOKENS
+    )
+    exported.write(file)
+    read = read_back(environment, file)
+    expected = {corpora[name]: value for name, value in EXPECTED[exported.unit].items()}
+    print(f"\n{to}: {read}")
+    assert read["weights"] == pytest.approx(expected, abs=1e-6)
+    if "achieved" in read:
+        assert read["achieved"] == pytest.approx(expected, abs=0.01)
+
+
+def read_back(environment, file):
+    """Return what the reader of a framework prints."""
+    python = python_of(environment, Path(FOLDER))
+    reader = Path(__file__).parent / "readers.py"
+    command = [python, reader, environment, file]
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
