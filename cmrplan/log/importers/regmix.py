@@ -28,18 +28,26 @@ from cmrplan.log.importers.changes import (
     Changes,
     Imported,
     as_number,
-    corpus_name,
     joined,
     numbers_of,
     runs_named,
     to_log,
 )
+from cmrplan.log.importers.lightning_csv import header_of
+from cmrplan.log.importers.run_facts import corpus_name
 from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"
 _MIXTURE = re.compile(r"(?P<split>.+)_mixture_(?P<size>[^_]+)\.csv")
 _SHARE = re.compile(r"train_(?:the_pile_)?(.+)")
 _LOSS = re.compile(r"metric/(?:the_pile_)?(.+)_val_loss")
+
+
+def is_regmix(path: Path, head: bytes) -> bool:
+    """Tell whether a file is a table of mixtures."""
+    return _MIXTURE.fullmatch(path.name) is not None and any(
+        _SHARE.fullmatch(n) for n in header_of(head)
+    )
 
 
 def import_regmix(source: Path, changes: Changes) -> Imported:

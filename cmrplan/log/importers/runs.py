@@ -1,0 +1,376 @@
+"""Runs as trainers log them -> the probe log: which metric is a validation loss, and where the tokens come from.
+
+A reader of one format gives a :class:`TrainerRun` for each run: the lines that its trainer wrote, under the trainer's
+own names, and the settings beside them. What they become is one rule for all formats. A metric whose name has a word
+such as ``eval`` or ``val`` and the word ``loss`` is a validation loss, of the corpus that the other words name;
+``--map METRIC=CORPUS`` says it for others, and ``--map NAME=COLUMN`` makes a column of the probe log of what the
+trainer logs or was set to. Tokens are those that the trainer counted, at the line or at the last one before it, or
+else steps times ``tokens_per_step``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cmrplan.errors import Code, InputError
+from cmrplan.log.cells import LogFinding, RawLog, listed, shown
+from cmrplan.log.columns import Column
+from cmrplan.log.importers.changes import LOSS_PREFIX, Changes, Imported, joined, numbers_of, to_log
+from cmrplan.log.importers.run_facts import STEP_TOKENS, expanded, is_log_column
+
+_EVALUATION = {"eval", "val", "valid", "validation", "test", "heldout"}
+_LOSS = {"loss", "ce", "nll", "lm", "metrics"}
+TOKEN_COUNTS = (
+    "num_input_tokens_seen",
+    "train_tokens",
+    "consumed_tokens",
+    "tokens_seen",
+    "num_tokens",
+    "total_tokens",
+    "total tokens",
+    "tokens",
+)
+"""What trainers call their count of training tokens, whatever stands before it with a slash."""
+_DEEPEST = 10  # levels of nested settings
+_UNNAMED = re.compile(r"(dataloader_idx_)?\d*")
+_WORD = re.compile(r"[^0-9a-z]+")
+
+
+@dataclass(frozen=True)
+class TrainerRun:
+    """What a trainer logged of one run, under its own names.
+
+    Parameters
+    ----------
+    name : str
+        What the run is called.
+    source : str
+        The file as messages name it.
+    table : DataFrame
+        One row for each line, in the order they were written; empty cells where a line does not have a metric.
+    settings : mapping of str to str
+        What the run was set to, as far as the log says it.
+    lines : array of int, shape (rows,), optional
+        The line of each row in a text file.
+    """
+
+    name: str
+    source: str
+    table: pd.DataFrame
+    settings: Mapping[str, str] = field(default_factory=dict)
+    lines: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """What the columns of a format mean.
+
+    Parameters
+    ----------
+    steps : mapping of str to int
+        The columns that count steps, of which the first that a run has is read, and how many steps are done where such
+        a column is 0: 1 where the first step has the number 0.
+    tokens : tuple of str
+        Columns that count training tokens, the first that a run has; a slash and what stands before it do not matter.
+    corpus_of : callable
+        The corpus that a metric is the validation loss of; see :func:`evaluated_corpus`.
+    counting : str
+        What makes the trainer count tokens, for the message where it did not.
+    """
+
+    steps: Mapping[str, int]
+    tokens: tuple[str, ...] = ()
+    corpus_of: Callable[[str], str | None] = field(default=lambda metric: evaluated_corpus(metric))
+    counting: str = ""
+
+    def step_of(self, run: TrainerRun) -> str | None:
+        """Return the column that counts the steps of a run."""
+        return next((name for name in self.steps if name in run.table), None)
+
+    def tokens_of(self, run: TrainerRun) -> str | None:
+        """Return the column that counts the tokens of a run."""
+        by_end = {str(name).rsplit("/", 1)[-1]: str(name) for name in run.table}
+        return next((by_end[name] for name in self.tokens if name in by_end), None)
+
+
+def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes) -> Imported:
+    """Return the validation losses of runs as a probe log, with the use that was made of each name.
+
+    Raises
+    ------
+    InputError
+        If no metric is a validation loss, tokens are not known, or a name that is mapped is in no run.
+    """
+    present = list(dict.fromkeys(str(name) for run in runs for name in (*run.table, *run.settings)))
+    names = expanded(changes.names, present)
+    unknown = [old for old in names if old not in present]
+    if unknown:
+        raise InputError(
+            f"{runs[0].source} has no {shown(unknown[0])} to map; it has {listed(present, 20)}"
+        )
+    corpora = _corpora(runs, layout, names)
+    if not corpora:
+        raise InputError(_no_loss(runs[0].source, runs))
+    rest = {old: new for old, new in names.items() if old not in corpora}
+    parts = [
+        _one_run(run, layout, corpora, rest, changes)
+        for run in runs
+        if any(metric in run.table for metric in corpora)
+    ]
+    log = joined(parts, runs[0].source if len(runs) == 1 else f"{len(runs)} runs")
+    used = {**{metric: f"{LOSS_PREFIX}{corpus}" for metric, corpus in corpora.items()}, **rest}
+    used |= {name: name for name in _of_the_contract(runs)}
+    used |= {column: "train_tokens" for column in _counted(runs, layout, changes, rest)}
+    left_out = tuple(name for name in present if name not in {*used, *layout.steps})
+    return replace(log, columns=used, left_out=left_out)
+
+
+def evaluated_corpus(metric: str) -> str | None:
+    """Return the corpus that a metric is the validation loss of, "" if its name does not say, None if it is none.
+
+    Examples
+    --------
+    >>> [evaluated_corpus(name) for name in ("eval_law_loss", "val/Web-2 loss", "val_loss", "train/loss")]
+    ['law', 'web_2', '', None]
+    """
+    words = [word for word in _WORD.split(metric.lower()) if word]
+    if "loss" not in words or not _EVALUATION & set(words) or "train" in words:
+        return None
+    corpus = "_".join(word for word in words if word not in _EVALUATION | _LOSS)
+    return "" if _UNNAMED.fullmatch(corpus) else corpus
+
+
+def _corpora(
+    runs: Sequence[TrainerRun], layout: RunLayout, names: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the corpus of each metric that is a validation loss."""
+    corpora: dict[str, str] = {}
+    for column in dict.fromkeys(str(name) for run in runs for name in run.table):
+        if column in names:
+            new = names[column]
+            if new.startswith(LOSS_PREFIX) and new not in ("loss_stderr", LOSS_PREFIX):
+                corpora[column] = new.removeprefix(LOSS_PREFIX)
+            elif not is_log_column(new):
+                corpora[column] = new
+            continue
+        corpus = layout.corpus_of(column)
+        if corpus == "":
+            raise InputError(
+                f"{runs[0].source}: {shown(column)} does not say on which corpus the loss is; add --map "
+                f"{column}=general, or --map {column}=domain"
+            )
+        if corpus is not None:
+            corpora[column] = corpus
+    return corpora
+
+
+def _no_loss(source: str, runs: Sequence[TrainerRun]) -> str:
+    metrics = list(dict.fromkeys(str(name) for run in runs for name in run.table))
+    return (
+        f"{source}: no metric is a validation loss, such as eval_<corpus>_loss; it has {listed(metrics, 20)}: --map "
+        "METRIC=general says what one is of"
+    )
+
+
+def _one_run(
+    run: TrainerRun,
+    layout: RunLayout,
+    corpora: Mapping[str, str],
+    names: Mapping[str, str],
+    changes: Changes,
+) -> Imported:
+    """Return one run as a probe log."""
+    raw = RawLog(run.table, run.source, run.lines)
+    cells: dict[str, Any] = {}
+    counter = layout.step_of(run)
+    if counter is not None:
+        step = numbers_of(raw, Column(counter, "number", "nonnegative"))
+        cells["step"] = pd.Series(step, index=run.table.index).ffill() + layout.steps[counter]
+    carried = {old: new for old, new in names.items() if old in run.table}
+    for old in _counted([run], layout, changes, names):
+        carried[old] = "train_tokens"
+    for old, new in carried.items():
+        cells[new] = _last_before(run.table[old])
+    table = pd.DataFrame(cells, index=run.table.index, dtype=object).assign(run_id=run.name)
+    for old, value in run.settings.items():
+        new = names.get(old, old if is_log_column(old) else "")
+        if new and new not in table and not changes.gives(new):
+            table[new] = value
+    parts = [
+        RawLog(
+            table.assign(eval_corpus=corpus, loss=run.table[metric]), run.source, run.lines
+        ).kept(_is_filled(run.table[metric]))
+        for metric, corpus in corpora.items()
+        if metric in run.table
+    ]
+    parts = [part for part in parts if len(part.table)]
+    if not parts:
+        raise InputError(
+            f"{run.source}: run {shown(run.name)} has no validation loss; leave it out"
+        )
+    _require_tokens(run, table, parts, layout, changes)
+    whole = _concatenated(parts, changes)
+    return to_log(whole, replace(changes, names={}))
+
+
+def _concatenated(parts: Sequence[RawLog], changes: Changes) -> RawLog:
+    lines = None
+    if parts[0].lines is not None:
+        lines = np.concatenate([part.lines for part in parts if part.lines is not None])
+    numbers = [number for part in parts if part.numbers is not None for number in part.numbers]
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    table = table.drop(columns=[name for name in ("run_id",) if name in changes.constants])
+    return RawLog(table, parts[0].source, lines, np.array(numbers))
+
+
+def _require_tokens(
+    run: TrainerRun,
+    table: pd.DataFrame,
+    parts: Sequence[RawLog],
+    layout: RunLayout,
+    changes: Changes,
+) -> None:
+    """Refuse a run whose evaluations have no count of tokens."""
+    if STEP_TOKENS in table or changes.gives(STEP_TOKENS) or changes.gives("train_tokens"):
+        return
+    why = f"; {layout.counting} counts them next time" if layout.counting else ""
+    if "train_tokens" not in table:
+        raise InputError(
+            f"{run.source}: the tokens of run {shown(run.name)} were not counted; add --tokens-per-step VALUE (global "
+            f"batch size times sequence length){why}"
+        )
+    for part in parts:
+        missing = part.table["train_tokens"].isna().to_numpy()
+        if missing.any():
+            step = part.table["step"].iloc[int(missing.argmax())] if "step" in part.table else "?"
+            raise InputError(
+                f"{run.source}: no tokens were counted before the evaluation at step {shown(step)} of run "
+                f"{shown(run.name)}; add --tokens-per-step VALUE{why}"
+            )
+
+
+def _counted(
+    runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes, names: Mapping[str, str]
+) -> list[str]:
+    """Return the columns of counted tokens that are read."""
+    if (
+        "train_tokens" in names.values()
+        or changes.gives(STEP_TOKENS)
+        or changes.gives("train_tokens")
+    ):
+        return []
+    counted = (layout.tokens_of(run) for run in runs)
+    return list(dict.fromkeys(name for name in counted if name is not None and name not in names))
+
+
+def _of_the_contract(runs: Sequence[TrainerRun]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in run.settings if is_log_column(name)))
+
+
+def _is_filled(cells: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Tell which cells hold something; NaN does, since a diverged run logs it."""
+    values = cells.astype(object)
+    return np.array(
+        [not (cell is None or (isinstance(cell, str) and not cell.strip())) for cell in values],
+        dtype=bool,
+    )
+
+
+def _last_before(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Return the cells with empty ones filled by the last one above them."""
+    filled = cells.astype(object).where(_is_filled(cells), None)
+    return filled.ffill()
+
+
+def by_step(run: TrainerRun, step: str) -> tuple[TrainerRun, LogFinding | None]:
+    """Return a run with one row for each step, and a remark on values that were written twice.
+
+    Of several values of a metric at one step the last one stays, as a resumed run repeats its steps.
+    """
+    table = run.table
+    if step not in table or not table[step].duplicated().any():
+        return run, None
+    metrics = [name for name in table if name != step]
+    rows: dict[Any, dict[str, Any]] = {}
+    replaced = 0
+    for cells in table.to_dict("records"):
+        row = rows.setdefault(cells[step], {})
+        for name in metrics:
+            value = cells[name]
+            if value is not None and value == value and value != "":
+                replaced += name in row and row[name] != value
+                row[str(name)] = value
+    steps = sorted(rows, key=float)
+    columns = {step: steps} | {
+        str(name): [rows[at].get(str(name)) for at in steps] for name in metrics
+    }
+    frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
+    remark = None
+    if replaced:
+        remark = LogFinding(
+            Code.CELLS_LEFT_OUT,
+            f"{run.source}: {replaced} values of run {shown(run.name)} gave no row, since a later one has their "
+            "step, as "
+            "in a run that was resumed",
+            run.source,
+            num_rows=int(replaced),
+        )
+    return replace(run, table=frame, lines=None), remark
+
+
+def cells_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows of values by name as cells, None where a row has no number or text of that name."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    cells = {
+        name: pd.Series([_scalar_of(row.get(name)) for row in rows], dtype=object)
+        for name in columns
+    }
+    return pd.DataFrame(cells).dropna(axis=1, how="all") if cells else pd.DataFrame()
+
+
+def _scalar_of(value: Any) -> Any:
+    if isinstance(value, float):
+        return str(value)  # so that NaN is a value, and None none
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, str]:
+    """Return numbers and texts of nested settings by their names, joined with dots.
+
+    Examples
+    --------
+    >>> flat_settings({"seed": 1, "model": {"value": {"params": 7e7}}})
+    {'seed': '1', 'model.params': '70000000.0'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        name = prefix if key == "value" and prefix else f"{prefix}.{key}".lstrip(".")
+        if isinstance(value, Mapping):
+            if depth < _DEEPEST:
+                flat |= flat_settings(value, name, depth + 1)
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            flat[name] = str(value)
+    return flat
+
+
+def unique_names(names: Sequence[Sequence[str]]) -> list[str]:
+    """Return a name for each sequence of folders, outermost first: the last, or as many as tell all apart.
+
+    Examples
+    --------
+    >>> unique_names([["a", "x"], ["b", "x"]]), unique_names([["a", "x"], ["b", "y"]])
+    (['a/x', 'b/x'], ['x', 'y'])
+    """
+    deepest = max((len(parts) for parts in names), default=1)
+    for depth in range(1, deepest + 1):
+        called = ["/".join(parts[-depth:]) for parts in names]
+        if len(set(called)) == len(called):
+            return called
+    return called
