@@ -16,9 +16,9 @@ from cmrplan.cli.parameters import ASSIGNMENT, as_json, pairs_once
 from cmrplan.errors import InputError
 from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.files import check_log, write_log
-from cmrplan.log.importers import FORMATS, import_with_remarks
+from cmrplan.log.importers import import_with_remarks
 from cmrplan.log.importers.changes import PHASE_READINGS, Changes, Imported, as_number
-from cmrplan.log.importers.formats import recognised
+from cmrplan.log.importers.formats import FORMATS, recognised
 from cmrplan.log.importers.guess import with_guesses
 from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS
 from cmrplan.log.importers.mapping_file import read_mapping, write_mapping

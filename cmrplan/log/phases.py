@@ -191,7 +191,7 @@ def first_phase(log: pd.DataFrame) -> pd.DataFrame:
         share = pd.to_numeric(rows[f"phase_{first}_{name}"], errors="coerce")
         rows[name] = share.where(share.notna(), rows[name])
     gone = [name for name in rows if is_phase_column(str(name))]
-    return rows.drop(columns=gone).reset_index(drop=True)
+    return pd.DataFrame(rows.drop(columns=gone).reset_index(drop=True))
 
 
 def _mixtures(table: pd.DataFrame) -> dict[int, list[str]]:
@@ -206,7 +206,8 @@ def _mixtures(table: pd.DataFrame) -> dict[int, list[str]]:
 
 def _share(table: pd.DataFrame, phase: int, name: str) -> Array:
     cells: Any = table.get(f"phase_{phase}_{name}", pd.Series(np.nan, index=table.index))
-    return np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=float)
+    shares: Array = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=float)
+    return shares
 
 
 def _phase_text(row: pd.Series[Any], phase: int, names: list[str]) -> str:
@@ -221,4 +222,5 @@ def _numbers(raw: RawLog, column: Column) -> Array:
     numbers, errors = parse_column(raw, column)
     if errors:
         raise InputError(errors[0].message)
-    return np.nan_to_num(np.asarray(numbers, dtype=float))
+    filled: Array = np.nan_to_num(np.asarray(numbers, dtype=float))
+    return filled

@@ -156,17 +156,17 @@ MEGATRON = """\
  [2026-01-02 03:06:05.678] iteration      200/     200 | consumed samples:         3200 | lm loss: 4.000000E+00 |
  validation-general loss at iteration 200 | lm loss value: 3.257812E+00 | lm loss PPL: 2.5E+01 |
  validation-general loss at iteration 200 on test set | lm loss value: 9.0E+00 | lm loss PPL: 8.1E+03 |
-"""
+"""  # noqa: E501
 NEMO = """\
 Training epoch 0, iteration 99/199 | lr: 0.0001 | global_batch_size: 16 | global_step: 99 | reduced_train_loss: 4.0 | consumed_samples: 1600 | val_loss: 3.25
-"""
+"""  # noqa: E501
 LLAMA = """\
 {"current_steps": 100, "total_steps": 200, "loss": 4.0, "lr": 1e-05, "epoch": 0.5, "total_tokens": 6553600}
 {"current_steps": 100, "total_steps": 200, "eval_loss": 3.25, "epoch": 0.5, "total_tokens": 6553600}
 """
 NANOTRON = """\
 \x1b[2;3m01/02 03:04:05 [INFO|DP=0]\x1b[0m: iteration: 100 / 200 | consumed_tokens: 6.55M | time_per_iteration_ms: 91 | global_batch_size: 1.02K | lm_loss: 3.25 | lr: 0.0001 | grad_norm: 1.5
-"""
+"""  # noqa: E501
 
 
 class TestTexts:

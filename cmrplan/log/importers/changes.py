@@ -161,7 +161,14 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
         log = validate_log(first_phase(log), source=raw.source)
     old_names = {new: old for old, new in changes.names.items()}
     require_plausible(log, raw.source, old_names.get("domain_ratio", "domain_ratio"))
-    return Imported(log, tuple(_left_out(raw, parts)), changes.names)
+    remarks = [*_left_out(raw, parts), *([ends_open(raw.source)] if raw.ends_open else [])]
+    return Imported(log, tuple(remarks), changes.names)
+
+
+def ends_open(source: str, what: str = "if it was cut, its last number lacks digits") -> LogFinding:
+    """Return the remark on a text whose last line has no line end."""
+    message = f"{source} ends without a line end; {what}: copy it again when its writer is done"
+    return LogFinding(Code.CUT_OFF, message, source)
 
 
 def _prepared(raw: RawLog, changes: Changes) -> RawLog:

@@ -15,12 +15,13 @@ from pathlib import Path
 from cmrplan.errors import InputError
 from cmrplan.log.cells import RawLog, listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
+from cmrplan.log.importers.run_cells import unique_names
 from cmrplan.log.importers.runs import (
     TOKEN_COUNTS,
     RunLayout,
     TrainerRun,
+    run_of_table,
     runs_to_log,
-    unique_names,
 )
 
 LIGHTNING_LAYOUT = RunLayout(steps={"step": 1}, tokens=TOKEN_COUNTS)
@@ -84,4 +85,4 @@ def _run_of_csv(path: Path, name: str) -> TrainerRun:
             f"{raw.source} is no metrics.csv: it has {listed(list(raw.table))} and no column step; give one of a "
             "CSVLogger"
         )
-    return TrainerRun(name, raw.source, raw.table, lines=raw.lines)
+    return run_of_table(raw, name)

@@ -13,7 +13,8 @@ from pathlib import Path
 from cmrplan.errors import InputError
 from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log, unique_names
+from cmrplan.log.importers.run_cells import unique_names
+from cmrplan.log.importers.runs import RunLayout, run_of_table, runs_to_log
 
 LLAMA_FACTORY_LAYOUT = RunLayout(
     steps={"current_steps": 0}, tokens=("total_tokens",), counting="include_num_input_tokens_seen"
@@ -39,5 +40,5 @@ def import_llama_factory(paths: Sequence[Path], changes: Changes) -> Imported:
                 "give a "
                 "trainer_log.jsonl"
             )
-        runs.append(TrainerRun(name, raw.source, raw.table, lines=raw.lines))
+        runs.append(run_of_table(raw, name))
     return runs_to_log(runs, LLAMA_FACTORY_LAYOUT, changes)

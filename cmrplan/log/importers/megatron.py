@@ -21,13 +21,8 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from cmrplan.log.cells import named
 from cmrplan.log.importers.changes import Changes, Imported, as_number
-from cmrplan.log.importers.runs import (
-    RunLayout,
-    TrainerRun,
-    cells_of,
-    evaluated_corpus,
-    runs_to_log,
-)
+from cmrplan.log.importers.run_cells import cells_of, whole_lines
+from cmrplan.log.importers.runs import RunLayout, TrainerRun, evaluated_corpus, runs_to_log
 
 SEQUENCE_LENGTH = "sequence_length"
 _TOKENS = "consumed_tokens"
@@ -86,8 +81,9 @@ def _run_of_text(path: Path, length: str | None) -> TrainerRun:
     each = (
         as_number(length, SEQUENCE_LENGTH) if length else float(argument[1]) if argument else None
     )
+    whole, remarks = whole_lines(text, named(path))
     rows, lines = [], []
-    for number, row in _rows(text):
+    for number, row in _rows(whole):
         samples = row.pop("consumed samples", row.pop("consumed_samples", None))
         if samples is not None and each is not None:
             row[_TOKENS] = float(samples) * each
@@ -100,12 +96,14 @@ def _run_of_text(path: Path, length: str | None) -> TrainerRun:
             else "has no line such as 'validation loss at iteration 100 | lm loss value: 2.1'"
         )
         raise InputError(f"{named(path)} {lack}; give what Megatron or NeMo printed")
-    return TrainerRun(path.stem, named(path), cells_of(rows), lines=np.array(lines))
+    return TrainerRun(
+        path.stem, named(path), cells_of(rows), lines=np.array(lines), remarks=remarks
+    )
 
 
-def _rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(text: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number and the values of each line of progress or validation."""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text, start=1):
         validation = _VALIDATION.search(line)
         if validation:
             suffix = (validation["first"] or "") + (validation["second"] or "")

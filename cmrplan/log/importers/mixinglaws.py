@@ -67,14 +67,16 @@ def _import_file(path: Path, changes: Changes) -> Imported:
     labels = {**PYTHIA_SIZES, **EVAL_CORPORA, **changes.names}
     source = named(path)
     rows, lines = [], []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    text = read_text(path)
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             where = f"{source} line {number}"
             rows.append(_row(line, where, labels, step_tokens))
             lines.append(number)
     if not rows:
         raise InputError(f"{source} is empty; each line is {_LAYOUT}")
-    raw = RawLog(pd.DataFrame(rows).astype(object), source, np.array(lines))
+    is_open = not text.endswith("\n")
+    raw = RawLog(pd.DataFrame(rows).astype(object), source, np.array(lines), ends_open=is_open)
     return to_log(raw, replace(changes, names={}, constants=constants))
 
 

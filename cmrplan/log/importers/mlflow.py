@@ -12,6 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,14 +22,8 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text, require_regular
 from cmrplan.log.cells import named, shown
 from cmrplan.log.importers.changes import Changes, Imported
-from cmrplan.log.importers.runs import (
-    TOKEN_COUNTS,
-    RunLayout,
-    TrainerRun,
-    by_step,
-    cells_of,
-    runs_to_log,
-)
+from cmrplan.log.importers.run_cells import cells_of
+from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, by_step, runs_to_log
 
 MLFLOW_LAYOUT = RunLayout(steps={"step": 0}, tokens=TOKEN_COUNTS)
 MOST_METRIC_ROWS = 5_000_000
@@ -69,16 +64,11 @@ def import_mlflow(paths: Sequence[Path], changes: Changes) -> Imported:
     if not runs:
         raise InputError(f"{named(paths[0])} holds no run with metrics; deleted runs are not read")
     times = Counter(run.name for _, run in runs)
-    remarks, called = [], []
+    called = []
     for run_id, run in runs:
         name = run.name if times[run.name] == 1 else f"{run.name}-{run_id[:8]}"
-        one, remark = by_step(TrainerRun(name, run.source, run.table, run.settings), "step")
-        called.append(one)
-        remarks += [remark] if remark else []
-    imported = runs_to_log(called, MLFLOW_LAYOUT, changes)
-    for remark in remarks:
-        imported = imported.with_remark(remark)
-    return imported
+        called.append(by_step(replace(run, name=name), "step"))
+    return runs_to_log(called, MLFLOW_LAYOUT, changes)
 
 
 def _runs_of_database(path: Path) -> list[tuple[str, TrainerRun]]:

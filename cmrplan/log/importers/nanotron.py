@@ -18,7 +18,8 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from cmrplan.log.cells import named
 from cmrplan.log.importers.changes import Changes, Imported
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, cells_of, runs_to_log
+from cmrplan.log.importers.run_cells import cells_of, whole_lines
+from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log
 from cmrplan.numbers import COUNT_SUFFIXES
 
 NANOTRON_LAYOUT = RunLayout(steps={"iteration": 0}, tokens=("consumed_tokens",))
@@ -52,8 +53,9 @@ def import_nanotron(paths: Sequence[Path], changes: Changes) -> Imported:
 
 def _run_of_print(path: Path) -> TrainerRun:
     text = read_text(path)
+    whole, remarks = whole_lines(text, named(path))
     rows, lines = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(whole, start=1):
         progress = _PROGRESS.search(line)
         if progress:
             entries = _ENTRY_OF_LINE.findall(progress[3])
@@ -67,4 +69,6 @@ def _run_of_print(path: Path) -> TrainerRun:
             else "has no line such as 'iteration: 100 / 2000 | consumed_tokens: 52.4M | ...'"
         )
         raise InputError(f"{named(path)} {lack}; give what nanotron printed")
-    return TrainerRun(path.stem, named(path), cells_of(rows), lines=np.array(lines))
+    return TrainerRun(
+        path.stem, named(path), cells_of(rows), lines=np.array(lines), remarks=remarks
+    )

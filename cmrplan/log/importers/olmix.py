@@ -19,7 +19,7 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, listed, named, read_raw, shown
-from cmrplan.log.importers.changes import LOSS_PREFIX, Changes, Imported, joined, to_log
+from cmrplan.log.importers.changes import LOSS_PREFIX, Changes, Imported, ends_open, joined, to_log
 from cmrplan.log.importers.run_facts import corpus_name, expanded, is_log_column
 
 RATIOS_FILE, METRICS_FILE = "ratios.csv", "metrics.csv"
@@ -73,6 +73,9 @@ def _import_swarm(folder: Path, changes: Changes) -> Imported:
     both = losses.merge(shares[common], on="run_id", how="inner", suffixes=("", " "))
     raw = RawLog(both.astype(object), metrics.source)
     imported = to_log(raw, replace(changes, names={}, normalize_shares=True))
+    for raw in (ratios, metrics):
+        if raw.ends_open:
+            imported = imported.with_remark(ends_open(raw.source))
     lost = sorted(set(shares["run_id"]) ^ set(losses["run_id"]))
     if lost:
         message = (

@@ -17,8 +17,9 @@ from cmrplan.errors import Code, InputError
 from cmrplan.files import read_json
 from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
+from cmrplan.log.importers.run_cells import cells_of, unique_names
 from cmrplan.log.importers.run_facts import corpus_name
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, cells_of, runs_to_log, unique_names
+from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log
 
 _FILE = re.compile(r"metrics_step(\d{1,15})\.json")
 _LOSS_OF_CORPUS = re.compile(r"eval/lm/(.+)/CE loss")

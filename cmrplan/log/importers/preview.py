@@ -11,6 +11,7 @@ import pandas as pd
 from cmrplan.log.cells import listed, named
 from cmrplan.log.columns import share_columns
 from cmrplan.log.importers.changes import Changes, Imported
+from cmrplan.log.importers.run_facts import is_log_column
 from cmrplan.log.phases import changing_runs
 from cmrplan.numbers import compact
 
@@ -58,6 +59,7 @@ def preview(
         "n_runs": int(log["run_id"].nunique()),
         "eval_corpora": log["eval_corpus"].unique().tolist(),
         "left_out": list(imported.left_out),
+        "kept": [str(name) for name in log if not is_log_column(str(name))],
         "two_phase_runs": len(changing_runs(log)),
     }
 
@@ -65,7 +67,8 @@ def preview(
 def preview_lines(shown: Mapping[str, Any], log: pd.DataFrame) -> list[str]:
     """Return the preview as lines of text."""
     files, others = shown["files"], shown["other_files"]
-    lines = [f"format     {shown['format']}, {len(files)} file(s): {listed(files, 3)}"]
+    more = f" and {len(files) - 2} more" if len(files) > 2 else ""
+    lines = [f"format     {shown['format']}, {len(files)} file(s): {', '.join(files[:2])}{more}"]
     if others:
         told = ", ".join(f"{number} of {name}" for name, number in others.items())
         lines.append(f"not read   {told}; logs import FORMAT reads those")
@@ -85,6 +88,8 @@ def preview_lines(shown: Mapping[str, Any], log: pd.DataFrame) -> list[str]:
         lines.append(
             f"phases     {shown['two_phase_runs']} runs change their mixture, which no law holds"
         )
+    if shown["kept"]:
+        lines.append(f"kept       {listed(shown['kept'], 12)}, which mean nothing to a probe log")
     if shown["left_out"]:
         lines.append(f"left out   {listed(shown['left_out'], 12)}")
     return lines

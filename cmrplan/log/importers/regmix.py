@@ -28,6 +28,7 @@ from cmrplan.log.importers.changes import (
     Changes,
     Imported,
     as_number,
+    ends_open,
     joined,
     numbers_of,
     runs_named,
@@ -64,7 +65,8 @@ def _import_pair(path: Path, changes: Changes) -> Imported:
     name = _MIXTURE.fullmatch(path.name)
     if name is None:
         raise InputError(f"{named(path)}: a mixture table is called SPLIT_mixture_SIZE.csv")
-    shares = _shares(read_raw(path))
+    mixtures = read_raw(path)
+    shares = _shares(mixtures)
     raw = read_raw(path.with_name(f"{name['split']}_pile_loss_{name['size']}.csv"))
     index = _index(raw)
     unknown = np.flatnonzero(~index.isin(shares.index))
@@ -82,7 +84,9 @@ def _import_pair(path: Path, changes: Changes) -> Imported:
     )
     constants = {"train_tokens": TRAIN_TOKENS, **changes.constants}
     changes = replace(changes, names={}, constants=constants)
-    imported = to_log(RawLog(table, raw.source, raw.lines), changes)
+    imported = to_log(replace(raw, table=table), changes)
+    if mixtures.ends_open:
+        imported = imported.with_remark(ends_open(mixtures.source))
     return imported.with_remark(runs_named(raw, "index", table["run_id"]))
 
 

@@ -22,7 +22,15 @@ import pandas as pd
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
 from cmrplan.log.columns import Column
-from cmrplan.log.importers.changes import LOSS_PREFIX, Changes, Imported, joined, numbers_of, to_log
+from cmrplan.log.importers.changes import (
+    LOSS_PREFIX,
+    Changes,
+    Imported,
+    ends_open,
+    joined,
+    numbers_of,
+    to_log,
+)
 from cmrplan.log.importers.run_facts import STEP_TOKENS, expanded, is_log_column
 
 _EVALUATION = {"eval", "val", "valid", "validation", "test", "heldout"}
@@ -38,7 +46,6 @@ TOKEN_COUNTS = (
     "tokens",
 )
 """What trainers call their count of training tokens, whatever stands before it with a slash."""
-_DEEPEST = 10  # levels of nested settings
 _UNNAMED = re.compile(r"(dataloader_idx_)?\d*")
 _WORD = re.compile(r"[^0-9a-z]+")
 
@@ -59,6 +66,8 @@ class TrainerRun:
         What the run was set to, as far as the log says it.
     lines : array of int, shape (rows,), optional
         The line of each row in a text file.
+    remarks : tuple of LogFinding
+        What was left out of the run when it was read.
     """
 
     name: str
@@ -66,6 +75,7 @@ class TrainerRun:
     table: pd.DataFrame
     settings: Mapping[str, str] = field(default_factory=dict)
     lines: npt.NDArray[np.int64] | None = None
+    remarks: tuple[LogFinding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,8 @@ def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes)
     used |= {name: name for name in _of_the_contract(runs)}
     used |= {column: "train_tokens" for column in _counted(runs, layout, changes, rest)}
     left_out = tuple(name for name in present if name not in {*used, *layout.steps})
-    return replace(log, columns=used, left_out=left_out)
+    remarks = (*log.remarks, *(remark for run in runs for remark in run.remarks))
+    return Imported(log.log, remarks, used, left_out)
 
 
 def evaluated_corpus(metric: str) -> str | None:
@@ -289,14 +300,14 @@ def _last_before(cells: pd.Series[Any]) -> pd.Series[Any]:
     return filled.ffill()
 
 
-def by_step(run: TrainerRun, step: str) -> tuple[TrainerRun, LogFinding | None]:
-    """Return a run with one row for each step, and a remark on values that were written twice.
+def by_step(run: TrainerRun, step: str) -> TrainerRun:
+    """Return a run with one row for each step, with a remark on values that were written twice.
 
     Of several values of a metric at one step the last one stays, as a resumed run repeats its steps.
     """
     table = run.table
     if step not in table or not table[step].duplicated().any():
-        return run, None
+        return run
     metrics = [name for name in table if name != step]
     rows: dict[Any, dict[str, Any]] = {}
     replaced = 0
@@ -312,7 +323,7 @@ def by_step(run: TrainerRun, step: str) -> tuple[TrainerRun, LogFinding | None]:
         str(name): [rows[at].get(str(name)) for at in steps] for name in metrics
     }
     frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
-    remark = None
+    remarks = run.remarks
     if replaced:
         remark = LogFinding(
             Code.CELLS_LEFT_OUT,
@@ -322,55 +333,14 @@ def by_step(run: TrainerRun, step: str) -> tuple[TrainerRun, LogFinding | None]:
             run.source,
             num_rows=int(replaced),
         )
-    return replace(run, table=frame, lines=None), remark
+        remarks = (*remarks, remark)
+    return replace(run, table=frame, lines=None, remarks=remarks)
 
 
-def cells_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows of values by name as cells, None where a row has no number or text of that name."""
-    columns = dict.fromkeys(name for row in rows for name in row)
-    cells = {
-        name: pd.Series([_scalar_of(row.get(name)) for row in rows], dtype=object)
-        for name in columns
-    }
-    return pd.DataFrame(cells).dropna(axis=1, how="all") if cells else pd.DataFrame()
-
-
-def _scalar_of(value: Any) -> Any:
-    if isinstance(value, float):
-        return str(value)  # so that NaN is a value, and None none
-    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
-
-
-def flat_settings(settings: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, str]:
-    """Return numbers and texts of nested settings by their names, joined with dots.
-
-    Examples
-    --------
-    >>> flat_settings({"seed": 1, "model": {"value": {"params": 7e7}}})
-    {'seed': '1', 'model.params': '70000000.0'}
-    """
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        name = prefix if key == "value" and prefix else f"{prefix}.{key}".lstrip(".")
-        if isinstance(value, Mapping):
-            if depth < _DEEPEST:
-                flat |= flat_settings(value, name, depth + 1)
-        elif isinstance(value, str | int | float) and not isinstance(value, bool):
-            flat[name] = str(value)
-    return flat
-
-
-def unique_names(names: Sequence[Sequence[str]]) -> list[str]:
-    """Return a name for each sequence of folders, outermost first: the last, or as many as tell all apart.
-
-    Examples
-    --------
-    >>> unique_names([["a", "x"], ["b", "x"]]), unique_names([["a", "x"], ["b", "y"]])
-    (['a/x', 'b/x'], ['x', 'y'])
-    """
-    deepest = max((len(parts) for parts in names), default=1)
-    for depth in range(1, deepest + 1):
-        called = ["/".join(parts[-depth:]) for parts in names]
-        if len(set(called)) == len(called):
-            return called
-    return called
+def run_of_table(raw: RawLog, name: str) -> TrainerRun:
+    """Return the run in a table of a trainer that ends every line, without a last line that has no end."""
+    if not raw.ends_open:
+        return TrainerRun(name, raw.source, raw.table, lines=raw.lines)
+    lines = None if raw.lines is None else raw.lines[:-1]
+    remark = ends_open(raw.source, "its last line was left out")
+    return TrainerRun(name, raw.source, raw.table.iloc[:-1], lines=lines, remarks=(remark,))

@@ -19,15 +19,8 @@ from cmrplan.errors import Code, InputError
 from cmrplan.files import read_bytes
 from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
-from cmrplan.log.importers.runs import (
-    TOKEN_COUNTS,
-    RunLayout,
-    TrainerRun,
-    by_step,
-    cells_of,
-    runs_to_log,
-    unique_names,
-)
+from cmrplan.log.importers.run_cells import cells_of, unique_names
+from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, by_step, runs_to_log
 from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signed, text
 
 TENSORBOARD_LAYOUT = RunLayout(steps={"step": 0}, tokens=TOKEN_COUNTS)
@@ -83,29 +76,25 @@ def import_tensorboard(paths: Sequence[Path], changes: Changes) -> Imported:
     for path in sorted(paths, key=lambda path: path.name):
         folders[path.resolve().parent].append(path)
     names = unique_names([folder.parts for folder in folders])
-    runs, remarks = [], []
+    runs = []
     for name, files in zip(names, folders.values(), strict=True):
         steps: list[dict[str, Any]] = []
+        remarks: tuple[LogFinding, ...] = ()
         for path in files:
-            rows, remark = _scalars(path)
+            rows, cut = _scalars(path)
             steps += rows
-            remarks += [remark] if remark else []
-        run = TrainerRun(name, named(files[0]), cells_of(steps))
-        run, remark = by_step(run, "step")
-        remarks += [remark] if remark else []
+            remarks += cut
+        run = by_step(TrainerRun(name, named(files[0]), cells_of(steps), remarks=remarks), "step")
         if len(run.table):
             runs.append(run)
     if not runs:
         raise InputError(
             f"{named(paths[0])} holds no scalars; give the event files of a run that logged some"
         )
-    imported = runs_to_log(runs, TENSORBOARD_LAYOUT, changes)
-    for remark in remarks:
-        imported = imported.with_remark(remark)
-    return imported
+    return runs_to_log(runs, TENSORBOARD_LAYOUT, changes)
 
 
-def _scalars(path: Path) -> tuple[list[dict[str, Any]], LogFinding | None]:
+def _scalars(path: Path) -> tuple[list[dict[str, Any]], tuple[LogFinding, ...]]:
     """Return a row for each event with scalars, and a remark where the last record is not whole."""
     source = named(path)
     data = read_bytes(path)
@@ -122,7 +111,7 @@ def _scalars(path: Path) -> tuple[list[dict[str, Any]], LogFinding | None]:
                 "file "
                 "again when its run is done"
             )
-            return rows, LogFinding(Code.CUT_OFF, message, source)
+            return rows, (LogFinding(Code.CUT_OFF, message, source),)
         at = end
         if len(record) > _LARGEST_SCALAR:
             continue
@@ -134,7 +123,7 @@ def _scalars(path: Path) -> tuple[list[dict[str, Any]], LogFinding | None]:
                 "give an "
                 "events.out.tfevents file"
             ) from None
-    return rows, None
+    return rows, ()
 
 
 def _record(data: bytes, at: int, source: str) -> tuple[bytes | None, int]:

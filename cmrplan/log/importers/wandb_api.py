@@ -15,16 +15,9 @@ from typing import Any, Protocol
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.log.cells import shown
 from cmrplan.log.importers.changes import Changes, Imported
+from cmrplan.log.importers.run_cells import cells_of, flat_settings, unique_names
 from cmrplan.log.importers.run_facts import expanded
-from cmrplan.log.importers.runs import (
-    TrainerRun,
-    by_step,
-    cells_of,
-    evaluated_corpus,
-    flat_settings,
-    runs_to_log,
-    unique_names,
-)
+from cmrplan.log.importers.runs import TrainerRun, by_step, evaluated_corpus, runs_to_log
 from cmrplan.log.importers.wandb_offline import WANDB_LAYOUT
 
 _STEP = "_step"
@@ -71,7 +64,7 @@ def read_api_runs(runs: Sequence[ApiRun], changes: Changes) -> Imported:
         table = cells_of(rows)
         if len(table):
             whole = TrainerRun(name, f"run {shown(name)}", table, flat_settings(run.config))
-            read.append(by_step(whole, _STEP)[0])
+            read.append(by_step(whole, _STEP))
     if not read:
         raise InputError(
             f"none of {len(runs)} runs has a history with a validation loss; --map METRIC=general says what one is of"

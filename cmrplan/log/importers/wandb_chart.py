@@ -27,6 +27,7 @@ from cmrplan.log.importers.changes import (
     Changes,
     Imported,
     as_number,
+    ends_open,
     joined,
     numbers_of,
     to_log,
@@ -83,6 +84,8 @@ def _import_chart(path: Path, changes: Changes) -> Imported:
         for column, (_, metric) in series.items()
     }
     dropped = tuple(str(name) for name in raw.table if name not in series and name != AXIS)
+    if raw.ends_open:
+        parts[-1] = parts[-1].with_remark(ends_open(raw.source))
     return replace(joined(parts, raw.source), columns=used, left_out=dropped)
 
 

@@ -13,6 +13,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,8 @@ from cmrplan.errors import Code, InputError
 from cmrplan.files import read_bytes
 from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
-from cmrplan.log.importers.runs import (
-    TOKEN_COUNTS,
-    RunLayout,
-    TrainerRun,
-    cells_of,
-    flat_settings,
-    runs_to_log,
-    unique_names,
-)
+from cmrplan.log.importers.run_cells import cells_of, flat_settings, unique_names
+from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, runs_to_log
 from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signed, text
 
 WANDB_LAYOUT = RunLayout(
@@ -55,23 +49,14 @@ def import_wandb_offline(paths: Sequence[Path], changes: Changes) -> Imported:
     InputError
         If a file is none, or damaged inside.
     """
-    read = [_run(path) for path in sorted(paths)]
-    called = [run.name for run, _ in read]
-    if len(set(called)) < len(called):
-        called = unique_names(
-            [(run.name, path.stem) for (run, _), path in zip(read, sorted(paths), strict=True)]
-        )
-    runs = [
-        TrainerRun(name, run.source, run.table, run.settings)
-        for name, (run, _) in zip(called, read, strict=True)
-    ]
-    imported = runs_to_log(runs, WANDB_LAYOUT, changes)
-    for _, remark in read:
-        imported = imported.with_remark(remark) if remark else imported
-    return imported
+    paths = sorted(paths)
+    read = [_run(path) for path in paths]
+    called = unique_names([(path.stem, run.name) for path, run in zip(paths, read, strict=True)])
+    runs = [replace(run, name=name) for name, run in zip(called, read, strict=True)]
+    return runs_to_log(runs, WANDB_LAYOUT, changes)
 
 
-def _run(path: Path) -> tuple[TrainerRun, LogFinding | None]:
+def _run(path: Path) -> TrainerRun:
     source = named(path)
     data = read_bytes(path)
     if not is_wandb_file(path, data):
@@ -79,10 +64,10 @@ def _run(path: Path) -> tuple[TrainerRun, LogFinding | None]:
         raise InputError(f"{source} {lack}; give the run-ID.wandb file in its folder")
     name, history = path.stem, []
     config: dict[str, Any] = {}
-    remark = None
+    remarks: tuple[LogFinding, ...] = ()
     for record in _records(data, source):
         if isinstance(record, LogFinding):
-            remark = record
+            remarks = (record,)
             break
         try:
             for number, value in fields(record):
@@ -99,7 +84,7 @@ def _run(path: Path) -> tuple[TrainerRun, LogFinding | None]:
             ) from None
     if not any(history):
         raise InputError(f"{source} has no history; give the file of a run that logged metrics")
-    return TrainerRun(name, source, cells_of(history), flat_settings(config)), remark
+    return TrainerRun(name, source, cells_of(history), flat_settings(config), remarks=remarks)
 
 
 def _records(data: bytes, source: str) -> Iterator[bytes | LogFinding]:

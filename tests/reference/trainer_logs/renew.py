@@ -152,9 +152,13 @@ def wandb():
     folder = renewed("wandb")
     for name, ratio in RUNS.items():
         with tempfile.TemporaryDirectory() as out:
+            quiet = {
+                "console": "off", "x_disable_stats": True, "x_disable_meta": True, "host": "host",
+                "username": "user", "email": "", "program": "train.py", "disable_git": True,
+                "x_save_requirements": False, "disable_code": True,
+            }  # fmt: skip
             run = library.init(
-                mode="offline", dir=out, project="mix", name=name, settings={"console": "off", "x_disable_stats": True,
-                "x_disable_meta": True, "host": "host", "username": "user", "email": "", "program": "train.py", "disable_git": True, "x_save_requirements": False, "disable_code": True},
+                mode="offline", dir=out, project="mix", name=name, settings=quiet,
                 config={"domain_ratio": ratio, "model": {"params": 70_000_000}},
             )  # fmt: skip
             for step in STEPS:
