@@ -285,6 +285,19 @@ class TestMeanings:
             ("r0.5-s0", 2e7, 0.5, "general", 3.0),
         ]
 
+    def test_tokens_of_an_earlier_count_are_told(self, call, tmp_path):
+        """Megatron prints its samples every 100 iterations here, and evaluates at 150."""
+        text = MEGATRON.split(" validation-domain")[0].replace(
+            "loss at iteration 100", "loss at iteration 150"
+        )
+        (tmp_path / "r0.25-s0.log").write_text(text)
+        out = tmp_path / "log.csv"
+        answer = call(
+            "logs", "import", "megatron", tmp_path / "r0.25-s0.log", "--out", out, *BY_NAME
+        )
+        assert "tokens_carried" in answer.err
+        assert cp.read_log(out)["train_tokens"].tolist() == [1600 * 4096]
+
     def test_tokens_that_were_not_counted_are_asked_for(self, imported, events):
         assert "--tokens-per-step" in imported("tensorboard", events, *BY_NAME)
 

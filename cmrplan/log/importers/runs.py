@@ -227,8 +227,35 @@ def _one_run(
             f"{run.source}: run {shown(run.name)} has no validation loss; leave it out"
         )
     _require_tokens(run, table, parts, layout, changes)
-    whole = _concatenated(parts, changes)
-    return to_log(whole, replace(changes, names={}))
+    imported = to_log(_concatenated(parts, changes), replace(changes, names={}))
+    late = _steps_without_count(run, layout, names, changes, [m for m in corpora if m in run.table])
+    if not late:
+        return imported
+    message = (
+        f"{run.source}: run {shown(run.name)} counted no tokens at {late} steps of its evaluations, which have those "
+        "of "
+        "the last count before; log them together, or add --tokens-per-step VALUE"
+    )
+    return imported.with_remark(
+        LogFinding(Code.TOKENS_CARRIED, message, run.source, column="train_tokens", num_rows=late)
+    )
+
+
+def _steps_without_count(
+    run: TrainerRun,
+    layout: RunLayout,
+    names: Mapping[str, str],
+    changes: Changes,
+    metrics: Sequence[str],
+) -> int:
+    """Return at how many steps a run evaluated more than one step after its last count of tokens."""
+    counter, counted = layout.step_of(run), _counted([run], layout, changes, names)
+    if counter is None or not counted or counter == "_step":  # which counts lines
+        return 0
+    step = pd.Series(pd.to_numeric(run.table[counter], errors="coerce")).ffill()
+    of_count = step.where(_is_filled(run.table[counted[0]])).ffill()
+    is_evaluated = np.any([_is_filled(run.table[metric]) for metric in metrics], axis=0)
+    return int(step[is_evaluated & (step - of_count > 1)].nunique())
 
 
 def _concatenated(parts: Sequence[RawLog], changes: Changes) -> RawLog:
