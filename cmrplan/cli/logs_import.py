@@ -26,7 +26,7 @@ from cmrplan.log.importers.preview import preview, preview_lines
 from cmrplan.log.importers.run_facts import STEP_TOKENS, RunFacts, joined_runs, run_pattern
 from cmrplan.numbers import parse_count
 
-AUTO = "auto"
+ANY_FORMAT = "auto"
 _LIST = "\n".join(f"{name:14} {kind.help}" for name, kind in FORMATS.items())
 IMPORT_HELP = f"""Turn the logs of another trainer into a probe log.
 
@@ -48,7 +48,7 @@ cmrplan logs import table runs.csv --out log.csv --set model_params=1.2e8
 
 
 @click.command("import", help=IMPORT_HELP)
-@click.argument("format", type=click.Choice([AUTO, *FORMATS]))
+@click.argument("format", type=click.Choice([ANY_FORMAT, *FORMATS]))
 @click.argument("sources", type=click.Path(), nargs=-1, required=True)
 @out_option("the log (.csv, .jsonl or .parquet)", LOG_FILE, required=True)
 @click.option("--yes", is_flag=True, help="Write what auto recognised without asking.")
@@ -127,7 +127,7 @@ def import_(
     """Turn the logs of another trainer into a probe log."""
     save_map = options.pop("save_map")
     mapping = _mapping(options)
-    if format != AUTO:
+    if format != ANY_FORMAT:
         changes = _changes(mapping)
         imported = import_with_remarks(format, sources, changes)
         return _write(imported, format, out, {"format": format, **mapping}, save_map, as_json, {})

@@ -54,7 +54,7 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12, "thousand": 1e3, "million": 1e6, "billion": 1e9}
 _PERCENT = ("percent", "pct")
-_COUNTS = ("model_params", "train_tokens")
+_COUNT_COLUMNS = ("model_params", "train_tokens")
 _FRACTIONS = ("domain_ratio", "replay_ratio")
 
 
@@ -100,7 +100,7 @@ def _column_of(column: str) -> tuple[str, float]:
 
 
 def _endings(new: str) -> Mapping[str, float]:
-    if new in _COUNTS:
+    if new in _COUNT_COLUMNS:
         return {"": 1.0, **_UNITS}
     return {"": 1.0, **dict.fromkeys(_PERCENT, 0.01)} if new in _FRACTIONS else {"": 1.0}
 

@@ -27,7 +27,7 @@ from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, by_s
 
 MLFLOW_LAYOUT = RunLayout(steps={"step": 0}, tokens=TOKEN_COUNTS)
 MOST_METRIC_ROWS = 5_000_000
-_HEADER = b"SQLite format 3\x00"
+_SQLITE_HEADER = b"SQLite format 3\x00"
 _TABLES = ("runs", "metrics", "params")
 _MOST_STEPS = 2_000_000  # thousands of SQLite's instructions; a million rows take a twentieth of it
 _METRIC = tuple[str, float, int]  # key, value, step
@@ -36,7 +36,7 @@ _ENTRY = re.compile(r"^(\w+):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 def is_mlflow_database(path: Path, head: bytes) -> bool:
     """Tell whether a file is an SQLite database with the tables of MLflow."""
-    return head.startswith(_HEADER)
+    return head.startswith(_SQLITE_HEADER)
 
 
 def is_mlruns_entry(path: Path, head: bytes) -> bool:

@@ -33,8 +33,8 @@ from cmrplan.log.importers.changes import (
 )
 from cmrplan.log.importers.run_facts import STEP_TOKENS, expanded, is_log_column
 
-_EVALUATION = {"eval", "val", "valid", "validation", "test", "heldout"}
-_LOSS = {"loss", "ce", "nll", "lm", "metrics"}
+_EVALUATION_WORDS = {"eval", "val", "valid", "validation", "test", "heldout"}
+_LOSS_WORDS = {"loss", "ce", "nll", "lm", "metrics"}
 TOKEN_COUNTS = (
     "num_input_tokens_seen",
     "train_tokens",
@@ -152,9 +152,9 @@ def evaluated_corpus(metric: str) -> str | None:
     ['law', 'web_2', '', None]
     """
     words = [word for word in _WORD.split(metric.lower()) if word]
-    if "loss" not in words or not _EVALUATION & set(words) or "train" in words:
+    if "loss" not in words or not _EVALUATION_WORDS & set(words) or "train" in words:
         return None
-    corpus = "_".join(word for word in words if word not in _EVALUATION | _LOSS)
+    corpus = "_".join(word for word in words if word not in _EVALUATION_WORDS | _LOSS_WORDS)
     return "" if _UNNAMED.fullmatch(corpus) else corpus
 
 

@@ -28,17 +28,17 @@ from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signe
 WANDB_LAYOUT = RunLayout(
     steps={"train/global_step": 0, "trainer/global_step": 1, "_step": 0}, tokens=TOKEN_COUNTS
 )
-_HEADER = b":W&B\xe1\xbe\x00"
+_WANDB_HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32_768
 _PART = 7  # bytes before the data of a part
-_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_HISTORY, _CONFIG, _RUN = 2, 5, 17  # fields of Record in wandb_internal.proto
+_WHOLE_PART, _FIRST_PART, _MIDDLE_PART, _LAST_PART = 1, 2, 3, 4
+_HISTORY, _CONFIG, _RUN_FIELD = 2, 5, 17  # fields of Record in wandb_internal.proto
 _TEXT = 16  # the field of an item that holds its value as JSON
 
 
 def is_wandb_file(path: Path, head: bytes) -> bool:
     """Tell whether a file has the header of a ``.wandb`` file."""
-    return head.startswith(_HEADER)
+    return head.startswith(_WANDB_HEADER)
 
 
 def import_wandb_offline(paths: Sequence[Path], changes: Changes) -> Imported:
@@ -75,7 +75,7 @@ def _run(path: Path) -> TrainerRun:
                     history.append(_items(value, 1))
                 elif number == _CONFIG:
                     config |= _items(value, 1)
-                elif number == _RUN:
+                elif number == _RUN_FIELD:
                     name, first = _described(value, name)
                     config |= first
         except NotAMessage as error:
@@ -89,7 +89,7 @@ def _run(path: Path) -> TrainerRun:
 
 def _records(data: bytes, source: str) -> Iterator[bytes | LogFinding]:
     """Yield the records, and at the end a remark where the last one is not whole."""
-    at, begun = len(_HEADER), b""
+    at, begun = len(_WANDB_HEADER), b""
     while at < len(data):
         left = _BLOCK - at % _BLOCK
         if left < _PART:
@@ -100,15 +100,15 @@ def _records(data: bytes, source: str) -> Iterator[bytes | LogFinding]:
             return
         checksum, size, kind = struct.unpack_from("<IHB", data, at)
         part = data[at + _PART : at + _PART + size]
-        if kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST) or size > left - _PART:
+        if kind not in (_WHOLE_PART, _FIRST_PART, _MIDDLE_PART, _LAST_PART) or size > left - _PART:
             raise _broken(source, at)
         if len(part) < size:
             yield _cut_off(source, at, len(data))
             return
         if zlib.crc32(part, zlib.crc32(bytes([kind]))) != checksum:
             raise _broken(source, at)
-        begun = part if kind in (_WHOLE, _FIRST) else begun + part
-        if kind in (_WHOLE, _LAST):
+        begun = part if kind in (_WHOLE_PART, _FIRST_PART) else begun + part
+        if kind in (_WHOLE_PART, _LAST_PART):
             yield begun
             begun = b""
         at += _PART + size
