@@ -308,6 +308,7 @@ class Code(StrEnum):
     BASE_APART = ("base_apart", _CAUTION, "Pure replay lies far above the base at every budget.")
     CUT_OFF = ("cut_off", _CAUTION, "The file ends inside its last number, or seems to.")
     RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
+    TOKENS_CARRIED = ("tokens_carried", _CAUTION, "Evaluations have tokens of an earlier count.")
     CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty loss cells.")
     DOCUMENT_SHARE = (
         "document_share",

@@ -85,6 +85,11 @@ EXPORT_FILE = OutputKind(
         or _begins_with_keys(b"cmrplan_export")(head, path)
     ),
 )
+MAPPING = OutputKind(
+    "a mapping of logs import",
+    (".yaml", ".yml", ".json"),
+    _begins_with_keys(b"format", b"map", b"set", b"run_pattern"),
+)
 LEDGER = OutputKind(
     "a run ledger", (".csv",), lambda head, path: head.startswith(b"run_id,") and b"state" in head
 )
@@ -178,10 +183,11 @@ def _recognised(kind: OutputKind, target: Path) -> bool:
 def _inputs() -> Iterable[str]:
     """Return the files and folders that the command was given to read."""
     ctx = click.get_current_context()
-    return [
+    given = [
         ctx.params[str(param.name)]
         for param in ctx.command.params
         if isinstance(param.type, click.Path)
         and not isinstance(param.type, OutputPath)
         and ctx.params.get(str(param.name))
     ]
+    return [path for paths in given for path in ([paths] if isinstance(paths, str) else paths)]

@@ -57,6 +57,7 @@ from cmrplan.log.cells import (
 )
 from cmrplan.log.columns import canonical_columns, share_columns
 from cmrplan.log.parquet import needs_pyarrow
+from cmrplan.log.phases import require_constant_mixture
 from cmrplan.log.plausibility import plausibility_findings, require_plausible
 from cmrplan.log.validate import convert
 
@@ -136,20 +137,25 @@ def validate_log(frame: pd.DataFrame, *, source: str = "log") -> pd.DataFrame:
 
 
 def log_of(log: LogOrPath, *, source: str = "log") -> pd.DataFrame:
-    """Return a log that was given, or read it from its file: checked, and in its canonical order.
+    """Return a log to fit that was given, or read it from its file: checked, and in its canonical order.
 
     Raises
     ------
     InputError
         If it is neither, or breaks a rule; see :func:`read_log`.
+    CmrplanError
+        If runs change their mixture, which no law holds; see phases.py.
     """
     if isinstance(log, pd.DataFrame):
-        return in_canonical_order(validate_log(log, source=source))
-    if not isinstance(log, str | os.PathLike):
+        checked = validate_log(log, source=source)
+    elif isinstance(log, str | os.PathLike):
+        checked = read_log(log)
+    else:
         raise InputError(
             f"{source} must be a DataFrame or the path of a file, got {type(log).__name__}"
         )
-    return in_canonical_order(read_log(log))
+    require_constant_mixture(checked)
+    return in_canonical_order(checked)
 
 
 def in_canonical_order(log: pd.DataFrame) -> pd.DataFrame:

@@ -95,7 +95,7 @@ class TestWandbChart:
                 (*SIZE, "--map", "a=0.4", "--set", "tokens_per_step=1e6"),
                 ["'b'", "--map b=0.1"],
             ),
-            (CHART, RUNS, ["counts steps", "--set tokens_per_step"]),
+            (CHART, RUNS, ["counts steps", "--tokens-per-step"]),
             (
                 CHART,
                 ("--map", "a=0.4", "--map", "b=0.1", "--set", "tokens_per_step=1e6"),
@@ -140,9 +140,9 @@ class TestTrainerState:
             ({"a": 1}, ["no log_history"]),
             (
                 {"log_history": [{"step": 1, "loss": 2.0}]},
-                ["eval_<corpus>_loss", "--map eval_loss=general"],
+                ["eval_<corpus>_loss", "--map METRIC=general"],
             ),
-            ({"log_history": [{"step": 1, "eval_x_loss": 2.0}]}, ["--set tokens_per_step"]),
+            ({"log_history": [{"step": 1, "eval_x_loss": 2.0}]}, ["--tokens-per-step"]),
             (STATE, ["--map OLD=domain_ratio", "--set domain_ratio"]),
         ],
         ids=["no JSON", "other JSON", "no evaluation", "no tokens", "no ratio"],

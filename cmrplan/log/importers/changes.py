@@ -8,10 +8,9 @@ column of the source and the option that would help.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,12 +20,16 @@ from cmrplan.log.cells import LogFinding, RawLog, listed, raw_frame, shown
 from cmrplan.log.columns import Column, parse_column, parse_numbers, share_columns
 from cmrplan.log.files import validate_log
 from cmrplan.log.importers.loss_units import LossUnit, in_nats, require_named_unit
+from cmrplan.log.importers.run_facts import NAMES_OF_RUNS, STEP_TOKENS, RunFacts, expanded
+from cmrplan.log.phases import first_phase, with_mean_mixture, with_phases_of_rows
 from cmrplan.log.plausibility import require_plausible
 from cmrplan.log.validate import SHARE_TOLERANCE, convert
 
 LOSS_PREFIX = "loss_"
 FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
 ROUNDED_SUM = 0.01  # how far shares that were rounded may lie from a sum of 1
+PhaseReading = Literal["keep", "rows", "first"]
+PHASE_READINGS: tuple[PhaseReading, ...] = ("keep", "rows", "first")
 _SAME = 1e-12  # relative; what multiplying by a unit may leave beside a whole number
 
 
@@ -49,6 +52,11 @@ class Changes:
         For bits per byte: the mean bytes of a token by ``eval_corpus``, or under ``""`` for every corpus.
     normalize_shares : bool
         Divide the shares of each row by their sum, which may lie :data:`ROUNDED_SUM` from 1.
+    facts : RunFacts
+        Columns read from the names of the runs, or from a table joined on them.
+    phases : {"keep", "rows", "first"}
+        What becomes of a mixture that changes during a run: ``keep`` takes the columns of phases.py, ``rows`` makes
+        them where each row names the mixture since the row before, ``first`` keeps their first phase alone.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +65,12 @@ class Changes:
     loss_unit: LossUnit | None = None
     bytes_per_token: Mapping[str, float] = field(default_factory=dict)
     normalize_shares: bool = False
+    facts: RunFacts = field(default_factory=RunFacts)
+    phases: PhaseReading = "keep"
+
+    def gives(self, name: str) -> bool:
+        """Tell whether a column is set to one value, or known of each run."""
+        return name in self.constants or name in self.facts.columns
 
     def with_defaults(self, names: Mapping[str, str], constants: Mapping[str, str]) -> Changes:
         """Return the changes with a format's own names and values where the caller gave none."""
@@ -67,10 +81,22 @@ class Changes:
 
 @dataclass(frozen=True)
 class Imported:
-    """A probe log, and what was done to the table that its reader should know."""
+    """A probe log, and what was done to the table that its reader should know.
+
+    Parameters
+    ----------
+    log : DataFrame
+    remarks : tuple of LogFinding
+    columns : mapping of str to str
+        What became of each column, metric or setting that was read, by its old name.
+    left_out : tuple of str
+        Columns, metrics and settings that were not read.
+    """
 
     log: pd.DataFrame
     remarks: tuple[LogFinding, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def with_remark(self, remark: LogFinding) -> Imported:
         """Return the same log with one more remark."""
@@ -81,7 +107,10 @@ def joined(parts: list[Imported], source: str) -> Imported:
     """Return the logs of several files as one, checked; ``source`` is what messages call it."""
     log = validate_log(pd.concat([part.log for part in parts], ignore_index=True), source=source)
     require_plausible(log, source)
-    return Imported(log, tuple(remark for part in parts for remark in part.remarks))
+    columns = {old: new for part in parts for old, new in part.columns.items()}
+    left_out = dict.fromkeys(name for part in parts for name in part.left_out)
+    remarks = tuple(remark for part in parts for remark in part.remarks)
+    return Imported(log, remarks, columns, tuple(left_out))
 
 
 def runs_named(raw: RawLog, column: str | None, names: pd.Series[Any]) -> LogFinding:
@@ -100,17 +129,6 @@ def runs_named(raw: RawLog, column: str | None, names: pd.Series[Any]) -> LogFin
     )
 
 
-def corpus_name(text: str) -> str:
-    """Return a name that a column can end in: lower case, with an underscore for any other character.
-
-    Examples
-    --------
-    >>> corpus_name("Pile-CC")
-    'pile_cc'
-    """
-    return re.sub(r"[^0-9a-z]+", "_", text.lower()).strip("_") or "corpus"
-
-
 def to_log(raw: RawLog, changes: Changes) -> Imported:
     """Return a table as a probe log, with a remark on each column of which empty cells gave no row.
 
@@ -125,13 +143,9 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
     InputError
         If a change does not fit the table, or the outcome breaks a rule of the probe log.
     """
+    changes = replace(changes, names=expanded(changes.names, list(raw.table.columns)))
     require_named_unit(_loss_columns(raw, changes), changes.loss_unit, raw.source)
-    raw = replace(raw, table=_renamed(raw, changes.names))
-    raw = replace(raw, table=_filled(raw, changes.constants))
-    raw = replace(raw, table=_multiplied(raw, changes.scales))
-    raw = replace(raw, table=_tokens_from_flops(raw))
-    if changes.normalize_shares:
-        raw = replace(raw, table=_normalized(raw))
+    raw = _prepared(raw, changes)
     frames, parts = [], list(_one_loss_each(raw))
     for part in parts:
         frame, errors = convert(part)
@@ -143,9 +157,33 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
             f"{raw.source}: every {LOSS_PREFIX}<corpus> cell is empty; map other columns"
         )
     log = validate_log(pd.concat(frames, ignore_index=True), source=raw.source)
+    if changes.phases == "first":
+        log = validate_log(first_phase(log), source=raw.source)
     old_names = {new: old for old, new in changes.names.items()}
     require_plausible(log, raw.source, old_names.get("domain_ratio", "domain_ratio"))
-    return Imported(log, tuple(_left_out(raw, parts)))
+    remarks = [*_left_out(raw, parts), *([ends_open(raw.source)] if raw.ends_open else [])]
+    return Imported(log, tuple(remarks), changes.names)
+
+
+def ends_open(source: str, what: str = "if it was cut, its last number lacks digits") -> LogFinding:
+    """Return the remark on a text whose last line has no line end."""
+    message = f"{source} ends without a line end; {what}: copy it again when its writer is done"
+    return LogFinding(Code.CUT_OFF, message, source)
+
+
+def _prepared(raw: RawLog, changes: Changes) -> RawLog:
+    """Return the table under the names of the probe log, with every column that it needs."""
+    raw = replace(raw, table=_renamed(raw, changes.names))
+    raw = replace(raw, table=_with_facts(raw, changes.facts))
+    raw = replace(raw, table=_filled(raw, changes.constants))
+    raw = replace(raw, table=_multiplied(raw, changes.scales))
+    raw = replace(raw, table=_tokens_from_steps(raw))
+    raw = replace(raw, table=_tokens_from_flops(raw))
+    if changes.normalize_shares:
+        raw = replace(raw, table=_normalized(raw))
+    if changes.phases != "keep":
+        raw = replace(raw, table=with_phases_of_rows(raw))
+    return replace(raw, table=with_mean_mixture(raw))
 
 
 def _left_out(raw: RawLog, parts: list[RawLog]) -> Iterator[LogFinding]:
@@ -186,6 +224,8 @@ def _option(finding: LogFinding) -> str:
         return f" Here: --scale {finding.column}=1e9"
     if finding.code == Code.SHARE_SUM:
         return " Rounded? --normalize-shares divides them by their sum."
+    if finding.code == Code.RUN_CHANGES and finding.column == "domain_ratio":
+        return " A mixture that changes during the run? --phases rows reads its phases."
     if finding.code == Code.MISSING_COLUMN and finding.column == "domain_ratio":
         return (
             "; here: --map OLD=domain_ratio, --map OLD=replay_ratio where OLD is the share of replay, or "
@@ -204,6 +244,24 @@ def _renamed(raw: RawLog, names: Mapping[str, str]) -> pd.DataFrame:
                 f"{raw.source} has no column {shown(old)} to rename; it has {listed(present)}"
             )
     return raw_frame(raw.table.rename(columns=dict(names)), raw.source).table
+
+
+def _with_facts(raw: RawLog, facts: RunFacts) -> pd.DataFrame:
+    """Return the table with what is known of each run beside it."""
+    if not facts.columns:
+        return raw.table
+    column = next((name for name in NAMES_OF_RUNS if name in raw.table), None)
+    if column is None:
+        raise InputError(
+            f"{raw.source} has no column run_id, whose names a pattern or a table of runs needs; --map OLD=run_id"
+        )
+    known = facts.of_rows(raw.table[column], raw.source)
+    twice = next((name for name in known if name in raw.table), None)
+    if twice is not None:
+        raise InputError(
+            f"{raw.source} has a column {shown(twice)} already; leave it out of --run-pattern or the joined table"
+        )
+    return pd.concat([raw.table, known], axis=1)
 
 
 def _filled(raw: RawLog, constants: Mapping[str, str]) -> pd.DataFrame:
@@ -260,6 +318,17 @@ def _normalized(raw: RawLog) -> pd.DataFrame:
     )
     shares[is_rounded] /= total[is_rounded, None]
     return raw.table.assign(**dict(zip(names, shares.T, strict=True)))
+
+
+def _tokens_from_steps(raw: RawLog) -> pd.DataFrame:
+    """Return the table with ``train_tokens`` from ``step`` and ``tokens_per_step``, where it has the latter."""
+    if STEP_TOKENS not in raw.table or "step" not in raw.table:
+        return raw.table
+    if "train_tokens" in raw.table:
+        raise InputError(f"{raw.source} counts tokens already; leave out {STEP_TOKENS}")
+    step = numbers_of(raw, Column("step", "number", "nonnegative", required=True))
+    each = numbers_of(raw, Column(STEP_TOKENS, "count", "positive", required=True))
+    return raw.table.drop(columns=STEP_TOKENS).assign(train_tokens=step * each)
 
 
 def _tokens_from_flops(raw: RawLog) -> pd.DataFrame:

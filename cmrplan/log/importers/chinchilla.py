@@ -19,12 +19,18 @@ from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, listed, read_raw, shown
 from cmrplan.log.columns import parse_numbers
 from cmrplan.log.importers.changes import Changes, Imported, runs_named, to_log
+from cmrplan.log.importers.lightning_csv import header_of
 
 NAMES = {"Model Size": "model_params", "Training FLOP": "training_flops"}
 CONSTANTS = {"eval_corpus": "general", "domain_ratio": "0"}
 DIGITS = 4
 FAR_APART = 1.2  # times; repeated runs differ by a hundredth
 _KEPT = {"run_id", "model_params", "train_tokens", "training_flops", "loss", *CONSTANTS}
+
+
+def is_chinchilla(path: Path, head: bytes) -> bool:
+    """Tell whether the header of a file has the columns of that extraction."""
+    return set(NAMES) | {"loss"} <= set(header_of(head))
 
 
 def import_chinchilla(source: Path, changes: Changes) -> Imported:

@@ -27,7 +27,8 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from cmrplan.log.cells import RawLog, named, shown
 from cmrplan.log.columns import parse_numbers
-from cmrplan.log.importers.changes import Changes, Imported, as_number, corpus_name, joined, to_log
+from cmrplan.log.importers.changes import Changes, Imported, as_number, joined, to_log
+from cmrplan.log.importers.run_facts import corpus_name
 
 TOKENS_PER_STEP = "1048576"
 PYTHIA_SIZES = {  # Pythia, parameters without embeddings (Biderman et al., arXiv:2304.01373)
@@ -40,6 +41,14 @@ EVAL_CORPORA = {"Github": "domain", "Pile-CC": "general"}
 _RUN = re.compile(r"(?P<size>[^_]+)_.*?-(?P<first>[0-9.]+)-(?P<last>[0-9.]+)")
 _SHARE_SUM = 1e-6
 _LAYOUT = "SIZE_name-SHARE-SHARE/STEP, a validation file and a loss, with tabs between"
+
+
+def is_mixinglaws(path: Path, head: bytes) -> bool:
+    """Tell whether the first line of a file is one of a checkpoint."""
+    line = head.decode("utf-8-sig", errors="ignore").lstrip().split("\n", 1)[0]
+    cells = line.split("\t")
+    parts = cells[0].strip().rstrip("/").split("/")
+    return len(cells) == 3 and len(parts) > 1 and _RUN.fullmatch(parts[-2]) is not None
 
 
 def import_mixinglaws(source: Path, changes: Changes) -> Imported:
@@ -58,14 +67,16 @@ def _import_file(path: Path, changes: Changes) -> Imported:
     labels = {**PYTHIA_SIZES, **EVAL_CORPORA, **changes.names}
     source = named(path)
     rows, lines = [], []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    text = read_text(path)
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             where = f"{source} line {number}"
             rows.append(_row(line, where, labels, step_tokens))
             lines.append(number)
     if not rows:
         raise InputError(f"{source} is empty; each line is {_LAYOUT}")
-    raw = RawLog(pd.DataFrame(rows).astype(object), source, np.array(lines))
+    is_open = not text.endswith("\n")
+    raw = RawLog(pd.DataFrame(rows).astype(object), source, np.array(lines), ends_open=is_open)
     return to_log(raw, replace(changes, names={}, constants=constants))
 
 

@@ -28,18 +28,27 @@ from cmrplan.log.importers.changes import (
     Changes,
     Imported,
     as_number,
-    corpus_name,
+    ends_open,
     joined,
     numbers_of,
     runs_named,
     to_log,
 )
+from cmrplan.log.importers.lightning_csv import header_of
+from cmrplan.log.importers.run_facts import corpus_name
 from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"
 _MIXTURE = re.compile(r"(?P<split>.+)_mixture_(?P<size>[^_]+)\.csv")
 _SHARE = re.compile(r"train_(?:the_pile_)?(.+)")
 _LOSS = re.compile(r"metric/(?:the_pile_)?(.+)_val_loss")
+
+
+def is_regmix(path: Path, head: bytes) -> bool:
+    """Tell whether a file is a table of mixtures."""
+    return _MIXTURE.fullmatch(path.name) is not None and any(
+        _SHARE.fullmatch(n) for n in header_of(head)
+    )
 
 
 def import_regmix(source: Path, changes: Changes) -> Imported:
@@ -56,7 +65,8 @@ def _import_pair(path: Path, changes: Changes) -> Imported:
     name = _MIXTURE.fullmatch(path.name)
     if name is None:
         raise InputError(f"{named(path)}: a mixture table is called SPLIT_mixture_SIZE.csv")
-    shares = _shares(read_raw(path))
+    mixtures = read_raw(path)
+    shares = _shares(mixtures)
     raw = read_raw(path.with_name(f"{name['split']}_pile_loss_{name['size']}.csv"))
     index = _index(raw)
     unknown = np.flatnonzero(~index.isin(shares.index))
@@ -74,7 +84,9 @@ def _import_pair(path: Path, changes: Changes) -> Imported:
     )
     constants = {"train_tokens": TRAIN_TOKENS, **changes.constants}
     changes = replace(changes, names={}, constants=constants)
-    imported = to_log(RawLog(table, raw.source, raw.lines), changes)
+    imported = to_log(replace(raw, table=table), changes)
+    if mixtures.ends_open:
+        imported = imported.with_remark(ends_open(mixtures.source))
     return imported.with_remark(runs_named(raw, "index", table["run_id"]))
 
 

@@ -4,7 +4,7 @@
 ``<run> - _step``. The corpus is what the metric's name has beside words such as ``eval`` and ``loss``; an empty cell
 gives no row. A chart does not say how the runs were made::
 
-    cmrplan logs import wandb_chart chart.csv --out log.csv --set model_params=410M --set tokens_per_step=1048576 \
+    cmrplan logs import wandb_chart chart.csv --out log.csv --set model_params=410M --tokens-per-step 1048576 \
         --map r010-s0=0.1 --map r050-s0=0.5 --map val/wiki/loss=general
 
 gives every run its domain ratio (``--set domain_ratio=VALUE`` one for all) and a metric its corpus. Where the axis
@@ -27,16 +27,25 @@ from cmrplan.log.importers.changes import (
     Changes,
     Imported,
     as_number,
-    corpus_name,
+    ends_open,
     joined,
     numbers_of,
     to_log,
 )
+from cmrplan.log.importers.lightning_csv import header_of
+from cmrplan.log.importers.run_facts import STEP_TOKENS, corpus_name
 
 AXIS = "Step"
 _CURVE = re.compile(r"(?P<run>.+?) - (?P<metric>.+)")
+_MIXTURES = ("domain_ratio", "replay_ratio")
 _DROPPED = ("__MIN", "__MAX")
 _NO_CORPUS = {"eval", "val", "valid", "validation", "test", "loss", "metrics"}
+
+
+def is_wandb_chart(path: Path, head: bytes) -> bool:
+    """Tell whether the header of a file is one of an exported chart."""
+    header = header_of(head)
+    return AXIS in header and any(_CURVE.fullmatch(name) for name in header)
 
 
 def import_wandb_chart(source: Path, changes: Changes) -> Imported:
@@ -56,19 +65,28 @@ def _import_chart(path: Path, changes: Changes) -> Imported:
             "one '<run> - <metric>' for each run"
         )
     constants = dict(changes.constants)
-    tokens = _tokens(raw, changes, constants)
+    steps = pd.Series(numbers_of(raw, Column(AXIS, "number", "nonnegative", required=True)))
+    is_counted = STEP_TOKENS not in changes.facts.columns
+    tokens = _tokens(raw, steps, changes, constants) if is_counted else steps
     parts = []
     for column, (run, metric) in series.items():
         cells = {
             "run_id": run,
-            "train_tokens": tokens,
+            "train_tokens" if is_counted else "step": tokens if is_counted else steps,
             f"{LOSS_PREFIX}{changes.names.get(metric, _corpus(metric))}": raw.table[column],
         }
-        if not {"domain_ratio", "replay_ratio"} & set(constants):
+        if run in changes.names or not any(map(changes.gives, _MIXTURES)):
             cells["domain_ratio"] = _ratio(run, changes, raw)
         part = RawLog(pd.DataFrame(cells, dtype=object), raw.source, raw.lines)
         parts.append(to_log(part, replace(changes, names={}, constants=constants)))
-    return joined(parts, raw.source)
+    used = {
+        column: f"{LOSS_PREFIX}{changes.names.get(metric, _corpus(metric))}"
+        for column, (_, metric) in series.items()
+    }
+    dropped = tuple(str(name) for name in raw.table if name not in series and name != AXIS)
+    if raw.ends_open:
+        parts[-1] = parts[-1].with_remark(ends_open(raw.source))
+    return replace(joined(parts, raw.source), columns=used, left_out=dropped)
 
 
 def _series(raw: RawLog) -> dict[str, tuple[str, str]]:
@@ -81,13 +99,14 @@ def _series(raw: RawLog) -> dict[str, tuple[str, str]]:
     return series
 
 
-def _tokens(raw: RawLog, changes: Changes, constants: dict[str, str]) -> pd.Series[float]:
-    steps = pd.Series(numbers_of(raw, Column(AXIS, "number", "nonnegative", required=True)))
+def _tokens(
+    raw: RawLog, steps: pd.Series[float], changes: Changes, constants: dict[str, str]
+) -> pd.Series[float]:
     if changes.names.get(AXIS) == "train_tokens":
         return steps
     if "tokens_per_step" not in constants:
         raise InputError(
-            f"{raw.source} counts steps, and a probe log tokens; add --set tokens_per_step=VALUE, or --map "
+            f"{raw.source} counts steps, and a probe log tokens; add --tokens-per-step VALUE, or --map "
             f"{AXIS}=train_tokens if it counts tokens"
         )
     return steps * as_number(constants.pop("tokens_per_step"), "tokens_per_step")
@@ -96,8 +115,9 @@ def _tokens(raw: RawLog, changes: Changes, constants: dict[str, str]) -> pd.Seri
 def _ratio(run: str, changes: Changes, raw: RawLog) -> str:
     if run not in changes.names:
         raise InputError(
-            f"{raw.source} does not say the domain ratio of run {shown(run)}; add --map {run}=0.1, or --set "
-            "domain_ratio=0.1 for all runs"
+            f"{raw.source} does not say the domain ratio of run {shown(run)}; add --map {run}=0.1, --run-pattern if "
+            "the "
+            "names of the runs say it, or --set domain_ratio=0.1 for all runs"
         )
     return changes.names[run]
 

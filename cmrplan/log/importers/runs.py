@@ -1,0 +1,373 @@
+"""Runs as trainers log them -> the probe log: which metric is a validation loss, and where the tokens come from.
+
+A reader of one format gives a :class:`TrainerRun` for each run: the lines that its trainer wrote, under the trainer's
+own names, and the settings beside them. What they become is one rule for all formats. A metric whose name has a word
+such as ``eval`` or ``val`` and the word ``loss`` is a validation loss, of the corpus that the other words name;
+``--map METRIC=CORPUS`` says it for others, and ``--map NAME=COLUMN`` makes a column of the probe log of what the
+trainer logs or was set to. Tokens are those that the trainer counted, at the line or at the last one before it, or
+else steps times ``tokens_per_step``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cmrplan.errors import Code, InputError
+from cmrplan.log.cells import LogFinding, RawLog, listed, shown
+from cmrplan.log.columns import Column
+from cmrplan.log.importers.changes import (
+    LOSS_PREFIX,
+    Changes,
+    Imported,
+    ends_open,
+    joined,
+    numbers_of,
+    to_log,
+)
+from cmrplan.log.importers.run_facts import STEP_TOKENS, expanded, is_log_column
+
+_EVALUATION_WORDS = {"eval", "val", "valid", "validation", "test", "heldout"}
+_LOSS_WORDS = {"loss", "ce", "nll", "lm", "metrics"}
+TOKEN_COUNTS = (
+    "num_input_tokens_seen",
+    "train_tokens",
+    "consumed_tokens",
+    "tokens_seen",
+    "num_tokens",
+    "total_tokens",
+    "total tokens",
+    "tokens",
+)
+"""What trainers call their count of training tokens, whatever stands before it with a slash."""
+_UNNAMED = re.compile(r"(dataloader_idx_)?\d*")
+_WORD = re.compile(r"[^0-9a-z]+")
+
+
+@dataclass(frozen=True)
+class TrainerRun:
+    """What a trainer logged of one run, under its own names.
+
+    Parameters
+    ----------
+    name : str
+        What the run is called.
+    source : str
+        The file as messages name it.
+    table : DataFrame
+        One row for each line, in the order they were written; empty cells where a line does not have a metric.
+    settings : mapping of str to str
+        What the run was set to, as far as the log says it.
+    lines : array of int, shape (rows,), optional
+        The line of each row in a text file.
+    remarks : tuple of LogFinding
+        What was left out of the run when it was read.
+    """
+
+    name: str
+    source: str
+    table: pd.DataFrame
+    settings: Mapping[str, str] = field(default_factory=dict)
+    lines: npt.NDArray[np.int64] | None = None
+    remarks: tuple[LogFinding, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """What the columns of a format mean.
+
+    Parameters
+    ----------
+    steps : mapping of str to int
+        The columns that count steps, of which the first that a run has is read, and how many steps are done where such
+        a column is 0: 1 where the first step has the number 0.
+    tokens : tuple of str
+        Columns that count training tokens, the first that a run has; a slash and what stands before it do not matter.
+    corpus_of : callable
+        The corpus that a metric is the validation loss of; see :func:`evaluated_corpus`.
+    counting : str
+        What makes the trainer count tokens, for the message where it did not.
+    """
+
+    steps: Mapping[str, int]
+    tokens: tuple[str, ...] = ()
+    corpus_of: Callable[[str], str | None] = field(default=lambda metric: evaluated_corpus(metric))
+    counting: str = ""
+
+    def step_of(self, run: TrainerRun) -> str | None:
+        """Return the column that counts the steps of a run."""
+        return next((name for name in self.steps if name in run.table), None)
+
+    def tokens_of(self, run: TrainerRun) -> str | None:
+        """Return the column that counts the tokens of a run."""
+        by_end = {str(name).rsplit("/", 1)[-1]: str(name) for name in run.table}
+        return next((by_end[name] for name in self.tokens if name in by_end), None)
+
+
+def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes) -> Imported:
+    """Return the validation losses of runs as a probe log, with the use that was made of each name.
+
+    Raises
+    ------
+    InputError
+        If no metric is a validation loss, tokens are not known, or a name that is mapped is in no run.
+    """
+    present = list(dict.fromkeys(str(name) for run in runs for name in (*run.table, *run.settings)))
+    names = expanded(changes.names, present)
+    unknown = [old for old in names if old not in present]
+    if unknown:
+        raise InputError(
+            f"{runs[0].source} has no {shown(unknown[0])} to map; it has {listed(present, 20)}"
+        )
+    corpora = _corpora(runs, layout, names)
+    if not corpora:
+        raise InputError(_no_loss(runs[0].source, runs))
+    rest = {old: new for old, new in names.items() if old not in corpora}
+    parts = [
+        _one_run(run, layout, corpora, rest, changes)
+        for run in runs
+        if any(metric in run.table for metric in corpora)
+    ]
+    log = joined(parts, runs[0].source if len(runs) == 1 else f"{len(runs)} runs")
+    used = {**{metric: f"{LOSS_PREFIX}{corpus}" for metric, corpus in corpora.items()}, **rest}
+    used |= {name: name for name in _of_the_contract(runs)}
+    used |= {column: "train_tokens" for column in _counted(runs, layout, changes, rest)}
+    left_out = tuple(name for name in present if name not in {*used, *layout.steps})
+    remarks = (*log.remarks, *(remark for run in runs for remark in run.remarks))
+    return Imported(log.log, remarks, used, left_out)
+
+
+def evaluated_corpus(metric: str) -> str | None:
+    """Return the corpus that a metric is the validation loss of, "" if its name does not say, None if it is none.
+
+    Examples
+    --------
+    >>> [evaluated_corpus(name) for name in ("eval_law_loss", "val/Web-2 loss", "val_loss", "train/loss")]
+    ['law', 'web_2', '', None]
+    """
+    words = [word for word in _WORD.split(metric.lower()) if word]
+    if "loss" not in words or not _EVALUATION_WORDS & set(words) or "train" in words:
+        return None
+    corpus = "_".join(word for word in words if word not in _EVALUATION_WORDS | _LOSS_WORDS)
+    return "" if _UNNAMED.fullmatch(corpus) else corpus
+
+
+def _corpora(
+    runs: Sequence[TrainerRun], layout: RunLayout, names: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the corpus of each metric that is a validation loss."""
+    corpora: dict[str, str] = {}
+    for column in dict.fromkeys(str(name) for run in runs for name in run.table):
+        if column in names:
+            new = names[column]
+            if new.startswith(LOSS_PREFIX) and new not in ("loss_stderr", LOSS_PREFIX):
+                corpora[column] = new.removeprefix(LOSS_PREFIX)
+            elif not is_log_column(new):
+                corpora[column] = new
+            continue
+        corpus = layout.corpus_of(column)
+        if corpus == "":
+            raise InputError(
+                f"{runs[0].source}: {shown(column)} does not say on which corpus the loss is; add --map "
+                f"{column}=general, or --map {column}=domain"
+            )
+        if corpus is not None:
+            corpora[column] = corpus
+    return corpora
+
+
+def _no_loss(source: str, runs: Sequence[TrainerRun]) -> str:
+    metrics = list(dict.fromkeys(str(name) for run in runs for name in run.table))
+    return (
+        f"{source}: no metric is a validation loss, such as eval_<corpus>_loss; it has {listed(metrics, 20)}: --map "
+        "METRIC=general says what one is of"
+    )
+
+
+def _one_run(
+    run: TrainerRun,
+    layout: RunLayout,
+    corpora: Mapping[str, str],
+    names: Mapping[str, str],
+    changes: Changes,
+) -> Imported:
+    """Return one run as a probe log."""
+    raw = RawLog(run.table, run.source, run.lines)
+    cells: dict[str, Any] = {}
+    counter = layout.step_of(run)
+    if counter is not None:
+        step = numbers_of(raw, Column(counter, "number", "nonnegative"))
+        cells["step"] = pd.Series(step, index=run.table.index).ffill() + layout.steps[counter]
+    carried = {old: new for old, new in names.items() if old in run.table}
+    for old in _counted([run], layout, changes, names):
+        carried[old] = "train_tokens"
+    for old, new in carried.items():
+        cells[new] = _last_before(run.table[old])
+    table = pd.DataFrame(cells, index=run.table.index, dtype=object).assign(run_id=run.name)
+    for old, value in run.settings.items():
+        new = names.get(old, old if is_log_column(old) else "")
+        if new and new not in table and not changes.gives(new):
+            table[new] = value
+    parts = [
+        RawLog(
+            table.assign(eval_corpus=corpus, loss=run.table[metric]), run.source, run.lines
+        ).kept(_is_filled(run.table[metric]))
+        for metric, corpus in corpora.items()
+        if metric in run.table
+    ]
+    parts = [part for part in parts if len(part.table)]
+    if not parts:
+        raise InputError(
+            f"{run.source}: run {shown(run.name)} has no validation loss; leave it out"
+        )
+    _require_tokens(run, table, parts, layout, changes)
+    imported = to_log(_concatenated(parts, changes), replace(changes, names={}))
+    late = _steps_without_count(run, layout, names, changes, [m for m in corpora if m in run.table])
+    if not late:
+        return imported
+    message = (
+        f"{run.source}: run {shown(run.name)} counted no tokens at {late} steps of its evaluations, which have those "
+        "of "
+        "the last count before; log them together, or add --tokens-per-step VALUE"
+    )
+    return imported.with_remark(
+        LogFinding(Code.TOKENS_CARRIED, message, run.source, column="train_tokens", num_rows=late)
+    )
+
+
+def _steps_without_count(
+    run: TrainerRun,
+    layout: RunLayout,
+    names: Mapping[str, str],
+    changes: Changes,
+    metrics: Sequence[str],
+) -> int:
+    """Return at how many steps a run evaluated more than one step after its last count of tokens."""
+    counter, counted = layout.step_of(run), _counted([run], layout, changes, names)
+    if counter is None or not counted or counter == "_step":  # which counts lines
+        return 0
+    step = pd.Series(pd.to_numeric(run.table[counter], errors="coerce")).ffill()
+    of_count = step.where(_is_filled(run.table[counted[0]])).ffill()
+    is_evaluated = np.any([_is_filled(run.table[metric]) for metric in metrics], axis=0)
+    return int(step[is_evaluated & (step - of_count > 1)].nunique())
+
+
+def _concatenated(parts: Sequence[RawLog], changes: Changes) -> RawLog:
+    lines = None
+    if parts[0].lines is not None:
+        lines = np.concatenate([part.lines for part in parts if part.lines is not None])
+    numbers = [number for part in parts if part.numbers is not None for number in part.numbers]
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    table = table.drop(columns=[name for name in ("run_id",) if name in changes.constants])
+    return RawLog(table, parts[0].source, lines, np.array(numbers))
+
+
+def _require_tokens(
+    run: TrainerRun,
+    table: pd.DataFrame,
+    parts: Sequence[RawLog],
+    layout: RunLayout,
+    changes: Changes,
+) -> None:
+    """Refuse a run whose evaluations have no count of tokens."""
+    if STEP_TOKENS in table or changes.gives(STEP_TOKENS) or changes.gives("train_tokens"):
+        return
+    why = f"; {layout.counting} counts them next time" if layout.counting else ""
+    if "train_tokens" not in table:
+        raise InputError(
+            f"{run.source}: the tokens of run {shown(run.name)} were not counted; add --tokens-per-step VALUE (global "
+            f"batch size times sequence length){why}"
+        )
+    for part in parts:
+        missing = part.table["train_tokens"].isna().to_numpy()
+        if missing.any():
+            step = part.table["step"].iloc[int(missing.argmax())] if "step" in part.table else "?"
+            raise InputError(
+                f"{run.source}: no tokens were counted before the evaluation at step {shown(step)} of run "
+                f"{shown(run.name)}; add --tokens-per-step VALUE{why}"
+            )
+
+
+def _counted(
+    runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes, names: Mapping[str, str]
+) -> list[str]:
+    """Return the columns of counted tokens that are read."""
+    if (
+        "train_tokens" in names.values()
+        or changes.gives(STEP_TOKENS)
+        or changes.gives("train_tokens")
+    ):
+        return []
+    counted = (layout.tokens_of(run) for run in runs)
+    return list(dict.fromkeys(name for name in counted if name is not None and name not in names))
+
+
+def _of_the_contract(runs: Sequence[TrainerRun]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in run.settings if is_log_column(name)))
+
+
+def _is_filled(cells: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Tell which cells hold something; NaN does, since a diverged run logs it."""
+    values = cells.astype(object)
+    return np.array(
+        [not (cell is None or (isinstance(cell, str) and not cell.strip())) for cell in values],
+        dtype=bool,
+    )
+
+
+def _last_before(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Return the cells with empty ones filled by the last one above them."""
+    filled = cells.astype(object).where(_is_filled(cells), None)
+    return filled.ffill()
+
+
+def by_step(run: TrainerRun, step: str) -> TrainerRun:
+    """Return a run with one row for each step, with a remark on values that were written twice.
+
+    Of several values of a metric at one step the last one stays, as a resumed run repeats its steps.
+    """
+    table = run.table
+    if step not in table or not table[step].duplicated().any():
+        return run
+    metrics = [name for name in table if name != step]
+    rows: dict[Any, dict[str, Any]] = {}
+    replaced = 0
+    for cells in table.to_dict("records"):
+        row = rows.setdefault(cells[step], {})
+        for name in metrics:
+            value = cells[name]
+            if value is not None and value == value and value != "":
+                replaced += name in row and row[name] != value
+                row[str(name)] = value
+    steps = sorted(rows, key=float)
+    columns = {step: steps} | {
+        str(name): [rows[at].get(str(name)) for at in steps] for name in metrics
+    }
+    frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
+    remarks = run.remarks
+    if replaced:
+        remark = LogFinding(
+            Code.CELLS_LEFT_OUT,
+            f"{run.source}: {replaced} values of run {shown(run.name)} gave no row, since a later one has their "
+            "step, as "
+            "in a run that was resumed",
+            run.source,
+            num_rows=int(replaced),
+        )
+        remarks = (*remarks, remark)
+    return replace(run, table=frame, lines=None, remarks=remarks)
+
+
+def run_of_table(raw: RawLog, name: str) -> TrainerRun:
+    """Return the run in a table of a trainer that ends every line, without a last line that has no end."""
+    if not raw.ends_open:
+        return TrainerRun(name, raw.source, raw.table, lines=raw.lines)
+    lines = None if raw.lines is None else raw.lines[:-1]
+    remark = ends_open(raw.source, "its last line was left out")
+    return TrainerRun(name, raw.source, raw.table.iloc[:-1], lines=lines, remarks=(remark,))
