@@ -15,6 +15,8 @@ from cmrplan.plan.request import PlanRequest
 RATIO_STEP = 0.01
 STEPS_OF_TEN = (1.0, 2.0, 5.0)
 MOST_TOKEN_STOPS = 9
+MOST_PROBED_BUDGETS = 5
+LEAST_LOG_STEP = 0.1  # between two budgets
 MOST_SIZE_STOPS = 5
 STOPS_BEYOND = 4.0  # times the largest probed tokens, where the plan asks for no more
 SHARES_OF_BUDGET = (0.5, 0.2, 0.05)  # that the domain corpus holds, of the planned tokens
@@ -76,17 +78,19 @@ def _with_planned(values: list[float] | tuple[float, ...], planned: float) -> tu
 
 
 def _token_stops(fit: Fit, budgets: Array, planned: float) -> tuple[float, ...]:
+    """Return a few probed budgets, the planned one, and round ones beyond unless laws hold for one budget each."""
+    thinned = np.unique(np.round(np.linspace(0, len(budgets) - 1, MOST_PROBED_BUDGETS)).astype(int))
     if any(model.holds_per_budget for model in fit.models.values()):
-        return _with_planned(budgets[-MOST_TOKEN_STOPS + 1 :].tolist(), planned)
+        return _with_planned(budgets[thinned].tolist(), planned)
     largest = float(budgets[-1])
-    kept = _with_planned((largest,), planned)
-    rounded = _round_between(float(budgets[0]), max(STOPS_BEYOND * largest, 2 * planned))
+    kept = _with_planned(budgets[thinned].tolist(), planned)
+    beyond = _round_between(largest, max(STOPS_BEYOND * largest, 2 * planned))
     apart = [
-        value for value in rounded if all(abs(math.log(value / other)) > 0.1 for other in kept)
+        value
+        for value in beyond
+        if all(abs(math.log(value / other)) > LEAST_LOG_STEP for other in kept)
     ]
-    while len(apart) + len(kept) > MOST_TOKEN_STOPS:
-        apart = apart[1:] if len(apart) % 2 else apart[::2]
-    return tuple(sorted([*kept, *apart]))
+    return tuple(sorted([*kept, *apart[-(MOST_TOKEN_STOPS - len(kept)) :]]))
 
 
 def _round_between(low: float, high: float) -> list[float]:
