@@ -82,6 +82,11 @@ COMMANDS = {
     "plot": CommandEntry(
         "plot", "plot", "Draw a picture of a fit, with a plan where a limit is given."
     ),
+    "report": CommandEntry(
+        "report",
+        "report",
+        "Write a report on a fit: one page with the answer, what it rests on, and sliders for other settings.",
+    ),
     "mix": CommandEntry(
         "mix", "mix", "Several training corpora: fit their losses, find the best mixture."
     ),

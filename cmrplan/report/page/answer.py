@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from cmrplan.errors import CmrplanError, Finding, Severity
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
@@ -15,7 +13,8 @@ from cmrplan.plan.questions.slider_stops import SHOWN_CONFIDENCES
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.wording import percent
 from cmrplan.report.page.content import ReportTable, shown_text
-from cmrplan.report.text import binding_text, constraint_text
+from cmrplan.report.page.explorer import WORDS_OF_BINDING
+from cmrplan.report.text import constraint_text
 
 MOST_CAUTIONS = 3
 DEFAULT_RISE = "3%"
@@ -56,13 +55,14 @@ def meaning_of(plan: Plan) -> tuple[str, ...]:
     ]
     if plan.violation_probability is not None:
         sentences.append(
-            f"The chance that the general loss breaks its limit is {100 * plan.violation_probability:.0f} %."
+            f"The chance that the general loss breaks its limit is {percent(plan.violation_probability)}."
         )
     if plan.domain_epochs is not None:
-        sentences.append(
-            f"The run passes {plan.domain_epochs:.2g} times over the domain corpus."
-        )
-    sentences.append(f"What holds the ratio back: {binding_text(plan)}.")
+        sentences.append(f"The run passes {plan.domain_epochs:.2g} times over the domain corpus.")
+    sentences.append(
+        f"What holds the ratio back is {WORDS_OF_BINDING[plan.binding]}; without any limit it would be "
+        f"{plan.unconstrained_domain_ratio:.3f}."
+    )
     return tuple(sentences)
 
 
@@ -78,21 +78,12 @@ def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
         try:
             plan = plan_for(fit, replace(request, confidence=level))
         except CmrplanError:
-            rows.append((percent(level), "none", "–", "–", "–"))
+            rows.append((percent(level), "none", "–", "–"))
             continue
-        low, high = plan.domain_ratio_low, plan.domain_ratio_high
-        interval = "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"
-        best = plan.ratio.estimate
-        rows.append(
-            (
-                percent(level),
-                f"{plan.domain_ratio:.3f}",
-                "–" if np.isnan(best) else f"{best:.3f}",
-                interval,
-                plan.binding.replace("_", " "),
-            )
-        )
-    columns = ("confidence", "recommended ratio", "best estimate", "its interval", "what binds")
+        best = plan.ratio.text(3).replace("nan", "none")
+        binding = plan.binding.replace("_", " ")
+        rows.append((percent(level), f"{plan.domain_ratio:.3f}", binding, best))
+    columns = ("confidence", "recommended ratio", "what binds", "best estimate, its interval")
     return ReportTable("The ratio by how surely the limit is to hold", columns, tuple(rows))
 
 
@@ -100,7 +91,7 @@ def constraints_table(plan: Plan) -> ReportTable:
     """Return what each limit allows."""
     rows = [(shown_text(constraint_text(one)),) for one in plan.constraints]
     rows.append((f"without any limit {plan.unconstrained_domain_ratio:.3f}",))
-    return ReportTable("What each limit allows", ("limit",), tuple(rows))
+    return ReportTable("What each limit allows", ("limit and what it allows",), tuple(rows))
 
 
 def cautions_of(findings: Sequence[Finding], of_fit: Sequence[Finding]) -> tuple[str, ...]:

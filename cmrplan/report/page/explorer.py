@@ -9,7 +9,7 @@ import numpy as np
 
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS
-from cmrplan.numbers import Tolerance, compact
+from cmrplan.numbers import compact
 from cmrplan.plan.questions.every_setting import (
     ANSWER_FIELDS,
     BINDING_NAMES,
@@ -52,9 +52,7 @@ def explorer_of(
         "num_draws": fit.num_draws,
         "max_epochs": request.max_epochs,
         "rise_over": request.rise_over,
-        "reasons": {
-            ",".join(map(str, at)): shown_text(text) for at, text in table.reasons.items()
-        },
+        "reasons": {",".join(map(str, at)): shown_text(text) for at, text in table.reasons.items()},
         "measured": _measured(fit, stops),
         "extrapolated": _extrapolated(fit, stops),
         "probed_tokens": fit.probed.token_range[1],
@@ -82,18 +80,14 @@ def _stops_as_dict(stops: SliderStops) -> dict[str, Any]:
         "texts": {
             "model_params": [f"{compact(size)} parameters" for size in stops.model_params],
             "train_tokens": [f"{compact(tokens)} tokens" for tokens in stops.train_tokens],
-            "tolerance": ["any" if one is None else _exact(one) for one in stops.tolerances],
-            "confidence": [f"{100 * level:g} %" for level in stops.confidences],
+            "tolerance": ["any" if one is None else str(one) for one in stops.tolerances],
+            "confidence": [f"{100 * level:g}%" for level in stops.confidences],
             "domain_tokens": [
                 "no limit" if unique is None else f"{compact(unique)} tokens"
                 for unique in stops.domain_tokens
             ],
         },
     }
-
-
-def _exact(tolerance: Tolerance) -> str:
-    return str(tolerance).replace("%ppl", " % of perplexity").replace("%", " %")
 
 
 def _start(stops: SliderStops, request: PlanRequest, table: EverySetting) -> dict[str, int]:

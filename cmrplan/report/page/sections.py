@@ -209,8 +209,8 @@ def next_section(fit: Fit, request: PlanRequest) -> ReportSection:
     flops = sweep_flops(fit)
     answer = next_probes(fit, request, budget=f"{flops:.6g}flops")
     texts = [
-        f"For as much compute again as the probes took ({flops:.3g} FLOPs), these would narrow the interval of the best "
-        f"ratio from {answer.width:.3f} to about {answer.expected_width:.3f}."
+        f"For as much compute again as the probes took ({flops:.3g} FLOPs), these would narrow the interval of the "
+        f"best ratio from {answer.width:.3f} to about {answer.expected_width:.3f}."
         if answer.probes
         else "No probe is worth its cost.",
         shown_text(answer.stop_reason[:1].upper() + answer.stop_reason[1:] + "."),

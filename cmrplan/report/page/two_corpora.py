@@ -90,9 +90,7 @@ def _refused(refusal: str) -> str:
 
 
 def _title(request: PlanRequest) -> str:
-    return (
-        f"Domain ratio of {compact(request.size)} parameters trained on {compact(request.tokens)} tokens"
-    )
+    return f"Domain ratio of {compact(request.size)} parameters trained on {compact(request.tokens)} tokens"
 
 
 def _origin(request: PlanRequest | None) -> tuple[str, ...]:
