@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= quickstart
 
-.PHONY: quickstart test check lint clean
+.PHONY: quickstart test browser check lint clean
 
 quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> report, on a CPU
 	$(BIN)/cmrplan quickstart --out $(OUT)
 
 test: $(VENV)/.test  ## every test, two at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+browser: $(VENV)/.test  ## the report's page in a headless Chromium (Debian: chromium, chromium-driver)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -m browser tests/report
 
 check: lint test  ## what a change must pass
 

@@ -50,7 +50,7 @@ def report(
     suffix = Path(out).suffix.lower().removeprefix(".")
     if kind is not None and kind != suffix:
         raise InputError(f"--out {out} is not a .{kind} file, which --format {kind} writes")
-    chosen = kind or next(one for one in FORMATS if one == suffix)
+    chosen = next(one for one in FORMATS if one == suffix)
     with working() as say:
         say("report")
         content = _content(fit, plan_file, say, is_quick=quick)

@@ -109,7 +109,7 @@ def _start(stops: SliderStops, request: PlanRequest, table: EverySetting) -> dic
 
 def _measured(fit: Fit, stops: SliderStops) -> dict[str, list[list[list[list[float | None]]]]]:
     """Return by corpus, size and budget the probed ratios and the mean losses measured there; empty where none were."""
-    by_corpus = {}
+    by_corpus: dict[str, list[list[list[list[float | None]]]]] = {}
     for corpus in ("general", "domain"):
         means = fit.probed.losses[corpus].means
         by_corpus[corpus] = [

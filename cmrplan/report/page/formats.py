@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import textwrap
+import warnings
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any, Literal
@@ -124,7 +125,10 @@ def _markdown_table(table: ReportTable) -> str:
 def _write_pdf(content: ReportContent, path: os.PathLike[str]) -> None:
     """Write pages of text, and then the charts, two on a page."""
     charts = [chart for section in content.sections for chart in section.charts]
-    with PdfPages(path, metadata=METADATA["pdf"] | {"Title": content.title}) as pages:
+    metadata = METADATA["pdf"] | {"Title": content.title}
+    with PdfPages(path, metadata=metadata) as pages, warnings.catch_warnings():
+        # A run named in a script the font lacks is shown as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", append=False)
         lines = _text_lines(content)
         for first in range(0, len(lines), PAGE_LINES):
             page = Figure(figsize=PAPER)

@@ -30,13 +30,14 @@ function makeSliders(explorer, state, changed) {
   const form = document.getElementById("sliders");
   for (const [name, label] of SLIDERS) {
     const stops = explorer.stops[name];
-    const box = html("label");
+    const box = html("label", { for: name });
+    const words = html("span", { id: `${name}-label` }, label);
     const output = html("output", { id: `${name}-text` });
-    const input = html("input", { type: "range", min: 0, max: stops.length - 1, step: 1, id: name });
+    const input = html("input", { type: "range", min: 0, max: stops.length - 1, step: 1, id: name, "aria-labelledby": `${name}-label` });
     input.value = state[name];
     input.disabled = stops.length < 2;
     input.addEventListener("input", () => { state[name] = Number(input.value); changed(); });
-    box.append(label, " ", output, input);
+    box.append(words, " ", output, input);
     form.append(box);
   }
   form.addEventListener("submit", (event) => event.preventDefault());
