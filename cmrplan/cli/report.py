@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,10 +13,12 @@ from cmrplan.cli.outputs import REPORT, force_option, out_option
 from cmrplan.cli.parameters import as_json
 from cmrplan.errors import InputError
 from cmrplan.files import read_json
-from cmrplan.report.page.content import ReportContent
-from cmrplan.report.page.formats import ReportFormat, write_report
 
-FORMATS: tuple[ReportFormat, ...] = get_args(ReportFormat)
+if TYPE_CHECKING:
+    from cmrplan.report.page.content import ReportContent
+    from cmrplan.report.page.formats import ReportFormat
+
+FORMATS: tuple[ReportFormat, ...] = ("html", "md", "json", "pdf")
 
 
 @click.command()
@@ -47,6 +49,8 @@ def report(
 
     The page is a single file that needs no network. FIT is a fit of two corpora or of several.
     """
+    from cmrplan.report.page.formats import write_report  # takes half a second to import
+
     suffix = Path(out).suffix.lower().removeprefix(".")
     if kind is not None and kind != suffix:
         raise InputError(f"--out {out} is not a .{kind} file, which --format {kind} writes")
