@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= quickstart
 
-.PHONY: quickstart test frameworks check lint clean
+.PHONY: quickstart test frameworks browser check lint clean
 
 quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> report, on a CPU
 	$(BIN)/cmrplan quickstart --out $(OUT)
@@ -14,6 +14,10 @@ test: $(VENV)/.test  ## every test, two at a time
 
 frameworks: $(VENV)/.test  ## reads exports back with each framework's own parser, in environments of their own
 	CMRPLAN_FRAMEWORKS=build/frameworks $(BIN)/python -m pytest -s tests/frameworks
+
+browser: $(VENV)/.test  ## the report's page in a headless Chromium (Debian: chromium, chromium-driver)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -m browser tests/report
 
 check: lint test  ## what a change must pass
 

@@ -85,6 +85,11 @@ COMMANDS = {
     "export": CommandEntry(
         "export", "export", "Write the mixture of a plan as the settings of a training framework."
     ),
+    "report": CommandEntry(
+        "report",
+        "report",
+        "Write a report on a fit: one page with the answer, what it rests on, and sliders for other settings.",
+    ),
     "mix": CommandEntry(
         "mix", "mix", "Several training corpora: fit their losses, find the best mixture."
     ),

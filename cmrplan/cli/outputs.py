@@ -67,10 +67,17 @@ def _is_picture(head: bytes, path: Path) -> bool:
     return b"cmrplan" in path.read_bytes()  # The metadata of a PDF stand at its end.
 
 
+def _is_report(head: bytes, path: Path) -> bool:
+    content = path.read_bytes()
+    mark = b"cmrplan" if content.startswith(b"%PDF") else b"Written by cmrplan"
+    return mark in content or _begins_with_keys(b"cmrplan_report")(head, path)
+
+
 FIT_FILE = OutputKind("a fit", (".json",), _begins_with_keys(b"cmrplan_fit"))
 PLAN_FILE = OutputKind("a plan", (".json",), _begins_with_keys(b"domain_ratio", b"shares"))
 LOG_FILE = OutputKind("a probe log", (".csv", ".jsonl", ".parquet"), _is_log)
 PICTURE = OutputKind("a picture of cmrplan", (".png", ".svg", ".pdf"), _is_picture)
+REPORT = OutputKind("a report of cmrplan", (".html", ".md", ".json", ".pdf"), _is_report)
 WRITTEN_BY = "# Written by cmrplan next"
 SWEEP_FILE = OutputKind(
     "a sweep file of cmrplan",

@@ -26,6 +26,8 @@ from cmrplan.log.files import read_log, write_log
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan
 from cmrplan.report.markdown import summary_page
+from cmrplan.report.page.formats import write_report
+from cmrplan.report.page.two_corpora import report_on
 from cmrplan.report.text import plan_text
 
 QUICKSTART_RISE = "3%"
@@ -41,7 +43,12 @@ TABLES_AND_MODELS = {
     "fit.json": "the fitted laws",
     "plan.json": "the plan, numbers unrounded",
 }
-REPORT_FILES = (*TABLES_AND_MODELS, *(f"{kind}.png" for kind in PICTURES), "summary.md")
+REPORT_FILES = (
+    "report.html",
+    *TABLES_AND_MODELS,
+    *(f"{kind}.png" for kind in PICTURES),
+    "summary.md",
+)
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,13 @@ def run_quickstart(
     )
     write_json(folder / "plan.json", sealed(recommended.as_dict()))
 
-    say("4/4 pictures and summary")
+    say("4/4 pictures, report and summary")
     for kind in PICTURES:
         plots.write_figure(plots.figure(kind, fitted, plan=recommended), folder / f"{kind}.png")
+    content = report_on(fitted, recommended.asked, is_quick=True)
+    write_report(content, folder / "report.html", "html")
     write_text(folder / "summary.md", _page(fitted, recommended, log))
-    text = f"{plan_text(recommended)}\nreport -> {folder / 'summary.md'}"
+    text = f"{plan_text(recommended)}\nreport -> {folder / 'report.html'}"
     return QuickstartReport(str(folder), recommended, text)
 
 
@@ -188,5 +197,5 @@ def _page(fitted: Fit, recommended: Plan, log: pd.DataFrame) -> str:
         title="English prose continued on Python source",
         notes=[ran, onward],
         pictures=[(f"{kind}.png", caption) for kind, caption in PICTURES.items()],
-        files=TABLES_AND_MODELS,
+        files={"report.html": "the same as a page with sliders"} | TABLES_AND_MODELS,
     )

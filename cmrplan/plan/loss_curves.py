@@ -198,9 +198,9 @@ def survey(
     return _survey_at(fit, request, train_tokens(ratio) if train_tokens else request.tokens, ratio)
 
 
-def survey_at(fit: Fit, request: PlanRequest, domain_ratio: float) -> LossCurves:
-    """Return both losses of a run at a single ratio."""
-    return _survey_at(fit, request, request.tokens, np.array([domain_ratio]))
+def survey_at(fit: Fit, request: PlanRequest, domain_ratio: float | Array) -> LossCurves:
+    """Return both losses of a run at a single ratio, or at ratios ``(G,)``."""
+    return _survey_at(fit, request, request.tokens, np.atleast_1d(domain_ratio))
 
 
 def _survey_at(

@@ -111,7 +111,7 @@ class Decision:
     curves : LossCurves
     feasible : FeasibleInterval
     ratio : float
-        Holds the tolerance with confidence.
+        Holds the tolerance with confidence; NaN where none does.
     best_estimate : float
         NaN where only the upper quantile is feasible.
     draws : array (B,)
@@ -143,27 +143,29 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
     require_explaining(fit)
     feasible = feasible_interval(fit, request)
     if feasible.is_empty:
-        raise CmrplanError(_empty_text(fit, request, feasible))
+        raise CmrplanError(empty_text(fit, request, feasible))
     curves = survey(fit, request, marks=feasible.marks, num_grid=num_grid)
-    low, high = feasible.low, feasible.high
-    ratio, best_estimate = (
-        curves.chance_constrained_ratio(low, high),
-        curves.best_estimate(low, high),
-    )
-    if np.isnan(ratio):
+    decision = decision_on(curves, feasible)
+    if np.isnan(decision.ratio):
         far = fit.probed.extrapolation_findings(
             model_params=request.size, train_tokens=request.tokens
         )
         carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
         apart = [finding for finding in fit.warnings if finding.code == Code.BASE_APART]
         remarks = [finding.message for finding in (*apart, *far, *carried)]
-        text = _infeasible_text(request, curves, feasible, best_estimate)
+        text = _infeasible_text(request, curves, feasible, decision.best_estimate)
         raise CmrplanError("; ".join([text, *remarks]))
+    return decision
+
+
+def decision_on(curves: LossCurves, feasible: FeasibleInterval) -> Decision:
+    """Return the best ratio of curves in an interval that is not empty; NaN where the tolerance allows none."""
+    low, high = feasible.low, feasible.high
     return Decision(
         curves=curves,
         feasible=feasible,
-        ratio=ratio,
-        best_estimate=best_estimate,
+        ratio=curves.chance_constrained_ratio(low, high),
+        best_estimate=curves.best_estimate(low, high),
         draws=curves.drawn_ratios(low, high),
         unconstrained=curves.chance_constrained_ratio(*feasible.probed, allowed=np.inf),
     )
@@ -190,7 +192,7 @@ def require_explaining(fit: Fit) -> None:
             )
 
 
-def _empty_text(fit: Fit, request: PlanRequest, feasible: FeasibleInterval) -> str:
+def empty_text(fit: Fit, request: PlanRequest, feasible: FeasibleInterval) -> str:
     """Return why the constraints leave no ratio, and the smallest change of each that would."""
     lowest, highest = feasible.probed
     if feasible.low > highest:

@@ -1,0 +1,1 @@
+"""A report on a fit as one page that needs nothing else, and in other formats."""

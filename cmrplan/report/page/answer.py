@@ -1,0 +1,115 @@
+"""The answer of a report in a sentence, what it means, and the cautions that matter most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cmrplan.errors import CmrplanError, Finding, Severity
+from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
+from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.questions.slider_stops import SHOWN_CONFIDENCES
+from cmrplan.plan.request import PlanRequest
+from cmrplan.plots.wording import percent
+from cmrplan.report.page.content import ReportTable, shown_text
+from cmrplan.report.page.explorer import WORDS_OF_BINDING
+from cmrplan.report.text import constraint_text
+
+MOST_CAUTIONS = 3
+DEFAULT_RISE = "3%"
+
+
+def default_request(fit: Fit) -> PlanRequest:
+    """Return what a report asks where no plan was given: the largest probed run and a rise of 3 %."""
+    rows = fit.log[fit.log["train_tokens"] > 0]
+    return PlanRequest(
+        model_params=float(rows["model_params"].max()),
+        train_tokens=float(rows["train_tokens"].max()),
+        max_general_rise=DEFAULT_RISE,
+    )
+
+
+def answer_sentence(plan: Plan) -> str:
+    """Return the recommended ratio and what it keeps."""
+    kept = ""
+    if plan.asked.tolerance is not None:
+        over = "the base checkpoint" if plan.asked.rise_over == "base" else "pure replay"
+        kept = f" and keeps the general loss within {plan.max_general_rise} of {over}"
+        if plan.num_resamples:
+            kept += f" with {percent(plan.confidence)} confidence"
+    return (
+        f"Give the domain {percent(plan.domain_ratio)} of the training tokens (a domain ratio of "
+        f"{plan.domain_ratio:.3f}): this reaches the lowest domain loss{kept}."
+    )
+
+
+def meaning_of(plan: Plan) -> tuple[str, ...]:
+    """Return a few sentences on what the answer means."""
+    domain = plan.train_tokens * plan.domain_ratio
+    sentences = [
+        f"Of the {compact(plan.train_tokens)} tokens of a run of {compact(plan.model_params)} parameters, "
+        f"{_tokens(domain)} come from the domain corpus and {_tokens(plan.train_tokens - domain)} are general data.",
+        f"The general loss is then predicted to be {plan.general_loss.text(4)} nats per token, from "
+        f"{plan.base_loss:.4f} at the base checkpoint, and the domain loss {plan.domain_loss.text(4)}.",
+    ]
+    if plan.violation_probability is not None:
+        sentences.append(
+            f"The chance that the general loss breaks its limit is {percent(plan.violation_probability)}."
+        )
+    if plan.domain_epochs is not None:
+        sentences.append(f"The run passes {plan.domain_epochs:.2g} times over the domain corpus.")
+    sentences.append(
+        f"What holds the ratio back is {WORDS_OF_BINDING[plan.binding]}; without any limit it would be "
+        f"{plan.unconstrained_domain_ratio:.3f}."
+    )
+    return tuple(sentences)
+
+
+def _tokens(count: float) -> str:
+    return compact(count) if count >= 1 else "none"
+
+
+def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
+    """Return the recommended ratio at each confidence."""
+    levels = SHOWN_CONFIDENCES if fit.num_draws else (request.confidence,)
+    rows = []
+    for level in sorted({*levels, request.confidence}):
+        try:
+            plan = plan_for(fit, replace(request, confidence=level))
+        except CmrplanError:
+            rows.append((percent(level), "none", "–", "–"))
+            continue
+        best = plan.ratio.text(3).replace("nan", "none")
+        binding = plan.binding.replace("_", " ")
+        rows.append((percent(level), f"{plan.domain_ratio:.3f}", binding, best))
+    columns = ("confidence", "recommended ratio", "what binds", "best estimate, its interval")
+    return ReportTable("The ratio by how surely the limit is to hold", columns, tuple(rows))
+
+
+def constraints_table(plan: Plan) -> ReportTable:
+    """Return what each limit allows."""
+    rows = [(shown_text(constraint_text(one)),) for one in plan.constraints]
+    rows.append((f"without any limit {plan.unconstrained_domain_ratio:.3f}",))
+    return ReportTable("What each limit allows", ("limit and what it allows",), tuple(rows))
+
+
+def cautions_of(findings: Sequence[Finding], of_fit: Sequence[Finding]) -> tuple[str, ...]:
+    """Return the few findings that matter most, those on this answer before those on the fit."""
+    known = set(of_fit)
+    grave = [finding for finding in findings if finding.code.severity != Severity.NOTE]
+    ordered = sorted(grave, key=lambda finding: finding in known)
+    by_code = {finding.code: finding for finding in reversed(ordered)}
+    first = sorted(by_code.values(), key=ordered.index)[:MOST_CAUTIONS]
+    return tuple(f"{one.code.meaning} {_sentence(one.message)}" for one in first)
+
+
+def _sentence(message: str) -> str:
+    text = shown_text(message)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def findings_table(findings: Sequence[Finding]) -> ReportTable:
+    """Return every finding."""
+    rows = [(one.code.value, shown_text(one.message)) for one in findings]
+    return ReportTable("Every finding on the fit and the answer", ("code", "finding"), tuple(rows))

@@ -1,0 +1,38 @@
+"""A report on several corpora says what their plan says."""
+
+import json
+
+import pytest
+from known_mixtures import ASKED, world
+
+import cmrplan as cp
+from cmrplan.errors import InputError
+from cmrplan.files import sealed, write_json
+from cmrplan.report.page.formats import html_page
+from cmrplan.report.page.mixtures import read_mixture_request, report_on_mixture
+
+
+@pytest.fixture(scope="module")
+def three():
+    return cp.fit_mixture(world(3, 24), bootstrap=20)
+
+
+def test_the_page_says_what_the_plan_says(three, tmp_path):
+    plan = cp.plan_mixture(three, **ASKED)
+    write_json(tmp_path / "plan.json", sealed(plan.as_dict()))
+    asked = read_mixture_request(tmp_path / "plan.json", three)
+    content = report_on_mixture(three, asked)
+    assert content.plan == json.loads(json.dumps(plan.as_dict()))
+    shares = {row[0]: row[1] for row in content.summary[0].rows}
+    assert shares == {name: f"{share:.4g}" for name, share in plan.shares.items()}
+    page = html_page(content)
+    assert 'id="sliders"' not in page
+    assert "Recommended and natural shares" in page
+
+
+def test_a_plan_of_another_log_is_refused(three, tmp_path):
+    plan = cp.plan_mixture(three, **ASKED).as_dict()
+    plan["provenance"] = plan["provenance"] | {"log_fingerprint": "000000000000"}
+    write_json(tmp_path / "plan.json", plan)
+    with pytest.raises(InputError, match="from another log"):
+        read_mixture_request(tmp_path / "plan.json", three)
