@@ -82,6 +82,11 @@ COMMANDS = {
     "plot": CommandEntry(
         "plot", "plot", "Draw a picture of a fit, with a plan where a limit is given."
     ),
+    "doctor": CommandEntry(
+        "doctor",
+        "doctor",
+        "Say what is installed, which extras and devices there are, and whether they work.",
+    ),
     "mix": CommandEntry(
         "mix", "mix", "Several training corpora: fit their losses, find the best mixture."
     ),
