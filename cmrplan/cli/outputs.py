@@ -77,6 +77,11 @@ SWEEP_FILE = OutputKind(
     (".yaml", ".yml"),
     lambda head, path: head.startswith(WRITTEN_BY.encode()),
 )
+JOB_FILE = OutputKind(
+    "a file of cmrplan for a scheduler",
+    (".sh", ".sbatch", ".yaml", ".yml"),
+    lambda head, path: b"# Written by cmrplan probe export" in head[:200],
+)
 LEDGER = OutputKind(
     "a run ledger", (".csv",), lambda head, path: head.startswith(b"run_id,") and b"state" in head
 )
