@@ -89,6 +89,7 @@ class Code(StrEnum):
         _CAUTION,
         "The law predicts the largest budgets clearly better without the first evaluations (warm-up, stability gap).",
     )
+    AVERAGED_EVALUATIONS = ("averaged_evaluations", _NOTE, "Neighboring evaluations were averaged.")
     LEFT_OUT_EARLY = (
         "left_out_early",
         _NOTE,

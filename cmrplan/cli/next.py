@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -64,7 +65,7 @@ def next_command(fit: str, sweep: str | None, out: str | None, as_json: bool, **
         raise InputError("--sweep needs --out, the file to write the new sweep to")
     next_runs = next_probes(read_fit(fit), **asked)
     if out and next_runs.probes:
-        write_text(out, f"{WRITTEN_BY}.\n{_sweep_text(next_runs, sweep)}")
+        write_text(out, f"{WRITTEN_BY}.\n{_sweep_text(next_runs, sweep, Path(out))}")
     if as_json:
         print_json(next_runs.as_dict())
         return
@@ -74,13 +75,14 @@ def next_command(fit: str, sweep: str | None, out: str | None, as_json: bool, **
         show(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
 
 
-def _sweep_text(next_runs: NextProbes, sweep: str | None) -> str:
+def _sweep_text(next_runs: NextProbes, sweep: str | None, out: Path) -> str:
     if sweep is None:
         return runs_text(next_runs)
     from cmrplan.cli.probe import require_probes
 
     require_probes()
     from probes.next_sweep import sweep_of
-    from probes.spec.file import read_spec, spec_text
+    from probes.spec.file import read_spec, spec_text, with_sources_below
 
-    return spec_text(sweep_of(read_spec(sweep), next_runs.probes))
+    spec = sweep_of(read_spec(sweep), next_runs.probes)
+    return spec_text(with_sources_below(spec, out.absolute().parent))

@@ -20,6 +20,7 @@ from cmrplan.fit.diagnosis.repeats import (
     probed_repetition_findings,
     unseen_repetition_findings,
 )
+from cmrplan.fit.evaluation_bins import EVALUATION_COUNT, averaged_neighbors
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import fitted_rows, resamples_of, rows_of_size
 from cmrplan.fit.law_columns import with_law_columns
@@ -156,6 +157,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     log = validate_log(log)
     if settings.model_params is not None:
         log = rows_of_size(log, settings.model_params)
+    fingerprint = log_fingerprint(log)
     if "domain_ratio" not in log:
         raise CmrplanError(
             "the log has several corpora (share_ columns); cmrplan mix fit takes them, laws of one domain ratio need "
@@ -163,6 +165,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         )
     first = settings.min_train_tokens
     log, added = with_law_columns(log, settings.law)
+    log, averaged = averaged_neighbors(log, first)
     corpora = CORPORA if settings.law == AUTO else REGISTRY[settings.law].corpora
     rows = {c: part for c in corpora if len(part := fitted_rows(log, c, first))}
     if not rows:
@@ -177,7 +180,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
     repeats = () if supply_of(log) is None else (COLUMN,)
-    kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *weighed, *added, *repeats)))
+    kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *weighed, *added, *repeats, EVALUATION_COUNT)))
     early = burn_in_of(models, rows)
     whole = Fit(
         settings=settings,
@@ -186,12 +189,13 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models=models,
         base_loss=base,
         warnings=(
+            *averaged,
             *probed_repetition_findings(log, models),
             *unseen_repetition_findings(models, settings.law),
             *diagnose(log, models, rows, early),
         ),
         provenance={
-            "log_fingerprint": log_fingerprint(log),
+            "log_fingerprint": fingerprint,
             "code_version": __version__,
             "params_kind": _single_value(log, "params_kind"),
             "base_model": _single_value(log, "base_model"),

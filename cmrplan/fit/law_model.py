@@ -35,6 +35,7 @@ from cmrplan.fit.corpus_model import (
     law_inputs,
     row_columns,
 )
+from cmrplan.fit.evaluation_bins import evaluation_counts
 from cmrplan.fit.noise import Noise, Residuals, run_noise
 from cmrplan.fit.summary import law_summary
 from cmrplan.laws.law import predict_draws
@@ -169,12 +170,21 @@ class LawModel(CorpusModel):
         return figures | {"n_rows": self.num_rows, "n_runs": self.num_runs}
 
     def residuals(self, rows: pd.DataFrame) -> Residuals:
-        """Return what the law left of the rows it was fitted to, in units of a row of weight one."""
-        root = np.sqrt(self.fit.row_weights)
+        """Return what the law left of the rows it was fitted to, in units of a row of weight one.
+
+        That a row is the mean of several evaluations does not count here: the evaluations of a stretch of a run share
+        nearly all of their noise, and all of what the law misses.
+        """
+        root = self._root_weights(rows)
         jacobian = residual_jacobian(self.fit, row_inputs(self.corpus, rows))
         return Residuals(
-            self.fit.residual * root, jacobian * root[:, None], rows["run_id"].tolist()
+            self.fit.residual * root,
+            jacobian * root[:, None],
+            rows["run_id"].tolist(),
         )
+
+    def _root_weights(self, rows: pd.DataFrame) -> Array:
+        return np.asarray(np.sqrt(self.fit.row_weights / evaluation_counts(rows)))
 
     def resampled(
         self, rows: pd.DataFrame, resamples: Resamples, noise: Noise | None = None
@@ -192,7 +202,7 @@ class LawModel(CorpusModel):
         ends = []
         for first in range(0, resamples.count, size := batch_size(len(rows))):
             some = resamples.select(np.arange(first, min(first + size, resamples.count)))
-            shifts = some.shifts(self.corpus, left, noise) / np.sqrt(fit.row_weights)
+            shifts = some.shifts(self.corpus, left, noise) / self._root_weights(rows)
             ends.append(refit(fit, inputs, moved(fit, loss, shifts), some.weights(left.runs)))
         search, coefficients = (np.concatenate(parts) for parts in zip(*ends, strict=True))
         return replace(self, search=search, coefficients=coefficients)

@@ -76,31 +76,59 @@ def run_noise(parts: Sequence[Residuals]) -> Noise:
     parts : sequence of Residuals
         Fits whose noise is taken to be the same.
     """
-    expected, squares, inner = np.zeros((2, 2)), np.zeros(2), []
+    expected, squares, makers = np.zeros((2, 2)), np.zeros(2), []
     for part in parts:
         span = column_span(part.jacobian)
         member, size = _membership(part.runs)
-        mean = _run_sums(part.residual[:, None], member, len(size))[:, 0] / np.sqrt(size)
+        mean = _run_sums(part.residual[:, None], member)[:, 0] / np.sqrt(size)
         between = float(mean @ mean)
         squares += [between, float(part.residual @ part.residual) - between]
         # The blocks of the residual maker I - QQ' are summed over runs and divided by the root of their size.
-        pull = _run_sums(span, member, len(size)) / np.sqrt(size)[:, None]
-        maker = np.eye(len(size)) - pull @ pull.T
-        across = maker * np.sqrt(size)[None, :]
-        shared = float(np.sum(across**2))
-        expected[0] += [shared, np.trace(maker)]
+        pull = _run_sums(span, member) / np.sqrt(size)[:, None]
+        maker = _Maker(pull, size)
+        expected[0] += [maker.shared, maker.trace]
         expected[1] += [
-            float(np.sum(np.diag(maker) * size)) - shared,
-            len(part.residual) - span.shape[1] - np.trace(maker),
+            float(np.sum(size) - np.sum(size * np.sum(pull**2, axis=1))) - maker.shared,
+            len(part.residual) - span.shape[1] - maker.trace,
         ]
-        inner.append((across @ across.T, maker))
+        makers.append(maker)
     variance = _solve(expected, squares)
-    spread = [variance[0] * shared + variance[1] * own for shared, own in inner]
-    total = float(sum(np.trace(block) for block in spread))
-    scatter = float(sum(np.sum(block * block.T) for block in spread))
+    total = sum(variance[0] * maker.shared + variance[1] * maker.trace for maker in makers)
+    scatter = sum(maker.scatter(*variance) for maker in makers)
     has_degrees = expected[0, 1] > ROUNDED_DEGREES and scatter > 0  # between the means of the runs
     degrees = total**2 / scatter if has_degrees else 1.0
     return Noise(float(np.sqrt(variance[0])), float(np.sqrt(variance[1])), max(degrees, 1.0))
+
+
+class _Maker:
+    """Traces of products of ``M = I - PP'`` and ``D``, the sizes of ``R`` runs; ``P`` is ``(R, k)``.
+
+    They are taken from matrices of ``k`` columns: those of runs by runs fill the memory where there are thousands.
+    """
+
+    def __init__(self, pull: Array, size: Array) -> None:
+        self.gram = pull.T @ pull
+        self.sized = pull.T @ (size[:, None] * pull)
+        one = np.eye(pull.shape[1])
+        self.square = 2 * one - self.gram  # M^2 is I - P square P', and M^3 the same with cube
+        self.cube = self.square + one - self.gram @ self.square
+        self.trace = len(size) - float(np.trace(self.gram))
+        self.shared = float(np.sum(size) - np.trace(self.square @ self.sized))
+        twice_sized = pull.T @ (size[:, None] ** 2 * pull)
+        self._of_square = len(size) - float(np.trace(self.square @ self.gram))
+        self._of_cube = float(np.sum(size) - np.trace(self.cube @ self.sized))
+        turned = self.square @ self.sized
+        self._of_fourth = float(
+            np.sum(size**2) - 2 * np.trace(self.square @ twice_sized) + np.trace(turned @ turned)
+        )
+
+    def scatter(self, run: float, checkpoint: float) -> float:
+        """Return the sum of squares of ``run * MDM + checkpoint * M``."""
+        return float(
+            run**2 * self._of_fourth
+            + 2 * run * checkpoint * self._of_cube
+            + checkpoint**2 * self._of_square
+        )
 
 
 def _solve(expected: Array, squares: Array) -> Array:
@@ -159,7 +187,7 @@ def seed_noise(rows: pd.DataFrame) -> Noise | None:
 def within_runs(part: Residuals) -> Array:
     """Return the residuals less the mean of their run, widened for the parameters that were fitted, ``(n,)``."""
     member, size = _membership(part.runs)
-    mean = _run_sums(part.residual[:, None], member, len(size))[:, 0] / size
+    mean = _run_sums(part.residual[:, None], member)[:, 0] / size
     num_rows = len(part.residual)
     spare = max(num_rows - part.jacobian.shape[1], 1)
     return np.asarray((part.residual - mean[member]) * np.sqrt(num_rows / spare))
@@ -180,7 +208,7 @@ def _membership(runs: Sequence[str]) -> tuple[NDArray[np.intp], Array]:
     return member, np.bincount(member).astype(float)
 
 
-def _run_sums(values: Array, member: NDArray[np.intp], num_runs: int) -> Array:
+def _run_sums(values: Array, member: NDArray[np.intp]) -> Array:
     """Return the sums over each run, ``(R, k)`` for ``(n, k)``."""
-    columns = [np.bincount(member, weights=column, minlength=num_runs) for column in values.T]
-    return np.stack(columns, axis=1) if columns else np.zeros((num_runs, 0))
+    columns = [np.bincount(member, weights=column) for column in values.T]
+    return np.stack(columns, axis=1) if columns else np.zeros((int(member.max()) + 1, 0))

@@ -126,8 +126,14 @@ def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
     mean = rows.groupby(keys, as_index=False)["loss"].mean()
     size, tokens, ratio, loss = mean.to_numpy(dtype=float).T
     means: dict[float, dict[float, tuple[Array, Array]]] = {}
+    # The means are sorted, so each size and budget is a stretch of them.
+    starts = np.flatnonzero(
+        (np.diff(size, prepend=np.nan) != 0) | (np.diff(tokens, prepend=np.nan) != 0)
+    )
+    stretches = zip(starts, [*starts[1:], len(size)], strict=True)
+    stretch_of = {(size[low], tokens[low]): slice(low, high) for low, high in stretches}
     for here, budget in dict.fromkeys(zip(rows[keys[0]], rows[keys[1]], strict=True)):
-        at = (size == here) & (tokens == budget)
+        at = stretch_of[here, budget]
         means.setdefault(float(here), {})[float(budget)] = (ratio[at], loss[at])
     sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
     return ProbedLosses(sizes, np.unique(model.fitted_ratios(rows)), means)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.fit.evaluation_bins import EVALUATION_COUNT, evaluation_counts
 
 Weights = Literal["equal", "stderr", "seeds"]
 WEIGHTS: tuple[Weights, ...] = ("equal", "stderr", "seeds")
@@ -21,7 +22,9 @@ PRIOR_DEGREES_OF_FREEDOM = 4.0
 
 
 def row_weights(rows: pd.DataFrame, kind: Weights) -> Array | None:
-    """Return the weight of each row of one corpus, ``(n,)`` with mean one; None for equal weights.
+    """Return the weight of each row of one corpus, ``(n,)``; None for equal weights.
+
+    Weights have mean one, times the number of evaluations that the row is the mean of.
 
     Parameters
     ----------
@@ -38,11 +41,13 @@ def row_weights(rows: pd.DataFrame, kind: Weights) -> Array | None:
     CmrplanError
         If no setting was run with two seeds.
     """
+    counts = evaluation_counts(rows) if EVALUATION_COUNT in rows else None
     if kind == "equal":
-        return None
+        return counts
     variance = _stated_variance(rows) if kind == "stderr" else _seed_variance(rows)
     weights = 1 / variance
-    return np.asarray(weights / np.mean(weights))
+    weights = weights / np.mean(weights)
+    return np.asarray(weights if counts is None else counts * weights)
 
 
 def _stated_variance(rows: pd.DataFrame) -> Array:

@@ -12,6 +12,8 @@ from cmrplan.files import require_regular
 from cmrplan.log.cells import UnreadableLog, check_number, unreadable
 
 MOST_PARQUET_ROWS = 5_000_000
+MOST_PARQUET_BYTES = 2**31  # in memory; a file of repeated cells may be a millionth of that
+PARQUET_BATCH_ROWS = 1024
 
 
 def read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
@@ -32,7 +34,8 @@ def read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
         with open(path, "rb") as stream:
             _check_shape(pyarrow.parquet.read_metadata(stream), source)
             stream.seek(0)
-            table = pyarrow.parquet.read_table(stream)
+            stored = pyarrow.parquet.ParquetFile(stream)
+            table = pyarrow.Table.from_batches(_batches(stored, source), stored.schema_arrow)
         # The columns are the file's own, whatever pandas noted about them, and integers beside nulls stay exact.
         frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     except UnreadableLog:
@@ -55,6 +58,22 @@ def _check_shape(metadata: Any, source: str) -> None:
             f"{source} has {metadata.num_rows:,} rows; a probe log has at most {MOST_PARQUET_ROWS:,}",
         )
     check_number(metadata.num_columns, source)
+
+
+def _batches(stored: Any, source: str) -> list[Any]:
+    """Return the rows of a Parquet file, or refuse those that are far larger unpacked than any log."""
+    batches, size = [], 0
+    for batch in stored.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+        size += batch.nbytes
+        if size > MOST_PARQUET_BYTES:
+            raise unreadable(
+                Code.BAD_PARQUET,
+                source,
+                f"{source} takes more than {MOST_PARQUET_BYTES >> 30} GiB of memory; a probe log has a row of numbers "
+                "and short names for each evaluation, so leave out other columns",
+            )
+        batches.append(batch)
+    return batches
 
 
 def needs_pyarrow(source: str) -> UnreadableLog:

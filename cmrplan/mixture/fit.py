@@ -20,6 +20,7 @@ from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.diagnosis.burn_in import burn_in_findings, burn_in_of, left_out_findings
+from cmrplan.fit.evaluation_bins import EVALUATION_COUNT, averaged_neighbors
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog, rows_of_size
 from cmrplan.fit.mixture_laws import (
     mixture_law_choice,
@@ -207,6 +208,9 @@ def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
 
 def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
     log, fitted = _rows_to_fit(log, settings)
+    short, averaged = averaged_neighbors(log, settings.min_train_tokens)
+    if averaged:
+        fitted = _fitted(short, settings)
     corpora = ordered_corpora(fitted)
     varied = varied_corpora(fitted, corpora)
     rows = {
@@ -218,14 +222,26 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
     if settings.bootstrap:
         models = with_resamples(models, rows, _resamples(models, rows, settings))
     early = burn_in_of(models, rows, mixture_redeclared)
-    kept = ["run_id", "model_params", "train_tokens", *share_columns(log), "eval_corpus", "loss"]
+    kept = [
+        "run_id",
+        "model_params",
+        "train_tokens",
+        *share_columns(log),
+        "eval_corpus",
+        "loss",
+        EVALUATION_COUNT,
+    ]
     return MixtureFit(
         settings=settings,
         corpora=corpora,
-        log=log[kept].copy(),
+        log=short[[column for column in kept if column in short]].copy(),
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in models},
-        warnings=(*fit_findings(models, fitted, corpora, varied), *burn_in_findings(early)),
+        warnings=(
+            *averaged,
+            *fit_findings(models, fitted, corpora, varied),
+            *burn_in_findings(early),
+        ),
         provenance={"log_fingerprint": log_fingerprint(log), "code_version": __version__},
     )
 

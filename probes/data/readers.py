@@ -26,6 +26,9 @@ BATCH_ROWS = 256
 BLOCK_BYTES = 2**20
 """Bytes of a text file that are read at once."""
 
+MOST_DOCUMENT_BYTES = 2**28
+"""Bytes of one document, unpacked: a small compressed file may hold one without end."""
+
 COMPRESSIONS = (".gz", ".zst")
 """Suffixes that may follow that of JSONL and plain text."""
 
@@ -101,8 +104,10 @@ def _open(path: Path) -> io.BufferedIOBase:
 
 def _read_jsonl(path: Path, text_field: str) -> Iterator[str]:
     with _open(path) as stream:
-        for row, line in enumerate(stream, start=1):
+        lines = iter(lambda: stream.readline(MOST_DOCUMENT_BYTES + 1), b"")
+        for row, line in enumerate(lines, start=1):
             where = f"{path} row {row}"
+            _refuse_endless(len(line), where)
             text = _decoded(line.removeprefix(codecs.BOM_UTF8) if row == 1 else line, where)
             if not text.strip():
                 continue
@@ -161,7 +166,9 @@ def _check_column(path: Path, columns: list[str], text_field: str) -> None:
 def _read_text(path: Path, separator: str | None) -> Iterator[str]:
     with _open(path) as stream:
         if separator is None:
-            yield _decoded(stream.read().removeprefix(codecs.BOM_UTF8), str(path))
+            data = stream.read(MOST_DOCUMENT_BYTES + 1)
+            _refuse_endless(len(data), str(path))
+            yield _decoded(data.removeprefix(codecs.BOM_UTF8), str(path))
             return
         decoder = codecs.getincrementaldecoder("utf-8-sig")()
         rest, position = "", 0
@@ -174,10 +181,19 @@ def _read_text(path: Path, separator: str | None) -> Iterator[str]:
                 raise InputError(_not_utf8(path, error, position - pending)) from None
             position += len(block)
             *documents, rest = rest.split(separator)
+            _refuse_endless(len(rest), str(path))
             yield from documents
             if not block:
                 yield rest
                 return
+
+
+def _refuse_endless(size: int, where: str) -> None:
+    if size > MOST_DOCUMENT_BYTES:
+        raise InputError(
+            f"{where}: a document has more than {MOST_DOCUMENT_BYTES >> 20} MiB unpacked, too much to hold at once; "
+            "split it, or set the separator of its documents"
+        )
 
 
 def _decoded(data: bytes, where: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
-from probes.spec.corpora import CorpusSpec, absolute_source
+from probes.spec.corpora import DATASETS_PREFIX, CorpusSpec, absolute_source
 from probes.spec.sizes import SIZE_KINDS, absolute_checkpoint
 from probes.spec.sweep import SweepSpec
 
@@ -164,17 +164,29 @@ def spec_text(spec: SweepSpec) -> str:
 
 
 def _with_absolute_sources(spec: SweepSpec, folder: Path) -> SweepSpec:
-    def absolute(corpus: CorpusSpec) -> CorpusSpec:
-        return corpus.model_copy(update={"source": absolute_source(corpus.source, folder)})
+    sizes = [absolute_checkpoint(size, folder) for size in spec.sizes]
+    changed = _with_sources(spec, lambda source: absolute_source(source, folder))
+    return changed.model_copy(update={"sizes": sizes})
+
+
+def with_sources_below(spec: SweepSpec, folder: Path) -> SweepSpec:
+    """Return a spec whose local sources below a folder are named from there, so that it says no more of a machine."""
+
+    def named_from_folder(source: str) -> str:
+        prefix = DATASETS_PREFIX if source.startswith(DATASETS_PREFIX) else ""
+        return prefix + source.removeprefix(prefix).removeprefix(f"{folder}{os.sep}")
+
+    return _with_sources(spec, named_from_folder)
+
+
+def _with_sources(spec: SweepSpec, change: Callable[[str], str]) -> SweepSpec:
+    def changed(corpus: CorpusSpec) -> CorpusSpec:
+        return corpus.model_copy(update={"source": change(corpus.source)})
 
     corpora = spec.corpora.model_copy(
-        update={
-            "general": absolute(spec.corpora.general),
-            "domain": absolute(spec.corpora.domain),
-        }
+        update={"general": changed(spec.corpora.general), "domain": changed(spec.corpora.domain)}
     )
-    sizes = [absolute_checkpoint(size, folder) for size in spec.sizes]
-    return spec.model_copy(update={"corpora": corpora, "sizes": sizes})
+    return spec.model_copy(update={"corpora": corpora})
 
 
 def _yaml_problem(error: Exception) -> str:

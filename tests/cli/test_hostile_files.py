@@ -9,6 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cmrplan.errors import InputError
+from cmrplan.log.files import read_log
+
 HEAD = "run_id,model_params,train_tokens,domain_ratio,eval_corpus,loss"
 
 
@@ -125,3 +128,13 @@ def test_json_bombs_are_refused(text, call, tmp_path):
     )
     assert answer.code == 2
     assert "fit.json is not JSON that can be read" in answer.err
+
+
+def test_a_small_parquet_file_does_not_unpack_to_gigabytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("cmrplan.log.parquet.MOST_PARQUET_BYTES", 2**24)
+    path = tmp_path / "log.parquet"
+    repeated = pa.array(["x" * 2**14]).take(pa.array([0] * 4096))
+    pq.write_table(pa.table({"run_id": repeated}), path)
+    assert path.stat().st_size < 2**17  # 64 MiB of names, each of which stands there once
+    with pytest.raises(InputError, match=r"takes more than .* GiB of memory"):
+        read_log(path)

@@ -124,3 +124,17 @@ class TestPrediction:
             fit.predict(
                 "general", model_params=3e5, train_tokens=1e6, domain_ratio=0.4, new_run=True
             )
+
+
+def test_thousands_of_runs_need_no_matrix_of_runs_by_runs():
+    # Of 20,000 runs that would take 3.2 GB. The variances are those that were drawn.
+    generator = np.random.default_rng(5)
+    values = 0.3 * generator.normal(size=(20_000, 1)) + 0.1 * generator.normal(size=(20_000, 2))
+    residual = values.ravel() - values.mean()
+    noise = run_noise(
+        [Residuals(residual, np.ones((40_000, 1)), np.repeat(np.arange(20_000), 2).astype(str))]
+    )
+    # Three standard errors: 3 / sqrt(2 * 20000).
+    assert noise.run == pytest.approx(0.3, rel=0.015)
+    assert noise.checkpoint == pytest.approx(0.1, rel=0.015)
+    assert noise.degrees_of_freedom == pytest.approx(19_999, rel=1e-6)

@@ -11,7 +11,7 @@ from probes.data.prepared import DataIdentity
 from probes.models.source import count_params
 from probes.next_sweep import sweep_of
 from probes.planned_runs import model_source, planned_probes, sweep_settings
-from probes.spec.file import parse_spec, spec_text
+from probes.spec.file import parse_spec, read_spec, spec_text, with_sources_below
 
 
 def probe(model_params):
@@ -51,3 +51,23 @@ def test_the_sweep_trains_the_probes_and_the_controls_that_were_counted(spec):
         assert {run.domain_ratio for run in added} == {0.62} | missing
         controls = [run for run in added if run.domain_ratio != 0.62]
         assert {run.train_tokens for run in controls} <= {spec.probes.train_tokens}
+
+
+def test_sources_beside_the_sweep_file_name_no_folder_of_the_machine(spec, tmp_path):
+    def with_source(source):
+        corpus = spec.corpora.domain.model_copy(update={"source": source})
+        return spec.model_copy(
+            update={"corpora": spec.corpora.model_copy(update={"domain": corpus})}
+        )
+
+    path = tmp_path / "next.yaml"
+    for source, written in (
+        (f"{tmp_path}/texts/law", "texts/law"),
+        (f"{tmp_path}-2/texts", f"{tmp_path}-2/texts"),
+        ("datasets:owner/name", "datasets:owner/name"),
+        ("embedded:python-code", "embedded:python-code"),
+    ):
+        asked = with_source(source)
+        path.write_text(spec_text(with_sources_below(asked, tmp_path)))
+        assert yaml.safe_load(path.read_text())["corpora"]["domain"]["source"] == written
+        assert read_spec(path) == asked

@@ -270,3 +270,16 @@ def test_relative_sources_start_at_the_folder_of_the_spec(tmp_path):
     assert absolute_source("datasets:owner/name", tmp_path) == "datasets:owner/name"
     (tmp_path / "a.txt").write_text("")
     assert source_files(CorpusSpec(source=f"{tmp_path}/*.txt")) == [tmp_path / "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["one.txt.gz", "one.jsonl.gz"])
+@pytest.mark.parametrize("separator", [None, "END"])
+def test_a_compressed_document_without_end_is_refused(name, separator, tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "MOST_DOCUMENT_BYTES", 2**22)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(bytes(2**26)))  # 64 MiB of zeros in 64 KiB
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"one.*a document has more than 4 MiB unpacked"):
+        list(readers.read_file(path, text_field="text", separator=separator))
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import row_columns
+from cmrplan.fit.evaluation_bins import evaluation_counts
 from cmrplan.fit.residual.mean_functions import Frame, Points
 from cmrplan.fit.residual.replicates import Differences, seed_means
 from cmrplan.laws.registry import FEWEST_RATIOS
@@ -126,7 +127,7 @@ def thinned(rows: pd.DataFrame) -> pd.DataFrame:
     Where there are more, neighboring evaluations of a run become their mean: they share nearly all their noise. Log
     losses and log tokens are averaged in bins of equal numbers.
     """
-    rows = rows.reset_index(drop=True).assign(count=1.0)
+    rows = rows.reset_index(drop=True).assign(count=evaluation_counts(rows))
     num_runs = rows["run_id"].nunique()
     if len(rows) <= MOST_OBSERVATIONS:
         return rows
