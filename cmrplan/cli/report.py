@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cmrplan.report.page.content import ReportContent
     from cmrplan.report.page.formats import ReportFormat
 
-FORMATS: tuple[ReportFormat, ...] = ("html", "md", "json", "pdf")
+REPORT_FORMATS: tuple[ReportFormat, ...] = ("html", "md", "json", "pdf")
 
 
 @click.command()
@@ -34,7 +34,7 @@ FORMATS: tuple[ReportFormat, ...] = ("html", "md", "json", "pdf")
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(FORMATS),
+    type=click.Choice(REPORT_FORMATS),
     help="What to write.  [default: by the suffix of --out]",
 )
 @click.option(
@@ -54,7 +54,7 @@ def report(
     suffix = Path(out).suffix.lower().removeprefix(".")
     if kind is not None and kind != suffix:
         raise InputError(f"--out {out} is not a .{kind} file, which --format {kind} writes")
-    chosen = next(one for one in FORMATS if one == suffix)
+    chosen = next(one for one in REPORT_FORMATS if one == suffix)
     with working() as say:
         say("report")
         content = _content(fit, plan_file, say, is_quick=quick)

@@ -12,7 +12,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance, Unit
 from cmrplan.plan.request import PlanRequest
 
-RATIO_STEP = 0.01
+STOP_STEP = 0.01
 STEPS_OF_TEN = (1.0, 2.0, 5.0)
 MOST_TOKEN_STOPS = 9
 MOST_PROBED_BUDGETS = 5
@@ -103,7 +103,7 @@ def _round_between(low: float, high: float) -> list[float]:
 def _ratio_stops(fit: Fit) -> Array:
     """Return each percent between the outermost fitted ratios, and the fitted ratios."""
     low, high = fit.probed.ratio_range
-    percent = np.round(np.arange(0, 1 + RATIO_STEP / 2, RATIO_STEP), 2)
+    percent = np.round(np.arange(0, 1 + STOP_STEP / 2, STOP_STEP), 2)
     fitted = np.concatenate([losses.ratios for losses in fit.probed.losses.values()])
     every = np.unique(np.round(np.concatenate([percent, fitted, [low, high]]), 12))
     return every[(every >= low) & (every <= high)]
