@@ -219,7 +219,7 @@ class Prediction:
             return central_interval(self.draws, confidence)
 
     def scattered_like(self, near: Prediction, part: float = KNOWN_BASE_SCATTER) -> Prediction:
-        """Return the same estimate with the scatter of ``near``, and ``part`` of its own beyond that; draws are paired."""
+        """Return the estimate with the scatter of ``near`` and ``part`` of its own beyond that; draws are paired."""
         beside, own = near.draws / near.loss - 1, self.draws / self.loss - 1
         return replace(self, draws=self.loss * (1 + beside + part * (own - beside)))
 
