@@ -77,6 +77,8 @@ def strategies(fit, log, tokens, limit, lowest):
         made = cp.plan(fit, **where, **asked, confidence=CONFIDENCE)
     except cp.CmrplanError:
         return {"plan": np.nan, "point estimate": np.nan} | chosen, (np.nan, np.nan)
+    if not made.is_feasible:
+        return {"plan": np.nan, "point estimate": np.nan} | chosen, (np.nan, np.nan)
     mine = {"plan": made.domain_ratio, "point estimate": made.ratio.estimate}
     return mine | chosen, (made.domain_ratio_low, made.domain_ratio_high)
 

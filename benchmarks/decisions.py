@@ -107,8 +107,12 @@ def decide_in(task: Task, world: World, result: Result) -> None:
             where = {"model_params": size, "train_tokens": tokens}
             try:
                 plan = cp.plan(fit, **where, max_general_rise=rise, confidence=CONFIDENCE)
-                answers["plan"], interval = plan.domain_ratio, (plan.ratio.low, plan.ratio.high)
                 remarks = " ".join(str(finding.code) for finding in plan.warnings)
+                if plan.is_feasible:
+                    answers["plan"] = plan.domain_ratio
+                    interval = plan.ratio.low, plan.ratio.high
+                else:
+                    result.refused(budget, cp.CmrplanError(plan.reason))
             except cp.CmrplanError as error:
                 result.refused(budget, error)
         seconds = {"fit_seconds": fit_seconds, "plan_seconds": time.process_time() - start}

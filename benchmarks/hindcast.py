@@ -117,6 +117,9 @@ class Question:
             except cp.CmrplanError as error:
                 yield f"plan, {law}", np.nan, f"refused: {'; '.join(str(error).split('; ')[:3])}"
                 continue
+            if not made.is_feasible:
+                yield f"plan, {law}", np.nan, f"none: {'; '.join(made.reason.split('; ')[:3])}"
+                continue
             low, high = made.domain_ratio_low, made.domain_ratio_high
             yield f"plan, {law}", made.domain_ratio, f"{low:.3f} to {high:.3f}"
             yield f"point estimate, {law}", made.ratio.estimate, ""

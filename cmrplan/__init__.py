@@ -58,13 +58,16 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.mixture import write_mixture_fit as write_mixture_fit
     from cmrplan.plan.plan import Plan as Plan
     from cmrplan.plan.plan import plan as plan
+    from cmrplan.plan.questions.compared_ratios import compared_ratios as compared_ratios
     from cmrplan.plan.questions.compute_budget import best_budget as best_budget
+    from cmrplan.plan.questions.confidence_levels import confidence_levels as confidence_levels
     from cmrplan.plan.questions.critical_curve import critical_over_sizes as critical_over_sizes
     from cmrplan.plan.questions.critical_curve import critical_over_tokens as critical_over_tokens
     from cmrplan.plan.questions.domain_tokens import by_epochs as by_epochs
     from cmrplan.plan.questions.domain_tokens import spend_domain_tokens as spend_domain_tokens
     from cmrplan.plan.questions.frontier import frontier as frontier
     from cmrplan.plan.questions.law_panel import law_panel as law_panel
+    from cmrplan.plan.questions.remedies import remedies as remedies
     from cmrplan.plan.questions.sensitivity import sensitivity as sensitivity
     from cmrplan.plan.questions.target_loss import fewest_tokens as fewest_tokens
     from cmrplan.plan.questions.target_loss import smallest_model as smallest_model

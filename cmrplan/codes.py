@@ -8,7 +8,7 @@ from enum import StrEnum
 class Severity(StrEnum):
     """How grave a finding is."""
 
-    STOP = "stop"  # the log cannot be read
+    STOP = "stop"  # the log cannot be read, or what was measured speaks against the answer
     CAUTION = "caution"  # the answer should not be relied on without a look at it
     NOTE = "note"  # the answer stands
 
@@ -159,6 +159,16 @@ class Code(StrEnum):
     )
 
     # On a prediction or a plan.
+    MEASURED_BREAK = (
+        "measured_break",
+        _STOP,
+        "A run at or below the recommended ratio was measured above the limit.",
+    )
+    MEASURED_BETTER = (
+        "measured_better",
+        _CAUTION,
+        "A run within the limit was measured with a lower domain loss than the recommended ratio.",
+    )
     EXTRAPOLATES_SIZE = (
         "extrapolates_size",
         _CAUTION,
@@ -295,11 +305,7 @@ class Code(StrEnum):
         _CAUTION,
         "The log has no losses on general, or none on domain.",
     )
-    BASE_ROWS_DIFFER = (
-        "base_rows_differ",
-        _CAUTION,
-        "Runs of one size start from different losses.",
-    )
+    BASE_ROWS_DIFFER = ("base_rows_differ", _CAUTION, "Runs of one size start at different losses.")
     LOSS_UNIT = (
         "loss_unit",
         _CAUTION,
@@ -311,11 +317,7 @@ class Code(StrEnum):
     RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
     TOKENS_CARRIED = ("tokens_carried", _CAUTION, "Evaluations have tokens of an earlier count.")
     CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty loss cells.")
-    DOCUMENT_SHARE = (
-        "document_share",
-        _CAUTION,
-        "The realized share of tokens is not domain_ratio.",
-    )
+    DOCUMENT_SHARE = ("document_share", _CAUTION, "The realized token share is not domain_ratio.")
     FEW_TOKENS = (
         "few_tokens",
         _CAUTION,
@@ -347,11 +349,7 @@ class Code(StrEnum):
     )
     EMPTY_FILE = ("empty_file", _STOP, "The file has nothing in it.")
     NO_ROWS = ("no_rows", _STOP, "The file has nothing below its header.")
-    WRONG_DELIMITER = (
-        "wrong_delimiter",
-        _STOP,
-        "The columns of the CSV are not separated by commas.",
-    )
+    WRONG_DELIMITER = ("wrong_delimiter", _STOP, "The CSV's columns are not separated by commas.")
     BAD_CSV = ("bad_csv", _STOP, "The file is not valid CSV, as where a quote does not close.")
     BAD_JSON = ("bad_json", _STOP, "A line of the JSONL is not one object.")
     BAD_PARQUET = ("bad_parquet", _STOP, "The file is not a whole Parquet file.")

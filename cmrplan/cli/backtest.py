@@ -11,6 +11,7 @@ from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
 from cmrplan.log.files import read_plausible_log
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.backtest import backtest as run_backtest
+from cmrplan.validate.backtest import backtest_verdict
 
 
 @click.command()
@@ -35,7 +36,8 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
             read_plausible_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say, **asked
         )
     if as_json:
-        print_json({"rows": plain_rows(table)})
+        print_json({"rows": plain_rows(table), "verdict": backtest_verdict(table)})
     else:
         show("target: the largest model at its largest budget; errors in nats per token")
         show(errors_text(table))
+        show(f"verdict: {backtest_verdict(table)}")

@@ -41,6 +41,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
                     }
                     for corpus, v in comparison.verdicts.items()
                 },
+                "verdict": comparison.sentence,
                 "skipped": comparison.skipped,
             }
         )
@@ -53,5 +54,8 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
             f"{corpus}: {verdict.winner} leads {verdict.runner_up} by {verdict.margin:.4f} "
             f"± {verdict.margin_stderr:.4f} ({sure}); best law {verdict.best_law}"
         )
+    if not comparison.ranking["is_whole"].all():
+        show("* of the ratios strictly between 0 and 1 alone, and left out of the verdict")
+    show(f"verdict: {comparison.sentence}")
     for name, reason in comparison.skipped.items():
         show(f"left out {name}: {reason}", err=True)

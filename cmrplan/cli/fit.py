@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json, show
+from cmrplan.cli.output import print_findings, print_json, show, verbosity_options
 from cmrplan.cli.outputs import FIT_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     COUNT,
@@ -85,6 +85,7 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
     "--model-params", type=COUNT, help="Fit only the runs of this size.  [default: all sizes]"
 )
 @confidence
+@verbosity_options
 @as_json
 @force_option
 def fit(
@@ -124,6 +125,7 @@ def fit(
         print_json(fit_report(fitted))
         return
     show(fit_text(fitted))
-    print_findings([*fitted.parameter_findings(), *fitted.warnings])
+    findings = [*fitted.parameter_findings(), *fitted.warnings]
+    print_findings(findings, again="cmrplan fit …")
     if out:
         show(f"fit -> {out}")

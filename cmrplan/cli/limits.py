@@ -40,16 +40,18 @@ _LIMITS = (
     click.option(
         "--general-weight",
         type=click.FloatRange(min=0),
-        default=0.0,
-        show_default=True,
-        help="Seek the lowest domain loss + this weight times the general loss.",
+        help="Seek the lowest domain loss + this weight times the general loss; 0 for the domain loss alone.",
     ),
-    confidence,
 )
 
 
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that bound the answer to a :class:`~cmrplan.plan.request.PlanRequest`."""
+    return confidence(tolerance_options(command))
+
+
+def tolerance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of :func:`limit_options` but the confidence."""
     for option in reversed(_LIMITS):
         command = option(command)
     return command

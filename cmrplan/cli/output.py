@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmrplan.cli.project_file import used_defaults
+from cmrplan.codes import Severity
 from cmrplan.log.texts import printable
 
 if TYPE_CHECKING:
     from cmrplan.errors import Finding
+
+
+QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
+MOST_REMARKS = 3  # remarks
+WORDS = {Severity.STOP: "stop", Severity.CAUTION: "caution", Severity.NOTE: "note"}
+NARROWEST = 40  # columns
+HEAD_WIDTH = 26  # columns before the text of a line of a list
 
 
 @contextmanager
@@ -28,8 +41,45 @@ def working() -> Iterator[Callable[[str], None]]:
 
 
 def show(text: str, *, err: bool = False) -> None:
-    """Print text on standard output, or on standard error; what would steer a terminal is shown as an escape."""
-    click.echo(printable(text), err=err)
+    """Print text on standard output, or on standard error; what would steer a terminal is shown as an escape.
+
+    Lines longer than a terminal is wide, or than the variable COLUMNS says, are wrapped between words.
+    """
+    click.echo(wrapped(printable(text), line_width(err=err)), err=err)
+
+
+def line_width(*, err: bool) -> int | None:
+    """Return the width of lines on standard output or error; None where nothing bounds it."""
+    if os.environ.get("COLUMNS", "").isdigit():
+        return max(int(os.environ["COLUMNS"]), NARROWEST)
+    stream = sys.stderr if err else sys.stdout
+    return max(shutil.get_terminal_size().columns, NARROWEST) if stream.isatty() else None
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Return text with its long lines broken between words; the rest of a line of a list stands below its text.
+
+    Examples
+    --------
+    >>> print(wrapped("what binds                a limit that somebody asked for", 44))
+    what binds                a limit that
+                              somebody asked for
+    """
+    if width is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        body = line[HEAD_WIDTH:] if line[HEAD_WIDTH - 2 : HEAD_WIDTH] == "  " else ""
+        indent = " " * (HEAD_WIDTH if body[:1].strip() else 0)
+        lines += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        ) or [""]
+    return "\n".join(lines)
 
 
 def print_json(value: Any) -> None:
@@ -40,14 +90,59 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
-    """Print remarks on standard error, one a line."""
-    for finding in findings:
-        show(f"warning [{finding.code}]: {printable(finding.message, keep='')}", err=True)
+def print_findings(
+    findings: Sequence[Finding], *, said: Sequence[Finding] = (), again: str = ""
+) -> None:
+    """Print remarks on standard error, one a line, the gravest first.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+    said : sequence of Finding
+        Those that an earlier command printed, which are counted only.
+    again : str
+        The command that prints all. Without it all are printed; with it three at most, unless ``--verbose`` was given,
+        and with ``--quiet`` those alone that stop.
+    """
+    verbosity = _verbosity() if again else VERBOSE
+    by_severity = sorted(findings, key=lambda one: list(Severity).index(one.code.severity))
+    if verbosity == VERBOSE:
+        shown = by_severity
+    elif verbosity == QUIET:
+        shown = [one for one in by_severity if one.code.severity is Severity.STOP]
+    else:
+        shown = [one for one in by_severity if one not in said][:MOST_REMARKS]
+    for finding in shown:
+        word = WORDS[finding.code.severity]
+        show(f"{word} [{finding.code}]: {printable(finding.message, keep='')}", err=True)
+    left = len(by_severity) - len(shown)
+    if left and verbosity == NORMAL:
+        more, them = ("remark", "it") if left == 1 else ("remarks", "them")
+        show(f"{left} more {more}; {again} --verbose prints {them}", err=True)
+
+
+def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--quiet`` and ``--verbose`` to a command, which :func:`print_findings` heeds."""
+    for flag, level, text in (
+        ("--verbose", VERBOSE, "Print every remark."),
+        ("--quiet", QUIET, "Print no remarks but those that speak against the answer."),
+    ):
+        command = click.option(
+            flag, is_flag=True, expose_value=False, callback=partial(_remember, level), help=text
+        )(command)
+    return command
+
+
+def _remember(level: str, ctx: click.Context, param: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        ctx.meta["verbosity"] = level
+
+
+def _verbosity() -> str:
+    return str(click.get_current_context().meta.get("verbosity", NORMAL))
 
 
 def print_error(message: str, code: int) -> int:
     """Print a message as one line on standard error and return the exit code."""
-    line = " ".join(message.split())
-    show(f"error: {line}", err=True)
+    click.echo(printable(f"error: {' '.join(message.split())}"), err=True)
     return code

@@ -96,6 +96,31 @@ class Assignment(click.ParamType[tuple[str, str]]):
         return left.strip(), right.strip()
 
 
+class Shares(click.ParamType[list[float]]):
+    """Ratios with commas between them."""
+
+    name = "r,r,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        """Return the numbers."""
+        return [FRACTION.convert(part, param, ctx) for part in str(value).split(",")]
+
+
+class Levels(click.ParamType[list[float]]):
+    """One confidence, or several with commas between them; the first is the one that the answer holds with."""
+
+    name = "p[,p,…]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        """Return the numbers."""
+        level: click.ParamType[float] = click.FloatRange(0, 1, min_open=True, max_open=True)
+        return [float(level(part.strip(), param, ctx)) for part in str(value).split(",")]
+
+
 class Rise(click.ParamType[str]):
     """A tolerance as the library parses it; a number so large that it seems to be percent needs ``--nats``."""
 
@@ -127,6 +152,8 @@ ASSIGNMENT = Assignment()
 PATH_ASSIGNMENT = Assignment(first=True)  # a path may have an equals sign in it
 FRACTION = Fraction()
 SIZE_LIST = Sizes()
+SHARE_LIST = Shares()
+LEVEL_LIST = Levels()
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, numbers unrounded."
@@ -179,6 +206,16 @@ def numbers_of(
         except click.BadParameter as error:
             raise InputError(f"{option} {corpus}: {error.message}") from None
     return numbers
+
+
+confidences = click.option(
+    "--confidence",
+    type=LEVEL_LIST,
+    default="0.9",
+    show_default=True,
+    help="Level of the intervals, and how surely a tolerance is to hold; of several (0.9,0.5,0.8) the answer holds "
+    "with the first, and what each allows is printed.",
+)
 
 
 def pairs_once(option: str, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:

@@ -8,10 +8,17 @@ from typing import Any
 import click
 import pandas as pd
 
-from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_findings, print_json, show, working
+from cmrplan.cli.limits import tolerance_options
+from cmrplan.cli.output import (
+    print_error,
+    print_findings,
+    print_json,
+    show,
+    verbosity_options,
+    working,
+)
 from cmrplan.cli.outputs import PLAN_FILE, force_option, out_option
-from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json
+from cmrplan.cli.parameters import COUNT, SHARE_LIST, SIZE_LIST, as_json, confidences
 from cmrplan.cli.tables import TABLES
 from cmrplan.errors import InputError
 from cmrplan.files import sealed, write_json
@@ -19,12 +26,15 @@ from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.questions.compared_ratios import compared_ratios
 from cmrplan.plan.questions.compute_budget import best_budget
+from cmrplan.plan.questions.confidence_levels import CONFIDENCES, confidence_levels
 from cmrplan.plan.questions.domain_tokens import spend_domain_tokens
+from cmrplan.plan.questions.remedies import remedies
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
 from cmrplan.plan.request import PlanRequest
 from cmrplan.report.tables import plain_rows, table_text
-from cmrplan.report.text import plan_text
+from cmrplan.report.text import levels_text, plan_text
 
 SizeList = list[float] | tuple[float, float]
 
@@ -53,7 +63,13 @@ SizeList = list[float] | tuple[float, float]
     type=COUNT,
     help="Find the fewest tokens, or the smallest of --sizes, that reach this domain loss.",
 )
-@limit_options
+@tolerance_options
+@confidences
+@click.option(
+    "--compare",
+    type=SHARE_LIST,
+    help="Also print losses, rise, risk and cost of these ratios: 0.1,0.3,0.5.",
+)
 @click.option(
     "--table",
     "tables",
@@ -62,38 +78,77 @@ SizeList = list[float] | tuple[float, float]
     help="Also print a table; may be given again. panel and sensitivity fit anew and take a while.",
 )
 @out_option("the plan (JSON)", PLAN_FILE)
+@verbosity_options
 @as_json
 @force_option
-def plan(fit: str, out: str | None, as_json: bool, tables: tuple[str, ...], **asked: Any) -> None:
+def plan(
+    fit: str,
+    out: str | None,
+    as_json: bool,
+    tables: tuple[str, ...],
+    compare: list[float] | None,
+    confidence: list[float],
+    **asked: Any,
+) -> int:
     """Recommend the domain ratio of a full-scale run.
 
     The ratio has the lowest domain loss among those that keep the rise of the general loss within
     the tolerance with the asked confidence, and every other limit. With --domain-tokens and neither
-    --train-tokens nor --compute, the run's length follows from the ratio: it uses them up.
+    --train-tokens nor --compute, the run's length follows from the ratio: it uses them up. Where no ratio
+    holds the tolerance, that is the answer, with what would do, and the exit code is 1.
     """
     fitted = read_fit(fit)
-    answer = answer_of(fitted, **asked)
+    answer = answer_of(fitted, confidence=confidence[0], **asked)
     recommended = answer.plan
     shown: dict[str, pd.DataFrame] = {}
     with working() as say:
+        beside = beside_of(fitted, recommended, confidence)
+        if compare:
+            shown["compare"] = compared_ratios(fitted, recommended, ratios=compare)
         for name in tables:
             shown[name], findings = TABLES[name](fitted, recommended, say)
             recommended = recommended.with_findings(findings)
-    result = recommended.as_dict() | answer.extra
+    result = recommended.as_dict() | answer.extra | beside.extra
     if shown:
         result["tables"] = {name: plain_rows(table) for name, table in shown.items()}
     result = sealed(result)
     if out:
         write_json(out, result)
+    code = 0 if recommended.is_feasible else print_error(recommended.reason, 1)
     if as_json:
         print_json(result)
-        return
-    show("\n".join([*answer.lines, plan_text(recommended)]))
+        return code
+    show("\n".join([*answer.lines, plan_text(recommended), *beside.lines]))
     for name, table in shown.items():
-        show(f"\n{name}\n{table_text(table)}")
-    print_findings(recommended.warnings)
+        click.echo(f"\n{name}\n{table_text(table)}")
+    print_findings(recommended.warnings, said=fitted.warnings, again="cmrplan plan …")
     if out:
         show(f"plan -> {out}")
+    return code
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What each confidence allows, and what to measure where no ratio holds: as lines and as plain values."""
+
+    lines: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def beside_of(fit: Fit, recommended: Plan, confidence: list[float]) -> Beside:
+    """Return what stands beside a plan with a tolerance; its lines where there is no ratio, or several levels."""
+    if recommended.asked.tolerance is None or not recommended.num_resamples:
+        return Beside(extra={"levels": [], "remedies": []})
+    listed = confidence if len(confidence) > 1 else sorted({*CONFIDENCES, *confidence})
+    levels = confidence_levels(fit, recommended.asked, confidences=listed)
+    advice = remedies(fit, recommended)
+    extra = {"levels": plain_rows(levels), "remedies": [one.as_dict() for one in advice]}
+    lines = []
+    if len(confidence) > 1 or not recommended.is_feasible:
+        lines.append(levels_text(levels))
+    heads = ["what would change it", *[""] * len(advice)]
+    lines += [f"{head:<26}{one.text}" for head, one in zip(heads, advice, strict=False)]
+    return Beside(lines, extra)
 
 
 @dataclass(frozen=True)

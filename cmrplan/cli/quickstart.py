@@ -15,7 +15,7 @@ from cmrplan.cli.probe import require_probes, workers
 )
 @workers
 @as_json
-def quickstart(out: str, workers: int | None, as_json: bool) -> None:
+def quickstart(out: str, workers: int | None, as_json: bool) -> int:
     """Run the whole flow on two corpora that Python ships, on a CPU, in minutes.
 
     English reference prose is the general corpus, Python source the domain. Trains a small base, continues it
@@ -30,3 +30,4 @@ def quickstart(out: str, workers: int | None, as_json: bool) -> None:
         print_json(report.as_dict())
     else:
         show(report.text)
+    return 0 if report.plan.is_feasible else 1

@@ -97,7 +97,7 @@ def run_quickstart(
     InputError
         If the folder holds files of these names that no quickstart wrote.
     CmrplanError
-        If probes failed, or no ratio is feasible.
+        If probes failed.
     """
     folder = Path(out)
     refuse_other_files(folder)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Code, Finding, InputError
+from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.corpus_model import (
     Columns,
     CorpusModel,
@@ -26,7 +26,7 @@ from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
 from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
-from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of
+from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of, rise_carried
 from cmrplan.fit.schedule_areas import longest_schedule
 from cmrplan.fit.size_prior import drawn_at
 from cmrplan.log import CORPORA
@@ -226,7 +226,7 @@ class Fit(FittedLog):
         """Return the general loss of a model that counts it from the base loss of its size; else None.
 
         ``train_tokens`` is a number or ``(G,)``, ``domain_ratio`` ``(G,)``; ``base_loss``, in nats, is that of the
-        size, by default as measured or carried between sizes.
+        size, by default as measured or carried between sizes; once known it narrows the draws of another size.
         """
         measured, sizes = self.base_loss.get("general", {}), self.probed.losses["general"].sizes
         if not self.model_of("general").follows_rows or not set(sizes.tolist()) <= set(measured):
@@ -243,7 +243,16 @@ class Fit(FittedLog):
         if not is_among(sizes, model_params):
             scale = base / counted_from
             own = replace(own, loss=own.loss * scale, draws=own.draws * scale)
-            said = [*said, _rise_carried(model_params, sizes)]
+            said = [*said, rise_carried(model_params, sizes)]
+            if base_loss is not None or is_among(np.array(list(measured)), model_params):
+                size = float(sizes[np.argmin(np.abs(np.log(sizes / model_params)))])
+                near = self.predict(
+                    "general",
+                    model_params=size,
+                    train_tokens=train_tokens,
+                    domain_ratio=domain_ratio,
+                )
+                own = own.scattered_like(near)
         return GeneralLoss(own, base, tuple(said))
 
     def completed(
@@ -387,12 +396,3 @@ class Fit(FittedLog):
         """Return the fit again, from its optima, to the evaluations from ``first_tokens`` on."""
         models = {c: m.refitted_from(self.rows(c), first_tokens) for c, m in self.models.items()}
         return WithoutEarly(first_tokens, replace(self, models=models, warnings=()))
-
-
-def _rise_carried(model_params: float, sizes: Array) -> Finding:
-    known = ", ".join(f"{size:.4g}" for size in sizes)
-    return Finding(
-        Code.RISE_CARRIED,
-        f"the rise of the general loss at {model_params:.4g} parameters is carried from {known}, and the interval has "
-        "room for a change with size; probe a size nearer to narrow it",
-    )

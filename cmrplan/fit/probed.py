@@ -223,3 +223,13 @@ def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[flo
             f"{sizes[upper - 1]:.4g} and {sizes[upper]:.4g}; give --base-loss if you have measured it",
         )
     ]
+
+
+def rise_carried(model_params: float, sizes: Array) -> Finding:
+    """Return a finding on a rise of the general loss that is carried to another size."""
+    known = ", ".join(f"{size:.4g}" for size in sizes)
+    return Finding(
+        Code.RISE_CARRIED,
+        f"the rise of the general loss at {model_params:.4g} parameters is carried from {known}, and the interval has "
+        "room for a change with size; probe a size nearer to narrow it",
+    )

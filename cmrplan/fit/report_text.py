@@ -98,9 +98,14 @@ def _variables(figures: dict[str, Any]) -> list[str]:
 
 
 def _variable_text(figures: dict[str, Any], name: str) -> str:
-    """Return the estimate of a parameter with its standard error, its interval and what limits it."""
+    """Return the estimate of a parameter with its standard error, its interval and what limits it.
+
+    What the data do not tell has neither error nor interval.
+    """
     estimate, stderr = figures["params"][name], figures["stderr"].get(name)
     text = "n/a" if estimate is None else f"{estimate:.7g}"
+    if name in figures["unidentified"]:
+        return f"{text}  {status_of(figures, name)}"
     if stderr is not None:
         text += f" +/- {stderr:.4g}"
         text += f" ({100 * abs(stderr / estimate):.2f}%)" if estimate else ""

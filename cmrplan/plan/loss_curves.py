@@ -246,7 +246,8 @@ def _domain_loss(
 def _run_noise(fit: Fit, general: Prediction, train_tokens: Array) -> Array:
     """Return what a run's own noise adds to the general loss beyond the probed budgets, ``(B, G)`` or ``(B, 1)``."""
     is_beyond = train_tokens > fit.probed.token_range[1] * (1 + TWO_DIGITS)
-    shifts = fit.new_run_shifts("general", len(general.draws)) if is_beyond.any() else None
+    is_known = is_beyond.any() and "general" in fit.models
+    shifts = fit.new_run_shifts("general", len(general.draws)) if is_known else None
     if shifts is None:
         return np.zeros((len(general.draws), 1))
     moved = fit.model_of("general").with_shifts(general.loss[None, :], shifts)
@@ -256,6 +257,13 @@ def _run_noise(fit: Fit, general: Prediction, train_tokens: Array) -> Array:
 def _general_loss(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> GeneralLoss:
+    if "general" not in fit.models and request.is_domain_only:
+        unknown = fit.predict(
+            "domain", model_params=request.size, train_tokens=train_tokens, domain_ratio=ratio
+        )
+        nothing = replace(unknown, loss=np.nan * unknown.loss, draws=np.nan * unknown.draws)
+        return GeneralLoss(nothing, np.nan, ())
+    fit.model_of("general")  # says where it was not fitted
     from_base = fit.general_loss_from_base(request.size, train_tokens, ratio, request.base_loss)
     return from_base or general_loss_at(
         fit,
@@ -295,8 +303,9 @@ def _decided_on(
         "rise_upper": upper,
         "rise_draws": draws,
         "mean_rise_draws": mean_draws,
-        "objective": domain.loss + request.general_weight * general.loss,
-        "objective_draws": domain.draws + request.general_weight * general.draws,
+        "objective": domain.loss + request.weight * (general.loss if request.weight else 0.0),
+        "objective_draws": domain.draws
+        + request.weight * (general.draws if request.weight else 0.0),
     }
 
 
@@ -384,7 +393,7 @@ def best_ratio(ratio: Array, general: Array, domain: Array, limit: float) -> Arr
 
 def _connected(general: Array, limit: float) -> NDArray[np.bool_]:
     """Return the feasible points without a hole between them and the lowest general loss, ``(K, G)``."""
-    feasible = general <= limit
+    feasible = (general <= limit) | (np.isnan(general) & np.isinf(limit))
     holes = np.cumsum(~feasible, axis=1)
     lowest = np.argmin(general, axis=1)
     before = holes[np.arange(len(general)), lowest][:, None]

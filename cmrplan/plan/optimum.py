@@ -14,12 +14,12 @@ from typing import Any, Literal
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Code
+from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.other_sizes import OTHER_SIZE
-from cmrplan.numbers import training_flops
+from cmrplan.numbers import Tolerance, training_flops
 from cmrplan.plan.loss_curves import FINE_GRID, LossCurves, survey
+from cmrplan.plan.refusals import empty_text
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plan.turning_point import multiplier_at, turning_ratio
 
@@ -32,6 +32,10 @@ ConstraintName = Literal[
     "compute",
     "ratio_floor",
     "ratio_ceiling",
+    "confidence",
+    "untested",
+    "probed_high",
+    "probed_low",
     "none",
 ]
 
@@ -113,7 +117,7 @@ class Decision:
     ratio : float
         Holds the tolerance with confidence; NaN where none does.
     best_estimate : float
-        NaN where only the upper quantile is feasible.
+        NaN where the estimates alone allow none.
     draws : array (B,)
         The best ratio of each resample.
     unconstrained : float
@@ -127,35 +131,49 @@ class Decision:
     draws: Array
     unconstrained: float
 
+    @property
+    def is_feasible(self) -> bool:
+        """Whether a ratio holds the tolerance with confidence."""
+        return bool(np.isfinite(self.ratio))
+
+    @property
+    def evaluated(self) -> float:
+        """The ratio at which losses are given: the recommended one, else the best estimate, else the least rise's."""
+        known = [ratio for ratio in (self.ratio, self.best_estimate) if np.isfinite(ratio)]
+        return known[0] if known else self.least_rise[0]
+
+    @property
+    def least_rise(self) -> tuple[float, float]:
+        """The ratio of those left whose rise is least with confidence, and that rise in the tolerance's unit."""
+        k = self.curves.between(self.feasible.low, self.feasible.high)
+        ratio, rise = self.curves.domain_ratio[k], self.curves.rise_upper[k]
+        least = int(np.argmin(rise))
+        return float(ratio[least]), float(rise[least])
+
+    @property
+    def least_tolerance(self) -> Tolerance:
+        """The smallest tolerance that some ratio holds with confidence."""
+        return self.curves.tolerance.least_above(self.least_rise[1])
+
     def interval(self, confidence: float) -> Interval:
         """Return the best estimate of the ratio with its interval."""
         return Interval.of_draws(self.best_estimate, self.draws, confidence)
 
 
 def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Decision:
-    """Return the best ratio under all constraints.
+    """Return the best ratio under all constraints, or that no ratio keeps the tolerance.
 
     Raises
     ------
     CmrplanError
-        If no ratio is feasible, with the smallest change that would make one, or the laws explain nothing.
+        If the other constraints leave no ratio, with the smallest change that would, or the laws explain nothing.
     """
     require_explaining(fit)
     feasible = feasible_interval(fit, request)
     if feasible.is_empty:
         raise CmrplanError(empty_text(fit, request, feasible))
     curves = survey(fit, request, marks=feasible.marks, num_grid=num_grid)
-    decision = decision_on(curves, feasible)
-    if np.isnan(decision.ratio):
-        far = fit.probed.extrapolation_findings(
-            model_params=request.size, train_tokens=request.tokens
-        )
-        carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
-        apart = [finding for finding in fit.warnings if finding.code == Code.BASE_APART]
-        remarks = [finding.message for finding in (*apart, *far, *carried)]
-        text = _infeasible_text(request, curves, feasible, decision.best_estimate)
-        raise CmrplanError("; ".join([text, *remarks]))
-    return decision
+    return decision_on(curves, feasible)
 
 
 def decision_on(curves: LossCurves, feasible: FeasibleInterval) -> Decision:
@@ -192,80 +210,25 @@ def require_explaining(fit: Fit) -> None:
             )
 
 
-def empty_text(fit: Fit, request: PlanRequest, feasible: FeasibleInterval) -> str:
-    """Return why the constraints leave no ratio, and the smallest change of each that would."""
-    lowest, highest = feasible.probed
-    if feasible.low > highest:
-        return (
-            f"min_ratio {feasible.low:g} is above the largest fitted ratio {highest:g}; probe larger ratios, or lower "
-            f"min_ratio to {highest:g}"
-        )
-    name, low = feasible.tightest, feasible.low
-    is_floor = feasible.floor is not None and feasible.floor > lowest
-    what = f"min_ratio {feasible.floor:g}" if is_floor else f"the smallest probed ratio {lowest:g}"
-    way_out = f"lower min_ratio to {feasible.high:.4g}" if is_floor else "probe smaller ratios"
-    if name == "domain_tokens":
-        assert request.unique_tokens is not None
-        needed = low * request.tokens
-        change = (
-            f"give {needed / request.max_epochs:.4g} domain_tokens, or allow {needed / request.unique_tokens:.3g} "
-            "max_epochs"
-        )
-    elif name == "turning_point":
-        weight = multiplier_at(
-            fit, model_params=request.size, train_tokens=request.tokens, domain_ratio=low
-        )
-        change = "train longer" if weight is None else f"lower turning_point to {weight:.4g}"
-    else:
-        change = f"raise max_ratio to {low:.4g}"
-    return f"{name} allows a domain ratio of at most {feasible.high:.4g}, below {what}; {way_out}, or {change}"
-
-
-def _infeasible_text(
-    request: PlanRequest, curves: LossCurves, feasible: FeasibleInterval, best_estimate: float
-) -> str:
-    k = curves.between(feasible.low, feasible.high)
-    ratio, rise = curves.domain_ratio[k], curves.rise_upper[k]
-    best = int(np.argmin(rise))
-    needed = curves.tolerance.least_above(float(rise[best]))
-    over = (
-        f"the base loss {curves.base_loss:.4f}"
-        if request.rise_over == "base"
-        else "pure replay's loss"
-    )
-    text = (
-        f"no domain ratio keeps the general loss within {curves.tolerance} of {over} with confidence "
-        f"{request.confidence:g} at model_params = {curves.model_params:.4g}, train_tokens = "
-        f"{float(curves.train_tokens[0]):.4g}; smallest feasible tolerance is {needed} (at domain_ratio "
-        f"{ratio[best]:.3g})"
-    )
-    if np.isfinite(best_estimate):
-        text += f"; the best estimate {best_estimate:.3g} would break it about every other time"
-    if feasible.floor is not None:
-        lower = feasible.without("ratio_floor")
-        reachable = curves.chance_constrained_ratio(lower.low, lower.high)
-        if np.isfinite(reachable):
-            text += f"; or lower min_ratio to {np.floor(reachable * 1e4) / 1e4:g}"
-    return text
-
-
 @dataclass(frozen=True)
 class Constraint:
-    """One constraint of a plan.
+    """One constraint of a plan: one that was asked for, or one that the probes set.
 
     Parameters
     ----------
     name : str
-        As in ``binding``.
+        As in ``binding``; ``confidence`` and ``untested`` stand beside the tolerance that they tighten, the second if
+        one new run has to keep it, and ``probed_high`` and ``probed_low`` are the ends of the probed ratios.
     setting : float
         As it was asked, in ``unit``.
     unit : str
     is_binding : bool
         Whether it alone holds the ratio where it is.
     allows : float
-        The largest ratio it would allow by itself; of a floor the smallest; of compute the ratio as it is.
+        The largest ratio it would allow by itself; of a floor the smallest; of compute the ratio as it is. NaN where
+        it allows none.
     ratio_without : float
-        The ratio that would be recommended without it.
+        The ratio that would be recommended without it; NaN where there is none, or nothing was probed to tell.
     breakpoint : float or None
         The setting from which it no longer matters where it binds, and from which it would bind where it does
         not. None where no setting does.
@@ -280,10 +243,11 @@ class Constraint:
     breakpoint: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every field by name as plain values, the breakpoint as ``edge``; infinity as ``"inf"``."""
+        """Return every field by name as plain values, the breakpoint as ``edge``; infinity is ``"inf"``, NaN None."""
         values = asdict(self)
         values["edge"] = values.pop("breakpoint")
-        return {key: "inf" if value == math.inf else value for key, value in values.items()}
+        plain = {key: "inf" if value == math.inf else value for key, value in values.items()}
+        return {key: None if value != value else value for key, value in plain.items()}
 
 
 def binding_constraint(decision: Decision, *, is_cut: bool) -> ConstraintName:
@@ -294,6 +258,11 @@ def binding_constraint(decision: Decision, *, is_cut: bool) -> ConstraintName:
     feasible, chosen = decision.feasible, decision.ratio
     free = decision.unconstrained
     if abs(chosen - free) <= SAME_RATIO:
+        lowest, highest = feasible.probed
+        if chosen >= highest - SAME_RATIO and highest < 1:
+            return "probed_high"
+        if chosen <= lowest + SAME_RATIO and lowest > 0:
+            return "probed_low"
         return "compute" if is_cut else "none"
     if feasible.floor is not None and chosen <= feasible.low + SAME_RATIO and free < chosen:
         return "ratio_floor"
@@ -305,12 +274,14 @@ def binding_constraint(decision: Decision, *, is_cut: bool) -> ConstraintName:
 def constraints_of(
     fit: Fit, request: PlanRequest, decision: Decision, binding: ConstraintName
 ) -> tuple[Constraint, ...]:
-    """Return every constraint that was asked for, with what it allows and where it begins to matter."""
+    """Return every constraint, with what it allows and where it begins to matter."""
     asked = [
         *_tolerance(request, decision, binding),
+        *_confidence(fit, request, decision),
         *(_cap(fit, request, decision, name, binding) for name in decision.feasible.caps),
         *_floor(decision, binding),
         *_compute(request, decision, binding),
+        *_probed_ends(decision, binding),
     ]
     return tuple(asked)
 
@@ -332,6 +303,36 @@ def _tolerance(
         ratio_without=without,
         breakpoint=None if needed <= 0 else needed,  # a tolerance of zero would do
     )
+
+
+def _confidence(fit: Fit, request: PlanRequest, decision: Decision) -> Iterator[Constraint]:
+    """Return what the confidence takes from the tolerance, and beyond the probed budgets what one new run takes."""
+    curves, ratio, without = decision.curves, decision.ratio, decision.best_estimate
+    if request.tolerance is None or not len(decision.draws):
+        return
+    level, differs = request.confidence, _differ(ratio, without)
+    yield Constraint("confidence", level, "probability", differs, ratio, without, None)
+    if curves.run_noise.any():
+        mean = replace(curves, run_noise=np.zeros((len(decision.draws), 1)))
+        mean = mean.with_losses(request, curves.general, curves.domain, curves.replay)
+        without = mean.chance_constrained_ratio(decision.feasible.low, decision.feasible.high)
+        differs, last = _differ(ratio, without), fit.probed.token_range[1]
+        yield Constraint("untested", request.tokens, "tokens", differs, ratio, without, last)
+
+
+def _differ(one: float, other: float) -> bool:
+    return not np.isclose(one, other, rtol=0, atol=SAME_RATIO, equal_nan=True)
+
+
+def _probed_ends(decision: Decision, binding: ConstraintName) -> Iterator[Constraint]:
+    lowest, highest = decision.feasible.probed
+    ends: list[tuple[ConstraintName, float, bool]] = [
+        ("probed_high", highest, highest < 1),
+        ("probed_low", lowest, lowest > 0),
+    ]
+    for name, end, limits in ends:
+        if limits:
+            yield Constraint(name, end, "ratio", name == binding, end, math.nan, None)
 
 
 def _cap(

@@ -25,8 +25,8 @@ from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.corpus_model import Interval, interval_as_dict
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.tabular import rows_html, rows_text
-from cmrplan.numbers import training_flops
-from cmrplan.plan.findings import plan_findings
+from cmrplan.numbers import Tolerance, training_flops
+from cmrplan.plan.findings import chance_to_break, infeasible_text, plan_findings
 from cmrplan.plan.loss_curves import LossCurves, survey_at
 from cmrplan.plan.optimum import (
     Constraint,
@@ -52,24 +52,34 @@ class Plan:
     Parameters
     ----------
     domain_ratio : float
-        The recommended ratio; it holds the tolerance with the asked confidence (where there are resamples).
+        The recommended ratio; it holds the tolerance with the asked confidence (where there are resamples). NaN where
+        none does: then ``is_feasible`` is false.
+    evaluated_ratio : float
+        Where the losses below are given: the recommended ratio; without one the best estimate, and without that the
+        ratio whose general loss rises least.
     ratio : Interval
         The best estimate of the best feasible ratio, NaN where the estimates alone allow none, and its bounds.
     binding : str
-        The constraint that keeps the ratio from going further; ``"none"`` where none does.
+        The constraint that keeps the ratio from going further, the ends of the probed ratios among them; ``"none"``
+        where none does.
     constraints : tuple of Constraint
+    probed_ratios : (float, float)
+        The ends of the probed ratios.
     unconstrained_domain_ratio : float
-        The best ratio without any constraint.
+        The best of the probed range without any constraint.
     violation_probability : float or None
-        Share of resamples whose general loss at ``domain_ratio`` rises too far; None without resamples or tolerance.
+        How probably the general loss rises too far at ``evaluated_ratio``: the share of resamples, moved by what the
+        fit does not explain (:func:`~cmrplan.plan.findings.chance_to_break`). None without resamples or tolerance.
     general_loss, domain_loss, general_rise : Interval
-        Predicted at ``domain_ratio``; the rise is over the base checkpoint. Beyond the probed budgets the intervals of
-        the general loss and its rise are those of one new run, which decide there.
+        Predicted at ``evaluated_ratio``; the rise is over the base checkpoint. Beyond the probed budgets the intervals
+        of the general loss and its rise are those of one new run, which decide there.
     base_loss : float
     replay_loss : float or None
         General loss of a run of the same tokens on general data alone; None without a fitted ratio near 0.
     replay_rise : Interval or None
         Rise of the general loss over that.
+    least_tolerance : Tolerance or None
+        The smallest tolerance that some ratio holds with the asked confidence; None without a tolerance.
     general_loss_limit : float or None
         What the tolerance allows over the reference that was asked for; None without a tolerance.
     model_params, train_tokens : float
@@ -78,15 +88,19 @@ class Plan:
     num_resamples : int
     asked : PlanRequest
         The question as it was put.
+    reason : str
+        Why no ratio is recommended, and what would do; empty where one is.
     warnings : tuple of Finding
     provenance : dict
         Of the fit.
     """
 
     domain_ratio: float
+    evaluated_ratio: float
     ratio: Interval
     binding: ConstraintName
     constraints: tuple[Constraint, ...]
+    probed_ratios: tuple[float, float]
     unconstrained_domain_ratio: float
     violation_probability: float | None
     general_loss: Interval
@@ -95,14 +109,21 @@ class Plan:
     base_loss: float
     replay_loss: float | None
     replay_rise: Interval | None
+    least_tolerance: Tolerance | None
     general_loss_limit: float | None
     model_params: float
     train_tokens: float
     law: str
     num_resamples: int
     asked: PlanRequest
+    reason: str
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether a ratio holds the tolerance with the asked confidence."""
+        return bool(np.isfinite(self.domain_ratio))
 
     @property
     def domain_ratio_low(self) -> float | None:
@@ -133,7 +154,7 @@ class Plan:
     def domain_epochs(self) -> float | None:
         """Passes over the domain corpus; None where its tokens were not given."""
         unique = self.asked.unique_tokens
-        return None if unique is None else self.train_tokens * self.domain_ratio / unique
+        return None if unique is None else self.train_tokens * self.evaluated_ratio / unique
 
     @property
     def turning_point_ratio(self) -> float | None:
@@ -144,15 +165,19 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, numbers unrounded; infinity as ``"inf"``."""
         best, replay = self.ratio.estimate, self.replay_rise
-        return {
-            "domain_ratio": self.domain_ratio,
+        values = {
+            "domain_ratio": self.domain_ratio if self.is_feasible else None,
             "domain_ratio_low": self.ratio.low,
             "domain_ratio_high": self.ratio.high,
             "point_domain_ratio": None if np.isnan(best) else best,
             "confidence": self.confidence,
+            "is_feasible": self.is_feasible,
+            "evaluated_ratio": self.evaluated_ratio,
+            "reason": self.reason,
             "binding": self.binding,
             "constraints": [constraint.as_dict() for constraint in self.constraints],
             "unconstrained_domain_ratio": self.unconstrained_domain_ratio,
+            "probed_ratios": list(self.probed_ratios),
             "violation_probability": self.violation_probability,
             **interval_as_dict("general_loss", self.general_loss),
             **interval_as_dict("domain_loss", self.domain_loss),
@@ -160,6 +185,7 @@ class Plan:
             "base_loss": self.base_loss,
             "replay_loss": self.replay_loss,
             **interval_as_dict("replay_rise", replay),
+            "least_tolerance": None if self.least_tolerance is None else str(self.least_tolerance),
             "general_loss_limit": self.general_loss_limit,
             "max_general_rise": self.max_general_rise,
             "rise_over": self.asked.rise_over,
@@ -174,16 +200,20 @@ class Plan:
             "warnings": [finding.as_dict() for finding in self.warnings],
             "provenance": self.provenance,
         }
+        # A log without the general loss has none, nor a base loss.
+        return {name: None if value != value else value for name, value in values.items()}
 
     def with_findings(self, findings: Sequence[Finding]) -> Plan:
         """Return the plan with more remarks."""
         return replace(self, warnings=(*self.warnings, *findings))
 
     def __repr__(self) -> str:
-        return rows_text(f"Plan(domain_ratio={self.domain_ratio:.3f})", self._rows())
+        answer = f"domain_ratio={self.domain_ratio:.3f}" if self.is_feasible else "no ratio"
+        return rows_text(f"Plan({answer})", self._rows())
 
     def _repr_html_(self) -> str:
-        return rows_html([("domain ratio", f"{self.domain_ratio:.3f}"), *self._rows()])
+        answer = f"{self.domain_ratio:.3f}" if self.is_feasible else "none holds the tolerance"
+        return rows_html([("domain ratio", answer), *self._rows()])
 
     def _rows(self) -> list[tuple[str, str]]:
         """Return the answer in a few names and texts."""
@@ -223,7 +253,9 @@ def plan(
     InputError
         If an argument is wrong.
     CmrplanError
-        If no ratio is feasible, with the smallest change that would be; or the fit lacks what is asked.
+        If other limits than the tolerance leave no ratio, or the fit lacks what is asked. Where the tolerance holds
+        nowhere with the asked confidence the plan is an answer too: its ``is_feasible`` is false, and ``reason`` says
+        what would do.
 
     Examples
     --------
@@ -239,36 +271,53 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
     """Return :func:`plan` for a request that was put together before."""
     require_mixture_laws(fit)
     decision = decide(fit, request)
-    curves, ratio = decision.curves, decision.ratio
-    at = survey_at(fit, request, ratio)
+    curves, evaluated = decision.curves, decision.evaluated
+    at = survey_at(fit, request, evaluated)
     binding = binding_constraint(decision, is_cut=request.is_cut)
     general = _interval_of(at.general.loss, at.general_of_run.draws, request)
     limit, allowed = _limit(request, curves)
-    violation = at.violation() if request.tolerance is not None else None
     findings = plan_findings(fit, request, decision, binding=binding, allowed=allowed)
     replay_loss, replay_rise = _over_replay(at, curves, request)
     return Plan(
-        domain_ratio=ratio,
+        domain_ratio=decision.ratio,
+        evaluated_ratio=evaluated,
         ratio=decision.interval(request.confidence),
         binding=binding,
         constraints=constraints_of(fit, request, decision, binding),
+        probed_ratios=decision.feasible.probed,
         unconstrained_domain_ratio=decision.unconstrained,
-        violation_probability=None if violation is None else float(violation[0]),
+        violation_probability=chance_to_break(fit, request, at),
         general_loss=general,
         domain_loss=_interval_of(at.domain.loss, at.domain.draws, request),
         general_rise=general.less(curves.base_loss),
         base_loss=curves.base_loss,
         replay_loss=replay_loss,
         replay_rise=replay_rise,
+        least_tolerance=decision.least_tolerance if request.tolerance is not None else None,
         general_loss_limit=limit,
         model_params=request.size,
         train_tokens=request.tokens,
         law=fit.law,
         num_resamples=len(curves.general.draws),
         asked=request,
+        reason="" if decision.is_feasible else infeasible_text(fit, request, decision),
         warnings=tuple(findings),
         provenance=fit.provenance,
     )
+
+
+def feasible_plan_for(fit: Fit, request: PlanRequest) -> Plan:
+    """Return :func:`plan_for` where a ratio has to come out.
+
+    Raises
+    ------
+    CmrplanError
+        If none holds the tolerance, with the one that would do.
+    """
+    answer = plan_for(fit, request)
+    if not answer.is_feasible:
+        raise CmrplanError(answer.reason)
+    return answer
 
 
 def require_mixture_laws(fit: Fit) -> None:

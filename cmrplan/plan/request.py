@@ -43,7 +43,7 @@ class LimitOptions(TypedDict, total=False):
     turning_point: float | None
     min_ratio: float | None
     max_ratio: float | None
-    general_weight: float
+    general_weight: float | None
 
 
 class SizeOption(TypedDict, total=False):
@@ -120,8 +120,9 @@ class PlanRequest:
         CMR laws.
     min_ratio, max_ratio : float, optional
         Floor and ceiling of the domain ratio, in [0, 1].
-    general_weight : float
-        The lowest ``domain_loss + general_weight * general_loss`` is sought; 0 for the domain loss alone.
+    general_weight : float, optional
+        The lowest ``domain_loss + general_weight * general_loss`` is sought; 0, the default, for the domain loss alone.
+        Given, it says what the general loss is worth, and ``max_general_rise`` may be left out.
 
     Raises
     ------
@@ -147,7 +148,7 @@ class PlanRequest:
     turning_point: float | None = None
     min_ratio: float | None = None
     max_ratio: float | None = None
-    general_weight: float = 0.0
+    general_weight: float | None = None
 
     def __post_init__(self) -> None:
         for name in COUNTS:
@@ -168,10 +169,11 @@ class PlanRequest:
             raise InputError(
                 f"turning_point must be a weight (lambda) at or above 0, got {self.turning_point}"
             )
-        if not (math.isfinite(self.general_weight) and self.general_weight >= 0):
-            raise InputError(f"general_weight must be 0 or more, got {self.general_weight:g}")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise InputError(f"general_weight must be 0 or more, got {self.weight:g}")
         self._check_ratios()
-        if self.tolerance is None and not self.general_weight and self.turning_point is None:
+        given = (self.max_general_rise, self.general_weight, self.turning_point)
+        if all(value is None for value in given):
             raise InputError(
                 "max_general_rise must be given (0.05 nats per token, 3%, 5%ppl), or else general_weight or "
                 "turning_point, which say what the general loss is worth"
@@ -192,6 +194,16 @@ class PlanRequest:
     def tolerance(self) -> Tolerance | None:
         """The allowed rise, or None where there is no tolerance."""
         return None if self.max_general_rise is None else parse_tolerance(self.max_general_rise)
+
+    @property
+    def is_domain_only(self) -> bool:
+        """Whether nothing that is asked needs the general loss."""
+        return self.tolerance is None and not self.weight and self.turning_point is None
+
+    @property
+    def weight(self) -> float:
+        """The weight of the general loss in the objective."""
+        return 0.0 if self.general_weight is None else self.general_weight
 
     @property
     def size(self) -> float:
@@ -249,6 +261,7 @@ class PlanRequest:
         values = {name: value for name, value in values.items() if name in names}
         if self.max_general_rise is not None:
             values["max_general_rise"] = str(self.tolerance)
+        values["general_weight"] = self.weight
         if self.turning_point is not None and math.isinf(self.turning_point):
             values["turning_point"] = "inf"
         return values

@@ -21,7 +21,7 @@ from matplotlib.ticker import (
 from cmrplan.arrays import Array
 from cmrplan.numbers import compact_exact
 from cmrplan.plan.plan import Plan
-from cmrplan.plots.wording import percent, recommendation
+from cmrplan.plots.wording import choice_label, percent
 
 # Okabe & Ito's palette, told apart in every common kind of color blindness
 DATA = "#0072B2"
@@ -63,9 +63,7 @@ def draw_choice(ax: Axes, plan: Plan) -> None:
         ax.axvspan(
             plan.domain_ratio_low, plan.domain_ratio_high, color=CHOICE, alpha=0.15, linewidth=0
         )
-    ax.axvline(
-        plan.domain_ratio, color=CHOICE, linewidth=1.6, label=f"recommended {recommendation(plan)}"
-    )
+    ax.axvline(plan.evaluated_ratio, color=CHOICE, linewidth=1.6, label=choice_label(plan))
 
 
 def draw_star(

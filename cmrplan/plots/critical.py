@@ -34,7 +34,7 @@ from cmrplan.plots.artists import (
     titled,
 )
 from cmrplan.plots.view import require_plan
-from cmrplan.plots.wording import law_title, percent, recommendation
+from cmrplan.plots.wording import choice_label, law_title, percent
 
 LABELS = {"train_tokens": TOKENS_LABEL, "model_params": "model parameters"}
 
@@ -125,14 +125,14 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
             label="by the measured losses alone",
         )
     here = plan.train_tokens if curve.axis == "train_tokens" else plan.model_params
-    draw_star(ax, here, plan.domain_ratio, size=13, label=f"recommended {recommendation(plan)}")
+    draw_star(ax, here, plan.evaluated_ratio, size=13, label=choice_label(plan))
     count_axis(ax, np.append(curve.values, data.last_measured), LABELS[curve.axis])
     if curve.values[-1] > data.last_measured:
         draw_beyond(ax, data.last_measured)
     shown = [curve.domain_ratio, curve.best_estimate, curve.low, curve.high, data.measured_ratio]
     if np.isnan(curve.domain_ratio).any():
         shown.append(np.zeros(1))
-    low, high = padded([*shown, np.array([plan.domain_ratio])])
+    low, high = padded([*shown, np.array([plan.evaluated_ratio])])
     ax.set_ylim(max(low, -0.04), min(high, 1.04))
     ax.yaxis.set_major_formatter(percent_ticks())
     ax.set_ylabel("recommended domain ratio")

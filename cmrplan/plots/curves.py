@@ -38,7 +38,7 @@ from cmrplan.plots.view import (
     require_fitted,
     view_of,
 )
-from cmrplan.plots.wording import heading, percent, recommendation
+from cmrplan.plots.wording import choice_name, heading, percent, recommendation
 
 NUM_TOKENS = 61
 MOST_NAMED_RATIOS = 9
@@ -232,7 +232,7 @@ def draw_curves(data: CurvesData, ax: Axes) -> Axes:
         losses = data.plan.general_loss if data.corpus == "general" else data.plan.domain_loss
         chosen = losses.estimate
         core.append(np.array([chosen]))
-        label = f"recommended\n{recommendation(data.plan)}"
+        label = f"{choice_name(data.plan)}\n{recommendation(data.plan)}"
         draw_star(ax, data.plan.train_tokens, chosen, size=12, label=label)
     count_axis(ax, np.append(data.tokens, data.last_measured), TOKENS_LABEL)
     if beyond:

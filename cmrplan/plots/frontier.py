@@ -25,7 +25,7 @@ from cmrplan.plots.artists import (
     titled,
 )
 from cmrplan.plots.view import View, ViewOptions, view_of
-from cmrplan.plots.wording import percent, recommendation, rise_label
+from cmrplan.plots.wording import choice_label, percent, rise_label
 
 NUM_FRONTIER_RATIOS = 401
 WIDEST = 3.0  # tolerances that are shown beyond the plan's
@@ -165,9 +165,9 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
     if data.plan is not None and data.tolerance is not None:
         draw_tolerance(ax, data.tolerance, f"tolerance: {data.plan.max_general_rise}")
         chosen = (
-            data.plan.domain_ratio if show == "domain_ratio" else data.plan.domain_loss.estimate
+            data.plan.evaluated_ratio if show == "domain_ratio" else data.plan.domain_loss.estimate
         )
-        label = f"recommended {recommendation(data.plan)}"
+        label = choice_label(data.plan)
         draw_star(ax, data.tolerance, chosen, size=13, label=label)
     ax.set_xlim(low, high)
     ax.set_ylim(*padded([value[inside]]))

@@ -119,7 +119,7 @@ def draw_panel(data: PanelData, ax: Axes) -> Axes:
         (a.domain_ratio, a.domain_ratio_low, a.domain_ratio_high, a.point_domain_ratio)
         for a in data.answers
     ]
-    ratio_axis(ax, np.append(np.ravel(ends), data.plan.domain_ratio))
+    ratio_axis(ax, np.append(np.ravel(ends), data.plan.evaluated_ratio))
     ax.set_ylabel("law (error on hidden rows, nats)")
     if data.left_out:
         ax.text(

@@ -196,7 +196,7 @@ def draw_ratio(data: RatioData, ax: Axes) -> Axes:
     )
     if data.plan is not None and data.chosen_loss is not None:
         draw_choice(ax, data.plan)
-        draw_star(ax, data.plan.domain_ratio, data.chosen_loss, size=11)
+        draw_star(ax, data.plan.evaluated_ratio, data.chosen_loss, size=11)
     ratio_axis(ax, np.concatenate([data.domain_ratio, measured.domain_ratio]))
     ax.set_ylim(bottom, top)
     ax.set_ylabel(f"{data.corpus} loss ({LOSS_UNIT})")

@@ -12,6 +12,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.questions.frontier import frontier_of
 from cmrplan.plots.artists import (
     CHOICE,
@@ -23,14 +24,13 @@ from cmrplan.plots.artists import (
     titled,
 )
 from cmrplan.plots.view import View, require_plan, view_of
-from cmrplan.plots.wording import percent
+from cmrplan.plots.wording import choice_name, percent
 
 NUM_RISK_RATIOS = 1001
 LABEL_GAP = 1e-3
 LEAST_CHANCE = 0.01
 LABEL_ROOM = 0.2  # share of the axis that a label needs
 MARGIN_OF_MOVE = 0.5  # of the ratios over which the chance moves
-CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RiskData:
     def shown(self) -> Array:
         """The ratios around which the chance moves, with the plan's."""
         moving = (self.probability > LEAST_CHANCE) & (self.probability < 1 - LEAST_CHANCE)
-        ratios = np.append(self.domain_ratio[moving], self.plan.domain_ratio)
+        ratios = np.append(self.domain_ratio[moving], self.plan.evaluated_ratio)
         margin = MARGIN_OF_MOVE * (ratios.max() - ratios.min()) + 0.01
         low, high = ratios.min() - margin, ratios.max() + margin
         return np.asarray(np.clip([low, high], self.domain_ratio[0], self.domain_ratio[-1]))
@@ -77,7 +77,7 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
             "the chance to break a tolerance needs a tolerance and resamples: fit with --bootstrap above 0 and give "
             "max_general_rise"
         )
-    curves = survey(fit, plan.asked, marks=[plan.domain_ratio], num_grid=NUM_RISK_RATIOS)
+    curves = survey(fit, plan.asked, marks=[plan.evaluated_ratio], num_grid=NUM_RISK_RATIOS)
     frontier = frontier_of(curves, plan.confidence)
     return RiskData(
         view=view_of(fit, plan),
@@ -123,7 +123,7 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
     for confidence, ratio in data.levels:
         if np.isfinite(ratio):
             # A label goes left where the plan's line, or too little room, is on its right.
-            is_left = ratio < data.plan.domain_ratio - LABEL_GAP or ratio > last - LABEL_ROOM * (
+            is_left = ratio < data.plan.evaluated_ratio - LABEL_GAP or ratio > last - LABEL_ROOM * (
                 last - first
             )
             ax.plot(
@@ -147,10 +147,10 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
         label=f"asked: {percent(data.plan.confidence)} safe",
     )
     ax.axvline(
-        data.plan.domain_ratio,
+        data.plan.evaluated_ratio,
         color=CHOICE,
         linewidth=1.6,
-        label=f"recommended {100 * data.plan.domain_ratio:.1f}%",
+        label=f"{choice_name(data.plan)} {100 * data.plan.evaluated_ratio:.1f}%",
     )
     ratio_axis(ax, data.shown)
     ax.set_ylim(-0.03, 1.03)

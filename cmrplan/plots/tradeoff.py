@@ -43,7 +43,7 @@ from cmrplan.plots.view import (
     ratio_grid,
     view_of,
 )
-from cmrplan.plots.wording import percent, recommendation
+from cmrplan.plots.wording import choice_label, percent, recommendation
 
 MOST_DRAWS = 60
 LABEL_DISTANCE = 0.06  # of the axes, below which two labels of points would touch
@@ -262,7 +262,7 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
         )
         over = " over pure replay" if plan.asked.rise_over == "replay" else ""
         draw_tolerance(ax, data.tolerance, f"tolerance: {plan.max_general_rise}{over}")
-    label = f"recommended {recommendation(plan)}"
+    label = choice_label(plan)
     star = (plan.general_rise.estimate, plan.domain_loss.estimate)
     draw_star(ax, *star, size=15, label=label, zorder=5)
     # The room left and below of a falling frontier is free, but the axis may be too near.

@@ -49,6 +49,19 @@ def percent(ratio: float) -> str:
     return f"{100 * ratio:.3g}%"
 
 
+def choice_name(plan: Plan) -> str:
+    """Return what a plan's ratio is called; without a recommended one its losses are another's."""
+    if plan.is_feasible:
+        return "recommended"
+    is_best = plan.evaluated_ratio == plan.ratio.estimate
+    return "none holds; best estimate" if is_best else "none holds; least rise"
+
+
+def choice_label(plan: Plan) -> str:
+    """Return what a legend calls a plan's ratio."""
+    return f"{choice_name(plan)} {recommendation(plan)}"
+
+
 def recommendation(plan: Plan) -> str:
     """Return the recommended ratio with its interval, such as ``31% (27–35%)``.
 
@@ -56,10 +69,10 @@ def recommendation(plan: Plan) -> str:
     """
     low, high = plan.domain_ratio_low, plan.domain_ratio_high
     if low is None or high is None:
-        return percent(plan.domain_ratio)
+        return percent(plan.evaluated_ratio)
     width = high - low
     decimals = 0 if width >= 0.05 else 2 if 0.0005 <= width < 0.005 else 1
-    shown = [f"{100 * ratio:.{decimals}f}" for ratio in (plan.domain_ratio, low, high)]
+    shown = [f"{100 * ratio:.{decimals}f}" for ratio in (plan.evaluated_ratio, low, high)]
     return f"{shown[0]}% ({shown[1]}–{shown[2]}%)"
 
 

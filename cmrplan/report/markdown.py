@@ -9,11 +9,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
-from cmrplan.report.text import binding_text, constraint_text
+from cmrplan.plan.questions.confidence_levels import confidence_levels
+from cmrplan.plan.questions.remedies import remedies
+from cmrplan.report.text import answer_sentences, binding_text, constraint_text, interval_text
 
 
 def summary_page(
@@ -38,7 +42,8 @@ def summary_page(
     files : mapping of file name to what it is
         Listed at the end.
     """
-    blocks = [f"# {escape(title)}", _answer(plan), _numbers(plan), _constraints(plan), *notes]
+    blocks = [f"# {escape(title)}", _answer(plan), _numbers(plan), _ways_out(fit, plan)]
+    blocks += [_constraints(plan), *notes]
     blocks += [f"![{caption}]({name})\n\n{caption}." for name, caption in pictures]
     blocks += [_laws(fit), _warnings(plan)]
     if files:
@@ -55,20 +60,39 @@ def escape(text: object) -> str:
 
 
 def _answer(plan: Plan) -> str:
-    answer = f"**Recommended domain ratio: {plan.domain_ratio:.3f}**"
-    ratio = plan.ratio
-    if ratio.low is not None:
-        answer += (
-            f" ({100 * plan.confidence:g} % interval of the best ratio {ratio.low:.3f} to {ratio.high:.3f}, best "
-            f"estimate {ratio.estimate:.3f})."
-        )
-    answer += f" What binds: {binding_text(plan)}."
+    first, *rest = answer_sentences(plan)
+    answer = " ".join([f"**{escape(first)}**", *map(escape, rest)])
+    if plan.ratio.low is not None:
+        answer += f" ({escape(interval_text(plan))}.)"
+    answer += f" What binds: {escape(binding_text(plan))}."
     if plan.violation_probability is not None:
         answer += (
-            f" Chance that the general loss breaks its limit at this ratio: "
+            f" Chance that the general loss breaks its limit at a domain ratio of {plan.evaluated_ratio:.3f}: "
             f"{100 * plan.violation_probability:.0f} %."
         )
     return answer
+
+
+def _ways_out(fit: Fit, plan: Plan) -> str:
+    """Return what each confidence allows and what to measure, where no ratio holds."""
+    if plan.is_feasible or not plan.num_resamples:
+        return ""
+    lines = [
+        "## What would do",
+        "",
+        "| over | confidence | ratio that holds | smallest tolerance | at |",
+    ]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for row in confidence_levels(fit, plan.asked).to_dict("records"):
+        ratio = row["domain_ratio"]
+        holds = "none" if np.isnan(ratio) else f"{ratio:.3f}"
+        over = "the base" if row["rise_over"] == "base" else "pure replay"
+        lines.append(
+            f"| {over} | {100 * row['confidence']:g} % | {holds} | {row['least_tolerance']} | "
+            f"{row['least_rise_ratio']:.3f} |"
+        )
+    advice = [f"- {escape(one.text)}" for one in remedies(fit, plan)]
+    return "\n".join([*lines, "", *advice]).rstrip()
 
 
 def _numbers(plan: Plan) -> str:
@@ -77,7 +101,8 @@ def _numbers(plan: Plan) -> str:
         return f"| {name} | {interval.estimate:.4f} | {band} |"
 
     lines = [
-        f"At N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} tokens, in nats per token:",
+        f"At a domain ratio of {plan.evaluated_ratio:.3f}, N = {compact(plan.model_params)} parameters, D = "
+        f"{compact(plan.train_tokens)} tokens, in nats per token:",
         "",
         f"| | predicted | {100 * plan.confidence:g} % interval |",
         "| --- | --- | --- |",
@@ -99,9 +124,11 @@ def _numbers(plan: Plan) -> str:
 
 
 def _constraints(plan: Plan) -> str:
-    lines = ["## Constraints", ""]
+    lines, (lowest, highest) = ["## Constraints", ""], plan.probed_ratios
     lines += [f"- {escape(constraint_text(constraint))}" for constraint in plan.constraints]
-    lines.append(f"- without any: {plan.unconstrained_domain_ratio:.3f}")
+    lines.append(
+        f"- without any: {plan.unconstrained_domain_ratio:.3f}, the best of the probed {lowest:g} to {highest:g}"
+    )
     return "\n".join(lines)
 
 
@@ -131,7 +158,7 @@ def _laws(fit: Fit) -> str:
 def _warnings(plan: Plan) -> str:
     if not plan.warnings:
         return ""
-    lines = [f"- `{w.code}`: {escape(w.message)}" for w in plan.warnings]
+    lines = [f"- {w.code.severity}, `{w.code}`: {escape(w.message)}" for w in plan.warnings]
     return "\n".join(["## Warnings", "", *lines])
 
 

@@ -50,6 +50,12 @@ def _cell(name: str, value: Any) -> str:
 
 
 def errors_text(table: pd.DataFrame) -> str:
-    """Return a table of errors for a terminal, all numbers to four decimals; which rows are laws is left out."""
+    """Return a table of errors for a terminal, all numbers to four decimals; which rows are laws is left out.
+
+    A star marks who has no loss for some rows.
+    """
     shown = table.drop(columns="is_law")
+    if "is_whole" in shown:
+        marks = np.where(shown.pop("is_whole"), "", "*")
+        shown = shown.assign(predictor=shown["predictor"] + marks)
     return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep="-")

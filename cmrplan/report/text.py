@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from cmrplan.errors import Code
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance, compact
 from cmrplan.plan.optimum import Constraint
 from cmrplan.plan.plan import Plan
 
+OWN_TEXTS = {
+    "confidence": "tightens the tolerance",
+    "untested": "tokens lie beyond the probed budgets, where one new run has to keep the limit",
+    "probed_high": "is the largest probed ratio",
+    "probed_low": "is the smallest probed ratio",
+}
 TIGHTER_UPWARD = ("turning_point", "ratio_floor")  # a larger setting allows less
 
 
@@ -27,7 +37,10 @@ def fit_text(fit: Fit) -> str:
         lines += noise_text(figures)
         for name, value in figures["params"].items():
             interval = figures["interval"].get(name)
-            band = "" if interval is None else f"   {interval[0]:.4g} to {interval[1]:.4g}"
+            band = ""
+            if interval is not None and name not in figures["unidentified"]:
+                low, high = (f"{bound:.4g}" for bound in interval)
+                band = "" if low == high else f"   {low} to {high}"
             remark = ""
             if name in figures["held"]:
                 remark = "   held"
@@ -86,26 +99,26 @@ def averaged_text(figures: dict[str, Any]) -> list[str]:
 
 
 def plan_text(plan: Plan) -> str:
-    """Return a plan as the answer, its risk and its reasons."""
-    lines = [f"recommended domain ratio  {plan.domain_ratio:.3f}"]
-    level = f"{100 * plan.confidence:g} %"
-    ratio = plan.ratio
-    if ratio.low is not None:
-        lines[0] += (
-            f"   ({level} interval of the best ratio {ratio.low:.3f} to {ratio.high:.3f}, best estimate "
-            f"{ratio.estimate:.3f})"
-        )
+    """Return a plan as the answer in a sentence, its risk and its reasons."""
+    lines = [*answer_sentences(plan), "", f"recommended domain ratio  {recommended_text(plan)}"]
+    lines[-1] += f"   ({interval_text(plan)})" if plan.ratio.low is not None else ""
+    lowest, highest = plan.probed_ratios
     lines += [
         f"what binds                {binding_text(plan)}",
-        f"without any constraint    {plan.unconstrained_domain_ratio:.3f}",
+        f"without any constraint    {plan.unconstrained_domain_ratio:.3f}, the best of the probed {lowest:g} to "
+        f"{highest:g}",
     ]
+    if not plan.is_feasible:
+        name = "best estimate" if plan.evaluated_ratio == plan.ratio.estimate else "least rise"
+        lines.append(f"at a domain ratio of      {plan.evaluated_ratio:.3f}, the {name}:")
     if plan.violation_probability is not None:
         lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %")
-    lines += [
-        f"general loss              {_with_band(plan.general_loss)}{limit_text(plan)}",
-        f"rise over the base        {_with_band(plan.general_rise)}",
-    ]
-    if plan.replay_rise is not None:
+    if np.isfinite(plan.general_loss.estimate):
+        lines += [
+            f"general loss              {_with_band(plan.general_loss)}{limit_text(plan)}",
+            f"rise over the base        {_with_band(plan.general_rise)}",
+        ]
+    if plan.replay_rise is not None and plan.evaluated_ratio > 0:
         lines.append(
             f"rise over pure replay     {_with_band(plan.replay_rise)}, which reaches {plan.replay_loss:.4f}"
         )
@@ -116,11 +129,87 @@ def plan_text(plan: Plan) -> str:
     ]
     if plan.domain_epochs is not None:
         lines.append(f"passes over domain data   {plan.domain_epochs:.3g}")
-    heads = ["constraints", *[""] * len(plan.constraints)]
+    shown = [one for one in plan.constraints if plan.is_feasible or one.name == "tolerance"]
+    heads = ["constraints", *[""] * len(shown)]
     lines += [
         f"{head:<26}{constraint_text(constraint)}"
-        for head, constraint in zip(heads, plan.constraints, strict=False)
+        for head, constraint in zip(heads, shown, strict=False)
     ]
+    return "\n".join(lines)
+
+
+def answer_sentences(plan: Plan) -> list[str]:
+    """Return the answer: what was measured against it, the ratio, what its confidence means, the best estimate."""
+    against = [one.message for one in plan.warnings if one.code == Code.MEASURED_BREAK]
+    against = [f"Measured otherwise: {message}." for message in against[:1]]
+    return [*against, _feasible_text(plan) if plan.is_feasible else _infeasible_text(plan)]
+
+
+def _feasible_text(plan: Plan) -> str:
+    answer = f"Recommended: a domain ratio of {plan.domain_ratio:.3f}"
+    best, level = plan.ratio.estimate, f"{100 * plan.confidence:g} %"
+    if plan.asked.tolerance is None:
+        return f"{answer}, which has the lowest objective within the limits that were asked for."
+    if not plan.num_resamples:
+        return (
+            f"{answer}, the best estimate; without resamples it breaks the limit about every other time where the "
+            "limit binds (fit with --bootstrap 200)."
+        )
+    holds = f"it holds {_tolerance_text(plan)} with {level}, that is in {level} of the resamples of the probes"
+    if not np.isfinite(best):
+        return f"{answer}; {holds}. The estimates alone allow none."
+    if f"{best:.3f}" == f"{plan.domain_ratio:.3f}":
+        return f"{answer}; {holds}. It is the best estimate too."
+    return f"{answer}; {holds}. The best estimate is {best:.3f}, which breaks the limit about every other time."
+
+
+def _infeasible_text(plan: Plan) -> str:
+    level, best = f"{100 * plan.confidence:g} %", plan.ratio.estimate
+    text = (
+        f"No domain ratio holds {_tolerance_text(plan)} with {level}; the smallest tolerance that one holds so is "
+        f"{plan.least_tolerance}."
+    )
+    if not np.isfinite(best):
+        return f"{text} The estimates alone allow none either."
+    return f"{text} The best estimate is {best:.3f}, which breaks the limit about every other time."
+
+
+def _tolerance_text(plan: Plan) -> str:
+    over = "pure replay" if plan.asked.rise_over == "replay" else "the base"
+    return f"a rise of {plan.max_general_rise} over {over}"
+
+
+def recommended_text(plan: Plan) -> str:
+    """Return the recommended ratio, or that there is none."""
+    return f"{plan.domain_ratio:.3f}" if plan.is_feasible else "none"
+
+
+def interval_text(plan: Plan) -> str:
+    """Return the best estimate and its two-sided interval."""
+    best, low, high = plan.ratio.estimate, plan.ratio.low, plan.ratio.high
+    assert low is not None
+    level = f"two-sided {100 * plan.confidence:g} % interval of the best ratio "
+    level += "narrower than 0.001" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
+    return (
+        f"best estimate {best:.3f}, {level}" if np.isfinite(best) else f"no best estimate, {level}"
+    )
+
+
+def levels_text(levels: pd.DataFrame) -> str:
+    """Return what each confidence allows as a small table, a line a reference."""
+    lines = []
+    for over, rows in levels.groupby("rise_over", sort=False):
+        cells = []
+        for row in rows.to_dict("records"):
+            ratio = row["domain_ratio"]
+            holds = "no ratio holds" if np.isnan(ratio) else f"{ratio:.3f} holds"
+            least = f"{row['least_tolerance']} at {row['least_rise_ratio']:.3f}"
+            cells.append(f"{100 * row['confidence']:g} %: {holds}; smallest tolerance {least}")
+        name = "over the base" if over == "base" else "over pure replay"
+        lines += [
+            f"{head:<26}{cell}"
+            for head, cell in zip([name, *[""] * len(cells)], cells, strict=False)
+        ]
     return "\n".join(lines)
 
 
@@ -137,6 +226,7 @@ def limit_text(plan: Plan) -> str:
 def binding_text(plan: Plan) -> str:
     """Return in words what keeps the ratio from going further."""
     ratios = {c.name: c.ratio_without for c in plan.constraints}
+    lowest, highest = plan.probed_ratios
     without = f"without it {ratios.get(plan.binding, plan.unconstrained_domain_ratio):.3f}"
     over = " over pure replay" if plan.asked.rise_over == "replay" else ""
     return {
@@ -145,8 +235,12 @@ def binding_text(plan: Plan) -> str:
         "domain_tokens": f"domain_tokens: more would repeat the domain data too often ({without})",
         "ratio_floor": f"ratio_floor: less domain data was not wanted ({without})",
         "ratio_ceiling": f"ratio_ceiling: more domain data was not wanted ({without})",
+        "probed_high": f"probed_high: no ratio above {highest:g} was probed, and more might be better",
+        "probed_low": f"probed_low: no ratio below {lowest:g} was probed, and less might be better",
+        "confidence": "confidence: a lower one would allow more",
+        "untested": "untested: beyond the probed budgets one new run has to keep the limit",
         "compute": "compute: it cuts the tokens; no limit holds the ratio back",
-        "none": "none: no limit holds the ratio back",
+        "none": f"none: no limit holds the ratio back within the probed {lowest:g} to {highest:g}",
     }[plan.binding]
 
 
@@ -169,6 +263,12 @@ def constraint_text(constraint: Constraint) -> str:
     if name == "compute":
         text += " cuts the tokens" if constraint.is_binding else ""
         return text + ("" if at is None else f"; matters below {shown(at, unit)}")
+    if name in OWN_TEXTS:
+        return f"{text} {OWN_TEXTS[name]}" + _held_back(constraint)
+    if np.isnan(constraint.allows):
+        return f"{text} allows no ratio" + (
+            "" if at is None else f"; {shown(at, unit)} would allow {constraint.ratio_without:.3f}"
+        )
     is_up = name in TIGHTER_UPWARD
     text += f" allows {'down' if name == 'ratio_floor' else 'up'} to {constraint.allows:.3f}; "
     if not constraint.is_binding:
@@ -181,8 +281,17 @@ def constraint_text(constraint: Constraint) -> str:
     return text + f"binds, stops to matter {side} (ratio {constraint.ratio_without:.3f})"
 
 
+def _held_back(constraint: Constraint) -> str:
+    if not constraint.is_binding:
+        return ""
+    without = constraint.ratio_without
+    return "; binds" if np.isnan(without) else f"; binds (ratio without it {without:.3f})"
+
+
 def shown(value: float, unit: str) -> str:
     """Return a setting as a person would write it."""
     if unit in ("nats", "fraction", "perplexity_fraction", "perplexity"):
         return str(Tolerance(float(f"{value:.3g}"), unit))  # type: ignore[arg-type]
+    if unit == "probability":
+        return f"{100 * value:g} %"
     return f"{value:.4g}" if unit in ("tokens", "FLOPs", "lambda") else f"{value:.3f}"

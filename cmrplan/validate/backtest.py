@@ -160,6 +160,32 @@ def backtest(
     return pd.DataFrame(table)
 
 
+def backtest_verdict(table: pd.DataFrame) -> str:
+    """Return in a sentence how the default did in the windows of a backtest, beside the predictor that did best.
+
+    Best is whoever kept the limit in most windows, and of those the one with the lowest mean regret where it did.
+    """
+    judged = []
+    windows_of_all = table["window"].nunique() if len(table) else 0
+    for name, rows in table.groupby("predictor", sort=False) if len(table) else []:
+        kept = rows[rows["domain_ratio"].notna() & (rows["excess"] <= 0)]
+        judged.append((-len(kept), float(kept["regret"].mean()), str(name)))
+    judged = [one for one in judged if one[0]]
+    if not judged:
+        return f"no predictor kept the limit in any of {windows_of_all} windows"
+
+    def words(one: tuple[int, float, str]) -> str:
+        return f"kept the limit in {-one[0]} of {windows_of_all} windows at a mean regret of {one[1]:.4f} nats"
+
+    best = min(judged)
+    own = next((one for one in judged if one[2] == AUTO), None)
+    if own is None:
+        return f"the default (auto) kept the limit in no window; {best[2]} {words(best)}"
+    if own[:2] == best[:2]:
+        return f"the default (auto) {words(own)}, and nothing else did better"
+    return f"the default (auto) {words(own)}; {best[2]} {words(best)}"
+
+
 @dataclass(frozen=True)
 class Truth:
     """Measured losses at a target, in nats per token: at the probed ratios, and between them on a grid.
@@ -231,6 +257,7 @@ class Truth:
 
     def compare(self, general: Array, domain: Array, limit: float) -> dict[str, float]:
         """Return what :func:`backtest` says of two predicted curves on the grid."""
+        general, domain = (np.where(np.isnan(curve), np.inf, curve) for curve in (general, domain))
         best = self.best_ratio(self.general, self.domain, limit)
         chosen = self.best_ratio(general, domain, limit)
         return {
@@ -244,9 +271,11 @@ class Truth:
         }
 
     def error(self, corpus: str, curve: Array) -> float:
-        """Return the mean absolute error of a curve on the grid at the measured ratios."""
-        at = np.interp(self.ratio, self.grid, curve)
-        return float(np.mean(np.abs(at - self.measured[corpus])))
+        """Return the mean absolute error of a curve on the grid at the measured ratios where it is finite."""
+        known = np.isfinite(curve)
+        inside = (self.ratio >= self.grid[known][0]) & (self.ratio <= self.grid[known][-1])
+        at = np.interp(self.ratio[inside], self.grid[known], curve[known])
+        return float(np.mean(np.abs(at - self.measured[corpus][inside])))
 
 
 def _predict(

@@ -40,7 +40,9 @@ class Comparison:
         ``mae`` in nats per token, ``num_rows``.
     ranking : DataFrame
         One row for each corpus and predictor that could answer every holdout, best first: ``corpus``,
-        ``predictor``, ``is_law``, ``mae`` (mean over the kinds of holdout), and one column a kind.
+        ``predictor``, ``is_law``, ``is_whole``, ``mae`` (mean over the kinds of holdout), and one column a kind. Last
+        those that are not whole, which have no loss for some rows, as the CMR laws at the ratios 0 and 1: their figures
+        are of the other rows, and no verdict counts them.
     verdicts : dict of str to Verdict
         By corpus.
     skipped : dict of str to str
@@ -51,6 +53,21 @@ class Comparison:
     ranking: pd.DataFrame
     verdicts: dict[str, Verdict]
     skipped: dict[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """Whether to fit as by default, in a sentence."""
+        beaten = [
+            f"on the {corpus} loss {one.winner} is closer by {one.default_margin:.4f} ± "
+            f"{one.default_margin_stderr:.4f} nats"
+            for corpus, one in self.verdicts.items()
+            if one.beats_default
+        ]
+        if not self.verdicts:
+            return "too few predictors could answer to compare them"
+        if not beaten:
+            return "nothing is clearly closer than the default (auto): fit without --law"
+        return f"the default (auto) is clearly beaten: {'; '.join(beaten)}; see what --law would change"
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,9 @@ class Verdict:
         Its standard error over hidden runs.
     best_law : str
         The best among the laws.
+    default_margin, default_margin_stderr : float
+        How much farther off the default predictor is than the winner, and its standard error; NaN where it could not
+        answer.
     """
 
     winner: str
@@ -73,6 +93,13 @@ class Verdict:
     margin: float
     margin_stderr: float
     best_law: str
+    default_margin: float
+    default_margin_stderr: float
+
+    @property
+    def beats_default(self) -> bool:
+        """Whether the winner is ahead of the default predictor by more than two standard errors."""
+        return self.default_margin > CLEAR * self.default_margin_stderr
 
     @property
     def is_clear(self) -> bool:
@@ -129,7 +156,8 @@ def compare(
     misses = pd.concat(answers, ignore_index=True)
     keys = ["corpus", "predictor", "is_law", "kind", "holdout"]
     errors = misses.groupby(keys, sort=False)["miss"].agg(mae="mean", num_rows="size").reset_index()
-    ranking = _ranking(errors)
+    whole = misses.groupby(["corpus", "predictor"], sort=False)["is_whole"].all()
+    ranking = _ranking(errors, whole.reset_index())
     return Comparison(errors, ranking, _verdicts(misses, ranking), skipped)
 
 
@@ -150,6 +178,8 @@ def _answer(
     seen = rows[~holdout.hidden].reset_index(drop=True)
     wanted = rows[holdout.hidden].reset_index(drop=True)
     predicted = predictor(seen, wanted, corpus)
+    known = np.isfinite(predicted)
+    wanted, predicted = wanted[known], predicted[known]
     return pd.DataFrame(
         {
             "corpus": corpus,
@@ -158,31 +188,33 @@ def _answer(
             "kind": holdout.kind,
             "holdout": holdout.name,
             "run_id": wanted["run_id"],
+            "is_whole": bool(known.all()),
             "miss": np.abs(predicted - wanted["loss"].to_numpy(dtype=float)),
         }
     )
 
 
-def _ranking(errors: pd.DataFrame) -> pd.DataFrame:
+def _ranking(errors: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
     keys = ["corpus", "predictor", "is_law"]
     kinds = errors.groupby([*keys, "kind"], sort=False)["mae"].mean().unstack("kind")
-    table = kinds.assign(mae=kinds.mean(axis=1)).reset_index()
+    table = kinds.assign(mae=kinds.mean(axis=1)).reset_index().merge(whole)
     order = {corpus: k for k, corpus in enumerate(errors["corpus"].unique())}
-    table = table.sort_values(
-        ["corpus", "mae"], key=lambda c: c.map(order) if c.name == "corpus" else c
-    )
-    return table[[*keys, "mae", *kinds.columns]].reset_index(drop=True)
+    table = table.assign(place=table["corpus"].map(order), is_part=~table["is_whole"])
+    table = table.sort_values(["place", "is_part", "mae"])
+    return table[[*keys, "is_whole", "mae", *kinds.columns]].reset_index(drop=True)
 
 
 def _verdicts(misses: pd.DataFrame, ranking: pd.DataFrame) -> dict[str, Verdict]:
     verdicts = {}
     for corpus, table in ranking.groupby("corpus", sort=False):
+        table = table[table["is_whole"]]
         names = table["predictor"].tolist()
         if len(names) < 2:
             continue
         own = misses[misses["corpus"] == corpus]
         by_run = own.groupby(["predictor", "run_id"])["miss"].mean().unstack("predictor")
         margin = by_run[names[1]] - by_run[names[0]]
+        behind = by_run[AUTO] - by_run[names[0]] if AUTO in names else np.nan * margin
         laws = table.loc[table["is_law"], "predictor"].tolist()
         verdicts[str(corpus)] = Verdict(
             winner=names[0],
@@ -190,5 +222,7 @@ def _verdicts(misses: pd.DataFrame, ranking: pd.DataFrame) -> dict[str, Verdict]
             margin=float(margin.mean()),
             margin_stderr=float(margin.std(ddof=1) / np.sqrt(len(margin))),
             best_law=laws[0] if laws else "",
+            default_margin=float(behind.mean()),
+            default_margin_stderr=float(behind.std(ddof=1) / np.sqrt(len(behind))),
         )
     return verdicts

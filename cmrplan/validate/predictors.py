@@ -32,7 +32,8 @@ def predictors(base_loss: Mapping[str, Mapping[float, float]]) -> dict[str, Pred
     """Return what ``fit`` does by default, every law and every baseline by name.
 
     Each takes the rows to fit and the rows to predict, both of one corpus, and the corpus's name; it returns
-    losses in nats per token, ``(n,)``, or raises :class:`CmrplanError` where it does not apply.
+    losses in nats per token, ``(n,)``, NaN where it has none for a row, or raises :class:`CmrplanError` where it does
+    not apply.
 
     Parameters
     ----------
@@ -95,11 +96,15 @@ def _ratio_law(name: str) -> Predictor:
 
 
 def _cmr(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
+    """Return losses at the ratios at which the CMR ratio law holds, strictly between 0 and 1, and NaN elsewhere."""
     model = fit_cmr_model(seen, corpus, None)
     ratio = wanted["domain_ratio"].to_numpy(dtype=float)
-    if not np.all((ratio > 0) & ((ratio < 1) | (corpus == "domain"))):
+    is_inside = (ratio > 0) & ((ratio < 1) | (corpus == "domain"))
+    if not is_inside.any():
         raise CmrplanError("the CMR ratio law holds strictly between 0 and 1")
-    return model.predict(_mixture_columns(wanted)).loss
+    loss = np.full(ratio.shape, np.nan)
+    loss[is_inside] = model.predict(_mixture_columns(wanted[is_inside])).loss
+    return loss
 
 
 def _mixture_columns(rows: pd.DataFrame) -> dict[str, Array]:

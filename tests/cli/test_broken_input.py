@@ -144,7 +144,22 @@ def test_ratio_in_percent_on_the_command_line(call, fit_path):
 
 def test_impossible_tolerance_says_which_would_do(call, fit_path):
     answer = call("plan", fit_path, *ASK, "--max-general-rise", "0", "--base-loss", "0.5")
-    refused(answer, 1, ["smallest feasible tolerance", "base loss 0.5"])
+    assert answer.code == 1
+    assert answer.out.startswith("No domain ratio holds a rise of 0 nats over the base with 90 %")
+    assert "smallest feasible tolerance" in answer.err
+    assert "base loss 0.5" in answer.err
+    assert not [line for line in answer.err.splitlines() if "Traceback" in line]
+
+
+def test_impossible_tolerance_is_a_whole_answer_in_json(call, fit_path, tmp_path):
+    limits = ("--max-general-rise", "0", "--base-loss", "0.5")
+    answer = call("plan", fit_path, *ASK, *limits, "--out", tmp_path / "plan.json", "--json")
+    assert answer.code == 1
+    plan = answer.json()
+    assert plan == json.loads((tmp_path / "plan.json").read_text())
+    assert plan["domain_ratio"] is None
+    assert {row["confidence"] for row in plan["levels"]} == {0.5, 0.8, 0.9, 0.95}
+    assert plan["least_tolerance"].endswith("nats")
 
 
 @pytest.mark.parametrize("rise", ["0.5", "3% ", "0.6nats", "0.6 nats", "2ppl"])
@@ -283,7 +298,7 @@ def refused(answer, code: int, words: list[str]) -> None:
     """Check the exit code and that standard error ends in one line holding all the words."""
     assert answer.code == code, answer
     assert answer.out == ""
-    said = ("warning [", "corpora: ")  # remarks and progress before the error
+    said = ("caution [", "note [", "corpora: ")  # remarks and progress before the error
     lines = [line for line in answer.err.splitlines() if not line.startswith(said)]
     assert len(lines) == 1, answer.err
     assert lines[0].startswith("error: ")

@@ -488,9 +488,11 @@ def test_what_the_fit_says_is_printed_and_stored(call, tmp_path):
     log.loc[(log["run_id"] == bad) & training(log), "loss"] += 0.05
     log.to_csv(tmp_path / "log.csv", index=False)
     out = tmp_path / "fit.json"
-    answer = call("fit", tmp_path / "log.csv", "--law", "dcpt", "--bootstrap", 0, "--out", out)
-    assert f"warning [outlier_run]: the general loss of run {bad}" in answer.err
-    assert "warning [few_sizes]" in answer.err
+    answer = call(
+        "fit", tmp_path / "log.csv", "--law", "dcpt", "--bootstrap", 0, "--out", out, "--verbose"
+    )
+    assert f"caution [outlier_run]: the general loss of run {bad}" in answer.err
+    assert "caution [few_sizes]" in answer.err
     stored = cp.read_fit(out)
     assert "outlier_run" in messages(stored.warnings)
 

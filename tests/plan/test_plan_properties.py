@@ -78,9 +78,10 @@ def random_fit(seed, *, domain_turns=0.0):
 def ratio_of(fit, **asked):
     """Return the recommended ratio, as :func:`cmrplan.plan` takes it; -1 where none is feasible."""
     try:
-        return decide(fit, PlanRequest(model_params=N, train_tokens=D, **asked)).ratio
+        decision = decide(fit, PlanRequest(model_params=N, train_tokens=D, **asked))
     except CmrplanError:
         return -1.0
+    return decision.ratio if decision.is_feasible else -1.0
 
 
 seeds = st.integers(0, 2**32 - 1)

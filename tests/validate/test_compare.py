@@ -16,9 +16,10 @@ from cmrplan.fit.law_model import AveragedModel, row_inputs
 from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
 from cmrplan.laws.dcpt import dcpt_law
 from cmrplan.laws.registry import plain_ratio_laws
-from cmrplan.validate.backtest import backtest, windows
+from cmrplan.validate.backtest import backtest, backtest_verdict, windows
 from cmrplan.validate.baselines import carry_forward, gradient_boosting, interpolation, linear
-from cmrplan.validate.compare import compare
+from cmrplan.validate.compare import Comparison, Verdict, compare
+from cmrplan.validate.predictors import predictors
 
 PROBES = Path(__file__).parents[2] / "data" / "probes" / "log.csv"
 
@@ -97,6 +98,7 @@ class TestOnAKnownLaw:
         comparison = compare(known)
         for corpus in ("general", "domain"):
             ranking = comparison.ranking[comparison.ranking["corpus"] == corpus]
+            ranking = ranking[ranking["is_whole"]]
             assert ranking["is_law"].iloc[0]
             assert ranking["mae"].is_monotonic_increasing
             best_simple = ranking.loc[~ranking["is_law"], "mae"].min()
@@ -112,6 +114,50 @@ class TestOnAKnownLaw:
         assert 0.05 < last["best_domain_ratio"] < 0.95
         assert abs(last["ratio_error"]) < 0.05
         assert last["general_mae"] < 0.003
+
+
+class TestVerdicts:
+    """One sentence says whether to go on as by default."""
+
+    def test_a_backtest_counts_the_windows_in_which_the_limit_was_kept(self):
+        table = pd.DataFrame(
+            [
+                ("D <= 1", "auto", 0.4, 0.0, 0.002),
+                ("D <= 2", "auto", np.nan, np.nan, np.nan),
+                ("D <= 1", "dcpt", 0.5, 0.0, 0.006),
+                ("D <= 2", "dcpt", 0.5, 0.0, 0.004),
+            ],
+            columns=["window", "predictor", "domain_ratio", "excess", "regret"],
+        )
+        assert backtest_verdict(table) == (
+            "the default (auto) kept the limit in 1 of 2 windows at a mean regret of 0.0020 nats; dcpt kept the limit "
+            "in 2 of 2 windows at a mean regret of 0.0050 nats"
+        )
+        assert backtest_verdict(table[table["predictor"] == "auto"]).endswith(
+            "nothing else did better"
+        )
+
+    def test_a_comparison_names_only_a_clear_winner(self):
+        def compared(margin, stderr):
+            verdict = Verdict("cubic", "auto", margin, stderr, "auto", margin, stderr)
+            return Comparison(pd.DataFrame(), pd.DataFrame(), {"domain": verdict}, {})
+
+        assert compared(0.002, 0.0015).sentence.startswith(
+            "nothing is clearly closer than the default"
+        )
+        assert (
+            "on the domain loss cubic is closer by 0.0040 ± 0.0015 nats"
+            in compared(0.004, 0.0015).sentence
+        )
+
+    def test_the_cmr_laws_answer_strictly_between_0_and_1(self):
+        log = simulated_log(sizes=(3e5,), noise=0.001)
+        rows = fitted_rows(log, "general", 0.0)
+        last = rows["train_tokens"] == rows["train_tokens"].max()
+        predicted = predictors({})["cmr"](rows[~last], rows[last], "general")
+        ratio = rows.loc[last, "domain_ratio"].to_numpy()
+        assert np.isnan(predicted).tolist() == ((ratio == 0) | (ratio == 1)).tolist()
+        assert np.nanmax(np.abs(predicted - rows.loc[last, "loss"])) < 0.02  # ten times its noise
 
 
 class TestAveraging:

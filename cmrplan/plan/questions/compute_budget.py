@@ -12,7 +12,7 @@ import pandas as pd
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.tabular import Tabular
-from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.plan import Plan, feasible_plan_for
 from cmrplan.plan.questions.target_loss import ReachedLoss, checked_sizes, reached, require_sizes
 from cmrplan.plan.request import (
     BudgetOptions,
@@ -94,7 +94,7 @@ def best_budget(
     best = min(tried, key=lambda one: one.domain_loss)
     if not np.isfinite(best.domain_loss):
         raise CmrplanError(f"no size has a feasible ratio at {budget:.4g} FLOPs: {best.reason}")
-    plan = plan_for(fit, replace(asked, model_params=best.model_params))
+    plan = feasible_plan_for(fit, replace(asked, model_params=best.model_params))
     if len(tried) > 1 and best in (tried[0], tried[-1]):
         side = "smallest" if best is tried[0] else "largest"
         remark = Finding(

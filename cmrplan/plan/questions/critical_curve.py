@@ -18,6 +18,7 @@ from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS, base_loss_at
 from cmrplan.fit.tabular import Tabular
+from cmrplan.plan.findings import infeasible_text
 from cmrplan.plan.loss_curves import COARSE_GRID, best_ratio
 from cmrplan.plan.optimum import SAME_RATIO, decide
 from cmrplan.plan.request import (
@@ -164,24 +165,30 @@ def curve_along(
     if axis == "model_params":
         request = request.for_any_size()
     reasons: list[str] = []
+    refused: list[CmrplanError] = []
     rows: list[tuple[float | None, ...]] = []
     remarks: dict[str, Finding] = {}
     for value in along.tolist():
-        run = (value, fixed) if axis == "model_params" else (fixed, value)
+        asked = request.at(*((value, fixed) if axis == "model_params" else (fixed, value)))
         try:
-            decision = decide(fit, request.at(*run), num_grid=COARSE_GRID)
+            decision = decide(fit, asked, num_grid=COARSE_GRID)
         except InputError:
             raise
         except CmrplanError as error:
+            refused.append(error)
             rows.append((np.nan,) * 4)
             reasons.append(str(error))
+            continue
+        if not decision.is_feasible:
+            rows.append((np.nan,) * 4)
+            reasons.append(infeasible_text(fit, asked, decision))
             continue
         remarks |= {finding.code: finding for finding in decision.curves.findings}
         best = decision.interval(request.confidence)
         rows.append((decision.ratio, best.estimate, best.low, best.high))
         reasons.append("")
-    if all(reasons):
-        raise CmrplanError(reasons[-1])
+    if len(refused) == len(along):
+        raise refused[-1]
     ratio, best_estimate, low, high = np.array(rows, dtype=float).T
     return CriticalCurve(
         axis=axis,

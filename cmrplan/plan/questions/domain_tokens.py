@@ -15,7 +15,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.numbers import affordable_tokens
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.optimum import SAME_RATIO, Constraint
-from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.plan import Plan, feasible_plan_for
 from cmrplan.plan.questions.target_loss import reached
 from cmrplan.plan.request import (
     FitOrPath,
@@ -72,7 +72,7 @@ def spend_domain_tokens(
     ratio = curves.chance_constrained_ratio(low, high)
     if np.isnan(ratio):
         raise CmrplanError(_no_ratio_text(curves, asked))
-    plan = plan_for(fit, replace(asked, train_tokens=used / ratio))
+    plan = feasible_plan_for(fit, replace(asked, train_tokens=used / ratio))
     plan = _over_lengths(plan, curves, low, high)
     if ratio <= low + SAME_RATIO and asked.flops is None:
         remark = Finding(
@@ -143,7 +143,8 @@ def _constraints_over_lengths(
     others = [
         one
         for one in plan.constraints
-        if one.name != "tolerance" and not (is_held and one.name == "domain_tokens")
+        if one.name not in ("tolerance", "confidence", "untested")
+        and not (is_held and one.name == "domain_tokens")
     ]
     return (*tolerance, *others)
 

@@ -25,12 +25,12 @@ from cmrplan.plan.optimum import (
     FeasibleInterval,
     binding_constraint,
     decision_on,
-    empty_text,
     feasible_interval,
     require_explaining,
 )
 from cmrplan.plan.plan import require_mixture_laws
 from cmrplan.plan.questions.slider_stops import SliderStops
+from cmrplan.plan.refusals import empty_text
 from cmrplan.plan.request import PlanRequest
 
 BINDING_NAMES: tuple[ConstraintName, ...] = get_args(ConstraintName)

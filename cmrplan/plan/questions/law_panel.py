@@ -17,7 +17,7 @@ from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.numbers import training_flops
-from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.plan import Plan, feasible_plan_for
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 
 # Laws that predict hidden rows worse than the best by this factor are shown but do not count as a disagreement.
@@ -134,7 +134,7 @@ def law_panel(
 
 
 def _answer(name: str, fit: Fit, plan: Plan) -> LawAnswer:
-    own = plan_for(fit, plan.asked)
+    own = feasible_plan_for(fit, plan.asked)
     law, error = fit.models["general"].top_weighted, np.nan
     if law is not None:
         error = held_out_score(law, fit.rows("general")).error

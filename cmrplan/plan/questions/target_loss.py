@@ -14,9 +14,10 @@ from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import is_among
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import affordable_tokens, require_positive
+from cmrplan.plan.findings import infeasible_text
 from cmrplan.plan.loss_curves import COARSE_GRID, survey_at
 from cmrplan.plan.optimum import decide
-from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.plan import Plan, feasible_plan_for
 from cmrplan.plan.request import (
     CountOrText,
     FitOrPath,
@@ -90,11 +91,15 @@ def reached(fit: Fit, request: PlanRequest) -> ReachedLoss:
     """Return the domain loss of a run at the best ratio that the limits allow."""
     size, tokens = request.size, request.tokens
     try:
-        ratio = decide(fit, request, num_grid=COARSE_GRID).ratio
+        decision = decide(fit, request, num_grid=COARSE_GRID)
     except InputError:
         raise
     except CmrplanError as error:
         return ReachedLoss(size, tokens, np.nan, np.inf, np.inf, str(error))
+    ratio = decision.ratio
+    if not decision.is_feasible:
+        reason = infeasible_text(fit, request, decision)
+        return ReachedLoss(size, tokens, np.nan, np.inf, np.inf, reason)
     at = survey_at(fit, request, ratio)
     loss = float(at.domain.loss[0])
     upper = loss
@@ -142,7 +147,7 @@ def fewest_tokens(
     tokens = _first(at, tried, target_domain_loss, lambda one: one.domain_loss_safe)
     if tokens is None:
         raise CmrplanError(_out_of_reach(tried, target_domain_loss, asked.confidence))
-    plan = plan_for(fit, replace(asked, train_tokens=tokens))
+    plan = feasible_plan_for(fit, replace(asked, train_tokens=tokens))
     if tokens == least:
         remark = Finding(
             Code.TARGET_REACHED_AT_ONCE,
@@ -188,7 +193,7 @@ def smallest_model(
     tried = [reached(fit, asked.at(size, float(asked.train_tokens))) for size in listed]
     for one in tried:
         if one.domain_loss_safe <= target_domain_loss:
-            plan = plan_for(fit, asked.at(one.model_params, one.train_tokens))
+            plan = feasible_plan_for(fit, asked.at(one.model_params, one.train_tokens))
             return TargetLossPlan(
                 float(target_domain_loss), plan, one.domain_loss_safe, None, tuple(tried)
             )
