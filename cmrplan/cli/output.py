@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
 MOST_REMARKS = 3  # remarks
-WORDS = {Severity.STOP: "stop", Severity.CAUTION: "caution", Severity.NOTE: "note"}
+OUTPUT_WORDS = {Severity.STOP: "stop", Severity.CAUTION: "caution", Severity.NOTE: "note"}
 NARROWEST = 40  # columns
 HEAD_WIDTH = 26  # columns before the text of a line of a list
 
@@ -113,7 +113,7 @@ def print_findings(
     else:
         shown = [one for one in by_severity if one not in said][:MOST_REMARKS]
     for finding in shown:
-        word = WORDS[finding.code.severity]
+        word = OUTPUT_WORDS[finding.code.severity]
         show(f"{word} [{finding.code}]: {printable(finding.message, keep='')}", err=True)
     left = len(by_severity) - len(shown)
     if left and verbosity == NORMAL:

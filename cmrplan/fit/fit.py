@@ -91,6 +91,8 @@ class Fit(FittedLog):
     def __post_init__(self) -> None:
         rows = {corpus: self.rows(corpus) for corpus in self.models}
         object.__setattr__(self, "probed", probed_of(self.log, self.models, rows))
+        if any(m.noise is None for m in top_weighted_laws(self.models).values()):
+            _ = self.noise  # no question works it out again
 
     def predict(
         self,

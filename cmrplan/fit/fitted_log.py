@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -152,7 +153,7 @@ class FittedLog(ABC):
         """Number of resamples B."""
         return self.settings.bootstrap
 
-    @property
+    @cached_property
     def noise(self) -> Noise:
         """Noise that the residuals of the fitted laws show, the misfit included; see :mod:`cmrplan.fit.noise`."""
         return noise_of(self.models, {corpus: self.rows(corpus) for corpus in self.models})

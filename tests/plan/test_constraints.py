@@ -248,7 +248,8 @@ class TestProperties:
         assert made.general_loss.estimate <= made.general_loss_limit + FINE
         # the quantile is taken between two of 51 resamples, so a share may be one of them higher
         assert made.violation_probability <= 1 - asked["confidence"] + 1 / 51
-        binding = [c for c in made.constraints if c.is_binding]
+        beside = ("confidence", "untested")  # they tighten the tolerance and bind with it
+        binding = [c for c in made.constraints if c.is_binding and c.name not in beside]
         assert len(binding) == (made.binding != "none")
         for constraint in binding:
             assert constraint.ratio_without >= made.domain_ratio - 1e-9
