@@ -16,6 +16,8 @@ from cmrplan import plots
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
 from cmrplan.plots.labels import PointLabels
+from cmrplan.plots.next_map import NextData, draw_next
+from cmrplan.plots.residuals import draw_residuals
 from cmrplan.plots.wording import plain, recommendation
 
 KINDS_OF_ONE_CORPUS = ("ratio", "curves", "residuals")
@@ -307,6 +309,64 @@ def test_residuals_have_a_zero_line_and_one_color_per_run(ax):
 def test_residuals_against_another_variable_are_refused(fit):
     with pytest.raises(cp.InputError, match="domain_ratio, train_tokens, model_params"):
         plots.plot_residuals(fit, against="loss")
+
+
+def test_across_sizes_the_rise_over_each_base_is_drawn(ax):
+    fit = known_fit(seeds=(0,))
+    plan = known_plan(fit, model_params=5 * N, base_loss=2.2)
+    data = plots.ratio_data(fit, plan=plan)
+    # measured at N: 2.5 + 0.2 r over a base of 2.5; the limit is 0.05 over the plan's own 2.2
+    np.testing.assert_allclose(data.measured.loss, 0.2 * np.array(RATIOS), atol=1e-12)
+    assert (data.is_rise, data.base_loss, data.limit) == (True, 0.0, pytest.approx(0.05))
+    plots.plot_ratio(fit, plan=plan, ax=ax)
+    assert ax.get_ylabel().startswith("rise of the general loss")
+    curves = plots.curves_data(fit, plan=plan)
+    # at ratio 0.5: 2.6 - 0.01 log10(D / 1e6) over 2.5
+    np.testing.assert_allclose(curves.series[3].measured_loss, [0.12, 0.11, 0.1])
+
+
+def test_a_limit_says_its_size_where_the_points_have_no_base_loss(ax):
+    fit = known_fit(base=False)
+    plan = known_plan(fit, model_params=5 * N, base_loss=2.5)
+    plots.plot_ratio(fit, plan=plan, ax=ax)
+    assert line(ax, "limit at N = 10M: base loss + 0.05 nats")
+
+
+@pytest.mark.parametrize(("tokens", "sides"), [(D, 0), (1e3, 1), (1e8, 1)])
+def test_tokens_beyond_the_probes_are_shaded_on_either_side(tokens, sides, fit, ax):
+    plots.plot_curves(fit, train_tokens=tokens, ax=ax)
+    shaded = [patch for patch in ax.patches if patch.get_label() == "beyond the probes"]
+    assert len(shaded) == sides
+    if sides:
+        box = shaded[0].get_extents().transformed(ax.transData.inverted())
+        assert box.x1 == pytest.approx(1e4) if tokens < D else box.x0 == pytest.approx(1e6)
+
+
+def test_sizes_beyond_the_probes_are_shaded_and_the_probed_ones_marked(fit, ax):
+    plan = known_plan(fit, model_params=SMALL / 2, base_loss=2.5)
+    plots.plot_critical(fit, "model_params", plan=plan, ax=ax)
+    shaded = [patch for patch in ax.patches if patch.get_label().lstrip("_").startswith("beyond")]
+    assert len(shaded) == 2
+    marks = line(ax, "probed size: base loss measured, hence a narrower interval")
+    assert marks.get_xdata().tolist() == [SMALL, N]
+    points = line(plots.plot_critical(fit, plan=plan), "by the measured losses at N = 1.0M")
+    assert mpl.colors.to_hex(points.get_markerfacecolor()) == "#ffffff"
+
+
+def test_a_title_says_what_lies_beyond_the_probes(fit):
+    assert plots.ratio_data(fit, train_tokens=1e7).title.endswith("(D beyond the probes)")
+    assert "beyond" not in plots.ratio_data(fit, train_tokens=2e5).title
+
+
+def test_a_panel_without_anything_to_show_says_why(fit):
+    ratios = np.linspace(0, 1, 5)
+    data = NextData(known_plan(fit), "", N, ratios, np.array([D]), np.zeros((1, 5)))
+    assert (
+        "No probe of this size narrows" in draw_next(data, Figure().subplots()).texts[0].get_text()
+    )
+    empty = replace(plots.residuals_data(fit), residual=np.empty(0), domain_ratio=np.empty(0))
+    drawn = draw_residuals(empty, Figure().subplots(), "domain_ratio")
+    assert "none of the 0 rows" in drawn.texts[0].get_text().replace("\n", " ")
 
 
 # --- what a fit may lack ---------------------------------------------------------------------
