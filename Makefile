@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= quickstart
 
-.PHONY: quickstart test frameworks browser check lint site dist-check lowest clean
+.PHONY: quickstart test frameworks browser check lint site docs-figures dist-check lowest clean
 
 quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> report, on a CPU
 	$(BIN)/cmrplan quickstart --out $(OUT)
@@ -36,6 +36,9 @@ lowest:  ## tests of the library with the lowest versions that pyproject.toml de
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e . pytest hypothesis scikit-learn
 	.venv-lowest/bin/python -m pytest -q -W default -p no:cacheprovider tests/laws tests/solve tests/log tests/plan tests/fit/test_fit.py
+
+docs-figures: $(VENV)/.test  ## what the commands of README and docs print and draw, anew (some minutes)
+	$(BIN)/python tests/documented_commands.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cmrplan needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.11")'

@@ -2,9 +2,11 @@
 
 import ast
 import doctest
+import json
 import re
 from pathlib import Path
 
+import documented_commands as documented
 import pytest
 from law_table import PAGE, TABLE, law_table
 from pydantic import BaseModel
@@ -23,21 +25,55 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
-def test_the_readmes_sessions_print_what_they_show(call, tmp_path, monkeypatch):
-    sessions = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = "".join(sessions).splitlines()
-    monkeypatch.chdir(tmp_path)
-    printed: list[str] = []
-    for line in lines:
-        if not line.startswith("$"):
-            assert line in printed
-            continue
-        arguments = line.removeprefix("$ cmrplan ").split()
-        arguments = [str(ROOT / a) if a.startswith("data/") else a for a in arguments]
-        answer = call(*arguments)
-        assert answer.code == 0, answer.err
-        printed = answer.out.splitlines()
-    assert len(sessions) == 3
+@pytest.mark.parametrize("page", documented.PAGES, ids=lambda page: page.name)
+def test_commands_of_a_page_print_what_it_shows(page):
+    commands = [c for c in documented.commands_of(page.read_text()) if not c.is_slow]
+    with documented.scratch():
+        for command in commands:
+            shown = command.cut(documented.run(command))
+            assert command.is_same(shown), "\n".join(
+                ("make docs-figures renews", command.line, *shown)
+            )
+
+
+def test_pages_were_renewed_since_their_commands_or_data_changed():
+    """Pictures and slow commands are not run here: only what they are made from is compared."""
+    marks = {}
+    for page in documented.PAGES:
+        commands = documented.commands_of(page.read_text())
+        if commands:
+            marks[str(page.relative_to(ROOT))] = documented.fingerprint(commands)
+    assert marks == json.loads(documented.FINGERPRINTS.read_text())
+    assert {"README.md", "docs/pictures.md"} <= set(marks)
+
+
+def test_every_picture_of_the_pages_is_written_by_a_command_of_theirs():
+    commands = [c for page in documented.PAGES for c in documented.commands_of(page.read_text())]
+    written = {word for c in commands for word in c.line.split() if word.endswith(".png")}
+    assert written == {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.png")}
+
+
+SESSION = """Text.
+
+```console
+$ cmrplan fit log.csv
+$ cmrplan plan fit.json
+ratio 0.70
+...
+$ cmrplan next fit.json
+12.0 s, 340 tokens/s
+```
+"""
+
+
+def test_a_page_is_renewed_only_where_more_than_times_changed():
+    fit, plan, after = documented.commands_of(SESSION)
+    assert fit.cut("anything\n") == ()
+    assert plan.cut("ratio 0.83\nmore\nmore\n") == ("ratio 0.83", "...")
+    assert after.is_same(("9.1 s, 35 tokens/s",))
+    assert not after.is_same(("9.1 s, then",))
+    page = documented.renewed(SESSION, [(), ("ratio 0.83", "..."), ("9.1 s, 35 tokens/s",)])
+    assert page == SESSION.replace("0.70", "0.83")
 
 
 def test_every_code_is_in_the_tables_with_its_sentence_and_no_other():

@@ -11,16 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
-    FixedLocator,
     FuncFormatter,
-    LogLocator,
+    Locator,
     MaxNLocator,
     NullLocator,
 )
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.numbers import compact_exact
 from cmrplan.plan.plan import Plan
+from cmrplan.plots.legends import wrapped
 from cmrplan.plots.wording import choice_label, percent
 
 # Okabe & Ito's palette, told apart in every common kind of color blindness
@@ -32,10 +32,39 @@ COLORMAP = "viridis"
 PALEST = 0.9  # the end of the color map that is too light on white is left out
 
 FEW_COUNTS = 4  # up to which each has its own tick
+COUNT_STEPS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # of a decade
+TICK_ROOM = 3.6  # between two ticks, in the size of their font
 
-LOSS_UNIT = "nats per token"
 RATIO_LABEL = "domain ratio (percent of training tokens)"
 TOKENS_LABEL = "training tokens of the continual phase"
+
+
+class SpacedTicks(Locator):
+    """Ticks of the first of several lists, dense to sparse, whose labels have room.
+
+    Parameters
+    ----------
+    choices : sequence of array
+    """
+
+    def __init__(self, choices: Sequence[Array]) -> None:
+        self._choices = [np.unique(choice) for choice in choices]
+
+    def __call__(self) -> list[float]:
+        """Return the ticks within the limits of the axis."""
+        axis: Any = self.axis
+        ends = sorted(axis.get_view_interval())
+        room = TICK_ROOM * axis.get_major_ticks(1)[0].label1.get_fontsize()
+        for choice in self._choices:
+            shown = choice[(choice >= ends[0]) & (choice <= ends[1])]
+            at = axis.axes.transData.transform(np.column_stack([shown, np.ones(len(shown))]))[:, 0]
+            if len(shown) and (np.diff(at) * 72 / axis.get_figure().dpi >= room).all():
+                break
+        return [float(tick) for tick in shown]
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """Return the ticks; the limits of the axis decide, not these."""
+        return self()
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
@@ -88,29 +117,51 @@ def draw_tolerance(ax: Axes, rise: float, label: str) -> None:
     ax.axvline(rise, color=LIMIT, linewidth=1.2, linestyle="--", label=label)
 
 
-def draw_beyond(ax: Axes, last_measured: float) -> None:
-    """Shade the x axis beyond the probes; its limits must stand already."""
-    ax.axvspan(
-        last_measured,
-        ax.get_xlim()[1],
-        color=FORBIDDEN,
-        alpha=0.18,
-        linewidth=0,
-        zorder=0,
-        label="beyond the probes",
+def draw_beyond(ax: Axes, first: float, last: float, shown: Array) -> None:
+    """Shade the x axis below the first and above the last probe, where something is shown there."""
+    low, high = ax.get_xlim()
+    sides = []
+    if shown.min() < first * (1 - SAME_SIZE):
+        sides.append((low, first))
+    if shown.max() > last * (1 + SAME_SIZE):
+        sides.append((last, high))
+    for k, (start, end) in enumerate(sides):
+        label = "_beyond" if k else "beyond the probes"
+        ax.axvspan(start, end, color=FORBIDDEN, alpha=0.18, linewidth=0, zorder=0, label=label)
+    ax.set_xlim(low, high)
+
+
+def point_face(is_elsewhere: bool, color: Any) -> dict[str, Any]:
+    """Return the style of measured points, hollow where they belong to another size or budget."""
+    return {
+        "color": color,
+        "markerfacecolor": "white" if is_elsewhere else color,
+        "markeredgecolor": color if is_elsewhere else "white",
+        "markeredgewidth": 0.9 if is_elsewhere else 0.6,
+    }
+
+
+def say_why(ax: Axes, reason: str) -> Axes:
+    """Say in words why there is nothing to see."""
+    ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+    ax.grid(visible=False)
+    width = ax.get_window_extent().width / ax.figure.dpi  # inches
+    ax.text(
+        0.5,
+        0.5,
+        wrapped(reason, 0.8 * width, 9),
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        fontsize=9,
+        color=LIMIT,
     )
+    return ax
 
 
 def point_style(count: int) -> dict[str, Any]:
     """Return the style that shows a curve of a single point; nothing for a longer one."""
     return {"marker": "_", "markersize": 14.0} if count == 1 else {}
-
-
-def titled(ax: Axes, title: str) -> Axes:
-    """Give the axes a title and a legend."""
-    ax.set_title(title)
-    ax.legend(fontsize="small")
-    return ax
 
 
 def padded(core: Sequence[Array], soft: Sequence[Array] = ()) -> tuple[float, float]:
@@ -127,7 +178,7 @@ def padded(core: Sequence[Array], soft: Sequence[Array] = ()) -> tuple[float, fl
 def ratio_axis(ax: Axes, ratios: Array) -> None:
     """Make the x axis one of ratios."""
     ax.set_xlim(*padded([ratios]))
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(percent_ticks())
     ax.set_xlabel(RATIO_LABEL)
 
@@ -145,14 +196,12 @@ def count_axis(ax: Axes, counts: Array, label: str) -> None:
     low, high = low / margin, high * margin
     ax.set_xscale("log")
     ax.set_xlim(low, high)
-    decades = math.log10(high / low)
     if len(known) <= FEW_COUNTS:
-        ax.xaxis.set_major_locator(FixedLocator(known.tolist()))
-    elif decades < 0.7:
-        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ticks = [known, known[[0, -1]], known[-1:]]
     else:
-        subs = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
-        ax.xaxis.set_major_locator(LogLocator(subs=subs))
+        decades = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [np.outer(decades, steps).ravel() for steps in COUNT_STEPS]
+    ax.xaxis.set_major_locator(SpacedTicks(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: compact_exact(count)))
     ax.set_xlabel(label)

@@ -22,6 +22,7 @@ from cmrplan.plan.questions.critical_curve import (
 from cmrplan.plots.artists import (
     DATA,
     FORBIDDEN,
+    LIMIT,
     TOKENS_LABEL,
     axes_or_new,
     count_axis,
@@ -30,10 +31,11 @@ from cmrplan.plots.artists import (
     draw_star,
     padded,
     percent_ticks,
+    point_face,
     point_style,
-    titled,
 )
-from cmrplan.plots.view import require_plan
+from cmrplan.plots.legends import finished
+from cmrplan.plots.view import is_same, nearest, require_plan
 from cmrplan.plots.wording import choice_label, law_title, percent
 
 LABELS = {"train_tokens": TOKENS_LABEL, "model_params": "model parameters"}
@@ -47,23 +49,37 @@ class CriticalData:
     ----------
     curve : CriticalCurve
     measured_count, measured_ratio : array (M,)
-        By the measurements alone, at the probed tokens and sizes nearest to the plan's.
-    last_measured : float
-        The largest probed tokens or size.
+        By the measurements alone, at the probed tokens or size nearest to the plan's.
+    measured_fixed : float
+        That size, or these tokens.
+    probed : array (k,)
+        Probed tokens or sizes, ascending.
     plan : Plan
     """
 
     curve: CriticalCurve
     measured_count: Array
     measured_ratio: Array
-    last_measured: float
+    measured_fixed: float
+    probed: Array
     plan: Plan
 
     @property
     def title(self) -> str:
         """What the panel shows."""
+        return f"{law_title(self.plan.law)}, {self.at(self.curve.fixed)}"
+
+    def at(self, fixed: float) -> str:
+        """Return size or tokens, whichever stays fixed, in words."""
         name, unit = ("N", "") if self.curve.axis == "train_tokens" else ("D", " tokens")
-        return f"{law_title(self.plan.law)}, {name} = {compact(self.curve.fixed)}{unit}"
+        return f"{name} = {compact(fixed)}{unit}"
+
+    @property
+    def measured_label(self) -> str:
+        """What a legend calls the points."""
+        if is_same(self.measured_fixed, self.curve.fixed):
+            return "by the measured losses alone"
+        return f"by the measured losses at {self.at(self.measured_fixed)}"
 
 
 def critical_data(
@@ -78,7 +94,10 @@ def critical_data(
     curve = curve_along(fit, plan.asked, against, counts, fixed)
     measured, ratio = measured_critical(fit, plan.asked, against, fixed)
     rows = fit.log[fit.log["train_tokens"] > 0]
-    return CriticalData(curve, measured, ratio, float(rows[against].max()), plan)
+    other = "model_params" if against == "train_tokens" else "train_tokens"
+    near = nearest(fit.rows("general")[other], fixed)
+    probed = np.unique(rows[against].to_numpy(dtype=float))
+    return CriticalData(curve, measured, ratio, near, probed, plan)
 
 
 def plot_critical(
@@ -107,7 +126,8 @@ def plot_critical(
         If no tokens or size has a feasible ratio.
     """
     data = critical_data(fit, against, plan=plan)
-    return titled(draw_critical(data, axes_or_new(ax)), data.title)
+    title = f"Ratio that a general rise of {data.plan.max_general_rise} allows\n{data.title}"
+    return finished(draw_critical(data, axes_or_new(ax)), title)
 
 
 def draw_critical(data: CriticalData, ax: Axes) -> Axes:
@@ -120,23 +140,38 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
             data.measured_ratio,
             "o",
             markersize=5,
-            color=DATA,
-            markeredgecolor="white",
-            label="by the measured losses alone",
+            label=data.measured_label,
+            **point_face(not is_same(data.measured_fixed, curve.fixed), DATA),
         )
     here = plan.train_tokens if curve.axis == "train_tokens" else plan.model_params
     draw_star(ax, here, plan.evaluated_ratio, size=13, label=choice_label(plan))
-    count_axis(ax, np.append(curve.values, data.last_measured), LABELS[curve.axis])
-    if curve.values[-1] > data.last_measured:
-        draw_beyond(ax, data.last_measured)
+    along = np.concatenate([curve.values, data.probed, [here]])
+    count_axis(ax, along, LABELS[curve.axis])
+    draw_beyond(ax, data.probed[0], data.probed[-1], along)
     shown = [curve.domain_ratio, curve.best_estimate, curve.low, curve.high, data.measured_ratio]
     if np.isnan(curve.domain_ratio).any():
         shown.append(np.zeros(1))
     low, high = padded([*shown, np.array([plan.evaluated_ratio])])
     ax.set_ylim(max(low, -0.04), min(high, 1.04))
+    if curve.axis == "model_params" and len(data.probed) > 1:
+        _draw_probed_sizes(data, ax)
     ax.yaxis.set_major_formatter(percent_ticks())
     ax.set_ylabel("recommended domain ratio")
     return ax
+
+
+def _draw_probed_sizes(data: CriticalData, ax: Axes) -> None:
+    """Mark the sizes whose base loss is measured, where the interval is narrow for that reason."""
+    ax.plot(
+        data.probed,
+        np.zeros(len(data.probed)),
+        "|",
+        transform=ax.get_xaxis_transform(),
+        color=LIMIT,
+        markersize=9,
+        markeredgewidth=1.4,
+        label="probed size: base loss measured, hence a narrower interval",
+    )
 
 
 def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:

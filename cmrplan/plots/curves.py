@@ -15,7 +15,6 @@ from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
     FORBIDDEN,
     LIMIT,
-    LOSS_UNIT,
     TOKENS_LABEL,
     axes_or_new,
     count_axis,
@@ -23,16 +22,20 @@ from cmrplan.plots.artists import (
     draw_beyond,
     draw_star,
     padded,
+    point_face,
     point_style,
     ratio_label,
     shades,
     thinned,
 )
+from cmrplan.plots.legends import finished
 from cmrplan.plots.view import (
     View,
     ViewOptions,
     base_loss_of,
+    bases_across_sizes,
     is_same,
+    loss_label,
     nearest,
     predicted_at,
     require_fitted,
@@ -41,7 +44,7 @@ from cmrplan.plots.view import (
 from cmrplan.plots.wording import choice_name, heading, percent, recommendation
 
 NUM_TOKENS = 61
-MOST_NAMED_RATIOS = 9
+MOST_NAMED_RATIOS = 8
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ class CurvesData:
     view : View
     measured_params : float
         Size of the runs shown.
-    last_measured : float
-        Most tokens that a run shown has seen.
+    first_measured, last_measured : float
+        Fewest and most tokens that a run shown was measured at.
     tokens : array (T,)
         Where the curves are computed.
     series : tuple of RatioSeries
@@ -84,16 +87,23 @@ class CurvesData:
     base_loss : float or None
         Nats per token.
     plan : Plan or None
+    chosen_loss : float or None
+        The fitted loss at the plan's ratio and budget.
+    is_rise : bool
+        Whether all losses are less the base loss of their own size, since the points are of another size.
     """
 
     corpus: str
     view: View
     measured_params: float
+    first_measured: float
     last_measured: float
     tokens: Array
     series: tuple[RatioSeries, ...]
     base_loss: float | None
     plan: Plan | None
+    chosen_loss: float | None = None
+    is_rise: bool = False
 
     @property
     def is_other_size(self) -> bool:
@@ -107,9 +117,9 @@ class CurvesData:
 
     @property
     def context(self) -> str:
-        """Law and size, and the size of the points where it is another."""
-        other = f" (points: N = {compact(self.measured_params)})" if self.is_other_size else ""
-        return self.view.law_and_size + other
+        """Law and size, and whether these lie beyond the probes."""
+        beyond = " (N beyond the probes)" if "N" in self.view.beyond else ""
+        return self.view.law_and_size + beyond
 
 
 def curves_data(
@@ -130,7 +140,8 @@ def curves_data(
     rows = rows[rows["model_params"] == size].sort_values(["train_tokens", "run_id"])
     seen = rows["train_tokens"].to_numpy(dtype=float)
     last = float(seen.max())
-    tokens = _token_grid(float(seen.min()), max(last, view.train_tokens))
+    first = float(seen.min())
+    tokens = _token_grid(min(first, view.train_tokens), max(last, view.train_tokens))
     ratios = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
     loss, low, high = _fitted(fit, corpus, view, tokens, ratios, plan)
     series = []
@@ -147,9 +158,31 @@ def curves_data(
             )
         )
     base_loss = base_loss_of(fit, corpus, view.model_params)
-    if plan is not None and corpus == "general":
-        base_loss = plan.base_loss
-    return CurvesData(corpus, view, size, last, tokens, tuple(series), base_loss, plan)
+    chosen = None
+    if plan is not None:
+        base_loss = plan.base_loss if corpus == "general" else base_loss
+        chosen = (plan.general_loss if corpus == "general" else plan.domain_loss).estimate
+    data = CurvesData(
+        corpus, view, size, first, last, tokens, tuple(series), base_loss, plan, chosen
+    )
+    bases = bases_across_sizes(fit, corpus, view, size, plan)
+    return data if bases is None else _as_rises(data, *bases)
+
+
+def _as_rises(data: CurvesData, theirs: float, ours: float) -> CurvesData:
+    """Return the losses of the points less ``theirs``, and all others less ``ours``."""
+    series = tuple(
+        replace(
+            one,
+            measured_loss=one.measured_loss - theirs,
+            loss=one.loss - ours,
+            low=one.low - ours,
+            high=one.high - ours,
+        )
+        for one in data.series
+    )
+    chosen = None if data.chosen_loss is None else data.chosen_loss - ours
+    return replace(data, series=series, base_loss=0.0, chosen_loss=chosen, is_rise=True)
 
 
 def plot_curves(
@@ -171,8 +204,9 @@ def plot_curves(
     ax : Axes, optional
         Where to draw; a new figure's by default.
     **options
-        See :class:`ViewOptions`. Points of another size are hollow; where ``train_tokens`` lies beyond the
-        probes the curves go on to there, and that part is shaded.
+        See :class:`ViewOptions`. Points of another size are hollow, and where base losses are known the rise over
+        them is drawn instead of the general loss; where ``train_tokens`` lies beyond the probes, on either side, the
+        curves go on to there, and that part is shaded.
 
     Returns
     -------
@@ -191,13 +225,7 @@ def plot_curves(
         plan=plan,
         **options,
     )
-    drawn = draw_curves(data, axes_or_new(ax))
-    drawn.set_title(data.title)
-    if ax is None:  # a figure of ours makes room beside the axes
-        drawn.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    else:
-        drawn.legend(fontsize="small")
-    return drawn
+    return finished(draw_curves(data, axes_or_new(ax)), data.title)
 
 
 def draw_curves(data: CurvesData, ax: Axes) -> Axes:
@@ -205,11 +233,10 @@ def draw_curves(data: CurvesData, ax: Axes) -> Axes:
     core: list[Array] = []
     soft: list[Array] = []
     named = thinned(len(data.series), MOST_NAMED_RATIOS)
-    beyond = data.tokens[-1] > data.last_measured * (1 + SAME_SIZE)
     for k, (one, color) in enumerate(zip(data.series, shades(len(data.series)), strict=True)):
         core += [one.measured_loss, one.loss]
         soft += [one.low, one.high]
-        draw_band(ax, data.tokens, one.low, one.high, color=color, alpha=0.13)
+        draw_band(ax, data.tokens, one.low, one.high, color=color, alpha=0.1)
         label = ratio_label(one.domain_ratio) if k in named else "_unnamed"
         style = point_style(len(data.tokens))
         ax.plot(data.tokens, one.loss, color=color, linewidth=1.4, label=label, **style)
@@ -217,28 +244,26 @@ def draw_curves(data: CurvesData, ax: Axes) -> Axes:
             one.measured_tokens,
             one.measured_loss,
             "o",
-            markersize=3.6,
-            color=color,
-            markerfacecolor="none" if data.is_other_size else color,
+            markersize=3.8,
             label="_measured",
+            **point_face(data.is_other_size, color),
         )
     if any(np.isfinite(one.low).any() for one in data.series):
         name = f"{percent(data.view.confidence)} interval"
         ax.fill_between([], [], [], color=FORBIDDEN, alpha=0.3, linewidth=0, label=name)
+    where = f"measured at N = {compact(data.measured_params)}" if data.is_other_size else "measured"
+    ax.plot([], [], "o", markersize=3.8, label=where, **point_face(data.is_other_size, FORBIDDEN))
     if data.base_loss is not None:
         soft.append(np.array([data.base_loss]))
         ax.axhline(data.base_loss, color=LIMIT, linewidth=1, linestyle="--", label="base loss")
-    if data.plan is not None:
-        losses = data.plan.general_loss if data.corpus == "general" else data.plan.domain_loss
-        chosen = losses.estimate
-        core.append(np.array([chosen]))
+    if data.plan is not None and data.chosen_loss is not None:
+        core.append(np.array([data.chosen_loss]))
         label = f"{choice_name(data.plan)}\n{recommendation(data.plan)}"
-        draw_star(ax, data.plan.train_tokens, chosen, size=12, label=label)
+        draw_star(ax, data.plan.train_tokens, data.chosen_loss, size=12, label=label)
     count_axis(ax, np.append(data.tokens, data.last_measured), TOKENS_LABEL)
-    if beyond:
-        draw_beyond(ax, data.last_measured)
+    draw_beyond(ax, data.first_measured, data.last_measured, data.tokens)
     ax.set_ylim(*padded(core, soft))
-    ax.set_ylabel(f"{data.corpus} loss ({LOSS_UNIT})")
+    ax.set_ylabel(loss_label(data.corpus, data.is_rise))
     return ax
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cmrplan.errors import InputError
@@ -20,13 +23,24 @@ from cmrplan.plan.questions.critical_curve import Axis
 from cmrplan.plots.critical import critical_data, draw_critical
 from cmrplan.plots.curves import curves_data, draw_curves
 from cmrplan.plots.frontier import SHOWN, draw_frontier, frontier_data
+from cmrplan.plots.legends import (
+    Side,
+    best_side,
+    break_words,
+    fitting_columns,
+    legend_height,
+    legend_width,
+    right_labels,
+    wrapped,
+)
 from cmrplan.plots.next_map import draw_next, next_data
 from cmrplan.plots.panel import draw_panel, panel_data
 from cmrplan.plots.ratio import draw_ratio, ratio_data
-from cmrplan.plots.residuals import MOST_NAMED_RUNS, VARIABLES, draw_residuals, residuals_data
+from cmrplan.plots.residuals import VARIABLES, draw_residuals, residuals_data
 from cmrplan.plots.risk import draw_risk, risk_data
 from cmrplan.plots.tradeoff import draw_tradeoff, tradeoff_data
 from cmrplan.plots.view import fitted_corpora
+from cmrplan.plots.wording import heading
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -56,7 +70,6 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "text.usetex": False,
 }
-LegendPosition = Literal["outside lower center", "outside right upper"]
 
 PANEL = (4.8, 3.7)  # inches
 METADATA: dict[str, dict[str, Any]] = {
@@ -67,7 +80,37 @@ METADATA: dict[str, dict[str, Any]] = {
 DOTS_PER_INCH = 180
 
 
-def figure(kind: str, fit: Fit, plan: Plan | None = None, **options: Any) -> Figure:
+@dataclass(frozen=True)
+class _Panels:
+    """What a figure shows.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of (callable, str)
+        What draws each panel on its axes, and the panel's title.
+    title : str
+    side : {"below", "right"}
+        Where the legend goes, where the size is the kind's own.
+    extra : (float, float)
+        Inches of width and height beyond those of the panels.
+    shares_y : bool
+    """
+
+    rows: Sequence[Sequence[tuple[Callable[[Axes], Axes], str]]]
+    title: str
+    side: Side = "below"
+    extra: tuple[float, float] = (0.0, 0.0)
+    shares_y: bool = False
+
+
+def figure(
+    kind: str,
+    fit: Fit,
+    plan: Plan | None = None,
+    *,
+    size: tuple[float, float] | None = None,
+    **options: Any,
+) -> Figure:
     """Return a figure of one kind, of as many panels as it needs.
 
     Neither pyplot nor global settings are touched. In a notebook, run ``%matplotlib inline`` first to see it.
@@ -79,6 +122,8 @@ def figure(kind: str, fit: Fit, plan: Plan | None = None, **options: Any) -> Fig
     fit : Fit
     plan : Plan, optional
         Its size, budget and recommended ratio are shown; ``residuals`` has no use for it.
+    size : (float, float), optional
+        Width and height in inches; the kind's own by default, with room for its legend.
     **options
         ``model_params``, ``train_tokens``, ``confidence``, and ``base_loss`` for ``tradeoff``; as in the
         ``plot_*`` function of that kind. None is the same as leaving an option out.
@@ -100,7 +145,7 @@ def figure(kind: str, fit: Fit, plan: Plan | None = None, **options: Any) -> Fig
             known = "it shows every row" if kind == "residuals" else known
             raise InputError(f"the plot {kind!r} has no option {name}; {known}")
     with mpl.rc_context(STYLE):
-        return compose(fit, plan, given)
+        return _drawn(compose(fit, plan, given), size)
 
 
 def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -133,104 +178,77 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         figure.savefig(temporary, format=form, dpi=DOTS_PER_INCH, metadata=METADATA[form])
 
 
-def _ratio(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _ratio(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     parts = [ratio_data(fit, corpus, plan=plan, **options) for corpus in fitted_corpora(fit)]
-    fig = _blank(1, len(parts), extra_height=0.7)
-    axes = fig.subplots(1, len(parts), squeeze=False)[0]
-    for ax, data in zip(axes, parts, strict=True):
-        draw_ratio(data, ax).set_title(data.title.splitlines()[0])
-    fig.suptitle(parts[0].view.law_and_budget)
-    _shared_legend(fig, "outside lower center", columns=len(parts) + 1)
-    return fig
+    panels = [(partial(draw_ratio, data), heading(data.corpus)) for data in parts]
+    return _Panels([panels], parts[0].view.law_and_budget)
 
 
-def _curves(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _curves(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     parts = [curves_data(fit, corpus, plan=plan, **options) for corpus in fitted_corpora(fit)]
-    fig = _blank(1, len(parts), extra_width=1.3)
-    axes = fig.subplots(1, len(parts), squeeze=False)[0]
-    for ax, data in zip(axes, parts, strict=True):
-        draw_curves(data, ax).set_title(data.title.splitlines()[0])
-    fig.suptitle(parts[0].context)
-    _shared_legend(fig, "outside right upper")
-    return fig
+    panels = [(partial(draw_curves, data), heading(data.corpus)) for data in parts]
+    return _Panels([panels], parts[0].context, side="right")
 
 
-def _tradeoff(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _tradeoff(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     data = tradeoff_data(fit, plan=plan, **options)
-    fig = _blank(1, 1, extra_width=2.2, extra_height=1.2)
-    draw_tradeoff(data, fig.subplots()).set_title(data.title)
-    _shared_legend(fig, "outside lower center", columns=3)
-    return fig
+    return _Panels([[(partial(draw_tradeoff, data), "")]], data.title, extra=(2.2, 0.6))
 
 
-def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _residuals(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     parts = [residuals_data(fit, corpus) for corpus in fitted_corpora(fit)]
     several = len({size for data in parts for size in data.model_params}) > 1
     variables = [name for name in VARIABLES if several or name != "model_params"]
-    fig = _blank(len(parts), len(variables))
-    axes = fig.subplots(len(parts), len(variables), squeeze=False)
-    for row, data in zip(axes, parts, strict=True):
-        for ax, variable in zip(row, variables, strict=True):
-            draw_residuals(data, ax, variable)
-        row[0].set_title(data.title, loc="left")
-    fig.suptitle("Residuals: one color for each run, dark to light by ratio")
-    if max(len(data.runs()) for data in parts) <= MOST_NAMED_RUNS:
-        _shared_legend(fig, "outside right upper")
-    return fig
+    rows = [
+        [
+            (partial(draw_residuals, data, against=variable), "" if k else data.title)
+            for k, variable in enumerate(variables)
+        ]
+        for data in parts
+    ]
+    return _Panels(
+        rows,
+        "Residuals in percent of the loss: one color for each run, dark to light by ratio",
+        side="right",
+    )
 
 
-def _frontier(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _frontier(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     data = frontier_data(fit, plan=plan, **options)
-    fig = _blank(1, 2, extra_height=0.7)
-    for ax, show in zip(fig.subplots(1, 2), SHOWN, strict=True):
-        draw_frontier(data, ax, show)
-    fig.suptitle(data.title)
-    _shared_legend(fig, "outside lower center", columns=3)
-    return fig
+    return _Panels([[(partial(draw_frontier, data, show=show), "") for show in SHOWN]], data.title)
 
 
-def _critical(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _critical(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     axes_of: tuple[Axis, ...] = ("train_tokens", "model_params")
     parts = [critical_data(fit, axis, plan=plan) for axis in axes_of]
     parts = [data for data in parts if len(data.curve.values) > 1] or parts[:1]
-    fig = _blank(1, len(parts), extra_width=1.6 if len(parts) == 1 else 0.0, extra_height=0.9)
-    axes = fig.subplots(1, len(parts), squeeze=False)[0]
-    for ax, data in zip(axes, parts, strict=True):
-        draw_critical(data, ax).set_title(data.title)
-    fig.suptitle(f"Ratio that a general rise of {parts[0].plan.max_general_rise} allows")
-    _shared_legend(fig, "outside lower center", columns=1 + len(parts))
-    return fig
+    panels = [(partial(draw_critical, data), data.title) for data in parts]
+    extra = (1.6, 0.2) if len(parts) == 1 else (0.0, 0.2)
+    return _Panels(
+        [panels],
+        f"Ratio that a general rise of {parts[0].plan.max_general_rise} allows",
+        extra=extra,
+    )
 
 
-def _risk(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _risk(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     data = risk_data(fit, plan=plan)
-    fig = _blank(1, 1, extra_width=1.0, extra_height=0.5)
-    draw_risk(data, fig.subplots()).set_title(data.title)
-    _shared_legend(fig, "outside lower center", columns=3)
-    return fig
+    return _Panels([[(partial(draw_risk, data), "")]], data.title, extra=(1.0, 0.0))
 
 
-def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     data = panel_data(fit, plan=plan, **options)
-    fig = _blank(1, 1, extra_width=2.4, extra_height=0.9)
-    draw_panel(data, fig.subplots()).set_title(data.title)
-    _shared_legend(fig, "outside lower center", columns=2)
-    return fig
+    return _Panels([[(partial(draw_panel, data), "")]], data.title, extra=(2.4, 0.3))
 
 
-def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> Figure:
+def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     parts = next_data(fit, plan=plan)
-    fig = _blank(1, len(parts), extra_height=0.9)
-    axes = fig.subplots(1, len(parts), squeeze=False, sharey=True)[0]
-    for ax, data in zip(axes, parts, strict=True):
-        draw_next(data, ax).set_title(data.title)
-    fig.suptitle(parts[0].question)
-    _shared_legend(fig, "outside lower center", columns=3)
-    return fig
+    panels = [(partial(draw_next, data), data.title) for data in parts]
+    return _Panels([panels], parts[0].question, shares_y=True)
 
 
 _COMMON = ("model_params", "train_tokens", "confidence")
-_Composer = Callable[[Fit, Plan | None, dict[str, Any]], Figure]
+_Composer = Callable[[Fit, Plan | None, dict[str, Any]], _Panels]
 _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
     "ratio": (_ratio, _COMMON),
     "curves": (_curves, _COMMON),
@@ -244,18 +262,47 @@ _COMPOSERS: dict[str, tuple[_Composer, tuple[str, ...]]] = {
 }
 
 
-def _blank(
-    rows: int, columns: int, *, extra_width: float = 0.0, extra_height: float = 0.0
-) -> Figure:
-    width, height = PANEL
-    size = (columns * width + extra_width, rows * height + extra_height)
-    return Figure(figsize=size, layout="constrained")
-
-
-def _shared_legend(fig: Figure, position: LegendPosition, *, columns: int = 1) -> None:
-    """Put one legend beside the panels, each label once."""
+def _drawn(panels: _Panels, size: tuple[float, float] | None) -> Figure:
+    """Return the figure, with one legend beside or below the panels that has each label once."""
+    rows, columns = len(panels.rows), len(panels.rows[0])
+    width, height = size or (
+        columns * PANEL[0] + panels.extra[0],
+        rows * PANEL[1] + panels.extra[1],
+    )
+    fig = Figure(figsize=(width, height), layout="constrained")
+    # Every row has the same x axes, every column the same y axis.
+    shared_y: Literal["row"] | bool = "row" if rows > 1 else panels.shares_y
+    axes = fig.subplots(
+        rows, columns, squeeze=False, sharex="col" if rows > 1 else False, sharey=shared_y
+    )
+    for row, parts in zip(axes, panels.rows, strict=True):
+        for ax, (draw, title) in zip(row, parts, strict=True):
+            draw(ax)
+            ax.set_title(title, loc="left" if rows > 1 else "center")
+            if rows > 1:
+                ax.label_outer()
     entries: dict[str, Any] = {}
-    for ax in fig.axes:
+    for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    fig.legend(list(entries.values()), list(entries), loc=position, ncols=columns)
+    labels = list(entries)
+    side = best_side(labels, width, height) if size else panels.side
+    beside = legend_width(labels) if side == "right" else 0.0
+    below = legend_height(labels, width) if side == "below" else 0.0
+    if size is None:
+        fig.set_size_inches(width + beside, height + below)
+    else:
+        width, height = width - beside, height - below
+    title = wrapped(panels.title, width, STYLE["figure.titlesize"])
+    fig.suptitle(title, x=0.5 * width / (width + beside))
+    for ax in axes.flat:
+        across = columns if rows > 1 else 1  # a title at the left may go on over its row
+        break_words(ax, width / columns, height / rows, across * width / columns)
+    if entries:
+        handles = list(entries.values())
+        if side == "right":
+            fig.legend(handles, right_labels(labels), loc="outside right upper")
+        else:
+            columns = fitting_columns(labels, width)
+            fig.legend(handles, labels, loc="outside lower center", ncols=columns)
+    return fig

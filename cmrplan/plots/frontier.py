@@ -16,15 +16,14 @@ from cmrplan.plan.questions.frontier import Frontier, frontier_of
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.artists import (
     DATA,
-    LOSS_UNIT,
     axes_or_new,
     draw_star,
     draw_tolerance,
     padded,
     percent_ticks,
-    titled,
 )
-from cmrplan.plots.view import View, ViewOptions, view_of
+from cmrplan.plots.legends import finished
+from cmrplan.plots.view import LOSS_UNIT, View, ViewOptions, view_of
 from cmrplan.plots.wording import choice_label, percent, rise_label
 
 NUM_FRONTIER_RATIOS = 401
@@ -142,7 +141,7 @@ def plot_frontier(
         plan=plan,
         **options,
     )
-    return titled(draw_frontier(data, axes_or_new(ax), show), data.title)
+    return finished(draw_frontier(data, axes_or_new(ax), show), data.title)
 
 
 def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:

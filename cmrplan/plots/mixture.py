@@ -14,6 +14,7 @@ from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.numbers import compact
 from cmrplan.plots.artists import CHOICE, DATA, FORBIDDEN, LIMIT, axes_or_new, percent_ticks
 from cmrplan.plots.figures import STYLE
+from cmrplan.plots.legends import finished
 from cmrplan.plots.wording import percent, plain
 
 HEIGHT = 0.38  # of a bar
@@ -101,7 +102,11 @@ def plot_mixture(plan: MixturePlan, *, ax: Axes | None = None) -> Axes:
     Axes
     """
     data = mixture_data(plan)
-    ax = axes_or_new(ax)
+    return finished(draw_mixture(data, axes_or_new(ax)), data.title)
+
+
+def draw_mixture(data: MixtureData, ax: Axes) -> Axes:
+    """Draw the numbers, without title and legend."""
     row_of = np.arange(len(data.corpora), dtype=float)
     ax.barh(row_of - HEIGHT / 2, data.shares, HEIGHT, color=CHOICE, label="recommended")
     what = "in proportion to the tokens at hand" if data.is_measured else "equal shares"
@@ -133,8 +138,6 @@ def plot_mixture(plan: MixturePlan, *, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0, 1.22 * float(np.nanmax(ends)))
     ax.xaxis.set_major_formatter(percent_ticks())
     ax.set_xlabel("share of training tokens")
-    ax.set_title(data.title)
-    ax.legend(fontsize="small", loc="best")
     return ax
 
 

@@ -13,10 +13,12 @@ from cmrplan.design.forecast import Outlook
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
-from cmrplan.plots.artists import axes_or_new, draw_choice, ratio_axis, shades, titled
+from cmrplan.plots.artists import axes_or_new, draw_choice, ratio_axis, say_why, shades
+from cmrplan.plots.legends import finished
 from cmrplan.plots.view import require_plan, view_of
 
 MARKS = ("o", "s", "^", "D")
+LEAST_NARROWING = 0.1  # percent, below which the curves would be a line at 0
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,17 @@ def plot_next(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
         If the fit cannot say what a probe would tell.
     """
     data = next_data(fit, plan=plan)[-1]
-    return titled(draw_next(data, axes_or_new(ax)), f"{data.title}\n{data.question}")
+    return finished(draw_next(data, axes_or_new(ax)), f"{data.title}\n{data.question}")
 
 
 def draw_next(data: NextData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
+    if not data.narrowing.max() > LEAST_NARROWING:
+        return say_why(
+            ax,
+            f"No probe of this size narrows the interval of the recommended ratio by more than "
+            f"{LEAST_NARROWING:g} percent.",
+        )
     draw_choice(ax, data.plan)
     for row, color in enumerate(shades(len(data.train_tokens))):
         ax.plot(

@@ -11,7 +11,8 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel, law_panel
-from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis, titled
+from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis
+from cmrplan.plots.legends import finished
 from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import percent
 
@@ -83,7 +84,7 @@ def plot_panel(
         If no law answers.
     """
     data = panel_data(fit, plan=plan, panel=panel)
-    return titled(draw_panel(data, axes_or_new(ax)), data.title)
+    return finished(draw_panel(data, axes_or_new(ax)), data.title)
 
 
 def draw_panel(data: PanelData, ax: Axes) -> Axes:
@@ -122,12 +123,5 @@ def draw_panel(data: PanelData, ax: Axes) -> Axes:
     ratio_axis(ax, np.append(np.ravel(ends), data.plan.evaluated_ratio))
     ax.set_ylabel("law (error on hidden rows, nats)")
     if data.left_out:
-        ax.text(
-            0.01,
-            0.01,
-            f"no answer: {', '.join(data.left_out)}",
-            transform=ax.transAxes,
-            fontsize="small",
-            color=FORBIDDEN,
-        )
+        ax.set_xlabel(f"{ax.get_xlabel()}\nno answer: {', '.join(data.left_out)}")
     return ax

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
@@ -10,25 +10,29 @@ from matplotlib.axes import Axes
 
 from cmrplan.arrays import Array
 from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
     DATA,
     FORBIDDEN,
     LIMIT,
-    LOSS_UNIT,
     axes_or_new,
     draw_band,
     draw_choice,
     draw_star,
     padded,
+    point_face,
     ratio_axis,
-    titled,
 )
+from cmrplan.plots.legends import finished
 from cmrplan.plots.view import (
     Measured,
     View,
     ViewOptions,
     base_loss_of,
+    bases_across_sizes,
+    is_same,
+    loss_label,
     measured_at,
     predicted_at,
     ratio_grid,
@@ -53,6 +57,8 @@ class RatioData:
     plan : Plan or None
     chosen_loss : float or None
         The fitted loss at the plan's ratio.
+    is_rise : bool
+        Whether all losses are less the base loss of their own size, since the points are of another size.
     """
 
     corpus: str
@@ -66,6 +72,7 @@ class RatioData:
     limit: float | None
     plan: Plan | None
     chosen_loss: float | None
+    is_rise: bool = False
 
     @property
     def title(self) -> str:
@@ -95,10 +102,11 @@ def ratio_data(
     if plan is not None:
         losses = plan.general_loss if corpus == "general" else plan.domain_loss
         chosen = losses.estimate
-    return RatioData(
+    measured = measured_at(fit, corpus, view)
+    data = RatioData(
         corpus=corpus,
         view=view,
-        measured=measured_at(fit, corpus, view),
+        measured=measured,
         domain_ratio=prediction.domain_ratio,
         loss=prediction.loss,
         low=low,
@@ -107,6 +115,23 @@ def ratio_data(
         limit=limit,
         plan=plan,
         chosen_loss=chosen,
+    )
+    bases = bases_across_sizes(fit, corpus, view, measured.model_params, plan)
+    return data if bases is None else _as_rises(data, *bases)
+
+
+def _as_rises(data: RatioData, theirs: float, ours: float) -> RatioData:
+    """Return the losses of the points less ``theirs``, and all others less ``ours``."""
+    return replace(
+        data,
+        measured=replace(data.measured, loss=data.measured.loss - theirs),
+        loss=data.loss - ours,
+        low=data.low - ours,
+        high=data.high - ours,
+        base_loss=0.0,
+        limit=None if data.limit is None else data.limit - ours,
+        chosen_loss=None if data.chosen_loss is None else data.chosen_loss - ours,
+        is_rise=True,
     )
 
 
@@ -129,7 +154,8 @@ def plot_ratio(
     ax : Axes, optional
         Where to draw; a new figure's by default.
     **options
-        See :class:`ViewOptions`. Points measured elsewhere are hollow and the legend says where.
+        See :class:`ViewOptions`. Points measured elsewhere are hollow and the legend says where; where they are
+        of another size whose base loss is known, the rise of the general loss is drawn instead of its level.
 
     Returns
     -------
@@ -148,7 +174,7 @@ def plot_ratio(
         plan=plan,
         **options,
     )
-    return titled(draw_ratio(data, axes_or_new(ax)), data.title)
+    return finished(draw_ratio(data, axes_or_new(ax)), data.title)
 
 
 def draw_ratio(data: RatioData, ax: Axes) -> Axes:
@@ -169,7 +195,7 @@ def draw_ratio(data: RatioData, ax: Axes) -> Axes:
             color=LIMIT,
             linewidth=1.2,
             linestyle="--",
-            label=f"limit: {over} loss + {data.plan.max_general_rise}",
+            label=f"limit{_size_of_limit(data)}: {over} loss + {data.plan.max_general_rise}",
         )
         top = max(top, data.limit + 0.12 * (top - bottom))
         ax.axhspan(data.limit, top, color=FORBIDDEN, alpha=0.25, linewidth=0, label="not allowed")
@@ -188,16 +214,20 @@ def draw_ratio(data: RatioData, ax: Axes) -> Axes:
         measured.loss,
         "o",
         markersize=5,
-        color=DATA,
-        markerfacecolor="white" if measured.note else DATA,
-        markeredgecolor=DATA if measured.note else "white",
-        markeredgewidth=0.9 if measured.note else 0.6,
         label=measured.label,
+        **point_face(bool(measured.note), DATA),
     )
     if data.plan is not None and data.chosen_loss is not None:
         draw_choice(ax, data.plan)
         draw_star(ax, data.plan.evaluated_ratio, data.chosen_loss, size=11)
     ratio_axis(ax, np.concatenate([data.domain_ratio, measured.domain_ratio]))
     ax.set_ylim(bottom, top)
-    ax.set_ylabel(f"{data.corpus} loss ({LOSS_UNIT})")
+    ax.set_ylabel(loss_label(data.corpus, data.is_rise))
     return ax
+
+
+def _size_of_limit(data: RatioData) -> str:
+    """Return which size a limit is for, where the points are of another one."""
+    size = data.view.model_params
+    is_theirs = data.is_rise or is_same(data.measured.model_params, size)
+    return "" if is_theirs else f" at N = {compact(size)}"

@@ -16,13 +16,14 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.plots.artists import (
     LIMIT,
-    TOKENS_LABEL,
     axes_or_new,
     count_axis,
     padded,
     ratio_axis,
+    say_why,
     shades,
 )
+from cmrplan.plots.legends import finished
 from cmrplan.plots.view import require_fitted
 from cmrplan.plots.wording import heading, law_title, plain
 
@@ -46,7 +47,7 @@ class ResidualsData:
     run_order : array (n,)
         1 for the run that comes first in the log, and so on.
     residual : array (n,)
-        Measured over fitted loss, less one, in percent; above zero where the fit is too low.
+        Measured over fitted loss, less one, in percent of the loss; above zero where the fit is too low.
     num_left_out : int
         Rows that the law does not take.
     """
@@ -145,11 +146,8 @@ def plot_residuals(
         If that corpus was not fitted.
     """
     data = residuals_data(fit, corpus)
-    ax = draw_residuals(data, axes_or_new(ax), against)
-    ax.set_title(data.title)
-    if len(data.runs()) <= MOST_NAMED_RUNS:
-        ax.legend(fontsize="small")
-    return ax
+    title = f"Residuals in percent of the loss\n{data.title}"
+    return finished(draw_residuals(data, axes_or_new(ax), against), title)
 
 
 def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
@@ -157,8 +155,12 @@ def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
     if against not in VARIABLES:
         raise InputError(f"against must be one of {', '.join(VARIABLES)}, got {against!r}")
     x: Array = getattr(data, against)
+    if not len(x):
+        ax.set_ylabel(f"{data.corpus} residual (percent)")
+        return say_why(ax, f"The law takes none of the {data.num_left_out} rows of this corpus.")
     runs = data.runs()
     ax.axhline(0, color=LIMIT, linewidth=1)
+    are_named = len(runs) <= MOST_NAMED_RUNS
     for (run, where), color in zip(runs, shades(len(runs)), strict=True):
         ax.plot(
             x[where],
@@ -169,19 +171,17 @@ def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
             linewidth=0.7,
             color=color,
             alpha=0.85,
-            label=plain(run),
+            label=plain(run) if are_named else "_run",
         )
-    if not len(x):
-        ax.set_xlabel(against.replace("_", " "))
-    elif against == "domain_ratio":
+    if against == "domain_ratio":
         ratio_axis(ax, x)
     elif against == "run_order":
         ax.set_xlim(*padded([x]))
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         ax.set_xlabel("run, by size and ratio")
     else:
-        label = TOKENS_LABEL if against == "train_tokens" else "model size (parameters)"
+        label = "training tokens" if against == "train_tokens" else "model parameters"
         count_axis(ax, x, label)
     ax.set_ylim(*padded([data.residual, np.zeros(1)]))
-    ax.set_ylabel(f"{data.corpus} residual (percent of the loss)")
+    ax.set_ylabel(f"{data.corpus} residual (percent)")
     return ax

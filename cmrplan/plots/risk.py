@@ -21,16 +21,16 @@ from cmrplan.plots.artists import (
     axes_or_new,
     percent_ticks,
     ratio_axis,
-    titled,
 )
+from cmrplan.plots.legends import finished
 from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import choice_name, percent
 
 NUM_RISK_RATIOS = 1001
-LABEL_GAP = 1e-3
 LEAST_CHANCE = 0.01
-LABEL_ROOM = 0.2  # share of the axis that a label needs
 MARGIN_OF_MOVE = 0.5  # of the ratios over which the chance moves
+CLOSE_LEVELS = 0.01  # apart, below which a percentage has two decimals
+LEVEL_MARKS = ("o", "s", "D", "^")  # of these
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def plot_risk(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
         If the fit has no resamples, or the plan no tolerance.
     """
     data = risk_data(fit, plan=plan)
-    return titled(draw_risk(data, axes_or_new(ax)), data.title)
+    return finished(draw_risk(data, axes_or_new(ax)), data.title)
 
 
 def draw_risk(data: RiskData, ax: Axes) -> Axes:
@@ -119,25 +119,18 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
     ax.plot(
         data.domain_ratio, data.probability, color=DATA, linewidth=1.6, label="share of resamples"
     )
-    first, last = data.shown
-    for confidence, ratio in data.levels:
+    known = [ratio for _, ratio in data.levels if np.isfinite(ratio)]
+    decimals = 1 if len(known) < 2 or max(known) - min(known) >= CLOSE_LEVELS else 2
+    for (confidence, ratio), mark in zip(data.levels, LEVEL_MARKS, strict=True):
         if np.isfinite(ratio):
-            # A label goes left where the plan's line, or too little room, is on its right.
-            is_left = ratio < data.plan.evaluated_ratio - LABEL_GAP or ratio > last - LABEL_ROOM * (
-                last - first
-            )
             ax.plot(
-                [ratio], [1 - confidence], "o", markersize=5, color=DATA, markeredgecolor="white"
-            )
-            ax.annotate(
-                f"{percent(confidence)} safe: {100 * ratio:.1f}%",
-                (ratio, 1 - confidence),
-                xytext=(-8, 5) if is_left else (8, -4),
-                textcoords="offset points",
-                ha="right" if is_left else "left",
-                fontsize="small",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-                zorder=3,
+                [ratio],
+                [1 - confidence],
+                mark,
+                markersize=6,
+                color=DATA,
+                markeredgecolor="white",
+                label=f"{percent(confidence)} safe up to {100 * ratio:.{decimals}f}%",
             )
     ax.axhline(
         1 - data.plan.confidence,
@@ -150,7 +143,7 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
         data.plan.evaluated_ratio,
         color=CHOICE,
         linewidth=1.6,
-        label=f"{choice_name(data.plan)} {100 * data.plan.evaluated_ratio:.1f}%",
+        label=f"{choice_name(data.plan)} {100 * data.plan.evaluated_ratio:.{decimals}f}%",
     )
     ratio_axis(ax, data.shown)
     ax.set_ylim(-0.03, 1.03)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.patheffects import withStroke
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
@@ -22,18 +21,17 @@ from cmrplan.plots.artists import (
     CHOICE,
     COLORMAP,
     FORBIDDEN,
-    LIMIT,
-    LOSS_UNIT,
     PALEST,
-    RATIO_LABEL,
     axes_or_new,
     draw_star,
     draw_tolerance,
     padded,
     percent_ticks,
-    titled,
 )
+from cmrplan.plots.labels import PointLabel, PointLabels
+from cmrplan.plots.legends import finished
 from cmrplan.plots.view import (
+    LOSS_UNIT,
     View,
     ViewOptions,
     base_loss_of,
@@ -46,8 +44,7 @@ from cmrplan.plots.view import (
 from cmrplan.plots.wording import choice_label, percent, recommendation
 
 MOST_DRAWS = 60
-LABEL_DISTANCE = 0.06  # of the axes, below which two labels of points would touch
-ROOM_FOR_TEXT = 0.36  # of the axes, what the recommended ratio with its interval takes
+LABEL_FONT = 8.5  # points
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ def plot_tradeoff(
         base_loss=base_loss,
         **options,
     )
-    return titled(draw_tradeoff(data, axes_or_new(ax)), data.title)
+    return finished(draw_tradeoff(data, axes_or_new(ax)), data.title, side="below")
 
 
 def draw_tradeoff(data: TradeoffData, ax: Axes) -> Axes:
@@ -210,19 +207,9 @@ def draw_tradeoff(data: TradeoffData, ax: Axes) -> Axes:
     ax.plot([], [], color=colormap(0.5), linewidth=2.2, label="fitted")
     if ax.figure is not None:
         bar = ax.figure.colorbar(colored, ax=ax, format=percent_ticks())
-        bar.set_label(RATIO_LABEL)
-    ax.scatter(
-        data.measured_rise,
-        data.measured_domain,
-        s=34,
-        c=data.measured_ratio,
-        cmap=colormap,
-        norm=norm,
-        edgecolors=LIMIT if data.measured_note else "white",
-        linewidths=0.8,
-        zorder=3,
-        label=f"measured at {data.measured_note}" if data.measured_note else "measured",
-    )
+        bar.set_label("domain ratio")
+    if len(data.measured_ratio):
+        _draw_measured(data, ax, colormap(norm(data.measured_ratio)))
     _limits(data, ax)
     if data.plan is not None:
         _draw_plan(data, data.plan, ax)
@@ -230,6 +217,21 @@ def draw_tradeoff(data: TradeoffData, ax: Axes) -> Axes:
     ax.set_xlabel(f"rise of the general loss over the base ({LOSS_UNIT})")
     ax.set_ylabel(f"domain loss ({LOSS_UNIT})")
     return ax
+
+
+def _draw_measured(data: TradeoffData, ax: Axes, colors: Any) -> None:
+    """Draw the points, hollow where they are of another size or budget."""
+    is_elsewhere = bool(data.measured_note)
+    ax.scatter(
+        data.measured_rise,
+        data.measured_domain,
+        s=34,
+        facecolors=["white"] if is_elsewhere else colors,
+        edgecolors=colors if is_elsewhere else ["white"],
+        linewidths=1.2 if is_elsewhere else 0.8,
+        zorder=3,
+        label=f"measured at {data.measured_note}" if is_elsewhere else "measured",
+    )
 
 
 def _limits(data: TradeoffData, ax: Axes) -> None:
@@ -265,41 +267,24 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
     label = choice_label(plan)
     star = (plan.general_rise.estimate, plan.domain_loss.estimate)
     draw_star(ax, *star, size=15, label=label, zorder=5)
-    # The room left and below of a falling frontier is free, but the axis may be too near.
-    is_near_axis = ax.transLimits.transform(star)[0] < ROOM_FOR_TEXT
-    text = ax.annotate(
-        recommendation(plan),
-        star,
-        xytext=(9, 7) if is_near_axis else (-9, -7),
-        textcoords="offset points",
-        ha="left" if is_near_axis else "right",
-        va="bottom" if is_near_axis else "top",
-        color=CHOICE,
-        fontweight="bold",
-        zorder=6,
-    )
-    text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
 def _draw_labels(data: TradeoffData, ax: Axes) -> None:
-    """Write the ratio beside each measured point, leaving out what would touch."""
-    taken: list[Array] = []
+    """Write the recommended ratio and that of each measured point where nothing is covered."""
+    points = np.column_stack([data.measured_rise, data.measured_domain])
+    lines = [np.column_stack([data.rise, data.domain_loss])]
+    labels = [
+        PointLabel(text, rise, loss, {"fontsize": LABEL_FONT}) for text, rise, loss in data.labels()
+    ]
+    if data.tolerance is not None:
+        lines.append(np.column_stack([[data.tolerance] * 2, ax.get_ylim()]))
     if data.plan is not None:
         star = (data.plan.general_rise.estimate, data.plan.domain_loss.estimate)
-        taken.append(np.asarray(ax.transLimits.transform(star)))
-    for text, rise, loss in data.labels():
-        point = np.asarray(ax.transLimits.transform((rise, loss)))
-        if all(np.hypot(*(point - other)) >= LABEL_DISTANCE for other in taken):
-            taken.append(point)
-            label = ax.annotate(
-                text,
-                (rise, loss),
-                xytext=(5, 5),
-                textcoords="offset points",
-                fontsize="small",
-                zorder=4,
-            )
-            label.set_path_effects([withStroke(linewidth=2, foreground="white")])
+        points = np.append(points, [star], axis=0)
+        style = {"color": CHOICE, "fontweight": "bold", "fontsize": LABEL_FONT + 1}
+        labels.insert(0, PointLabel(recommendation(data.plan), *star, style))
+    draws = np.stack([data.rise_draws, data.domain_draws], axis=2)
+    PointLabels(ax, labels, points=points, lines=lines, faint=list(draws))
 
 
 def _base_loss(fit: Fit, view: View, plan: Plan | None, given: float | None) -> float:

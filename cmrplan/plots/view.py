@@ -19,6 +19,7 @@ from cmrplan.plan.plan import Plan
 from cmrplan.plots.wording import law_title
 
 NUM_CURVE_RATIOS = 301
+LOSS_UNIT = "nats per token"
 
 
 class ViewOptions(TypedDict, total=False):
@@ -48,12 +49,15 @@ class View:
     train_tokens : float
     confidence : float
         Level of the bands, in (0, 1).
+    beyond : str
+        Which of N and D lie outside of the probes; empty where none does.
     """
 
     law: str
     model_params: float
     train_tokens: float
     confidence: float
+    beyond: str = ""
 
     @property
     def law_and_size(self) -> str:
@@ -62,8 +66,9 @@ class View:
 
     @property
     def law_and_budget(self) -> str:
-        """Law, model size and tokens for a title."""
-        return f"{self.law_and_size}, D = {compact(self.train_tokens)} tokens"
+        """Law, model size and tokens for a title, and which of these were not probed."""
+        beyond = f" ({self.beyond} beyond the probes)" if self.beyond else ""
+        return f"{self.law_and_size}, D = {compact(self.train_tokens)} tokens{beyond}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,21 @@ def view_of(
     require_positive("train_tokens", train_tokens)
     confidence = fit.settings.confidence if confidence is None else confidence
     require_confidence(confidence)
-    return View(fit.law, float(model_params), float(train_tokens), float(confidence))
+    outside = [
+        name
+        for name, value, (low, high) in (
+            ("N", model_params, fit.probed.size_range),
+            ("D", train_tokens, fit.probed.token_range),
+        )
+        if not low * (1 - SAME_SIZE) <= value <= high * (1 + SAME_SIZE)
+    ]
+    return View(
+        fit.law,
+        float(model_params),
+        float(train_tokens),
+        float(confidence),
+        beyond=" and ".join(outside),
+    )
 
 
 def require_plan(kind: str, plan: Plan | None) -> Plan:
@@ -204,6 +223,27 @@ def base_loss_of(fit: Fit, corpus: str, model_params: float) -> float | None:
         if is_same(size, model_params):
             return loss
     return None
+
+
+def bases_across_sizes(
+    fit: Fit, corpus: str, view: View, measured_params: float, plan: Plan | None
+) -> tuple[float, float] | None:
+    """Return the base losses of the points' size and of the view's where these sizes differ.
+
+    Then the rises over them stand in one picture, since the levels do not compare. None where the sizes are the
+    same, or a base loss is not known, and for the domain loss, which has no limit.
+    """
+    if corpus != "general" or is_same(measured_params, view.model_params):
+        return None
+    theirs = base_loss_of(fit, corpus, measured_params)
+    ours = base_loss_of(fit, corpus, view.model_params) if plan is None else plan.base_loss
+    return None if theirs is None or ours is None else (theirs, ours)
+
+
+def loss_label(corpus: str, is_rise: bool) -> str:
+    """Return what an axis of losses is called."""
+    what = f"rise of the {corpus} loss over the base" if is_rise else f"{corpus} loss"
+    return f"{what} ({LOSS_UNIT})"
 
 
 def predicted_at(

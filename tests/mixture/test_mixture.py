@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_mixtures import ASKED, D, true_losses, truth, world
+from picture_faults import faults
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
@@ -317,6 +318,7 @@ def test_the_picture_shows_the_plan(planned):
     widths = [bar.get_width() for bar in axes.patches[:3]]
     assert widths == list(data.shares)
     assert [t.get_text() for t in axes.get_yticklabels()] == list(data.corpora)
+    assert faults(axes.figure) == []
 
 
 def test_the_commands_say_what_the_library_does(call, three, planned, tmp_path):

@@ -1,97 +1,26 @@
-"""Plots: the numbers by hand from a known law, and the artists read back.
+"""Plots: the numbers by hand from a known law (tests/known_fits.py), and the artists read back."""
 
-The law is ``L = a + b r + c log10(D / 1e6)`` for every size, with three resamples at -0.01, 0 and +0.01 nats.
-"""
-
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_fits import RATIOS, SMALL, TOKENS, D, N, known_fit, known_log, known_plan
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
 import cmrplan as cp
 from cmrplan import plots
-from cmrplan.fit.corpus_model import CorpusModel, Interval, Prediction
-from cmrplan.fit.fit import Fit
-from cmrplan.fit.settings import FitSettings
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
+from cmrplan.plots.labels import PointLabels
+from cmrplan.plots.next_map import NextData, draw_next
+from cmrplan.plots.residuals import draw_residuals
 from cmrplan.plots.wording import plain, recommendation
 
-N, D = 2e6, 1e6
-SMALL = 1e6
-TOKENS = (1e4, 1e5, 1e6)
-RATIOS = (0.0, 0.01, 0.05, 0.5, 1.0)
-LAWS = {"general": (2.5, 0.2, -0.01), "domain": (2.0, -0.5, -0.1)}
 KINDS_OF_ONE_CORPUS = ("ratio", "curves", "residuals")
-
-
-def law(corpus, ratio, tokens):
-    a, b, c = LAWS[corpus]
-    return a + b * np.asarray(ratio) + c * np.log10(tokens / 1e6)
-
-
-@dataclass(frozen=True)
-class KnownLaw(CorpusModel):
-    """A fitted law whose curve and resamples are known."""
-
-    corpus: str
-    num_draws: int = 3
-    law: str = "dcpt"
-
-    def predict(self, columns):
-        loss = law(self.corpus, columns["domain_ratio"], columns["train_tokens"])
-        shifts = np.array([-0.01, 0.0, 0.01])[: self.num_draws]
-        return Prediction(columns, loss, loss[None, :] + shifts[:, None])
-
-    def summary(self, confidence):
-        return {}
-
-
-def known_log(*, ratios=RATIOS, sizes=(SMALL, N), seeds=(0, 1), corpora=("general", "domain")):
-    """Losses on the law, those of seed 1 one percent above it."""
-    rows = [
-        {
-            "run_id": f"r{ratio:g}-s{seed}-n{size:g}",
-            "model_params": size,
-            "train_tokens": tokens,
-            "domain_ratio": ratio,
-            "eval_corpus": corpus,
-            "loss": law(corpus, ratio, tokens) * (1.01 if seed else 1.0),
-        }
-        for size in sizes
-        for ratio in ratios
-        for seed in seeds
-        for tokens in TOKENS
-        for corpus in corpora
-    ]
-    return pd.DataFrame(rows)
-
-
-def known_fit(*, num_draws=3, base=True, corpora=("general", "domain"), **log) -> Fit:
-    frame = known_log(corpora=corpora, **log)
-    starts = {"general": 2.5, "domain": 2.2}
-    return Fit(
-        settings=FitSettings("dcpt"),
-        corpora=("general", "domain"),
-        log=frame,
-        models={corpus: KnownLaw(corpus, num_draws) for corpus in corpora},
-        base_loss={
-            c: dict.fromkeys(frame["model_params"].unique(), starts[c]) if base else {}
-            for c in starts
-        },
-        warnings=(),
-        provenance={},
-    )
-
-
-def known_plan(fit, **changes):
-    options = {"model_params": N, "train_tokens": D, "max_general_rise": 0.05} | changes
-    return cp.plan(fit, **options)
 
 
 @pytest.fixture
@@ -308,10 +237,10 @@ def test_losses_carry_their_unit_and_titles_law_and_size(kind, fit, ax):
 
 def test_tradeoff_and_residuals_carry_their_units(fit, ax):
     plots.plot_tradeoff(fit, ax=ax)
-    assert "nats per token" in ax.get_xlabel()
+    assert "nats per token" in ax.get_xlabel().replace("\n", " ")
     assert "nats per token" in ax.get_ylabel()
-    assert "D-CPT law, N = 2.0M, D = 1.0M tokens" in ax.get_title()
-    assert "percent of the loss" in plots.plot_residuals(fit).get_ylabel()
+    assert "D-CPT law, N = 2.0M, D = 1.0M tokens" in ax.get_title().replace("\n", " ")
+    assert "percent of the loss" in plots.plot_residuals(fit).get_title()
 
 
 def test_ratio_lines_are_the_data(fit, ax):
@@ -343,11 +272,11 @@ def test_curves_lines_are_the_data_each_in_its_color(fit, ax):
     assert ax.get_xscale() == "log"
 
 
-def test_no_more_than_nine_ratios_are_named(ax):
+def test_no_more_than_eight_ratios_are_named(ax):
     fit = known_fit(ratios=tuple(np.linspace(0, 1, 21)))
     plots.plot_curves(fit, ax=ax)
     names = [label for label in ax.get_legend_handles_labels()[1] if label.endswith(" domain")]
-    assert len(names) == 9
+    assert len(names) == 8
     assert (names[0], names[-1]) == ("0% domain", "100% domain")
 
 
@@ -364,7 +293,9 @@ def test_tradeoff_draws_frontier_tolerance_and_star(fit, ax):
     assert set(line(ax, "tolerance: 0.05 nats").get_xdata()) == {data.tolerance}
     star = line(ax, f"recommended {recommendation(plan)}")
     assert star.get_xydata().tolist() == [[plan.general_rise.estimate, plan.domain_loss.estimate]]
-    assert recommendation(plan) in [text.get_text() for text in ax.texts]
+    ax.figure.draw_without_rendering()  # words find their place when they are drawn
+    labels = next(artist for artist in ax.artists if isinstance(artist, PointLabels))
+    assert recommendation(plan) in [text.get_text() for text in labels.texts]
 
 
 def test_residuals_have_a_zero_line_and_one_color_per_run(ax):
@@ -378,6 +309,64 @@ def test_residuals_have_a_zero_line_and_one_color_per_run(ax):
 def test_residuals_against_another_variable_are_refused(fit):
     with pytest.raises(cp.InputError, match="domain_ratio, train_tokens, model_params"):
         plots.plot_residuals(fit, against="loss")
+
+
+def test_across_sizes_the_rise_over_each_base_is_drawn(ax):
+    fit = known_fit(seeds=(0,))
+    plan = known_plan(fit, model_params=5 * N, base_loss=2.2)
+    data = plots.ratio_data(fit, plan=plan)
+    # measured at N: 2.5 + 0.2 r over a base of 2.5; the limit is 0.05 over the plan's own 2.2
+    np.testing.assert_allclose(data.measured.loss, 0.2 * np.array(RATIOS), atol=1e-12)
+    assert (data.is_rise, data.base_loss, data.limit) == (True, 0.0, pytest.approx(0.05))
+    plots.plot_ratio(fit, plan=plan, ax=ax)
+    assert ax.get_ylabel().startswith("rise of the general loss")
+    curves = plots.curves_data(fit, plan=plan)
+    # at ratio 0.5: 2.6 - 0.01 log10(D / 1e6) over 2.5
+    np.testing.assert_allclose(curves.series[3].measured_loss, [0.12, 0.11, 0.1])
+
+
+def test_a_limit_says_its_size_where_the_points_have_no_base_loss(ax):
+    fit = known_fit(base=False)
+    plan = known_plan(fit, model_params=5 * N, base_loss=2.5)
+    plots.plot_ratio(fit, plan=plan, ax=ax)
+    assert line(ax, "limit at N = 10M: base loss + 0.05 nats")
+
+
+@pytest.mark.parametrize(("tokens", "sides"), [(D, 0), (1e3, 1), (1e8, 1)])
+def test_tokens_beyond_the_probes_are_shaded_on_either_side(tokens, sides, fit, ax):
+    plots.plot_curves(fit, train_tokens=tokens, ax=ax)
+    shaded = [patch for patch in ax.patches if patch.get_label() == "beyond the probes"]
+    assert len(shaded) == sides
+    if sides:
+        box = shaded[0].get_extents().transformed(ax.transData.inverted())
+        assert box.x1 == pytest.approx(1e4) if tokens < D else box.x0 == pytest.approx(1e6)
+
+
+def test_sizes_beyond_the_probes_are_shaded_and_the_probed_ones_marked(fit, ax):
+    plan = known_plan(fit, model_params=SMALL / 2, base_loss=2.5)
+    plots.plot_critical(fit, "model_params", plan=plan, ax=ax)
+    shaded = [patch for patch in ax.patches if patch.get_label().lstrip("_").startswith("beyond")]
+    assert len(shaded) == 2
+    marks = line(ax, "probed size: base loss measured, hence a narrower interval")
+    assert marks.get_xdata().tolist() == [SMALL, N]
+    points = line(plots.plot_critical(fit, plan=plan), "by the measured losses at N = 1.0M")
+    assert mpl.colors.to_hex(points.get_markerfacecolor()) == "#ffffff"
+
+
+def test_a_title_says_what_lies_beyond_the_probes(fit):
+    assert plots.ratio_data(fit, train_tokens=1e7).title.endswith("(D beyond the probes)")
+    assert "beyond" not in plots.ratio_data(fit, train_tokens=2e5).title
+
+
+def test_a_panel_without_anything_to_show_says_why(fit):
+    ratios = np.linspace(0, 1, 5)
+    data = NextData(known_plan(fit), "", N, ratios, np.array([D]), np.zeros((1, 5)))
+    assert (
+        "No probe of this size narrows" in draw_next(data, Figure().subplots()).texts[0].get_text()
+    )
+    empty = replace(plots.residuals_data(fit), residual=np.empty(0), domain_ratio=np.empty(0))
+    drawn = draw_residuals(empty, Figure().subplots(), "domain_ratio")
+    assert "none of the 0 rows" in drawn.texts[0].get_text().replace("\n", " ")
 
 
 # --- what a fit may lack ---------------------------------------------------------------------

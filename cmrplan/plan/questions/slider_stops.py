@@ -10,6 +10,7 @@ import numpy as np
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance, Unit
+from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.request import PlanRequest
 
 STOP_STEP = 0.01
@@ -20,7 +21,6 @@ LEAST_LOG_STEP = 0.1  # between two budgets
 MOST_SIZE_STOPS = 5
 STOPS_BEYOND = 4.0  # times the largest probed tokens, where the plan asks for no more
 SHARES_OF_BUDGET = (0.5, 0.2, 0.05)  # that the domain corpus holds, of the planned tokens
-SHOWN_CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
 SHOWN_RISES: dict[Unit, tuple[float, ...]] = {
     "nats": (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
     "fraction": (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2),
@@ -65,7 +65,7 @@ def slider_stops(fit: Fit, request: PlanRequest) -> SliderStops:
         domain_ratio=_ratio_stops(fit),
         tolerances=_tolerance_stops(request.tolerance),
         confidences=_with_planned(
-            SHOWN_CONFIDENCES if fit.num_draws else (request.confidence,), request.confidence
+            CONFIDENCES if fit.num_draws else (request.confidence,), request.confidence
         ),
         domain_tokens=_domain_stops(request),
     )

@@ -9,7 +9,7 @@ from cmrplan.errors import CmrplanError, Finding, Severity
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan_for
-from cmrplan.plan.questions.slider_stops import SHOWN_CONFIDENCES
+from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.wording import percent
 from cmrplan.report.page.content import ReportTable, shown_text
@@ -72,7 +72,7 @@ def _tokens(count: float) -> str:
 
 def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
     """Return the recommended ratio at each confidence."""
-    levels = SHOWN_CONFIDENCES if fit.num_draws else (request.confidence,)
+    levels = CONFIDENCES if fit.num_draws else (request.confidence,)
     rows = []
     for level in sorted({*levels, request.confidence}):
         try:
