@@ -90,8 +90,8 @@ class TestCost:
         )
 
     def test_a_budget_that_pays_for_no_control_names_no_probe(self, fit, inner):
-        asked = {"budget": "1.1Mtokens", "resolution": 0, "least_narrowing": 0}
-        # the shortest probe takes 125 000 tokens, the control a million
+        asked = {"budget": "1.05Mtokens", "resolution": 0, "least_narrowing": 0}
+        # the shortest probe takes 62 500 tokens, the control a million
         assert cp.next_probes(inner, **asked, **ASK).stop == "budget"
         assert not cp.next_probes(inner, **asked, **ASK).probes
         assert cp.next_probes(fit, **asked, **ASK).probes

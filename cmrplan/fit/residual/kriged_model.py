@@ -32,7 +32,12 @@ from cmrplan.fit.residual.kriging import (
     one_thread,
     posterior_paths,
 )
-from cmrplan.fit.residual.left_out import LABELS, By, left_out_figures, left_out_log_losses
+from cmrplan.fit.residual.left_out import (
+    LEFT_OUT_COLUMNS,
+    By,
+    left_out_figures,
+    left_out_log_losses,
+)
 from cmrplan.fit.residual.mean_functions import (
     OWN_LAWS,
     MeanFunction,
@@ -40,6 +45,7 @@ from cmrplan.fit.residual.mean_functions import (
     own_law,
 )
 from cmrplan.fit.residual.observations import Observations, observations, with_repeat_scale
+from cmrplan.fit.residual.posterior import Posterior, conditional
 from cmrplan.fit.residual.replicates import seed_means
 
 # Of the change of the log loss beyond the probed tokens, a root of ln D, for the loss that training lowers: hidden late
@@ -239,6 +245,17 @@ class KrigedModel(CorpusModel):
         normal = self._generator(len(self._paths)).standard_normal((self.count, 1))
         return np.asarray(FORECAST_SPREAD[self.corpus] * normal * np.sqrt(np.maximum(ahead, 0)))
 
+    def posterior_at(self, columns: Columns) -> Posterior:
+        """Return the posterior of the log losses at ``m`` points."""
+        spread = FORECAST_SPREAD[self.corpus]
+        with one_thread():
+            members = tuple(conditional(mode, columns, spread) for mode in self.modes)
+            _, log_draws = self._log_losses(columns)
+        sets = [len(member.samples) for member in self.members]
+        member_of_groups = np.repeat(np.arange(len(sets)), sets)
+        weights = np.array([member.weight for member in self.members])
+        return Posterior(members, weights, member_of_groups[self._group_of_draws], log_draws)
+
     def parts(self, columns: Columns) -> tuple[Array, Array]:
         """Return the loss by the laws alone, and what the residual adds to it, nats per token, ``(n,)`` each."""
         base = self._log_base(columns)
@@ -261,7 +278,7 @@ class KrigedModel(CorpusModel):
             token. Where the seeds of a size were averaged, they are left out together, under the name of the first.
         """
         rows = seed_means(self.observed.rows)[0]
-        label = pd.factorize(rows[LABELS[by]])[0].astype(np.intp)
+        label = pd.factorize(rows[LEFT_OUT_COLUMNS[by]])[0].astype(np.intp)
         base = self._log_base(row_columns(rows))
         weights = np.array([member.weight for member in self.members])
         predicted = np.stack([left_out_log_losses(mode, label) for mode in self.modes])
@@ -314,7 +331,7 @@ class KrigedModel(CorpusModel):
             "r2": 1 - float(np.sum(missed**2)) / spread if spread > 0 else None,
         }
         is_of_finished_runs = {"of_finished_runs": True} if self.is_of_finished_runs else {}
-        left_out = {by: left_out_figures(self.left_out(by), by) for by in LABELS}
+        left_out = {by: left_out_figures(self.left_out(by), by) for by in LEFT_OUT_COLUMNS}
         named = {"law": self.law, "members": members, "left_out": left_out}
         return figures | quality | named | is_of_finished_runs | self._repeat_scale()
 

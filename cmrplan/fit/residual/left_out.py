@@ -24,7 +24,7 @@ from cmrplan.arrays import Array
 from cmrplan.fit.residual.kriging import Kriging
 
 By = Literal["run", "ratio"]
-LABELS: dict[By, str] = {"run": "run_id", "ratio": "domain_ratio"}  # columns of a log
+LEFT_OUT_COLUMNS: dict[By, str] = {"run": "run_id", "ratio": "domain_ratio"}  # columns of a log
 
 
 def left_out_log_losses(kriging: Kriging, label: NDArray[np.intp]) -> Array:
@@ -72,10 +72,10 @@ def left_out_figures(table: pd.DataFrame, by: By) -> dict[str, Any]:
         ``mae``, ``worst``, and ``worst_error``, the mean of its losses less their predictions; nats per token.
     """
     missed = table["loss"] - table["predicted"]
-    mean = missed.groupby(table[LABELS[by]]).mean()
-    worst = mean.abs().idxmax()
+    mean = missed.groupby(table[LEFT_OUT_COLUMNS[by]]).mean()
+    worst = int(np.argmax(np.abs(mean.to_numpy())))
     return {
         "mae": float(missed.abs().mean()),
-        "worst": worst if by == "run" else float(worst),
-        "worst_error": float(mean[worst]),
+        "worst": mean.index[worst],
+        "worst_error": float(mean.iloc[worst]),
     }

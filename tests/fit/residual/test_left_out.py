@@ -11,7 +11,7 @@ import pytest
 
 import cmrplan as cp
 from cmrplan.fit.residual.kriging import Kriging, KrigingProblem
-from cmrplan.fit.residual.left_out import LABELS, left_out_log_losses
+from cmrplan.fit.residual.left_out import LEFT_OUT_COLUMNS, left_out_log_losses
 from cmrplan.fit.residual.observations import Observations
 
 PROBES = Path(__file__).parents[3] / "data" / "probes" / "log.csv"
@@ -41,7 +41,7 @@ def without(observed: Observations, rows: np.ndarray) -> Observations:
 @pytest.mark.parametrize("by", ["run", "ratio"])
 def test_it_is_what_a_fit_without_the_rows_predicts(fit: cp.Fit, corpus: str, by: str) -> None:
     model = fit.models[corpus]
-    label = pd.factorize(model.left_out(by)[LABELS[by]])[0]
+    label = pd.factorize(model.left_out(by)[LEFT_OUT_COLUMNS[by]])[0]
     for kriging in model.modes:
         problem = kriging.problem
         found = left_out_log_losses(kriging, label)
