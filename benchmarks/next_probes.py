@@ -212,10 +212,8 @@ def report(table: pd.DataFrame) -> None:
         )
     print_table(["error", "as near", "next does not get there", "uniform does not"], lines)
     found = table[table["expected"].notna()] if "expected" in table else table[:0]
-    after, promised = (
-        found["width"] / found["width_before"],
-        found["expected"] / found["width_before"],
-    )
+    after = figure((found["width"] / found["width_before"]).dropna(), np.median, 2)
+    promised = figure(found["expected"] / found["width_before"], np.median, 2)
     wider = int((found["expected"] > found["width_before"] + FINE).sum())
     print(
         f"\n{len(found)} batches; the interval's width after one, of that before: expected {promised}, found {after} "

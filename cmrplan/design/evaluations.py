@@ -18,6 +18,7 @@ from cmrplan.plan.request import PlanRequest
 # measured size all of it is unknown, with two that it bends.
 SPREAD_FROM_ONE = 0.06
 SPREAD_FROM_MORE = 0.02
+SAME_END = 1e-3  # an interval whose ends move by less stays as it is
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ def base_evaluations(
     ]
     if request.base_loss is not None or is_among(np.array([*measured]), request.size):
         return tuple(missing)
-    return (_of_target(fit, request, outlook), *missing)
+    return (*_of_target(fit, request, outlook), *missing)
 
 
-def _of_target(fit: Fit, request: PlanRequest, outlook: Outlook) -> BaseEvaluation:
-    """Return the evaluation of the full-scale base, with the interval that its loss leaves open now."""
+def _of_target(fit: Fit, request: PlanRequest, outlook: Outlook) -> tuple[BaseEvaluation, ...]:
+    """Return the evaluation of the full-scale base, with the interval that its loss leaves open, if it does."""
     measured = np.array([*fit.base_loss["general"]])
     distance = float(np.min(np.abs(np.log(measured / request.size))))
     spread = distance * (SPREAD_FROM_ONE if len(measured) == 1 else SPREAD_FROM_MORE)
@@ -76,4 +77,7 @@ def _of_target(fit: Fit, request: PlanRequest, outlook: Outlook) -> BaseEvaluati
         low, high = central_interval(answers, request.confidence)
         ends.append((float(low), float(high)))
     lows, highs = zip(*ends, strict=True)
-    return BaseEvaluation(request.size, base, spread, min(lows), max(highs))
+    widened = max(lows[0] - min(lows), max(highs) - highs[0])
+    if widened <= SAME_END:
+        return ()
+    return (BaseEvaluation(request.size, base, spread, min(lows), max(highs)),)

@@ -321,6 +321,11 @@ class TestCommand:
         assert [run["domain_ratio"] for run in runs] == [p.domain_ratio for p in made.probes]
         assert runs[0]["size"] == "1000000"
 
+    def test_sizes_that_were_not_probed_can_be_named(self, call, file):
+        asked = ("next", file, "--budget", "1e15flops", *FLAGS, "--sizes", "0.5M,2M", "--json")
+        answer = call(*asked).json()
+        assert {probe["model_params"] for probe in answer["probes"]} <= {5e5, 1e6, 2e6}
+
     def test_gpu_hours_say_at_what_speed(self, call, file):
         asked = ("next", file, "--budget", "1e-6gpu-hours", *FLAGS, "--most-probes", "1")
         assert "2e+12 FLOP/s" in call(*asked, "--gpu-flops", "2e12").out
@@ -331,6 +336,7 @@ class TestCommand:
             (("--budget", "20"), "budget must be an amount"),
             (("--budget", "1Mtokens", "--out", "runs.txt"), "--out must be a .yaml file"),
             (("--budget", "1Mtokens", "--sweep", "s.yaml"), "--sweep needs --out"),
+            (("--budget", "1Mtokens", "--sizes", "1M..3M"), "one by one, such as 400M,1B"),
         ],
     )
     def test_mistakes_are_one_line(self, call, file, more, says):

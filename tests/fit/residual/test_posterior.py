@@ -31,7 +31,7 @@ def columns():
     tokens = np.array([2e5, 4e5, 8e5])
     return {
         "unique_domain_tokens": np.full(NUM_GRID + 2 * EACH, 6476544.0),
-        "model_params": np.array([974208.0] * (NUM_GRID + EACH) + [442752.0] * EACH),
+        "model_params": np.array([974208.0] * (NUM_GRID + EACH) + [443232.0] * EACH),
         "train_tokens": np.concatenate([np.full(NUM_GRID, 8e5), tokens, 8 * tokens]),
         "domain_ratio": np.concatenate([np.linspace(0, 1, NUM_GRID), [0.45] * EACH, [0.8] * EACH]),
     }
