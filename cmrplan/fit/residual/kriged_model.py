@@ -287,6 +287,10 @@ class KrigedModel(CorpusModel):
             loss=np.exp(self.observed.log_loss + base), predicted=weights @ np.exp(predicted + base)
         )
 
+    @cached_property
+    def _left_out_figures(self) -> dict[str, Any]:
+        return {by: left_out_figures(self.left_out(by), by) for by in LEFT_OUT_COLUMNS}
+
     @property
     def follows_rows(self) -> bool:
         """Yes: the residual does."""
@@ -331,8 +335,7 @@ class KrigedModel(CorpusModel):
             "r2": 1 - float(np.sum(missed**2)) / spread if spread > 0 else None,
         }
         is_of_finished_runs = {"of_finished_runs": True} if self.is_of_finished_runs else {}
-        left_out = {by: left_out_figures(self.left_out(by), by) for by in LEFT_OUT_COLUMNS}
-        named = {"law": self.law, "members": members, "left_out": left_out}
+        named = {"law": self.law, "members": members, "left_out": self._left_out_figures}
         return figures | quality | named | is_of_finished_runs | self._repeat_scale()
 
     def _repeat_scale(self) -> dict[str, Any]:
