@@ -225,16 +225,24 @@ class KrigedOutlook(Outlook):
         if corpus == "general" and curves.replay is not None:
             ratio, tokens = np.append(ratio, 0.0), np.append(tokens, tokens[0])
         each = evaluated.shape[1]
-        columns = {
-            "model_params": np.concatenate(
-                [np.full(len(ratio), curves.model_params), np.repeat(runs.model_params, each)]
-            ),
-            "train_tokens": np.concatenate([tokens, evaluated.ravel()]),
-            "domain_ratio": np.concatenate([ratio, np.repeat(runs.domain_ratio, each)]),
+        on_grid = {
+            "model_params": np.full(len(ratio), curves.model_params),
+            "train_tokens": tokens,
+            "domain_ratio": ratio,
         }
-        supply = fit.probed.supply
-        unique = self.request.unique_tokens or (None if supply is None else supply.unique_tokens)
-        posterior = fit.model_of(corpus).posterior_at(fit.completed(corpus, columns, unique))
+        in_runs = {
+            "model_params": np.repeat(runs.model_params, each),
+            "train_tokens": evaluated.ravel(),
+            "domain_ratio": np.repeat(runs.domain_ratio, each),
+        }
+        supply, asked = fit.probed.supply, self.request.unique_tokens
+        probed = None if supply is None else supply.unique_tokens
+        parts = [
+            fit.completed(corpus, on_grid, asked or probed),
+            fit.completed(corpus, in_runs, probed or asked),
+        ]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        posterior = fit.model_of(corpus).posterior_at(columns)
         assert posterior is not None
         return posterior
 
