@@ -1,250 +1,268 @@
-"""What planned probes cost beside a uniform grid, for the same interval of the ratio.
+"""What planned probes are worth beside other designs, in worlds in which no law of the library is true.
 
-    python benchmarks/next_probes.py --worlds 50 [--sweep "one size"] [--short]
+    python benchmarks/next_probes.py --worlds 50
+    python benchmarks/next_probes.py --worlds 200 --widths
 
-Worlds are D-CPT laws drawn at random, with the noise of coverage.py: 0.003 shared by a run, 0.0022 along it. Probes
-have up to 16e6 tokens. The question is the recommended ratio at 16e6 tokens, in worlds where that is the critical
-ratio: the domain loss falls by at least 2 % per unit of ratio everywhere, and the general loss crosses its limit once
-and rises there by at least 5 %. Two sweeps: three sizes (10, 30 and 100 million parameters) for a model of 300 million,
-and one size for itself. Ways to spend tokens:
+Worlds are those of ``worlds.py``, one family after the other. The question is the ratio of a run of the world's largest
+size at its largest budget; the tolerance over the base loss is drawn as in ``decisions.py``, with probed ratios from 0
+to 1. A run is evaluated at the world's steps and counts as one, whatever its size and length, and has its own noise.
 
-- ``next``: a pilot of a few ratios at 4e6 tokens and each size, then batches from ``cmrplan.next_probes``, each with
-  a third of what was spent before as its budget in tokens, refitting after each; all tokens count;
-- ``uniform``: a grid of n ratios from 0 to 1 and all sizes, at 16e6 tokens, n growing by about a quarter. Each is drawn
-  anew, and only its own tokens count: the user knows n beforehand;
-- ``short uniform``, with ``--short``: the same at 4e6 tokens, which shows what comes of shorter runs alone.
+- ``next``: 4 runs of the full size and length at even ratios, then batches of 4 from ``cmrplan.next_probes``, whose
+  budget is 4 full runs in tokens, with a fit after each batch, up to 16 runs;
+- ``uniform``: even ratios from 0 to 1; also 0.5, 2 and 3 times as many runs, for the tokens it takes to be as near;
+- ``random``: both ends, and ratios drawn uniformly between them;
+- ``D-optimal``: the design for a cubic in the ratio, its four points (0, 0.276, 0.724, 1) in equal parts (Fedorov
+  1972).
 
-Tokens are counted at the first interval that is as narrow as asked and holds the true ratio, so that narrow but wrong
-does not count. A way that does not get there is counted with all it spent. Prints a Markdown table.
+Error: of the best estimate of the ratio. Regret of the plan: true domain loss above that of the best feasible ratio,
+where the limit is kept; broken: the share of plans whose true general loss is above it. "as near": the tokens of
+``next`` over those that uniform takes to an error as small, summed over the worlds; who does not get there is counted
+with all that it may spend. With ``--widths`` each world's own log is asked what probes of a quarter, one and four full
+runs would bring, and it is counted how often the expected interval is wider than that now, or than that of a smaller
+budget.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from itertools import count
+from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from coverage import GRID, TOKENS, draw_law, run_noise
+from decisions import draw_limit
+from world_runs import figure, print_table, share
+from worlds import FAMILIES, LOSSES, World, draw_world, measured
 
 import cmrplan as cp
 
-FULL, SHORT = TOKENS[-1], TOKENS[-1] / 4
-RISE = 0.05  # nats that the general loss may rise; the base loss is set so that the limit is the world's
-WAYS = ("next", "uniform", "short uniform")
-LEAST_RISE, LEAST_FALL = 0.05, 0.02  # of the logarithm of the general and the domain loss
+RUNS, PILOT, BATCH = 16, 4, 4
+CUBIC = np.array([0.0, 0.5 - np.sqrt(0.05), 0.5 + np.sqrt(0.05), 1.0])
+NEAR = (0.1, 0.05, 0.03)
+BUDGETS = (0.25, 1.0, 4.0)  # of full runs, for --widths
+FINE = 1e-9
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """Sizes of the probes and of the question, ratios of the pilot and of the grids, and intervals to reach."""
+class Site:
+    """A world with its question, and where runs are made."""
 
-    sizes: tuple[float, ...]
-    target: float
-    pilot: int
-    uniform: tuple[int, ...]
-    short: tuple[int, ...]
-    widths: tuple[float, ...]
+    def __init__(self, world: World, way: int) -> None:
+        self.world, self.rng = world, np.random.default_rng([world.seed, way])
+        self.size, self.tokens = float(world.sizes[-1]), float(world.tokens[-1])
+        whole = replace(world, log=pd.DataFrame({"domain_ratio": [0.0, 1.0]}))
+        self.question = draw_limit(np.random.default_rng(world.seed), whole, self.tokens)
+        self.number = 0
 
+    @property
+    def asked(self) -> dict[str, float]:
+        """The question, as a plan takes it."""
+        base = float(self.world.loss("general", self.size, 0, 0))
+        rise = max(self.question[0] - base, 0.0)
+        return {"model_params": self.size, "train_tokens": self.tokens, "max_general_rise": rise}
 
-NUMBERS = (4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48, 60, 75)
-SWEEPS = {
-    "three sizes": Sweep((1e7, 3e7, 1e8), 3e8, 4, NUMBERS[:10], NUMBERS[:12], (0.2, 0.15, 0.1)),
-    "one size": Sweep((1e8,), 1e8, 5, NUMBERS[1:12], NUMBERS[1:], (0.1, 0.06)),
-}
-
-
-def slope(loss):
-    return np.gradient(np.log(loss), GRID)
-
-
-def draw_sized_law(rng):
-    """Return a D-CPT loss of (size, tokens, share); at 1e8 parameters as coverage.py draws it."""
-    law, a, alpha = draw_law(rng), rng.uniform(0.1, 0.4), rng.uniform(0.2, 0.5)
-    return lambda n, d, r: law(d, r) + a * ((n / 1e8) ** -alpha - 1)
-
-
-class World:
-    """True laws of both losses, the limit of the general loss, and runs with noise."""
-
-    def __init__(self, number: int, sweep: Sweep) -> None:
-        self.sweep = sweep
-        rng = np.random.default_rng(number)
-        general, domain = draw_sized_law(rng), draw_sized_law(rng)
-        while np.max(slope(domain(sweep.target, FULL, GRID))) > -LEAST_FALL:
-            domain = draw_sized_law(rng)
-        self.truth = {"general": lambda n, d, r: general(n, d, 1 - r), "domain": domain}
-        self.ratio = rng.uniform(0.3, 0.8)
-        self.limit = self.truth["general"](sweep.target, FULL, self.ratio)
-
-    def is_clear(self) -> bool:
-        """Tell whether the limit is crossed once, and not too flatly to be found."""
-        loss = self.truth["general"](self.sweep.target, FULL, GRID)
-        crossings = np.flatnonzero(np.diff(loss > self.limit))
-        return len(crossings) == 1 and slope(loss)[np.searchsorted(GRID, self.ratio)] >= LEAST_RISE
-
-    def run(self, rng, name, size, ratio, tokens):
+    def run(self, ratio: float, size: float, length: float) -> pd.DataFrame:
         """Return the log of one run."""
-        levels = np.geomspace(TOKENS[0], tokens, len(TOKENS))
-        rows = []
-        for corpus, law in self.truth.items():
-            losses = law(size, levels, ratio) * np.exp(run_noise(rng))
-            rows += [
-                (name, size, d, ratio, corpus, loss) for d, loss in zip(levels, losses, strict=True)
-            ]
-        names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
-        return pd.DataFrame(rows, columns=names)
+        world, parts = self.world, []
+        levels = world.tokens * length / self.tokens
+        self.number += 1
+        for corpus in LOSSES:
+            step_noise = world.noise.variates(self.rng, len(levels))
+            losses = measured(
+                self.rng, world.truth, world.noise, corpus, size, levels, ratio, step_noise
+            )
+            base = float(world.loss(corpus, size, 0, ratio))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "run_id": f"run{self.number}",
+                        "model_params": size,
+                        "train_tokens": [0.0, *levels],
+                        "domain_ratio": ratio,
+                        "eval_corpus": corpus,
+                        "loss": [base, *losses],
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
 
-    def grid(self, rng, ratios, tokens):
-        """Return the log of all ratios at all sizes."""
-        return pd.concat(
+    def runs(self, ratios) -> pd.DataFrame:
+        """Return the log of full runs."""
+        return pd.concat([self.run(float(r), self.size, self.tokens) for r in ratios])
+
+    def judged(self, log: pd.DataFrame) -> tuple[cp.Fit, dict[str, float]]:
+        """Return the fit of a log, and how near and how good its answer is."""
+        fit = cp.fit(log.reset_index(drop=True))
+        limit, best = self.question
+        spent = log.groupby("run_id")["train_tokens"].max().sum() / self.tokens
+        row = {"tokens": float(spent), "runs": log["run_id"].nunique()}
+        try:
+            plan = cp.plan(fit, **self.asked)
+        except cp.CmrplanError:
+            return fit, row | dict.fromkeys(("error", "regret", "excess", "width"), np.nan)
+        general, domain = (
+            self.world.loss(c, self.size, self.tokens, np.array([plan.domain_ratio, best]))
+            for c in ("general", "domain")
+        )
+        return fit, row | {
+            "error": abs(plan.ratio.estimate - best),
+            "regret": float(domain[0] - domain[1]),
+            "excess": float(general[0] - limit),
+            "width": plan.ratio.high - plan.ratio.low,
+        }
+
+
+def by_next(site: Site) -> Iterator[dict[str, float]]:
+    """Yield the answers after the pilot and after each batch."""
+    log = site.runs(np.linspace(0, 1, PILOT))
+    fit, row = site.judged(log)
+    yield row
+    while row["runs"] < RUNS:
+        most = min(BATCH, RUNS - int(row["runs"]))
+        found = cp.next_probes(
+            fit, budget=f"{most * site.tokens:.0f}tokens", most_probes=most,
+            resolution=0, least_narrowing=0, **site.asked,
+        )  # fmt: skip
+        if not found.probes:
+            return
+        runs = [site.run(p.domain_ratio, p.model_params, p.train_tokens) for p in found.probes]
+        log = pd.concat([log, *runs])
+        fit, row = site.judged(log)
+        yield row | {"width_before": found.width, "expected": found.expected_width}
+
+
+def designs_of(site: Site, name: str) -> Iterator[dict[str, float]]:
+    """Yield the answers of one way of spending runs."""
+    if name == "next":
+        yield from by_next(site)
+    elif name == "uniform":
+        for times in (0.5, 1, 2, 3):
+            yield site.judged(site.runs(np.linspace(0, 1, int(times * RUNS))))[1]
+    elif name == "random":
+        ratios = np.round(site.rng.uniform(0, 1, RUNS - 2), 3)
+        yield site.judged(site.runs([0, *ratios, 1]))[1]
+    else:
+        yield site.judged(site.runs(np.repeat(np.round(CUBIC, 3), RUNS // 4)))[1]
+
+
+WAYS = ("next", "uniform", "random", "D-optimal")
+
+
+def one_world(task: tuple[str, int]) -> list[dict[str, object]]:
+    """Return the rows of a world: an answer of each way at each number of runs."""
+    rows: list[dict[str, object]] = []
+    for number, way in enumerate(WAYS):
+        site = Site(draw_world(*task), number)
+        if site.question is None:
+            return []
+        named = {"family": task[0], "seed": task[1], "way": way}
+        rows += [named | answer for answer in designs_of(site, way)]
+    return rows
+
+
+def one_width(task: tuple[str, int]) -> list[dict[str, object]]:
+    """Return what a world's own log expects of probes, a row for each budget."""
+    world = draw_world(*task)
+    site = Site(world, 0)
+    if site.question is None:
+        return []
+    fit, rows = cp.fit(world.log), []
+    for times in BUDGETS:
+        found = cp.next_probes(fit, budget=f"{times * site.tokens:.0f}tokens", **site.asked)
+        rows.append({"seed": str(task), "now": found.width, "expected": found.expected_width})
+    return rows
+
+
+def report(table: pd.DataFrame) -> None:
+    """Print the table of designs at the same number of runs, and the tokens to be as near."""
+    print(f"{table.groupby(['family', 'seed']).ngroups} worlds, {RUNS} runs; losses in nats\n")
+    whole = table[(table["runs"] == RUNS) | (table["way"] == "uniform") & (table["runs"] > RUNS)]
+    lines = []
+    for (runs, way), rows in whole.groupby(["runs", "way"]):
+        is_broken, answered = rows["excess"] > FINE, rows["error"].notna()
+        lines.append(
             [
-                self.run(rng, f"n{size:g}-r{ratio:g}", size, ratio, tokens)
-                for size in self.sweep.sizes
-                for ratio in ratios
+                str(runs), way, figure(rows["tokens"], digits=1), share(~answered),
+                figure(rows["error"][answered], digits=3),
+                share(is_broken[answered]),
+                figure(rows["regret"][answered & ~is_broken], np.median, digits=5),
+                figure(rows["regret"][answered & ~is_broken], digits=5),
+            ]
+        )  # fmt: skip
+    head = ["runs", "way", "tokens", "refused", "error", "broken", "median regret", "mean regret"]
+    print_table(head, lines)
+    lines = []
+    for near in NEAR:
+        spent = {
+            way: [reached(rows, near) for _, rows in part.groupby(["family", "seed"])]
+            for way, part in table[table["way"].isin(WAYS[:2])].groupby("way")
+        }
+        sums = {way: sum(tokens for tokens, _ in ends) for way, ends in spent.items()}
+        missed = {way: sum(not is_near for _, is_near in ends) for way, ends in spent.items()}
+        lines.append(
+            [
+                f"{near:g}",
+                f"{sums['next'] / sums['uniform']:.2f}",
+                str(missed["next"]),
+                str(missed["uniform"]),
             ]
         )
-
-
-def look(world, log, budget="1tokens"):
-    """Return the next probes, and (tokens, FLOPs, width, holds, error) of the answer now."""
-    found = cp.next_probes(
-        cp.fit(log, "dcpt", bootstrap=100),
-        budget=budget,
-        least_narrowing=0,
-        resolution=0,
-        model_params=world.sweep.target,
-        train_tokens=FULL,
-        max_general_rise=RISE,
-        base_loss=world.limit - RISE,
+    print_table(["error", "as near", "next does not get there", "uniform does not"], lines)
+    found = table[table["expected"].notna()] if "expected" in table else table[:0]
+    after = figure((found["width"] / found["width_before"]).dropna(), np.median, 2)
+    promised = figure(found["expected"] / found["width_before"], np.median, 2)
+    wider = int((found["expected"] > found["width_before"] + FINE).sum())
+    print(
+        f"\n{len(found)} batches; the interval's width after one, of that before: expected {promised}, found {after} "
+        f"(medians); expected wider than before: {wider}"
     )
-    tokens, flops = spent(log)
-    holds = found.domain_ratio_low <= world.ratio <= found.domain_ratio_high
-    error = abs(np.nan_to_num(found.domain_ratio) - world.ratio)
-    return found, (tokens, flops, found.width, holds, error)
 
 
-def spent(log):
-    """Return the tokens and FLOPs of all runs."""
-    runs = log.groupby("run_id")[["train_tokens", "model_params"]].max()
-    return runs["train_tokens"].sum(), 6 * (runs["train_tokens"] * runs["model_params"]).sum()
+def reached(rows: pd.DataFrame, near: float) -> tuple[float, bool]:
+    """Return the tokens of the first answer that is as near, or all, and whether it is."""
+    for tokens, error in zip(rows["tokens"], rows["error"], strict=True):
+        if error <= near:
+            return float(tokens), True
+    return float(rows["tokens"].max()), False
 
 
-def is_done(world, steps):
-    return any(width <= min(world.sweep.widths) and holds for *_, width, holds, _ in steps)
-
-
-def by_next(world, rng):
-    log = world.grid(rng, np.linspace(0, 1, world.sweep.pilot), SHORT)
-    most = len(world.sweep.sizes) * world.sweep.uniform[-1] * FULL
-    steps, expected = [], []
-    for batch in count():
-        found, seen = look(world, log, f"{spent(log)[0] / 3:.0f}tokens")
-        steps.append(seen)
-        if is_done(world, steps) or seen[0] > most:
-            return steps, expected
-        runs = [
-            world.run(
-                rng, f"{batch}-{k}", probe.model_params, probe.domain_ratio, probe.train_tokens
-            )
-            for k, probe in enumerate(found.probes)
-        ]
-        expected.append(found.expected_width / found.width)
-        log = pd.concat([log, *runs])
-
-
-def by_grid(world, rng, numbers, tokens):
-    steps = []
-    for number in numbers:
-        steps.append(look(world, world.grid(rng, np.linspace(0, 1, number), tokens))[1])
-        if is_done(world, steps):
-            break
-    return steps
-
-
-def one_world(number, sweep, with_short):
-    world = World(number, sweep)
-    rng = [np.random.default_rng([number, way]) for way in range(len(WAYS))]
-    steps, expected = by_next(world, rng[0])
-    shrunk = [
-        (share, after[2] / before[2])
-        for share, before, after in zip(expected, steps, steps[1:], strict=False)
-    ]
-    found = [steps, by_grid(world, rng[1], sweep.uniform, FULL)]
-    if with_short:
-        found.append(by_grid(world, rng[2], sweep.short, SHORT))
-    return found, shrunk
-
-
-def reached(steps, width):
-    """Return the first step that is narrow and right, or the last, and whether it is."""
-    for step in steps:
-        if step[2] <= width and step[3]:
-            return step, True
-    return steps[-1], False
-
-
-def is_wrong(steps, width):
-    """Tell whether the first interval as narrow as asked misses the true ratio."""
-    return next((not holds for *_, now, holds, _ in steps if now <= width), False)
+def report_widths(table: pd.DataFrame) -> None:
+    """Print how often an expectation is wider than now, or than that of a smaller budget."""
+    wider, less, shares = 0, 0, []
+    for _, rows in table.groupby("seed"):
+        expected = rows["expected"].to_numpy()
+        wider += bool(np.any(expected > rows["now"] + FINE))
+        less += bool(np.any(np.diff(expected) > FINE))
+        shares.append(expected / np.maximum(rows["now"], FINE))
+    middle = ", ".join(f"{value:.2f}" for value in np.median(shares, axis=0))
+    print(
+        f"{len(shares)} worlds: expected wider than now in {wider}, a larger budget promises less in {less}; "
+        f"expected over present width, median at {BUDGETS} full runs: {middle}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="number of the first world")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--sweep", choices=list(SWEEPS), default="three sizes")
-    parser.add_argument("--short", action="store_true", help="short uniform grids too")
+    parser.add_argument("--widths", action="store_true", help="only what logs expect of probes")
+    parser.add_argument("--out", help="also write every row to this CSV")
     asked = parser.parse_args()
-    sweep = SWEEPS[asked.sweep]
-    clear = (number for number in count() if World(number, sweep).is_clear())
-    numbers = [next(clear) for _ in range(asked.worlds)]
+    families = list(FAMILIES)
+    tasks = [
+        (families[k % len(families)], k // len(families))
+        for k in range(asked.first, asked.first + asked.worlds)
+    ]
     with ProcessPoolExecutor(asked.workers) as pool:
-        results = list(pool.map(partial(one_world, sweep=sweep, with_short=asked.short), numbers))
-    report(results, sweep)
-
-
-def report(results, sweep) -> None:
-    print(
-        f"until the 90 % interval of the ratio is as narrow as asked and right, {len(results)} worlds;"
-    )
-    print("median (quartiles); tokens in runs of the full budget; in all: summed over the worlds\n")
-    print(
-        "| width | way | tokens | of uniform's tokens | in all | of uniform's FLOPs | mean error | not reached | "
-        "wrong first |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for width in sweep.widths:
-        ends = [[reached(steps, width) for steps in found] for found, _ in results]
-        cost = np.array([[end[0][:2] for end in world] for world in ends])  # (world, way, unit)
-        for way, name in enumerate(WAYS[: cost.shape[1]]):
-            share = cost[:, way] / cost[:, 1]
-            cells = [
-                quartiles(cost[:, way, 0] / FULL, 1),
-                quartiles(share[:, 0], 2),
-                f"{cost[:, way, 0].sum() / cost[:, 1, 0].sum():.2f}",
-                quartiles(share[:, 1], 2),
-                f"{np.mean([world[way][0][4] for world in ends]):.3f}",
-                f"{sum(not world[way][1] for world in ends)}",
-                f"{sum(is_wrong(found[way], width) for found, _ in results)}",
-            ]
-            print(f"| {width:g} | {name} | " + " | ".join(cells) + " |")
-    shrunk = np.array([pair for _, pairs in results for pair in pairs])
-    print(
-        f"\n{len(shrunk)} batches; the interval's width after one, of that before: expected "
-        f"{quartiles(shrunk[:, 0], 2)}, found {quartiles(shrunk[:, 1], 2)}"
-    )
-
-
-def quartiles(values, digits) -> str:
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+        found = list(pool.map(one_width if asked.widths else one_world, tasks))
+    table = pd.DataFrame([row for rows in found for row in rows])
+    if asked.out:
+        table.to_csv(asked.out, index=False)
+    (report_widths if asked.widths else report)(table)
 
 
 if __name__ == "__main__":

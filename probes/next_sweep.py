@@ -13,6 +13,13 @@ from probes.planned_runs import model_source
 from probes.spec.sweep import ProbeSpec, SweepSpec
 
 
+def sizes_of(spec: SweepSpec, *, is_total: bool) -> tuple[float, ...]:
+    """Return the parameters of the sizes that a sweep can train, with or without embeddings."""
+    vocab_size = spec_vocab_size(spec)
+    counts = [count_params(model_source(size, vocab_size)) for size in spec.sizes]
+    return tuple(float(count.total if is_total else count.non_embedding) for count in counts)
+
+
 def sweep_of(spec: SweepSpec, probes: Iterable[NextProbe]) -> SweepSpec:
     """Return the sweep that the log came from with other runs.
 

@@ -10,11 +10,12 @@ import click
 from cmrplan.cli.limits import limit_options
 from cmrplan.cli.output import print_findings, print_json, show
 from cmrplan.cli.outputs import SWEEP_FILE, WRITTEN_BY, force_option, out_option
-from cmrplan.cli.parameters import COUNT, as_json, model_params
+from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json, model_params
 from cmrplan.design.next_probes import NextProbes, next_probes
 from cmrplan.errors import InputError
 from cmrplan.files import write_text
 from cmrplan.fit.file import read_fit
+from cmrplan.fit.fit import Fit
 from cmrplan.numbers import GPU_FLOPS
 from cmrplan.report.probes import next_text, runs_text
 
@@ -48,22 +49,38 @@ from cmrplan.report.probes import next_text, runs_text
     help="After so many, fit again before going on.",
 )
 @click.option(
+    "--sizes",
+    type=SIZE_LIST,
+    help="Sizes that could be probed beside those of the log: 400M,1B.",
+)
+@click.option(
     "--sweep",
     type=click.Path(),
-    help="The sweep file that the log came from; --out is then a whole one.",
+    help="The sweep file that the log came from: its sizes can be probed, and --out is a whole sweep file.",
 )
 @out_option("the runs as a sweep file (YAML)", SWEEP_FILE)
 @as_json
 @force_option
-def next_command(fit: str, sweep: str | None, out: str | None, as_json: bool, **asked: Any) -> None:
+def next_command(
+    fit: str,
+    sizes: list[float] | tuple[float, float] | None,
+    sweep: str | None,
+    out: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
     """Name the probes that would narrow the recommended ratio most for their cost.
 
-    Each has a ratio, size, token budget and seed, and the interval expected after it. Stops when more does
-    not pay.
+    Each has a ratio, size, token budget and seed, and the interval expected after it. Base losses that the
+    answer rests on and the log lacks are named first. Stops when more does not pay, and says so where no probe helps.
     """
     if sweep and not out:
         raise InputError("--sweep needs --out, the file to write the new sweep to")
-    next_runs = next_probes(read_fit(fit), **asked)
+    if isinstance(sizes, tuple):
+        raise InputError("--sizes takes the sizes that could be probed one by one, such as 400M,1B")
+    whole = read_fit(fit)
+    more = [*(sizes or []), *(_sizes_of(sweep, whole) if sweep else [])]
+    next_runs = next_probes(whole, sizes=more, **asked)
     if out and next_runs.probes:
         write_text(out, f"{WRITTEN_BY}.\n{_sweep_text(next_runs, sweep, Path(out))}")
     if as_json:
@@ -86,3 +103,13 @@ def _sweep_text(next_runs: NextProbes, sweep: str | None, out: Path) -> str:
 
     spec = sweep_of(read_spec(sweep), next_runs.probes)
     return spec_text(with_sources_below(spec, out.absolute().parent))
+
+
+def _sizes_of(sweep: str, fit: Fit) -> tuple[float, ...]:
+    from cmrplan.cli.probe import require_probes
+
+    require_probes()
+    from probes.next_sweep import sizes_of
+    from probes.spec.file import read_spec
+
+    return sizes_of(read_spec(sweep), is_total=fit.provenance.get("params_kind") == "total")

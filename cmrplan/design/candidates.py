@@ -1,18 +1,20 @@
-"""A probe that could be run next has a probed size, a new ratio and one of several lengths."""
+"""A probe that could be run next has a probed or a given size, a new ratio and one of several lengths."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.probed import is_among
 
-RATIO_STEP = 0.02
+RATIO_STEP = 0.05
 FEWEST_STEPS = 10  # a narrower range of ratios is divided more finely
-LONGEST_FACTOR = 2.0  # a probe may be this many times as long as the longest of its size
-LENGTH_SHARES = (1.0, 0.5, 0.25, 0.125)  # lengths, of the longest probe worth running
+LONGEST_FACTOR = 4.0  # a probe may be this many times as long as the longest of its size
+LENGTH_SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # lengths, of the longest probe worth running
 FEWEST_EVALUATIONS = 3
 RATIO_ROUNDING = 1e-9  # difference below which two ratios are the same
 
@@ -34,36 +36,42 @@ class Candidates:
     evaluated: Array
 
 
-def candidates_of(fit: Fit, train_tokens: float) -> Candidates:
-    """Return the runs worth considering: probed sizes, new ratios within the probed range, several lengths.
+def candidates_of(fit: Fit, train_tokens: float, more_sizes: Sequence[float] = ()) -> Candidates:
+    """Return the runs worth considering: new ratios within the probed range, and several lengths, at each size.
 
-    The longest is no longer than the target, and at most twice as long as the longest so far. All are evaluated
-    equally often, from the first evaluation of the log on: a fit counts rows, so each run then counts alike.
+    The longest is no longer than the target, and at most four times as long as the longest so far of its size, or of
+    all where the size was not probed. All are evaluated equally often, from the first evaluation of the log on: a fit
+    counts rows, so each run then counts alike.
 
     Parameters
     ----------
     fit : Fit
     train_tokens : float
         Of the full-scale run.
+    more_sizes : sequence of float
+        Sizes that could be probed beside those that were.
     """
     tokens = fit.log["train_tokens"]
     rows = fit.log[(tokens > 0) & (tokens >= fit.settings.min_train_tokens)]
     evaluations = rows.groupby("run_id")["train_tokens"].nunique()
     count = max(int(evaluations.median()), FEWEST_EVALUATIONS)
     runs, evaluated = [], []
-    for size in np.unique(rows["model_params"].to_numpy(dtype=float)):
-        group = rows[rows["model_params"] == size]
+    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
+    others = [size for size in more_sizes if not is_among(sizes, size)]
+    for size in np.unique([*sizes, *others]):
+        own = rows[rows["model_params"] == size]
+        group = own if len(own) else rows
         first, last = float(group["train_tokens"].min()), float(group["train_tokens"].max())
         longest = min(LONGEST_FACTOR * last, train_tokens)
         lengths = [share * longest for share in LENGTH_SHARES if share * longest > first]
         for ratio in _new_ratios(
-            *fit.probed.ratio_range, group["domain_ratio"].to_numpy(dtype=float)
+            *fit.probed.ratio_range, own["domain_ratio"].to_numpy(dtype=float)
         ):
             for length in lengths or [longest]:
                 runs.append((size, ratio, length))
                 evaluated.append(np.geomspace(min(first, length / 2), length, count))
-    sizes, ratios, ends = np.array(runs).T
-    return Candidates(sizes, ratios, ends, np.array(evaluated))
+    model_params, ratios, ends = np.array(runs).T
+    return Candidates(model_params, ratios, ends, np.array(evaluated))
 
 
 def _new_ratios(low: float, high: float, used: Array) -> list[float]:
@@ -71,7 +79,8 @@ def _new_ratios(low: float, high: float, used: Array) -> list[float]:
     steps = max(round((high - low) / RATIO_STEP), FEWEST_STEPS)
     while True:
         ratios = np.round(np.linspace(low, high, steps + 1), 6)
-        new = ratios[np.min(np.abs(ratios[:, None] - used[None, :]), axis=1) > RATIO_ROUNDING]
+        apart = np.min(np.abs(ratios[:, None] - used[None, :]), axis=1, initial=np.inf)
+        new = ratios[apart > RATIO_ROUNDING]
         if len(new) >= steps / 2:
             return [float(ratio) for ratio in new]
         steps *= 2

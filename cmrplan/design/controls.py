@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from cmrplan.design.budget import ProbeBudget
 from cmrplan.fit.fit import Fit
@@ -56,17 +57,17 @@ def controls_of(fit: Fit, model_params: float, budget: ProbeBudget) -> SizeContr
     """Return the seed of the log with the fewest controls missing at a size, the smallest of several.
 
     A sweep makes all its controls equally long, so a missing one is taken to be as long as the longest control of the
-    log, or as the longest run where there is no control. Seeds of a log without seeds are 0.
+    log, or as the longest run where there is no control. Seeds of a log without seeds are 0. A size that was not probed
+    gets a seed of the others, and lacks both controls.
     """
     trained = fit.log[fit.log["train_tokens"] > 0]
     controls = trained[trained["domain_ratio"].isin(CONTROL_RATIOS)]
     longest = float((controls if len(controls) else trained)["train_tokens"].max())
-    rows = trained[trained["model_params"] == model_params]
-    if "seed" not in rows or rows["seed"].isna().all():
-        rows = rows.assign(seed=0)
+    rows = _with_seeds(trained[trained["model_params"] == model_params])
+    seeded = rows if len(rows) else _with_seeds(trained)
     cost = float(budget.cost(np.array(model_params), np.array(longest)))
     missing_by_seed = {}
-    for seed in np.unique(rows["seed"].dropna().to_numpy(dtype=int)).tolist():
+    for seed in np.unique(seeded["seed"].dropna().to_numpy(dtype=int)).tolist():
         ratios = set(rows.loc[rows["seed"] == seed, "domain_ratio"])
         missing = [ratio for ratio in CONTROL_RATIOS if ratio not in ratios]
         missing_by_seed[seed] = tuple(
@@ -74,3 +75,9 @@ def controls_of(fit: Fit, model_params: float, budget: ProbeBudget) -> SizeContr
         )
     seed = min(missing_by_seed, key=lambda one: (len(missing_by_seed[one]), one))
     return SizeControls(seed, missing_by_seed[seed])
+
+
+def _with_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    if "seed" not in rows or rows["seed"].isna().all():
+        return rows.assign(seed=0)
+    return rows

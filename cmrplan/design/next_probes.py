@@ -1,12 +1,13 @@
 """Choose the next probes: those that narrow the interval of the recommended ratio most for what they cost.
 
 Sequential design. One probe after the other is added, each time the one whose expected reduction of the ratio's
-variance, per unit of cost, is largest (:mod:`cmrplan.design.information`), until the budget is spent or more does not
-pay. Formulas and measurements: docs/next-probes.md.
+variance is largest for its cost, at several prices (:mod:`cmrplan.design.nested`); of all designs that the budget pays
+for the one with the narrowest expected interval is named. Formulas and measurements: docs/next-probes.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Unpack
 
@@ -15,13 +16,17 @@ import pandas as pd
 
 from cmrplan.design.budget import ProbeBudget, parse_probe_budget
 from cmrplan.design.candidates import candidates_of
-from cmrplan.design.controls import CONTROL_RATIOS, ControlRun, SizeControls, controls_of
+from cmrplan.design.controls import ControlRun, controls_of
+from cmrplan.design.evaluations import BaseEvaluation, base_evaluations
 from cmrplan.design.forecast import Outlook
+from cmrplan.design.nested import FINE, Design, RunPrices, best_design, designs
+from cmrplan.design.outlooks import outlook_of
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.tabular import Tabular
+from cmrplan.numbers import CountOrText, parse_named_count
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -31,7 +36,6 @@ from cmrplan.plan.request import (
     request_of,
 )
 
-LARGEST_REDUCTION = 1 - 1e-9
 AT_EDGE = 0.25  # share of resamples at an outermost ratio that is worth a remark
 
 StopCode = Literal["budget", "resolution", "does_not_pay", "most_probes"]
@@ -65,15 +69,18 @@ class NextProbe:
 class NextProbes(Tabular):
     """The probes to run next. Ratios in [0, 1]; ``cost`` and ``budget`` in ``unit``.
 
-    ``controls`` are runs at ratio 0 and 1 that the log lacks and the sweep adds; ``cost`` counts them. ``ratio`` is the
-    best estimate now (NaN where none is feasible), with its interval; ``expected_low`` and ``expected_high`` bound the
-    interval expected after all probes, should the laws stay where they are. ``stop`` says why no more probes are
-    named: ``budget`` (nothing affordable is left), ``resolution`` (the interval is as narrow as asked),
-    ``does_not_pay`` (the whole budget would hardly narrow it) or ``most_probes`` (fit again first).
+    ``controls`` are runs at ratio 0 and 1 that the log lacks and the sweep adds; ``cost`` counts them. ``evaluations``
+    are those of checkpoints that exist, which cost next to nothing. ``ratio`` is the best estimate now (NaN where none
+    is feasible), with its interval; ``expected_low`` and ``expected_high`` bound the interval expected after all
+    probes, should the laws stay where they are: never wider than the interval now, nor than after a smaller budget.
+    ``stop`` says why no more probes are named: ``budget`` (nothing affordable is left), ``resolution`` (the interval is
+    as narrow as asked), ``does_not_pay`` (the rest of the budget would hardly narrow it) or ``most_probes`` (fit again
+    first).
     """
 
     probes: tuple[NextProbe, ...]
     controls: tuple[ControlRun, ...]
+    evaluations: tuple[BaseEvaluation, ...]
     ratio: Interval
     expected_low: float
     expected_high: float
@@ -154,6 +161,7 @@ class NextProbes(Tabular):
             "width": self.width,
             "expected_width": self.expected_width,
             "controls": [asdict(control) for control in self.controls],
+            "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
         }
 
 
@@ -166,7 +174,7 @@ class StoppingRule:
     resolution : float
         Width of the ratio's interval below which more does not matter.
     least_narrowing : float
-        Share in [0, 1) by which the whole budget has to narrow the interval.
+        Share in [0, 1) of the interval's width; what narrows it by less is not worth its cost.
     most_probes : int
     """
 
@@ -196,6 +204,7 @@ def next_probes(
     resolution: float = 0.01,
     least_narrowing: float = 0.05,
     most_probes: int = 12,
+    sizes: Sequence[CountOrText] = (),
     **options: Unpack[RequestOptions],
 ) -> NextProbes:
     """Name the probes that narrow the interval of the recommended ratio most for their cost.
@@ -212,10 +221,11 @@ def next_probes(
     resolution : float
         Width of the ratio's interval below which more does not matter.
     least_narrowing : float
-        More does not pay when the whole budget, at the price of the best probe, would narrow the interval by less
-        than this share.
+        Probes that narrow the interval by less than this share are not worth their cost.
     most_probes : int
         After so many, fit again before going on.
+    sizes : sequence of float or str
+        Sizes that could be probed beside those of the log, such as ``["400M", "1B"]``.
     **options
         Fields of :class:`~cmrplan.plan.request.PlanRequest`.
 
@@ -229,29 +239,39 @@ def next_probes(
     fit, asked = fit_of(fit), request_of(request, options)
     rule = StoppingRule(resolution, least_narrowing, most_probes)
     gpu_flops = None if asked.gpu_flops is None else float(asked.gpu_flops)
-    return _choose(fit, asked, parse_probe_budget(budget, gpu_flops), rule)
+    counts = tuple(parse_named_count("sizes", size) for size in sizes)
+    return _choose(fit, asked, parse_probe_budget(budget, gpu_flops), rule, counts)
 
 
-def _choose(fit: Fit, asked: PlanRequest, budget: ProbeBudget, rule: StoppingRule) -> NextProbes:
-    outlook = Outlook(fit, asked, candidates_of(fit, asked.tokens))
-    sizes = np.unique(outlook.candidates.model_params).tolist()
-    selection = _Selection(outlook, budget, {n: controls_of(fit, n, budget) for n in sizes})
+def _choose(
+    fit: Fit, asked: PlanRequest, budget: ProbeBudget, rule: StoppingRule, sizes: tuple[float, ...]
+) -> NextProbes:
+    outlook = outlook_of(fit, asked, candidates_of(fit, asked.tokens, sizes))
+    controls = {
+        size: controls_of(fit, size, budget)
+        for size in np.unique(outlook.candidates.model_params).tolist()
+    }
+    prices = RunPrices.of(outlook, budget, controls)
     warnings = (
         *fit.warnings,
         *outlook.curves.findings,
         *fit.probed.extrapolation_findings(model_params=asked.size, train_tokens=asked.tokens),
         *_edge_findings(outlook),
     )
-    low, high = outlook.interval()
+    low, high = outlook.interval_now()
     estimate = outlook.curves.best_estimate(outlook.feasible.low, outlook.feasible.high)
-    stop, reason = selection.extend(rule)
-    expected_low, expected_high = outlook.interval()
+    best = Design((), (), 0.0, low, high, ())
+    if high - low > rule.resolution:
+        nested = list(designs(outlook, prices, budget.amount, rule.most_probes))
+        best = best_design(nested, rule.resolution, rule.least_narrowing)
+    stop, reason = _why_it_stops(best, prices, budget, rule)
     return NextProbes(
-        probes=tuple(selection.probes),
-        controls=tuple(selection.controls),
+        probes=_probes(best, outlook, prices, high - low),
+        controls=best.controls,
+        evaluations=base_evaluations(fit, asked, outlook),
         ratio=Interval(low, estimate, high),
-        expected_low=expected_low,
-        expected_high=expected_high,
+        expected_low=best.low,
+        expected_high=best.high,
         budget=budget.amount,
         unit=budget.unit,
         gpu_flops=budget.gpu_flops,
@@ -260,89 +280,55 @@ def _choose(fit: Fit, asked: PlanRequest, budget: ProbeBudget, rule: StoppingRul
         resolution=rule.resolution,
         asked=asked,
         law=fit.law,
-        noise=outlook.noise,
+        noise=fit.models["general"].noise or fit.noise,
         warnings=warnings,
         provenance=fit.provenance,
     )
 
 
-class _Selection:
-    """The probes that were chosen so far, with the controls that come with them.
+def _why_it_stops(
+    best: Design, prices: RunPrices, budget: ProbeBudget, rule: StoppingRule
+) -> tuple[StopCode, str]:
+    """Return why no more probes are named than those of the best design."""
+    if best.width <= rule.resolution:
+        return "resolution", f"the interval is {best.width:.3g} wide, as narrow as asked"
+    if len(best.rows) == rule.most_probes:
+        return "most_probes", f"{rule.most_probes} probes: run them and fit again"
+    left = budget.amount - best.cost
+    cheapest = float(np.min(prices.cost + prices.surcharge, where=prices.is_free, initial=np.inf))
+    if cheapest > left * (1 + FINE):
+        return "budget", f"no probe is left that {left:.3g} {budget.unit} pay for"
+    share = f"{100 * rule.least_narrowing:g} %"
+    if best.rows:
+        return "does_not_pay", f"more probes do not pay: they would narrow it by less than {share}"
+    return "does_not_pay", (
+        f"no probe helps: the best use of {budget} would narrow the interval by less than {share}; what is left of it "
+        "is the noise of a run, or what probes of these sizes and lengths cannot show of the run that is asked for; "
+        "name larger sizes (--sizes) or a larger budget"
+    )
 
-    The first probe of a size pays for the controls that the size lacks. A control is trained anyway, so it is no
-    candidate.
-    """
 
-    def __init__(
-        self, outlook: Outlook, budget: ProbeBudget, controls_by_size: dict[float, SizeControls]
-    ) -> None:
-        self.probes: list[NextProbe] = []
-        self.controls: list[ControlRun] = []
-        self._outlook = outlook
-        self._budget = budget
-        self._left = budget.amount
-        self._controls_by_size = controls_by_size
-        candidates = outlook.candidates
-        self._cost = budget.cost(candidates.model_params, candidates.train_tokens)
-        by_candidate = [controls_by_size[size] for size in candidates.model_params]
-        self._surcharge = np.array([controls.cost for controls in by_candidate])
-        is_control = np.isin(candidates.domain_ratio, CONTROL_RATIOS) & (self._surcharge > 0)
-        self._is_free = ~is_control
-
-    def extend(self, rule: StoppingRule) -> tuple[StopCode, str]:
-        """Add the best affordable probe until it does not pay, and return why it ended."""
-        outlook, budget = self._outlook, self._budget
-        while True:
-            low, high = outlook.interval()
-            if high - low <= rule.resolution:
-                return "resolution", f"the interval is {high - low:.3g} wide, as narrow as asked"
-            if len(self.probes) == rule.most_probes:
-                return "most_probes", f"{rule.most_probes} probes: run them and fit again"
-            cost = self._cost + self._surcharge
-            affordable = self._is_free & (cost <= self._left)
-            if not affordable.any():
-                text = f"no probe is left that {self._left:.3g} {budget.unit} pay for"
-                return "budget", text
-            reduction = np.minimum(outlook.expected_width_reduction(), LARGEST_REDUCTION)
-            gain = -np.log1p(-reduction)
-            # Saving below a probe's fair part of the budget is worth nothing.
-            taken = np.maximum(cost, self._left / (rule.most_probes - len(self.probes)))
-            row = int(np.argmax(np.where(affordable, gain / taken, -np.inf)))
-            times = budget.amount / max(cost[row], budget.amount / rule.most_probes)
-            if 1 - np.exp(-gain[row] * times) < rule.least_narrowing:
-                return "does_not_pay", (
-                    f"more probes do not pay: at the price of the best one, all of {budget} would narrow the interval "
-                    f"by less than {100 * rule.least_narrowing:g} %"
-                )
-            self._take(row)
-
-    def _take(self, row: int) -> None:
-        """Add one candidate, and the controls that its size lacks."""
-        candidates = self._outlook.candidates
-        ratio, size = float(candidates.domain_ratio[row]), float(candidates.model_params[row])
-        is_same_size = candidates.model_params == size
-        self._left -= float(self._cost[row] + self._surcharge[row])
-        if self._surcharge[row] > 0:
-            self.controls += self._controls_by_size[size].missing
-            self._surcharge[is_same_size] = 0.0
-        self._is_free &= (candidates.domain_ratio != ratio) | ~is_same_size
-        self._outlook.add(row)
-        low, high = self._outlook.interval()
-        self.probes.append(
-            NextProbe(
-                domain_ratio=ratio,
-                model_params=size,
-                train_tokens=float(candidates.train_tokens[row]),
-                seed=self._controls_by_size[size].seed,
-                cost=float(self._cost[row]),
-                width_after=high - low,
-            )
+def _probes(
+    design: Design, outlook: Outlook, prices: RunPrices, width: float
+) -> tuple[NextProbe, ...]:
+    runs = outlook.candidates
+    rows = list(design.rows)
+    return tuple(
+        NextProbe(
+            domain_ratio=float(runs.domain_ratio[row]),
+            model_params=float(runs.model_params[row]),
+            train_tokens=float(runs.train_tokens[row]),
+            seed=prices.controls[float(runs.model_params[row])].seed,
+            cost=float(prices.cost[row]),
+            width_after=min(width, *design.widths[: number + 1]),
         )
+        for number, row in enumerate(rows)
+    )
 
 
 def _edge_findings(outlook: Outlook) -> list[Finding]:
     """Return a remark for each outermost ratio, inside (0, 1), at which many answers lie."""
-    answers, findings = outlook.answers(), []
+    answers, findings = outlook.answers, []
     for outermost, word in zip(outlook.feasible.probed, ("smaller", "larger"), strict=True):
         share = float(np.mean(answers == outermost))
         if share > AT_EDGE and 0 < outermost < 1:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cmrplan.fit.bootstrap import Resamples
     from cmrplan.fit.law_model import LawModel
     from cmrplan.fit.noise import Noise
+    from cmrplan.fit.residual.posterior import Posterior
 
 Columns = Mapping[str, Array]
 # By run: its domain ratio and the derivative of its loss by the logarithm of the tokens, nats.
@@ -262,6 +263,10 @@ class CorpusModel(ABC):
         """Return the loss by the laws alone, and what a residual adds to it, nats per token, ``(n,)`` each."""
         loss = self.without_resamples().predict(columns).loss
         return loss, np.zeros_like(loss)
+
+    def posterior_at(self, columns: Columns) -> Posterior | None:
+        """Return the posterior of the log losses at ``m`` points; None where laws alone were fitted."""
+        return None
 
     def with_shifts(self, losses: Array, shifts: Array) -> Array:
         """Return losses moved by shifts in the unit of the residuals, such as the noise of a new run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cmrplan.design.evaluations import BaseEvaluation
 from cmrplan.design.next_probes import NextProbes
 from cmrplan.numbers import compact
 
@@ -13,6 +14,7 @@ def next_text(answer: NextProbes) -> str:
         f"recommended ratio now     {answer.domain_ratio:.3f}   ({level} {answer.domain_ratio_low:.3f} to "
         f"{answer.domain_ratio_high:.3f}, {answer.width:.3f} wide)"
     ]
+    lines += [_evaluation_text(evaluation) for evaluation in answer.evaluations]
     if answer.probes:
         lines += [
             f"expected after the probes {answer.expected_low:.3f} to {answer.expected_high:.3f}, "
@@ -38,6 +40,17 @@ def next_text(answer: NextProbes) -> str:
         lines.append(f"one GPU is taken to do    {answer.gpu_flops:.3g} FLOP/s (--gpu-flops)")
     lines.append(f"stopped                   {answer.stop_reason}")
     return "\n".join(lines)
+
+
+def _evaluation_text(evaluation: BaseEvaluation) -> str:
+    """Return a line on a base loss that is worth measuring first."""
+    what = f"evaluate first            the base loss of N = {compact(evaluation.model_params)}, no training: "
+    if evaluation.spread is None:
+        return what + "the log lacks it, so its rises are counted from the law"
+    return (
+        f"{what}carried there as {evaluation.base_loss:.4f} it may be off by {100 * evaluation.spread:.2g} %, and with "
+        f"room for that the interval is {evaluation.low:.3f} to {evaluation.high:.3f}"
+    )
 
 
 def runs_text(answer: NextProbes) -> str:

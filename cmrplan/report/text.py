@@ -35,6 +35,7 @@ def fit_text(fit: Fit) -> str:
             f"{figures['mae']:.4f} nats, {figures['status']}",
         ]
         lines += noise_text(figures)
+        lines += left_out_text(figures)
         for name, value in figures["params"].items():
             interval = figures["interval"].get(name)
             band = ""
@@ -65,6 +66,18 @@ def noise_text(figures: dict[str, Any]) -> list[str]:
     apart = "" if seeds is None else f"; between seeds {words(seeds)}"
     return [
         f"  left over, as standard deviations of the residuals: {words(figures['noise'])}{apart}"
+    ]
+
+
+def left_out_text(figures: dict[str, Any]) -> list[str]:
+    """Return a line on how the model predicts runs and ratios without them; none for laws alone."""
+    if "left_out" not in figures:
+        return []
+    run, ratio = figures["left_out"]["run"], figures["left_out"]["ratio"]
+    return [
+        f"  left out in turn, a run is missed by {run['mae']:.4f} nats (most {run['worst']}, by "
+        f"{run['worst_error']:+.4f}), a ratio by {ratio['mae']:.4f} (most {ratio['worst']:g}, by "
+        f"{ratio['worst_error']:+.4f})"
     ]
 
 

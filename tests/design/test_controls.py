@@ -59,6 +59,13 @@ class TestSeed:
         assert controls_of(log, N, TOKENS).seed == 0
         assert controls_of(log, N, TOKENS).missing == ()
 
+    def test_a_size_that_was_not_probed_has_a_seed_of_the_others(self, fit):
+        controls = controls_of(fit, 3e6, FLOPS)
+        assert controls.seed == 5
+        assert [run.domain_ratio for run in controls.missing] == [0, 1]
+        # two runs of 3e6 parameters and 1e6 tokens, 6 FLOPs each a parameter and token
+        assert controls.cost == pytest.approx(2 * 6 * 3e6 * 1e6)
+
 
 class TestCost:
     def test_missing_controls_are_as_long_as_those_of_the_log(self, fit):
@@ -90,8 +97,8 @@ class TestCost:
         )
 
     def test_a_budget_that_pays_for_no_control_names_no_probe(self, fit, inner):
-        asked = {"budget": "1.1Mtokens", "resolution": 0, "least_narrowing": 0}
-        # the shortest probe takes 125 000 tokens, the control a million
+        asked = {"budget": "1.05Mtokens", "resolution": 0, "least_narrowing": 0}
+        # the shortest probe takes 62 500 tokens, the control a million
         assert cp.next_probes(inner, **asked, **ASK).stop == "budget"
         assert not cp.next_probes(inner, **asked, **ASK).probes
         assert cp.next_probes(fit, **asked, **ASK).probes

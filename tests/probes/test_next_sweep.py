@@ -9,7 +9,7 @@ from cmrplan.design.next_probes import NextProbe
 from cmrplan.errors import InputError
 from probes.data.prepared import DataIdentity
 from probes.models.source import count_params
-from probes.next_sweep import sweep_of
+from probes.next_sweep import sizes_of, sweep_of
 from probes.planned_runs import model_source, planned_probes, sweep_settings
 from probes.spec.file import parse_spec, read_spec, spec_text, with_sources_below
 
@@ -71,3 +71,9 @@ def test_sources_beside_the_sweep_file_name_no_folder_of_the_machine(spec, tmp_p
         path.write_text(spec_text(with_sources_below(asked, tmp_path)))
         assert yaml.safe_load(path.read_text())["corpora"]["domain"]["source"] == written
         assert read_spec(path) == asked
+
+
+def test_the_sizes_of_a_sweep_can_be_probed(spec):
+    count = count_params(model_source(spec.sizes[0], 257))
+    assert sizes_of(spec, is_total=False) == (count.non_embedding,)
+    assert sizes_of(spec, is_total=True) == (count.total,)

@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, RandomStream
+from cmrplan.fit.corpus_model import (
+    Columns,
+    CorpusModel,
+    Prediction,
+    RandomStream,
+    row_columns,
+)
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
+from cmrplan.fit.residual.curve_nodes import between_nodes, curve_nodes
 from cmrplan.fit.residual.hyper import Hyper
 from cmrplan.fit.residual.kriging import (
     Kriging,
@@ -25,6 +32,12 @@ from cmrplan.fit.residual.kriging import (
     one_thread,
     posterior_paths,
 )
+from cmrplan.fit.residual.left_out import (
+    LEFT_OUT_COLUMNS,
+    By,
+    left_out_figures,
+    left_out_log_losses,
+)
 from cmrplan.fit.residual.mean_functions import (
     OWN_LAWS,
     MeanFunction,
@@ -32,11 +45,9 @@ from cmrplan.fit.residual.mean_functions import (
     own_law,
 )
 from cmrplan.fit.residual.observations import Observations, observations, with_repeat_scale
+from cmrplan.fit.residual.posterior import Posterior, conditional
+from cmrplan.fit.residual.replicates import seed_means
 
-MOST_POINTS = 161  # of a curve over ratios that are computed each
-NUM_NODES = 161  # that are computed of a longer one
-CURVE_PARAMETER = 0.5 * (1 - np.cos(np.pi * np.arange(NUM_NODES) / (NUM_NODES - 1)))
-SAME_NODE = 1e-14
 # Of the change of the log loss beyond the probed tokens, a root of ln D, for the loss that training lowers: hidden late
 # budgets of data/probes and of the mixinglaws logs were missed by 0.17 and 0.20 of the predicted change at 2.2 times
 # the tokens, by 0.38 at 4.9 times (benchmarks/forecast_error.py). The posterior of the general loss has room for it.
@@ -128,7 +139,7 @@ class KrigedModel(CorpusModel):
             raise ValueError(
                 f"{len(self.members)} mean functions whose weights add up to {total:g}"
             )
-        for member, mode in zip(self.members, self._modes, strict=True):
+        for member, mode in zip(self.members, self.modes, strict=True):
             expected = len(mode.problem.prior.mean)
             if len(member.hyper) != expected or not len(member.samples):
                 raise ValueError(
@@ -157,7 +168,8 @@ class KrigedModel(CorpusModel):
         return self.count
 
     @cached_property
-    def _modes(self) -> list[Kriging]:
+    def modes(self) -> list[Kriging]:
+        """Each member at its most probable hyperparameters."""
         return [
             Kriging(problem_of(member.choice, self.laws, self.observed), member.hyper)
             for member in self.members
@@ -168,7 +180,7 @@ class KrigedModel(CorpusModel):
         """The draws, one group for each sample of hyperparameters."""
         groups = [
             Kriging(mode.problem, hyper)
-            for mode, member in zip(self._modes, self.members, strict=True)
+            for mode, member in zip(self.modes, self.members, strict=True)
             for hyper in member.samples
         ]
         counts = np.bincount(self._group_of_draws, minlength=len(groups))
@@ -207,7 +219,7 @@ class KrigedModel(CorpusModel):
 
     def _log_losses(self, columns: Columns) -> tuple[Array, Array]:
         """Return the log loss by each member ``(K, n)`` and of each draw ``(B, n)``, over the base."""
-        log_loss = np.stack([mode.log_loss(mode.points(columns)) for mode in self._modes])
+        log_loss = np.stack([mode.log_loss(mode.points(columns)) for mode in self.modes])
         log_draws = self._log_draws(columns)
         tokens = columns["train_tokens"]
         ahead = np.log(tokens / np.max(self.observed.points.columns["train_tokens"]))
@@ -233,13 +245,51 @@ class KrigedModel(CorpusModel):
         normal = self._generator(len(self._paths)).standard_normal((self.count, 1))
         return np.asarray(FORECAST_SPREAD[self.corpus] * normal * np.sqrt(np.maximum(ahead, 0)))
 
+    def posterior_at(self, columns: Columns) -> Posterior:
+        """Return the posterior of the log losses at ``m`` points."""
+        spread = FORECAST_SPREAD[self.corpus]
+        with one_thread():
+            members = tuple(conditional(mode, columns, spread) for mode in self.modes)
+            _, log_draws = self._log_losses(columns)
+        sets = [len(member.samples) for member in self.members]
+        member_of_groups = np.repeat(np.arange(len(sets)), sets)
+        weights = np.array([member.weight for member in self.members])
+        return Posterior(members, weights, member_of_groups[self._group_of_draws], log_draws)
+
     def parts(self, columns: Columns) -> tuple[Array, Array]:
         """Return the loss by the laws alone, and what the residual adds to it, nats per token, ``(n,)`` each."""
         base = self._log_base(columns)
         weights = np.array([member.weight for member in self.members])
-        laws = [mode.parts(mode.points(columns))[0] for mode in self._modes]
+        laws = [mode.parts(mode.points(columns))[0] for mode in self.modes]
         law = weights @ np.exp(np.stack(laws) + base)
         return law, self.without_resamples().predict(columns).loss - law
+
+    def left_out(self, by: By) -> pd.DataFrame:
+        """Return each row with its loss as the model predicts it without the rows of its run, or of its ratio.
+
+        Parameters
+        ----------
+        by : {"run", "ratio"}
+
+        Returns
+        -------
+        DataFrame
+            ``run_id``, ``model_params``, ``train_tokens``, ``domain_ratio``, and ``loss`` and ``predicted``, nats per
+            token. Where the seeds of a size were averaged, they are left out together, under the name of the first.
+        """
+        rows = seed_means(self.observed.rows)[0]
+        label = pd.factorize(rows[LEFT_OUT_COLUMNS[by]])[0].astype(np.intp)
+        base = self._log_base(row_columns(rows))
+        weights = np.array([member.weight for member in self.members])
+        predicted = np.stack([left_out_log_losses(mode, label) for mode in self.modes])
+        names = ["run_id", "model_params", "train_tokens", "domain_ratio"]
+        return rows[names].assign(
+            loss=np.exp(self.observed.log_loss + base), predicted=weights @ np.exp(predicted + base)
+        )
+
+    @cached_property
+    def _left_out_figures(self) -> dict[str, Any]:
+        return {by: left_out_figures(self.left_out(by), by) for by in LEFT_OUT_COLUMNS}
 
     @property
     def follows_rows(self) -> bool:
@@ -285,7 +335,7 @@ class KrigedModel(CorpusModel):
             "r2": 1 - float(np.sum(missed**2)) / spread if spread > 0 else None,
         }
         is_of_finished_runs = {"of_finished_runs": True} if self.is_of_finished_runs else {}
-        named = {"law": self.law, "members": members}
+        named = {"law": self.law, "members": members, "left_out": self._left_out_figures}
         return figures | quality | named | is_of_finished_runs | self._repeat_scale()
 
     def _repeat_scale(self) -> dict[str, Any]:
@@ -340,61 +390,3 @@ def problem_of(choice: MeanChoice, laws: CorpusModel, observed: Observations) ->
             raise ValueError(f"mean function {name!r} is no law of the fit")
         mean = linearized_law(name, fits[name], observed.points, is_anchored=is_anchored)
     return KrigingProblem(observed, mean, choice.has_residual)
-
-
-def curve_nodes(columns: Mapping[str, Array]) -> dict[str, Array] | None:
-    """Return the columns at nodes of the ratios; None where the points are no such curve, or few.
-
-    Nodes stand very close at both ends, where a loss may bend as a power of the share.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ratio = np.linspace(0, 1, 1001)
-    >>> nodes = curve_nodes({"train_tokens": np.full(1001, 1e9), "domain_ratio": ratio})
-    >>> len(nodes["domain_ratio"]), float(nodes["train_tokens"][0])
-    (161, 1000000000.0)
-    >>> curve_nodes({"train_tokens": 1e9 * ratio, "domain_ratio": ratio}) is None
-    True
-    """
-    ratio = np.asarray(columns["domain_ratio"], dtype=float)
-    others = {
-        name: np.asarray(v, dtype=float) for name, v in columns.items() if name != "domain_ratio"
-    }
-    is_curve = all(np.all(values == values[0]) for values in others.values() if len(values))
-    if len(ratio) <= MOST_POINTS or not is_curve or np.ptp(ratio) == 0:
-        return None
-    low, high = np.min(ratio), np.max(ratio)
-    nodes = low + (high - low) * CURVE_PARAMETER**2 * (3 - 2 * CURVE_PARAMETER)
-    nodes[-1] = high
-    return {name: np.full(NUM_NODES, values[0]) for name, values in others.items()} | {
-        "domain_ratio": nodes
-    }
-
-
-def between_nodes(nodes: Array, values: Array, ratio: Array) -> Array:
-    """Return curves ``(B, n)`` at ratios from their values at nodes ``(B, m)``, by the polynomial through them.
-
-    The polynomial is one of ``z`` with ``ratio = 3 z^2 - 2 z^3`` between the ends, and its nodes are Chebyshev's.
-
-    References
-    ----------
-    Berrut & Trefethen 2004, Barycentric Lagrange interpolation.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> nodes = curve_nodes({"domain_ratio": np.linspace(0, 1, 200)})["domain_ratio"]
-    >>> at = np.array([0.0, 0.123, 1.0])
-    >>> np.abs(between_nodes(nodes, np.sqrt(nodes)[None, :], at) - np.sqrt(at)).max() < 1e-6
-    np.True_
-    """
-    part = np.clip((ratio - nodes[0]) / (nodes[-1] - nodes[0]), 0, 1)
-    parameter = 0.5 - np.sin(np.arcsin(1 - 2 * part) / 3)
-    weights = (-1.0) ** np.arange(len(nodes))
-    weights[[0, -1]] *= 0.5
-    away = parameter[:, None] - CURVE_PARAMETER
-    is_node = np.abs(away) < SAME_NODE
-    pull = weights / np.where(is_node, 1.0, away)
-    pull = np.where(is_node.any(axis=1)[:, None], is_node, pull)
-    return np.asarray(values @ (pull / pull.sum(axis=1, keepdims=True)).T)
