@@ -33,7 +33,7 @@ from cmrplan.fit.arguments import named_arguments
 from cmrplan.log.texts import printable
 from cmrplan.numbers import CountOrText
 
-WRITTEN_BY_EXPORT = "# Written by cmrplan export"
+EXPORT_BEGINS = "# Written by cmrplan export"
 """How the comments above exported settings begin."""
 
 TARGETS = {
@@ -215,7 +215,7 @@ def comments_above(request: ExportRequest, target: ExportTarget, settings: Train
     if request.left_out:
         lines.append(f"Left out, with a share of 0: {', '.join(request.left_out)}")
     first, *rest = [printable(line, keep="") for line in lines]
-    return "\n".join([WRITTEN_BY_EXPORT + first, *(f"# {line}" for line in rest)]) + "\n"
+    return "\n".join([EXPORT_BEGINS + first, *(f"# {line}" for line in rest)]) + "\n"
 
 
 def passes_text(request: ExportRequest) -> str:
