@@ -60,7 +60,7 @@ class TestReport:
     def test_leaves_log_fit_plan_pictures_and_page(self, report):
         names = {path.name for path in report.iterdir()}
         assert names == {
-            *NUMBERS, "log.runs.csv", "runs", "tradeoff.png", "ratio.png", "curves.png",
+            *NUMBERS, "report.html", "log.runs.csv", "runs", "tradeoff.png", "ratio.png", "curves.png",
         }  # fmt: skip
         page = (report / "summary.md").read_text()
         plan = json.loads((report / "plan.json").read_text())

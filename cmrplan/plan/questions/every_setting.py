@@ -156,7 +156,8 @@ def _empty_table(fit: Fit, request: PlanRequest, stops: SliderStops) -> EverySet
 
 def _supply_matters(fit: Fit, request: PlanRequest) -> bool:
     """Tell whether the domain loss depends on the unique tokens of the domain corpus."""
-    return request.max_epochs > 1 or fit.probed.supply is not None
+    reads_repetition = fit.model_of("domain").reads_repetition
+    return request.max_epochs > 1 or fit.probed.supply is not None or reads_repetition
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,18 @@ class _Cell:
         stops = self.table.stops
         num_supplies = self.table.domain_loss.shape[2]
         for v in range(num_supplies):
-            unique = stops.domain_tokens[v] if num_supplies > 1 else None
-            curves = survey_at(self.fit, self._with_supply(unique), stops.domain_ratio)
-            if v == 0:
-                self._fill_general(curves)
-            self._fill_domain(curves, v)
             same = range(len(stops.domain_tokens)) if num_supplies == 1 else (v,)
-            self._fill_supplies({u: self._with_supply(stops.domain_tokens[u]) for u in same})
+            try:
+                self._fill_curves(v, stops.domain_tokens[v] if num_supplies > 1 else None)
+                self._fill_supplies({u: self._with_supply(stops.domain_tokens[u]) for u in same})
+            except CmrplanError as error:  # such as a law that must be told the supply
+                self.table.reasons.update({(*self.at, u): str(error) for u in same})
+
+    def _fill_curves(self, v: int, unique: float | None) -> None:
+        """Fill the losses at the stops of the ratio; the general loss is that of any supply."""
+        curves = survey_at(self.fit, self._with_supply(unique), self.table.stops.domain_ratio)
+        self._fill_general(curves)
+        self._fill_domain(curves, v)
 
     def _fill_supplies(self, requests: dict[int, PlanRequest]) -> None:
         """Fill the answers for supplies of one and the same domain loss, by their position."""

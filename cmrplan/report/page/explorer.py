@@ -87,7 +87,7 @@ def _stops_as_dict(stops: SliderStops) -> dict[str, Any]:
             "tolerance": ["any" if one is None else str(one) for one in stops.tolerances],
             "confidence": [f"{100 * level:g}%" for level in stops.confidences],
             "domain_tokens": [
-                "no limit" if unique is None else f"{compact(unique)} tokens"
+                "not given" if unique is None else f"{compact(unique)} tokens"
                 for unique in stops.domain_tokens
             ],
         },
