@@ -85,6 +85,11 @@ COMMANDS = {
     "export": CommandEntry(
         "export", "export", "Write the mixture of a plan as the settings of a training framework."
     ),
+    "doctor": CommandEntry(
+        "doctor",
+        "doctor",
+        "Say what is installed, which extras and devices there are, and whether they work.",
+    ),
     "mix": CommandEntry(
         "mix", "mix", "Several training corpora: fit their losses, find the best mixture."
     ),
