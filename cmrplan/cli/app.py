@@ -21,6 +21,7 @@ from click.shell_completion import CompletionItem
 
 from cmrplan._version import __version__
 from cmrplan.cli.output import print_error
+from cmrplan.cli.project_file import use_project_file, with_project_file
 from cmrplan.errors import CmrplanError
 
 
@@ -149,12 +150,19 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cmrplan")
-def cli() -> None:
+@click.option(
+    "--project",
+    type=click.Path(),
+    help="TOML file with defaults for options.  [default: cmrplan.toml in this folder, if it is there]",
+)
+@click.pass_context
+def cli(ctx: click.Context, project: str | None) -> None:
     """Choose the domain/general mixture of continual pre-training with evidence.
 
     The flow: corpora -> probes -> probe log -> fit -> plan -> plots. Every step reads and writes a
     file, so start anywhere: most people have a log of their own and begin with `fit`.
     """
+    use_project_file(ctx, project)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -175,7 +183,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "cmrplan"
-        return print_error(f"{error.format_message()} (see {command} --help)", 2)
+        return print_error(f"{with_project_file(error)} (see {command} --help)", 2)
     except click.ClickException as error:
         return print_error(error.format_message(), 2)
     except CmrplanError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cmrplan.cli.project_file import used_defaults
 from cmrplan.log.texts import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def show(text: str, *, err: bool = False) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on standard output."""
+    """Print one JSON object on standard output, with the options that a project file gave under ``project_file``."""
+    defaults = used_defaults(click.get_current_context(silent=True))
+    if defaults and isinstance(value, dict):
+        value = value | {"project_file": defaults}
     click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
 
 

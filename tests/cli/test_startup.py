@@ -1,10 +1,12 @@
 """What a command imports: help and a typo nothing, a question to a fit only what it uses."""
 
+import os
 import subprocess
 import sys
 
 import click
 import pytest
+from click.shell_completion import BashComplete
 
 import cmrplan as cp
 from cmrplan import plots
@@ -78,6 +80,34 @@ class TestCompletion:
     def test_commands_in_the_order_of_the_flow(self):
         names = [item.value for item in cli.shell_complete(click.Context(cli), "p")]
         assert names == ["probe", "profile", "predict", "plan", "plot"]
+
+    @pytest.mark.parametrize(
+        ("words", "begun", "expected"),
+        [
+            (["plot", "fit.json"], "", list(PLOT_KINDS)),
+            (["plot", "fit.json"], "r", ["ratio", "residuals", "risk"]),
+            (["probe"], "e", ["export"]),
+            (["probe", "export"], "s", ["sbatch", "skypilot"]),
+            (["plan", "fit.json"], "--max-g", ["--max-general-rise"]),
+            (["mix", "p"], "--proj", []),
+        ],
+        ids=str,
+    )
+    def test_the_shell_is_told_what_may_come(self, words, begun, expected):
+        shell = BashComplete(cli, {}, "cmrplan", "_CMRPLAN_COMPLETE")
+        assert [item.value for item in shell.get_completions(words, begun)] == expected
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_the_documented_line_gives_a_script(self, shell):
+        environment = os.environ | {"_CMRPLAN_COMPLETE": f"{shell}_source"}
+        command = [
+            sys.executable,
+            "-c",
+            "from cmrplan.cli import main; main()",
+        ]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert f"_CMRPLAN_COMPLETE={shell}_complete" in done.stdout
 
     def test_kinds_of_pictures_are_those_of_the_library(self):
         assert list(plots.KINDS) == list(PLOT_KINDS)
