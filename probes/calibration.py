@@ -4,7 +4,7 @@ The run has steps, evaluations and checkpoints.
 
 As many processes measure at a time as a sweep has workers, so what they take from each other is in
 the figures. Started as ``python -m probes.calibration`` a process reads the groups to measure from standard
-input, says when it is ready, waits for a line, and answers with their paces as JSON.
+input, says when it is ready, waits for a line, and answers with a pace for each, as JSON, as soon as it is measured.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def evaluation_tokens(run: RunSettings) -> int:
     return one * len(run.evaluation_steps)
 
 
-def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
+def calibrate(
+    jobs: Sequence[Job], *, workers: int, say: Callable[[str], None] = lambda line: None
+) -> Calibration:
     """Measure the pace of every kind of job, with as many processes at a time as workers.
 
     A run of several processes is measured as one with its share of the batch, times their number:
@@ -115,6 +117,8 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
         The jobs of a sweep.
     workers : int
         Processes at a time.
+    say : callable
+        Hears what is measured next.
 
     Raises
     ------
@@ -125,6 +129,7 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
     groups = [[run.as_dict() for run in job.runs] for job in kinds.values()]
     task = json.dumps({"groups": groups, "seconds": MEASURED_SECONDS})
     began = time.perf_counter()
+    say("starting the processes that measure the speed")
     with tempfile.TemporaryDirectory() as folder:
         processes = [_start(number, Path(folder)) for number in range(min(workers, len(jobs)))]
         try:
@@ -135,12 +140,16 @@ def calibrate(jobs: Sequence[Job], *, workers: int) -> Calibration:
             start_seconds = time.perf_counter() - began
             for process in processes:
                 _send(process, "go")
-            measured = [json.loads(_read_line(process, Path(folder))) for process in processes]
+            measured = []
+            for number, (size, together) in enumerate(kinds, start=1):
+                say(f"measuring size {size}, {together} at once ({number} of {len(kinds)})")
+                lines = [_read_line(process, Path(folder)) for process in processes]
+                measured.append([Pace(**json.loads(line)) for line in lines])
         finally:
             for process in processes:
                 process.kill()
                 process.communicate()
-    paces = [_mean_pace([Pace(**paces[kind]) for paces in measured]) for kind in range(len(kinds))]
+    paces = map(_mean_pace, measured)
     return Calibration(start_seconds, dict(zip(kinds, paces, strict=True)))
 
 
@@ -281,8 +290,8 @@ def main() -> None:
     groups = [[RunSettings.from_dict(run) for run in group] for group in task["groups"]]
     print("ready", file=output, flush=True)
     input()
-    paces = [asdict(measure(runs, task["seconds"])) for runs in groups]
-    print(json.dumps(paces), file=output, flush=True)
+    for runs in groups:
+        print(json.dumps(asdict(measure(runs, task["seconds"]))), file=output, flush=True)
 
 
 if __name__ == "__main__":

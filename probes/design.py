@@ -5,7 +5,7 @@ That is its runs, tokens, FLOPs, time, money and disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -120,6 +120,7 @@ def design_sweep(
     device: str | None = None,
     batched: Batching = "auto",
     price_per_hour: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> SweepDesign:
     """Work out what a sweep would take, without starting it.
 
@@ -137,6 +138,8 @@ def design_sweep(
         As in :func:`probes.sweep.run_sweep`.
     price_per_hour : float, optional
         Price of an hour of one GPU, or of the machine on a CPU, in any currency.
+    say : callable
+        Hears what is measured.
 
     Raises
     ------
@@ -146,11 +149,11 @@ def design_sweep(
     """
     device = device or default_device()
     workers = workers or default_workers(device)
-    bases, probes = _bases_and_probes(spec, device)
+    bases, probes = bases_and_probes(spec, device)
     runs = [*bases.values(), *probes]
     slots = min(workers, len(runs))
     jobs = _jobs(runs, device, slots, batched)
-    calibration = _calibration(bases, jobs, slots, device, tokens_per_second)
+    calibration = _calibration(bases, jobs, slots, device, tokens_per_second, say)
     seconds = calibration.start_seconds + makespan(jobs, slots, calibration.seconds)
     gpus = _gpus(runs, slots) if device == "cuda" else 0
     return SweepDesign(
@@ -162,9 +165,7 @@ def design_sweep(
         base_tokens=sum(base.trained_tokens for base in bases.values()),
         probe_tokens=sum(probe.trained_tokens for probe in probes),
         evaluation_tokens=sum(map(evaluation_tokens, runs)),
-        evaluation_train_tokens=tuple(
-            step * spec.step_tokens for step in probes[0].evaluation_steps
-        ),
+        evaluation_train_tokens=_evaluated_at(spec, probes[0]),
         flops=sum(job.flops for job in jobs),
         seconds=seconds,
         gpu_hours=gpus * seconds / 3600,
@@ -174,7 +175,11 @@ def design_sweep(
     )
 
 
-def _bases_and_probes(
+def _evaluated_at(spec: SweepSpec, probe: RunSettings) -> tuple[int, ...]:
+    return tuple(step * spec.step_tokens for step in probe.evaluation_steps)
+
+
+def bases_and_probes(
     spec: SweepSpec, device: str
 ) -> tuple[dict[str, RunSettings], list[RunSettings]]:
     """Return the runs of a sweep, whose corpora need not be prepared."""
@@ -189,13 +194,14 @@ def _calibration(
     slots: int,
     device: str,
     tokens_per_second: Mapping[str, float] | None,
+    say: Callable[[str], None],
 ) -> Calibration:
     """Return what the jobs take: from given training speeds, or as it is measured here."""
     if tokens_per_second is not None:
         return _given(bases, jobs, tokens_per_second)
     if device == "cuda" and default_device() != "cuda":
         raise InputError("device cuda: there is no GPU here to measure on; give tokens_per_second")
-    return calibrate(jobs, workers=slots)
+    return calibrate(jobs, workers=slots, say=say)
 
 
 def _jobs(

@@ -7,6 +7,7 @@ Lustre when it is mounted with ``flock``.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import socket
 import time
@@ -55,6 +56,32 @@ def only_sweep(folder: Path, *, patience: float = 2.0) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def beside_single_runs(folder: Path, *, patience: float = 2.0) -> Iterator[None]:
+    """Work on a single run of a sweep, beside others that do, and never beside a whole sweep.
+
+    Raises
+    ------
+    InputError
+        If a whole sweep still holds the lock after ``patience`` seconds.
+    """
+    problem = (
+        f"{folder}: a whole sweep runs in this folder and does this run too; wait for it or stop it"
+    )
+    with _held(folder, patience, problem, fcntl.LOCK_SH):
+        (folder / "owner").write_text(
+            f"single runs, the newest by process {os.getpid()} on {socket.gethostname()}\n"
+        )
+        yield
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder as soon as those that came before have let go of it."""
+    with _held(folder, math.inf, ""):
+        yield
+
+
 def is_locked(folder: Path) -> bool:
     """Tell whether a process holds the lock of a folder."""
     try:
@@ -65,11 +92,11 @@ def is_locked(folder: Path) -> bool:
 
 
 @contextmanager
-def _held(folder: Path, patience: float, problem: str) -> Iterator[None]:
+def _held(folder: Path, patience: float, problem: str, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a") as stream:
         deadline = time.monotonic() + patience
-        while not _try_lock(stream.fileno(), fcntl.LOCK_EX):
+        while not _try_lock(stream.fileno(), kind):
             if time.monotonic() > deadline:
                 raise InputError(problem)
             time.sleep(0.05)

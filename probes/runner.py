@@ -149,6 +149,13 @@ def write_outcome(run: RunFolder, outcome: Outcome, *, retry: bool = False) -> N
     )
 
 
+def write_failure(run: RunFolder, reason: str, *, retry: bool) -> None:
+    """Write that a run failed, with the time it was trained so far; ``retry`` as in :func:`write_outcome`."""
+    progress = run.read_progress()
+    seconds = progress["seconds"] if progress else 0.0
+    write_outcome(run, Outcome(RunState.FAILED, reason, seconds), retry=retry)
+
+
 def final_losses(run: RunFolder) -> dict[str, np.ndarray]:
     """Return the evaluation losses of a finished run's last step, each ``(E,)``."""
     with np.load(run.losses(run.read_settings().steps), allow_pickle=False) as stored:

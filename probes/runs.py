@@ -17,7 +17,8 @@
         attempt.json               who works on it, or did last
         outcome.json               how it ended
         lock                       held while a process works on the run
-      workers/                     what worker processes wrote on standard error, and messages to and from them
+      workers/                     what worker processes wrote on standard error, and messages to and from them;
+                                   its lock is held while a process of probe run --only prepares or writes the ledger
 """
 
 from __future__ import annotations

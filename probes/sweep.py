@@ -89,7 +89,7 @@ def run_sweep(
     limits = limits or RunLimits()
     options = _completed(executor or ExecutorOptions(), spec, limits)
     sweep = SweepFolder(Path(out))
-    _refuse_another_sweep(sweep, spec, options.device)
+    refuse_another_sweep(sweep, spec, options.device)
     check_checkpoints(spec)
     if not (sweep.corpora / "manifest.json").exists():
         open_sources(spec)  # refused here, a spec leaves no folder behind
@@ -113,9 +113,9 @@ def _train_all(
     with ExitStack() as stack:
         pool = make_executor(sweep, options)
         stack.callback(pool.shutdown, cancel=True)
-        runs = _prepare(spec, sweep, device=options.device, progress=progress)
+        runs = prepare_sweep(spec, sweep, device=options.device, progress=progress)
         ledger = Ledger(sweep.ledger)
-        jobs = _jobs(_open_runs(sweep, runs, ledger), batched, pool, options, progress=progress)
+        jobs = _jobs(open_runs(sweep, runs, ledger), batched, pool, options, progress=progress)
         if jobs:
             workers = max(1, min(pool.slots(), len(jobs)))
             shown = stack.enter_context(
@@ -172,7 +172,7 @@ def _jobs(
     return [Job(group) for group in grouping.groups]
 
 
-def _prepare(
+def prepare_sweep(
     spec: SweepSpec, sweep: SweepFolder, *, device: str, progress: bool
 ) -> list[RunSettings]:
     """Prepare the corpora, write the spec and return the settings of all runs, bases first."""
@@ -182,16 +182,17 @@ def _prepare(
     check_prepared(spec, corpora.identity.tokenizer)
     bases, probes = sweep_settings(spec, corpora.identity, device=device)
     _refuse_other_bases(sweep, bases)
-    check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=_notice)
+    check_epochs(spec.corpora, [*bases.values(), *probes], corpora.manifest["corpora"], say=notice)
     write_text(sweep.spec, spec_text(spec))
     return [*bases.values(), *probes]
 
 
-def _notice(line: str) -> None:
+def notice(line: str) -> None:
+    """Print a line on standard error."""
     print(printable(line), file=sys.stderr, flush=True)
 
 
-def _open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> list[RunSettings]:
+def open_runs(sweep: SweepFolder, runs: list[RunSettings], ledger: Ledger) -> list[RunSettings]:
     """Give every run its folder and return those that are to be done."""
     folders = [sweep.plan(run) for run in runs]
     ledger.catch_up(folders)
@@ -235,7 +236,7 @@ def default_workers(device: str) -> int:
     return usable_cores() if device == "cpu" else max(1, torch.cuda.device_count())
 
 
-def _refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> None:
+def refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> None:
     """Refuse a folder whose runs were made with other settings than this spec's."""
     if sweep.path.exists() and not sweep.path.is_dir():
         raise InputError(f"{sweep.path} is a file; give a folder for the runs")

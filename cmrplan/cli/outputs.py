@@ -90,6 +90,11 @@ MAPPING = OutputKind(
     (".yaml", ".yml", ".json"),
     _begins_with_keys(b"format", b"map", b"set", b"run_pattern"),
 )
+JOB_FILE = OutputKind(
+    "a file of cmrplan for a scheduler",
+    (".sh", ".sbatch", ".yaml", ".yml"),
+    lambda head, path: b"# Written by cmrplan probe export" in head[:200],
+)
 LEDGER = OutputKind(
     "a run ledger", (".csv",), lambda head, path: head.startswith(b"run_id,") and b"state" in head
 )

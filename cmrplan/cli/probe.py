@@ -8,15 +8,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from cmrplan.cli.output import print_json, show
+from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import as_json
+from cmrplan.cli.probe_design_text import design_text, duration, survey_text
+from cmrplan.cli.probe_export import export
 from cmrplan.errors import InputError
 from cmrplan.log.texts import printable
 from cmrplan.numbers import compact
 
 if TYPE_CHECKING:
-    from probes.design import SweepDesign
     from probes.grouping import Batching
     from probes.status import SweepStatus
 
@@ -44,6 +46,9 @@ def probe() -> None:
     """Design, run and watch a sweep of small training runs."""
 
 
+probe.add_command(export)
+
+
 @probe.command()
 @click.argument("spec", type=click.Path())
 @workers
@@ -65,60 +70,26 @@ def design(
     price_per_hour: float | None,
     as_json: bool,
 ) -> None:
-    """Print the runs, tokens, FLOPs, time, money and disk a sweep would take.
+    """Print the runs, tokens, passes, FLOPs, time, money and disk a sweep would take.
 
-    Starts no run: it measures steps, evaluations and checkpoints for some seconds a size, with as many
-    processes at a time as the sweep would have.
+    Starts no run: it reads the corpora, up to 32 million characters of each, and measures steps, evaluations and
+    checkpoints for some seconds a size, with as many processes at a time as the sweep would have.
     """
     require_probes()
+    from probes.corpus_survey import survey_corpora
     from probes.design import design_sweep
     from probes.spec.file import read_spec
 
-    sweep_design = design_sweep(
-        read_spec(spec), workers=workers, device=device, price_per_hour=price_per_hour
-    )
+    sweep_spec = read_spec(spec)
+    with working() as say:
+        survey = survey_corpora(sweep_spec, say=say)
+        sweep_design = design_sweep(
+            sweep_spec, workers=workers, device=device, price_per_hour=price_per_hour, say=say
+        )
     if as_json:
-        print_json(sweep_design.as_dict())
+        print_json(sweep_design.as_dict() | survey.as_dict())
     else:
-        show(_design_text(sweep_design))
-
-
-def _design_text(design: SweepDesign) -> str:
-    lines = [
-        f"sweep {design.name} on {design.device}, {design.workers} at a time",
-        f"{'size':<12}{'N':>9}{'N total':>9}{'base tok':>10}{'probes':>8}{'probe tok':>11}"
-        f"{'FLOPs':>10}{'tok/s':>8}{'eval tok/s':>12}",
-    ]
-    lines += [
-        f"{size.name:<12}{compact(size.params_non_embedding):>9}{compact(size.params_total):>9}"
-        f"{compact(size.base_tokens):>10}{size.num_probes:>8}{compact(size.probe_tokens):>11}"
-        f"{size.flops:>10.2e}{compact(size.tokens_per_second):>8}"
-        f"{compact(size.evaluation_tokens_per_second):>12}"
-        + (f"  {size.runs_together} batched" if size.runs_together > 1 else "")
-        for size in design.sizes
-    ]
-    hours = f", {design.gpu_hours:.2g} GPU-hours" if design.gpu_hours else ""
-    lines += [
-        f"runs     {design.num_bases} base(s) and {design.num_probes} probes, controls at ratio 0 and 1 included",
-        f"tokens   {compact(design.base_tokens + design.probe_tokens)} to train on, "
-        f"{compact(design.evaluation_tokens)} to evaluate on",
-        f"FLOPs    {design.flops:.3g}",
-        f"time     about {_duration(design.seconds)}{hours}",
-        *([f"price    {design.price:.2f}"] if design.price is not None else []),
-        f"disk     {design.disk_bytes / 1e6:.0f} MB at most",
-        "evaluated at 0, "
-        + ", ".join(compact(t) for t in design.evaluation_train_tokens)
-        + " tokens",
-    ]
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+        show(design_text(sweep_design) + "\n" + survey_text(survey))
 
 
 @probe.command()
@@ -192,6 +163,11 @@ def _duration(seconds: float) -> str:
     show_default=True,
     help="Share of the ended runs that may fail, from five on; above it the sweep stops.",
 )
+@click.option(
+    "--only",
+    metavar="RUN_ID",
+    help="Train this run alone, in this process, beside others that do the same; see probe export.",
+)
 @click.option("--tensorboard", type=click.Path(), help="Folder to show the evaluations in.")
 @click.option("--wandb", metavar="PROJECT", help="Weights & Biases project to show them in.")
 @as_json
@@ -204,6 +180,7 @@ def run(
     max_run_minutes: float | None,
     max_failures: float,
     batched: Batching,
+    only: str | None,
     tensorboard: str | None,
     wandb: str | None,
     as_json: bool,
@@ -215,6 +192,8 @@ def run(
     Exit code 1 says that runs failed; probe status has the reasons. docs/running.md says what is tried again.
     """
     require_probes()
+    if only is not None:
+        return _run_single(spec, out, only, device or "", max_run_minutes, as_json)
     from probes.executors.base import ExecutorOptions
     from probes.executors.scheduler import RunLimits
     from probes.spec.file import read_spec
@@ -238,6 +217,31 @@ def run(
     else:
         show(", ".join(f"{count} {state}" for state, count in counts.items()) + f" -> {out}")
     return 1 if counts.get("failed") else 0
+
+
+_FOR_SINGLE_RUNS = frozenset({"spec", "out", "only", "device", "max_run_minutes", "as_json"})
+
+
+def _run_single(
+    spec: str, out: str, run_id: str, device: str, minutes: float | None, as_json: bool
+) -> int:
+    """Train one run and return 0 where it is finished, 1 where it failed or was stopped."""
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        is_given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if is_given and param.name not in _FOR_SINGLE_RUNS:
+            raise InputError(f"{param.opts[0]} is for whole sweeps; leave it out with --only")
+    from probes.single_run import run_single
+    from probes.spec.file import read_spec
+
+    seconds = minutes * 60 if minutes else None
+    result = run_single(read_spec(spec), out, run_id, device=device, run_seconds=seconds)
+    if as_json:
+        answer = {"runs": out, "run_id": run_id, "state": result.state, "reason": result.reason}
+        print_json(answer)
+    else:
+        show(f"{run_id} {result.state}" + (f": {result.reason}" if result.reason else ""))
+    return 0 if result.state == "finished" else 1
 
 
 def _key_values(option: str, given: tuple[str, ...]) -> dict[str, str]:
@@ -286,13 +290,13 @@ def _status_text(status: SweepStatus) -> str:
     for run in status.runs:
         name, reason = (printable(text, keep="") for text in (run.run_id, run.reason))
         losses = [f"{loss:.4f}" if loss else "-" for loss in (run.general_loss, run.domain_loss)]
-        left = _duration(run.seconds_left) if run.seconds_left else "-"
+        left = duration(run.seconds_left) if run.seconds_left else "-"
         speed = compact(run.tokens_per_second) if run.tokens_per_second else "-"
         lines.append(
             f"{run.state:<9}{name:<{width}}{compact(run.train_tokens):>8} {compact(run.planned_tokens):<8}"
             f"{losses[0]:>8}{losses[1]:>8}{speed:>8}{left:>8}{run.attempts:>6}  {reason}".rstrip()
         )
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())
-    left = f", about {_duration(status.seconds_left)} left" if status.seconds_left else ""
+    left = f", about {duration(status.seconds_left)} left" if status.seconds_left else ""
     lines.append(f"{counts}; {status.work_done:.0%} of the work{left}")
     return "\n".join(lines)

@@ -34,8 +34,8 @@ from probes.jobs import Job, JobQueue
 from probes.ledger import Event, Ledger, now
 from probes.locks import is_locked
 from probes.run_settings import RunSettings
-from probes.runner import write_outcome
-from probes.runs import Outcome, RunState, SweepFolder
+from probes.runner import write_failure
+from probes.runs import RunState, SweepFolder
 
 TICK_SECONDS = 0.5
 """Time between two updates of the progress display."""
@@ -46,7 +46,7 @@ LOST_ATTEMPTS = 20
 FEWEST_ENDED = 5
 """Runs that must have ended before their failure rate is judged."""
 
-_RETRY_LATER = frozenset({Cause.TIME_LIMIT, Cause.FILE, Cause.DIED, Cause.LOST})
+RETRY_LATER = frozenset({Cause.TIME_LIMIT, Cause.FILE, Cause.DIED, Cause.LOST})
 """What is tried again at the next start of the sweep."""
 
 
@@ -260,7 +260,8 @@ class Scheduler:
             self._note_stopped(Job((run,)), result.reason)
         else:
             if result.cause is not Cause.NONE:
-                self._write_failure(run, result.reason, retry=result.cause in _RETRY_LATER)
+                retry = result.cause in RETRY_LATER
+                write_failure(self._sweep.run(run), result.reason, retry=retry)
             self._note_end(run, result.state, result.reason)
         self._watcher.ended(run, result.state, result.reason)
         if run.stage == "base":
@@ -278,7 +279,7 @@ class Scheduler:
         for job in dropped:
             for run in job.runs:
                 reason = f"its base {base} failed: {outcome['reason']}"
-                self._write_failure(run, reason, retry=outcome["retry"])
+                write_failure(self._sweep.run(run), reason, retry=outcome["retry"])
                 self._ledger.write(Event.FAILED, run.run_id, reason=reason)
                 self._watcher.ended(run, RunState.FAILED, reason)
 
@@ -313,12 +314,6 @@ class Scheduler:
                 self._note_end(run, RunState(outcome["state"]), outcome["reason"])
             else:
                 self._ledger.write(Event.STOPPED, run.run_id, reason=reason)
-
-    def _write_failure(self, run: RunSettings, reason: str, *, retry: bool) -> None:
-        folder = self._sweep.run(run)
-        progress = folder.read_progress()
-        seconds = progress["seconds"] if progress else 0.0
-        write_outcome(folder, Outcome(RunState.FAILED, reason, seconds), retry=retry)
 
 
 @contextmanager

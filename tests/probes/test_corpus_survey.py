@@ -1,0 +1,103 @@
+"""The survey of the corpora, on texts whose tokens are counted by hand."""
+
+import pytest
+import yaml
+from sweeping import tiny_values
+
+from cmrplan.errors import InputError
+from probes.collect import collect
+from probes.corpus_survey import survey_corpora
+from probes.data.documents import document_key, is_validation
+from probes.data.prepared import load_corpora
+from probes.spec.file import read_spec
+
+BYTES_OF_A_DOCUMENT = 10
+TOKENS_OF_A_DOCUMENT = BYTES_OF_A_DOCUMENT + 1  # a byte is a token, and one ends the document
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that writes corpora of ten-letter documents and reads a spec that names them."""
+
+    def spec(changes=None, corpora=None, general=400, domain=100):
+        texts = {
+            "general": [f"g{number:09d}" for number in range(general)],
+            "domain": [f"d{number:09d}" for number in range(domain)],
+        }
+        for name, documents in texts.items():
+            (tmp_path / f"{name}.txt").write_text("|".join(documents))
+        values = tiny_values() | (changes or {})
+        values["corpora"] = {
+            name: {"source": f"{name}.txt", "separator": "|"} for name in texts
+        } | {"validation_share": 0.2, **(corpora or {})}
+        path = tmp_path / "spec.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return read_spec(path), texts
+
+    return spec
+
+
+def training_tokens(texts):
+    return TOKENS_OF_A_DOCUMENT * sum(not is_validation(document_key(t), 0.2) for t in texts)
+
+
+def test_tokens_documents_and_passes(make):
+    spec, texts = make()
+    survey = survey_corpora(spec)
+    general, domain = survey.corpora
+    assert (general.documents, domain.documents) == (400, 100)
+    assert general.train_tokens == training_tokens(texts["general"])
+    assert domain.train_tokens == training_tokens(texts["domain"])
+    assert general.is_whole
+    assert domain.is_whole
+    passes = {(one.stage, one.domain_ratio): one for one in survey.passes}
+    assert list(passes) == [("base", 0.0), ("probe", 0.0), ("probe", 0.3), ("probe", 1.0)]
+    probe = passes["probe", 0.3]
+    assert probe.train_tokens == 64 * 48
+    assert probe.domain == pytest.approx(0.3 * 64 * 48 / domain.train_tokens)
+    assert probe.general == pytest.approx(0.7 * 64 * 48 / general.train_tokens)
+    assert passes["base", 0.0].general == pytest.approx(64 * 60 / general.train_tokens)
+
+
+def test_what_repeats_is_said_and_what_would_be_refused_too(make):
+    spec, _ = make()
+    assert any("corpora.domain repeats" in line for line in survey_corpora(spec).notices)
+    domain = {"source": "domain.txt", "separator": "|", "max_epochs": 2}
+    spec, _ = make(corpora={"domain": domain})
+    notices = survey_corpora(spec).notices
+    assert any("would refuse" in line and "max_epochs is 2" in line for line in notices)
+
+
+def test_limits_of_the_spec_count(make):
+    spec, _ = make(corpora={"unique_domain_tokens": 300})
+    assert survey_corpora(spec).corpora[1].train_tokens == 300
+
+
+def test_a_large_corpus_is_read_in_part_and_said(make):
+    spec, texts = make(general=3000)
+    survey = survey_corpora(spec, most_characters=5000)
+    general = survey.corpora[0]
+    assert not general.is_whole
+    assert general.train_tokens < training_tokens(texts["general"])
+    assert any("corpora.general was not read to its end" in line for line in survey.notices)
+
+
+def test_a_source_that_is_gone_is_refused(make, tmp_path):
+    spec, _ = make()
+    (tmp_path / "domain.txt").unlink()
+    with pytest.raises(InputError, match=r"corpora\.domain\.source"):
+        survey_corpora(spec)
+
+
+def test_passes_are_those_that_the_sweep_then_makes(spec, finished_sweep):
+    """A whole corpus of the finished sweep, counted by preparing it; sequences are cut from it in whole."""
+    counts = load_corpora(finished_sweep / "corpora").manifest["corpora"]
+    survey = survey_corpora(spec)
+    for corpus in survey.corpora:
+        prepared = counts[corpus.name]["train_tokens"]
+        assert prepared <= corpus.train_tokens < prepared + 2 * spec.sequence_length
+    log, _ = collect(finished_sweep)
+    last = log[log["train_tokens"] == 64 * 48].groupby("domain_ratio")["domain_epochs"].first()
+    for one in survey.passes:
+        if one.stage == "probe":
+            assert one.domain == pytest.approx(last[one.domain_ratio], abs=0.05)
