@@ -144,8 +144,7 @@ def design_sweep(
     Raises
     ------
     InputError
-        If the evaluations do not fit in the steps, a size has no given speed, or there is no GPU to
-        measure on.
+        If the evaluations do not fit in the steps, a size has no given speed, or no GPU is here.
     """
     device = device or default_device()
     workers = workers or default_workers(device)

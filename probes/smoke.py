@@ -59,6 +59,7 @@ def _require(package: str, answer: object, expected: object) -> None:
 
 def _test_probes() -> Answer:
     """Tokenize, store and take one training step of a tiny decoder on each device."""
+    import datasketch  # noqa: F401
     import torch
     import yaml
     from safetensors.torch import load, save

@@ -25,6 +25,12 @@ from cmrplan.log import CORPORA
 from probes.data.checkpoint_tokenizer import sweep_tokenizer
 from probes.data.display import PreparationDisplay
 from probes.data.documents import DocumentSet, TextDigest, document_key, is_validation
+from probes.data.near_duplicates import (
+    MOST_TRAINING_DOCUMENTS,
+    NearDuplicates,
+    NearDuplicateSearch,
+    can_search,
+)
 from probes.data.sampling import evaluation_indices
 from probes.data.shards import TokenSpool, num_sequences, read_shards, write_shards
 from probes.data.sources import Part, changed_while_read, open_source, read_documents
@@ -52,6 +58,8 @@ class CorpusReading:
         Tokens and texts of the training and of the validation part.
     duplicates : int
         Documents that were dropped because their text had been seen before.
+    search, near_duplicates : optional
+        What looks for near-duplicates between training and validation, and what it came to.
     parts : list of dict
         Name, stamp, number of documents and their digest for every file that was read, and whether
         it was read to its end.
@@ -62,6 +70,8 @@ class CorpusReading:
         default_factory=lambda: (TextDigest(), TextDigest())
     )
     duplicates: int = 0
+    search: NearDuplicateSearch | None = None
+    near_duplicates: NearDuplicates | None = None
     parts: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -141,16 +151,48 @@ def build_corpora(
                 )
                 for part in PARTS
             )
-            readings[name] = CorpusReading((train, validation))
+            search = _search(spec, folder, name)
+            if search:
+                open_files.enter_context(closing(search))
+            readings[name] = CorpusReading((train, validation), search=search)
             _read_corpus(spec, name, sources[name], readings[name], tokenizer, seen, display)
         for name in CORPORA:
             display.writing(name)
             counts[name] = _write_corpus(spec, name, readings[name], tokenizer, folder)
-    identity = {
-        name: [*map(str, readings[name].digests), counts[name]["cut_to_tokens"]] for name in CORPORA
-    }
+    identity = {name: _identity(spec, readings[name], counts[name]) for name in CORPORA}
     contents = {"data_fingerprint": fingerprint(identity), "corpora": counts}
     return contents, {name: readings[name].parts for name in CORPORA}
+
+
+def _search(spec: SweepSpec, folder: Path, name: str) -> NearDuplicateSearch | None:
+    """Return what looks for the near-duplicates of a corpus, or None where nothing is to.
+
+    Raises
+    ------
+    InputError
+        If they are to be left out and the library for it is not installed.
+    """
+    wanted = spec.corpora.near_duplicates
+    if wanted == "ignore":
+        return None
+    if not can_search():
+        if wanted == "drop":
+            raise InputError(
+                "corpora.near_duplicates: drop needs datasketch: pip install 'cmrplan[probes]'"
+            )
+        return None
+    return NearDuplicateSearch(
+        folder / f"{name}.signatures", most_training=MOST_TRAINING_DOCUMENTS[wanted]
+    )
+
+
+def _identity(spec: SweepSpec, reading: CorpusReading, counts: dict[str, Any]) -> list[Any]:
+    """Return what tells the data of a corpus from others; dropped documents stand in it where there are any."""
+    identity = [*map(str, reading.digests), counts["cut_to_tokens"]]
+    if spec.corpora.near_duplicates == "drop" and reading.near_duplicates:
+        if keys := sorted(reading.near_duplicates.keys):
+            identity.append(fingerprint(keys))
+    return identity
 
 
 def batches(documents: Iterator[str]) -> Iterator[list[str]]:
@@ -218,6 +260,8 @@ def _take_in(
     for (key, document), ids in zip(fresh, tokens, strict=True):
         part = is_validation(key, validation_share)
         reading.spools[part].add(key, ids)
+        if reading.search:
+            reading.search.add(key, document, in_validation=bool(part))
         reading.digests[part].add(document)
 
 
@@ -237,6 +281,11 @@ def _write_corpus(
     """Write one corpus in the order of its documents' hashes; return its entry of the manifest."""
     length = spec.sequence_length
     train, validation = reading.spools
+    if reading.search:
+        reading.near_duplicates = reading.search.near_duplicates()
+        (folder / f"{name}.signatures").unlink()
+        if spec.corpora.near_duplicates == "drop":
+            train.leave_out(reading.near_duplicates.keys)
     for spool, part in zip(reading.spools, PARTS, strict=True):
         if not len(spool):
             raise CmrplanError(
@@ -262,6 +311,7 @@ def _write_corpus(
         "train_documents": len(train),
         "validation_documents": len(validation),
         "duplicate_documents": reading.duplicates,
+        "near_duplicates": reading.near_duplicates.as_dict() if reading.near_duplicates else None,
         "train_tokens": sequences * length,
         "available_train_tokens": available * length,
         "cut_to_tokens": sequences * length if sequences < available else None,

@@ -15,6 +15,7 @@ from cmrplan.log.texts import printable
 from probes.data.build import build_corpora, corpora_of, make_tokenizer
 from probes.data.checkpoint_tokenizer import CheckpointTokenizer
 from probes.data.display import PreparationDisplay
+from probes.data.near_duplicates import can_search, near_duplicates_text
 from probes.data.prepared import FORMAT, PreparedCorpora, load_corpora
 from probes.data.source_check import check_source
 from probes.data.tokens import BpeTokenizer, Tokenizer
@@ -55,7 +56,9 @@ def prepare_corpora(
     with locked(folder):
         if not (folder / "manifest.json").exists():
             _prepare(spec, folder, progress)
-            return load_corpora(folder)
+            prepared = load_corpora(folder)
+            _say_near_duplicates(spec, prepared.manifest["corpora"], say)
+            return prepared
         _refuse_other_settings(spec, folder)
         parts = read_json(folder / "sources.json")
         renewed = [
@@ -86,6 +89,21 @@ def _prepare(spec: SweepSpec, folder: Path, progress: bool) -> None:
         ) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _say_near_duplicates(
+    spec: SweepSpec, corpora: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Say how many near-duplicates there are, where there are any, or that nothing could look for them."""
+    wanted = spec.corpora.near_duplicates
+    if wanted == "report" and not can_search():
+        say(
+            "near-duplicates of validation documents were not looked for: pip install 'cmrplan[probes]', or set "
+            "near_duplicates: ignore"
+        )
+    for name, counts in corpora.items():
+        if (near := counts["near_duplicates"]) and near["documents"]:
+            say(near_duplicates_text(name, near, dropped=wanted == "drop"))
 
 
 def _remove_shards(shards: Path) -> None:
@@ -138,7 +156,7 @@ def _settings(spec: SweepSpec) -> dict[str, Any]:
         for key, value in corpus.model_dump(exclude={"max_epochs"}).items()
     }
     settings |= {f"tokenizer.{key}": value for key, value in spec.tokenizer.model_dump().items()}
-    for key in ("validation_share", "unique_domain_tokens"):
+    for key in ("validation_share", "unique_domain_tokens", "near_duplicates"):
         settings[f"corpora.{key}"] = getattr(spec.corpora, key)
     for key in ("sequence_length", "evaluation_sequences"):
         settings[key] = getattr(spec, key)

@@ -38,10 +38,18 @@ class TokenSpool:
         self._stream = open(path, "wb", buffering=2**20)
         self._keys = array("Q")
         self._lengths = array("Q")
+        self._left_out: frozenset[int] = frozenset()
         self.num_tokens = 0
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) - len(self._left_out)
+
+    def leave_out(self, keys: frozenset[int]) -> None:
+        """Leave out documents that were added, by their keys; nothing can be added after that."""
+        self._left_out = keys
+        self.num_tokens -= sum(
+            length for key, length in zip(self._keys, self._lengths, strict=True) if key in keys
+        )
 
     def add(self, key: int, tokens: np.ndarray) -> None:
         """Append the tokens of a document."""
@@ -59,6 +67,8 @@ class TokenSpool:
         lengths = np.frombuffer(self._lengths, dtype=np.uint64).astype(np.int64)
         ends = np.cumsum(lengths)
         for document in np.argsort(np.frombuffer(self._keys, dtype=np.uint64), kind="stable"):
+            if self._keys[document] in self._left_out:
+                continue
             yield tokens[ends[document] - lengths[document] : ends[document]]
 
     def close(self) -> None:

@@ -46,6 +46,8 @@ class CorporaSpec(Spec):
     """Expected share of documents that are held out for validation."""
     unique_domain_tokens: Tokens | None = None
     """Training tokens of the domain corpus that runs see, so that probes repeat as the full run will."""
+    near_duplicates: Literal["report", "drop", "ignore"] = "report"
+    """What becomes of training documents that are nearly a validation document of their corpus."""
 
 
 class TokenizerSpec(Spec):
