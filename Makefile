@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= quickstart
 
-.PHONY: quickstart test frameworks check lint clean
+.PHONY: quickstart test frameworks check lint site dist-check lowest clean
 
 quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> report, on a CPU
 	$(BIN)/cmrplan quickstart --out $(OUT)
@@ -22,6 +22,17 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+site: $(VENV)/.site  ## the documentation in build/site; a warning, such as a link to nowhere, is an error
+	$(BIN)/sphinx-build -W --keep-going -q -c docs/site . build/site
+
+dist-check: $(VENV)/.dev  ## wheel and sdist, each installed into an empty environment and tried
+	PYTHON="$(BIN)/python" .ci/dist-check
+
+lowest:  ## tests of the library with the lowest versions that pyproject.toml declares
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e . pytest hypothesis scikit-learn
+	.venv-lowest/bin/python -m pytest -q -W default -p no:cacheprovider tests/laws tests/solve tests/log tests/plan tests/fit/test_fit.py
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cmrplan needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -38,5 +49,9 @@ $(VENV)/.dev: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[probes,test,dev]'
 	touch $@
 
+$(VENV)/.site: $(VENV)/.probes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[probes,site]'
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-lowest build

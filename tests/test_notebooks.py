@@ -20,7 +20,11 @@ def test_there_is_a_notebook():
 def test_runs(path):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+        notebook,
+        timeout=300,
+        startup_timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": path.parent}},
     )
     client.execute()
     last = [output for cell in notebook.cells for output in cell.get("outputs", [])]

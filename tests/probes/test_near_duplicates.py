@@ -1,8 +1,8 @@
 """Near-duplicates, in texts whose Jaccard similarity is counted by hand.
 
 A text of n different words has n - 4 shingles of five words. Another one that differs in one word in the middle lacks
-the 5 shingles over it and has 5 others, so the similarity is (n - 9) / (n + 1): 0.905 for 104 words. Three such words far
-apart give (n - 19) / (n + 11): 0.739; ten give 50 / 150 = 0.333.
+the 5 shingles over it and has 5 others, so the similarity is (n - 9) / (n + 1): 0.905 for 104 words. Three such words
+far apart give (n - 19) / (n + 11): 0.739; ten give 50 / 150 = 0.333.
 """
 
 import re
