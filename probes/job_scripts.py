@@ -16,7 +16,7 @@ import yaml
 
 from cmrplan._version import __version__
 
-WRITTEN_BY_JOB_EXPORT = "# Written by cmrplan probe export"
+WRITTEN_FOR_SCHEDULER = "# Written by cmrplan probe export"
 
 GRACE_SECONDS = 120
 """How long a run has to save its checkpoint before it is killed."""
@@ -69,7 +69,7 @@ def sbatch_script(jobs: SweepJobs) -> str:
     gpus = [f"#SBATCH --gpus-per-node={jobs.processes}"] if jobs.device == "cuda" else []
     return _lines(
         "#!/bin/bash",
-        f"{WRITTEN_BY_JOB_EXPORT} (cmrplan {__version__}): sbatch THIS_FILE; options on its command line win.",
+        f"{WRITTEN_FOR_SCHEDULER} (cmrplan {__version__}): sbatch THIS_FILE; options on its command line win.",
         "# A probe whose base is not finished trains it, or waits for the task that does; a stopped run goes on.",
         f"#SBATCH --job-name={jobs.label}",
         f"#SBATCH --array=0-{last}",
@@ -103,7 +103,7 @@ def skypilot_task(jobs: SweepJobs) -> str:
         for number, run_id in enumerate(jobs.run_ids)
     ]
     return _lines(
-        f"{WRITTEN_BY_JOB_EXPORT} (cmrplan {__version__}).",
+        f"{WRITTEN_FOR_SCHEDULER} (cmrplan {__version__}).",
         "# Mount storage that all launches share where spec, corpora and runs are (file_mounts), choose the machine,",
         "# and launch every run; a probe whose base is not finished trains it, or waits for the launch that does:",
         *launches,
@@ -149,7 +149,7 @@ def kubernetes_job(jobs: SweepJobs) -> str:
         },
     }
     return _lines(
-        f"{WRITTEN_BY_JOB_EXPORT} (cmrplan {__version__}): kubectl apply -f THIS_FILE",
+        f"{WRITTEN_FOR_SCHEDULER} (cmrplan {__version__}): kubectl apply -f THIS_FILE",
         "# The claim has to be shared by all pods (ReadWriteMany); spec and corpora have to be in the pods too.",
     ) + _yaml(job)
 

@@ -274,7 +274,7 @@ def test_export_writes_the_runs_that_are_left(call, spec_path, ready, ids, tmp_p
     assert answer.code == 0, answer.err
     assert answer.out == f"3 runs -> {file}\n"
     written = file.read_text()
-    assert written.startswith("#!/bin/bash\n" + job_scripts.WRITTEN_BY_JOB_EXPORT)
+    assert written.startswith("#!/bin/bash\n" + job_scripts.WRITTEN_FOR_SCHEDULER)
     assert [run_id for run_id in ids if run_id in written] == ids[1:]
     assert call("probe", "export", "k8s-job", spec_path, "--runs", ready).code == 2
 
