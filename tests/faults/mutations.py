@@ -7,8 +7,9 @@ import random
 # What has no place in a sound file, and what a reader may take for something else.
 WORDS = (
     b"NaN", b"-Infinity", b"1e400", b"-0", b"1_000", b"0x10", b"9" * 400, b"null", b"true", b"[]", b"{}", b'""',
-    b"\xff\xfe", b"\x00", b"\xef\xbb\xbf", b"\x1b[2J", b"\r", b"\n\n", b"%", b",", b'"', b"'", b"\\", b"[" * 2000, b"\xe2\x80\xae",
-    b"&a [*a]", b"<<: *a", b"!!python/object:os.system", b"=cmd()", b"../../x", b"\xd9\xa1\xd9\xa2",
+    b"\xff\xfe", b"\x00", b"\xef\xbb\xbf", b"\x1b[2J", b"\r", b"\n\n", b"%", b",", b'"', b"'", b"\\", b"[" * 2000,
+    b"\xe2\x80\xae",     b"&a [*a]", b"<<: *a", b"!!python/object:os.system", b"=cmd()", b"../../x",
+    b"\xd9\xa1\xd9\xa2",
 )  # fmt: skip
 
 

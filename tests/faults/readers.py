@@ -44,6 +44,13 @@ READERS: dict[str, tuple[Path, Callable[[Path], object]]] = {
         CORPUS / "trainer_state.json",
         _imported("trainer_state", constants=SIZE | {"domain_ratio": "0.3"}),
     ),
+    "trainer_steps": (
+        CORPUS / "trainer_state.json",
+        _imported(
+            "trainer_state",
+            constants=SIZE | {"domain_ratio": "0.3", "tokens_per_step": "1000"},
+        ),
+    ),
     "spec": (CORPUS / "spec.yaml", read_spec),
     "fit": (FITS / "two_corpora.json", read_fit),
     "mixture": (FITS / "mixture.json", read_mixture_fit),

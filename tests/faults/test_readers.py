@@ -7,7 +7,7 @@ from fuzz import fault
 from mutations import mutated
 from readers import READERS
 
-FILES = 60
+FILES = 40
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -27,5 +27,5 @@ def test_damaged_files_are_read_or_refused_in_one_line(reader, tmp_path):
 @pytest.mark.parametrize("reader", [name for name in READERS if name not in ("fit", "mixture")])
 def test_a_file_cut_at_every_byte(reader, tmp_path):
     seed = READERS[reader][0].read_bytes()
-    for length in range(0, len(seed), max(1, len(seed) // 120)):
+    for length in range(0, len(seed), max(1, len(seed) // 60)):
         assert not fault(reader, seed[:length], tmp_path), length
