@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= quickstart
+MINUTES ?= 30
+READER ?=
+KILLS ?= 50
 
-.PHONY: quickstart test frameworks browser check lint site docs-figures dist-check lowest clean
+.PHONY: quickstart test frameworks browser check lint site docs-figures dist-check lowest fuzz torture audit clean
 
 quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> report, on a CPU
 	$(BIN)/cmrplan quickstart --out $(OUT)
@@ -39,6 +42,16 @@ lowest:  ## tests of the library with the lowest versions that pyproject.toml de
 
 docs-figures: $(VENV)/.test  ## what the commands of README and docs print and draw, anew (some minutes)
 	$(BIN)/python tests/documented_commands.py
+
+fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, MINUTES of processor time each
+	$(BIN)/python tests/faults/fuzz.py --minutes $(MINUTES) $(if $(READER),--reader $(READER)) --keep fuzz-faults
+
+torture: fuzz  ## the long form of tests/faults, and a sweep through KILLS kills
+	$(BIN)/python benchmarks/faults.py --kills $(KILLS)
+
+audit: $(VENV)/.dev  ## known vulnerabilities of the pinned versions; asks a service on the network, so no part of check
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cmrplan needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.11")'

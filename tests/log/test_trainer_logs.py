@@ -137,6 +137,7 @@ class TestTrainerState:
         ("state", "words"),
         [
             ("{", ["is not JSON"]),
+            ("[" * 100_000, ["nested too deeply"]),
             ({"a": 1}, ["no log_history"]),
             (
                 {"log_history": [{"step": 1, "loss": 2.0}]},
@@ -145,7 +146,7 @@ class TestTrainerState:
             ({"log_history": [{"step": 1, "eval_x_loss": 2.0}]}, ["--tokens-per-step"]),
             (STATE, ["--map OLD=domain_ratio", "--set domain_ratio"]),
         ],
-        ids=["no JSON", "other JSON", "no evaluation", "no tokens", "no ratio"],
+        ids=["no JSON", "deep JSON", "other JSON", "no evaluation", "no tokens", "no ratio"],
     )
     def test_refusals_name_the_option(self, imported, state, words):
         refusal = imported("trainer_state", {"s.json": state}, "s.json", *SIZE)
