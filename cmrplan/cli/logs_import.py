@@ -18,7 +18,7 @@ from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.files import check_log, write_log
 from cmrplan.log.importers import import_with_remarks
 from cmrplan.log.importers.changes import PHASE_READINGS, Changes, Imported, as_number
-from cmrplan.log.importers.formats import FORMATS, recognised
+from cmrplan.log.importers.formats import LOG_FORMATS, recognised
 from cmrplan.log.importers.guess import with_guesses
 from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS
 from cmrplan.log.importers.mapping_file import read_mapping, write_mapping
@@ -27,7 +27,7 @@ from cmrplan.log.importers.run_facts import STEP_TOKENS, RunFacts, joined_runs, 
 from cmrplan.numbers import parse_count
 
 ANY_FORMAT = "auto"
-_LIST = "\n".join(f"{name:14} {kind.help}" for name, kind in FORMATS.items())
+_LIST = "\n".join(f"{name:14} {kind.help}" for name, kind in LOG_FORMATS.items())
 IMPORT_HELP = f"""Turn the logs of another trainer into a probe log.
 
 SOURCES are files, or folders that hold some. `auto` recognises the format, shows what it would write, and writes it
@@ -48,7 +48,7 @@ cmrplan logs import table runs.csv --out log.csv --set model_params=1.2e8
 
 
 @click.command("import", help=IMPORT_HELP)
-@click.argument("format", type=click.Choice([ANY_FORMAT, *FORMATS]))
+@click.argument("format", type=click.Choice([ANY_FORMAT, *LOG_FORMATS]))
 @click.argument("sources", type=click.Path(), nargs=-1, required=True)
 @out_option("the log (.csv, .jsonl or .parquet)", LOG_FILE, required=True)
 @click.option("--yes", is_flag=True, help="Write what auto recognised without asking.")

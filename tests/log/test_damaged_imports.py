@@ -10,7 +10,7 @@ import pytest
 from cmrplan.errors import CmrplanError, Code
 from cmrplan.log.importers import import_with_remarks
 from cmrplan.log.importers.changes import Changes
-from cmrplan.log.importers.formats import FORMATS
+from cmrplan.log.importers.formats import LOG_FORMATS
 from cmrplan.log.importers.run_facts import RunFacts, run_pattern
 
 SAMPLES = Path(__file__).parents[1] / "reference" / "trainer_logs"
@@ -150,7 +150,7 @@ def rows(log):
 
 
 def test_every_format_has_a_file():
-    assert set(FILES) == set(FORMATS) - {"wandb_api"}  # which reads no file
+    assert set(FILES) == set(LOG_FORMATS) - {"wandb_api"}  # which reads no file
 
 
 @pytest.mark.parametrize("format", FILES)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from cmrplan.errors import InputError
 from cmrplan.log.importers.changes import Changes, Imported
-from cmrplan.log.importers.formats import FORMATS, files_of
+from cmrplan.log.importers.formats import LOG_FORMATS, files_of
 
 Source = str | os.PathLike[str]
 
@@ -34,7 +34,7 @@ def import_with_remarks(
     Parameters
     ----------
     format : str
-        One of :data:`FORMATS`.
+        One of :data:`LOG_FORMATS`.
     source : path or sequence of paths
         Files, or folders that hold files of the format.
     changes : Changes, optional
@@ -45,8 +45,8 @@ def import_with_remarks(
     InputError
         If the source is not in that format; the message names the file, row and column.
     """
-    if format not in FORMATS:
-        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if format not in LOG_FORMATS:
+        raise InputError(f"format must be one of {', '.join(LOG_FORMATS)}, got {format!r}")
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     paths = files_of(format, [Path(path) for path in sources])
-    return FORMATS[format].read(paths, changes or Changes())
+    return LOG_FORMATS[format].read(paths, changes or Changes())

@@ -82,7 +82,7 @@ def is_on_a_service(path: Path, head: bytes) -> bool:
 
 
 # In the order in which they are asked: a format that others would take too stands before them.
-FORMATS: dict[str, LogFormat] = {
+LOG_FORMATS: dict[str, LogFormat] = {
     "trainer_state": LogFormat(
         import_trainer_state,
         is_trainer_state,
@@ -154,7 +154,7 @@ def files_of(format: str, paths: Sequence[Path]) -> list[Path]:
     InputError
         If a folder holds none, or there are more than :data:`MOST_ENTRIES` entries.
     """
-    kind = FORMATS[format]
+    kind = LOG_FORMATS[format]
     if kind.recognises is is_on_a_service or kind.takes_folders:
         return list(paths)
     files: list[Path] = []
@@ -172,7 +172,7 @@ def files_of(format: str, paths: Sequence[Path]) -> list[Path]:
 def recognised(paths: Sequence[Path]) -> tuple[str, list[Path], dict[str, int]]:
     """Return the format of files and folders, its files, and the number of files in other formats.
 
-    Of several formats in a folder the one that stands first in :data:`FORMATS` is taken, as a trainer's own log
+    Of several formats in a folder the one that stands first in :data:`LOG_FORMATS` is taken, as a trainer's own log
     beside the event files that it wrote too.
 
     Raises
@@ -189,20 +189,20 @@ def recognised(paths: Sequence[Path]) -> tuple[str, list[Path], dict[str, int]]:
                 of_format.setdefault(format, []).append(file)
             elif not path.is_dir():
                 raise InputError(
-                    f"{named(file)} is of no format that is known ({_why(file)}); these are: {', '.join(FORMATS)}"
+                    f"{named(file)} is of no format that is known ({_why(file)}); these are: {', '.join(LOG_FORMATS)}"
                 )
     if not of_format:
         raise InputError(
-            f"{named(paths[0])} holds no file of a known format; these are: {', '.join(FORMATS)}"
+            f"{named(paths[0])} holds no file of a known format; these are: {', '.join(LOG_FORMATS)}"
         )
-    format = next(name for name in FORMATS if name in of_format)
+    format = next(name for name in LOG_FORMATS if name in of_format)
     others = {name: len(files) for name, files in of_format.items() if name != format}
     return format, of_format[format], others
 
 
 def _format_of(file: Path) -> str | None:
     head = head_of(file)
-    return next((name for name, kind in FORMATS.items() if kind.recognises(file, head)), None)
+    return next((name for name, kind in LOG_FORMATS.items() if kind.recognises(file, head)), None)
 
 
 def _why(file: Path) -> str:
