@@ -2,8 +2,8 @@
 
     python tests/faults/fuzz.py [--reader csv ...] [--minutes 30] [--seed 0] [--keep FOLDER]
 
-A file is either read or refused by a CmrplanError of one line, within two seconds of processor time. The fit readers
-must refuse, or return the fit that was written. Ends with 1 where a reader broke that.
+A file is either read or refused by a CmrplanError of one line, within two seconds of processor time. What a
+reader returns is not looked at. Ends with 1 where a reader broke that.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(reader, tmp_path):
 
 
 @pytest.mark.parametrize("reader", [name for name in READERS if name not in ("fit", "mixture")])
-def test_a_file_cut_at_every_byte(reader, tmp_path):
+def test_a_file_that_was_cut(reader, tmp_path):
     seed = READERS[reader][0].read_bytes()
     for length in range(0, len(seed), max(1, len(seed) // 60)):
         assert not fault(reader, seed[:length], tmp_path), length

@@ -39,7 +39,7 @@ PYTHIA_SIZES = {  # Pythia, parameters without embeddings (Biderman et al., arXi
 }
 EVAL_CORPORA = {"Github": "domain", "Pile-CC": "general"}
 _RUN = re.compile(r"(?P<size>[^_]+)_.*?-(?P<first>[0-9.]+)-(?P<last>[0-9.]+)")
-_STEP = re.compile(r"[0-9]{1,18}")
+_STEP_NUMBER = re.compile(r"[0-9]{1,18}")
 _SHARE_SUM = 1e-6
 _LAYOUT = "SIZE_name-SHARE-SHARE/STEP, a validation file and a loss, with tabs between"
 
@@ -85,7 +85,7 @@ def _row(line: str, where: str, labels: dict[str, str], step_tokens: float) -> d
     cells = line.split("\t")
     parts = cells[0].strip().rstrip("/").split("/")
     run = _RUN.fullmatch(parts[-2]) if len(parts) > 1 and len(cells) == 3 else None
-    if run is None or not _STEP.fullmatch(parts[-1]):
+    if run is None or not _STEP_NUMBER.fullmatch(parts[-1]):
         raise InputError(f"{where} is {shown(line)}; it must be {_LAYOUT}")
     first, last = (_share(run[which], where) for which in ("first", "last"))
     if abs(first + last - 1) > _SHARE_SUM:
