@@ -28,6 +28,9 @@ WORDS_OF_BINDING = {
     "compute": "compute",
     "ratio_floor": "the floor: less domain data was not wanted",
     "ratio_ceiling": "the ceiling: more domain data was not wanted",
+    "probed_high": "the probes: no larger ratio was probed",
+    "probed_low": "the probes: no smaller ratio was probed",
+    "confidence": "the confidence: a lower one would allow more",
     "none": "nothing: no limit holds the ratio back",
 }
 
