@@ -31,7 +31,7 @@ WORDS_OF_BINDING = {
     "probed_high": "the probes: no larger ratio was probed",
     "probed_low": "the probes: no smaller ratio was probed",
     "confidence": "the confidence: a lower one would allow more",
-    "untested": "that larger ratios were not tested",
+    "untested": "the untested budget: beyond the probed ones one new run has to keep the limit",
     "none": "nothing: no limit holds the ratio back",
 }
 
