@@ -28,10 +28,10 @@ WORDS_OF_BINDING = {
     "compute": "compute",
     "ratio_floor": "the floor: less domain data was not wanted",
     "ratio_ceiling": "the ceiling: more domain data was not wanted",
-    "confidence": "the confidence: less of it would allow more domain data",
-    "untested": "the distance from the probes: one new run has to keep the limit",
-    "probed_high": "the probes: their largest ratio, beyond which nothing was measured",
-    "probed_low": "the probes: their smallest ratio, below which nothing was measured",
+    "probed_high": "the probes: no larger ratio was probed",
+    "probed_low": "the probes: no smaller ratio was probed",
+    "confidence": "the confidence: a lower one would allow more",
+    "untested": "the untested budget: beyond the probed ones one new run has to keep the limit",
     "none": "nothing: no limit holds the ratio back",
 }
 
