@@ -109,6 +109,6 @@ class Outlook(ABC):
         if request.rise_over == "replay" and replay is not None:
             reference = replay
         rise = curves.tolerance.rise(general[:, k], reference)
-        objective = domain[:, k] + request.general_weight * general[:, k]
+        objective = domain[:, k] + request.weight * general[:, k]
         best = best_ratio(curves.domain_ratio[k], rise, objective, curves.tolerance.largest_rise)
         return np.where(np.isnan(best), low, best)
