@@ -29,7 +29,7 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text
 
 PROJECT_FILE = "cmrplan.toml"
-_FILE_KEY = "cmrplan.project_file"
+_FILE_KEY = "cmrplan project file"
 
 
 def use_project_file(ctx: click.Context, path: str | None) -> None:

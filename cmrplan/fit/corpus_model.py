@@ -32,13 +32,9 @@ Columns = Mapping[str, Array]
 TokenSlopes = dict[str, tuple[float, float]]
 LawInputs = dict[str, Array]
 
-# Columns that some laws read beside size, tokens and mixture. s1_cpt, s2_cpt and cooled (see
-# cmrplan.fit.schedule_areas) and base_loss follow from other columns of the whole log, and a fit adds them to its rows
-# before any are left out.
+# Columns that some laws read beside size, tokens and mixture. All but the first follow from other columns of the whole
+# log (cmrplan.fit.schedule_areas), and a fit adds them to its rows before any are left out.
 MORE_COLUMNS = ("unique_domain_tokens", "s1_cpt", "s2_cpt", "cooled", "base_loss")
-# Part of what a rise scatters at an unprobed size beyond the nearest probed one, once its base loss is known: with all
-# of it 90 % intervals always held, with this 0.89 of them (benchmarks/typical_job.py).
-KNOWN_BASE_SCATTER = 0.1
 # The base's own schedule is not in a log. One constant stands for its area; 8 is that of 20,000 steps at 4e-4.
 BASE_S1 = 8.0
 
@@ -219,7 +215,7 @@ class Prediction:
         with np.errstate(all="ignore"):  # far outside the probes a draw may be infinite
             return central_interval(self.draws, confidence)
 
-    def scattered_like(self, near: Prediction, part: float = KNOWN_BASE_SCATTER) -> Prediction:
+    def scattered_like(self, near: Prediction, part: float) -> Prediction:
         """Return the estimate with the scatter of ``near`` and ``part`` of its own beyond that; draws are paired."""
         beside, own = near.draws / near.loss - 1, self.draws / self.loss - 1
         return replace(self, draws=self.loss * (1 + beside + part * (own - beside)))

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.files import DAMAGE, read_json, require_seal, sealed, write_json
-from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import burn_in_of
 from cmrplan.fit.file_checks import require_consistent
 from cmrplan.fit.fit import Fit, WithoutEarly
@@ -114,6 +114,9 @@ def read_fit(path: str | os.PathLike[str]) -> Fit:
         rows = {corpus: fit.rows(corpus) for corpus in fit.models}
         first = burn_in_of(fit.models, rows).chosen
         fit = replace(fit, without_early=fit.left_out_before(first))
+    has_no_own = any(model.noise is None for model in fit.models.values())
+    if has_no_own and top_weighted_laws(fit.models):
+        _ = fit.noise  # worked out once, and no question does it again
     return fit
 
 

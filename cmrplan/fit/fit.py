@@ -91,8 +91,6 @@ class Fit(FittedLog):
     def __post_init__(self) -> None:
         rows = {corpus: self.rows(corpus) for corpus in self.models}
         object.__setattr__(self, "probed", probed_of(self.log, self.models, rows))
-        if any(m.noise is None for m in top_weighted_laws(self.models).values()):
-            _ = self.noise  # no question works it out again
 
     def predict(
         self,
@@ -254,7 +252,7 @@ class Fit(FittedLog):
                     train_tokens=train_tokens,
                     domain_ratio=domain_ratio,
                 )
-                own = own.scattered_like(near)
+                own = own.scattered_like(near, KNOWN_BASE_SCATTER)
         return GeneralLoss(own, base, tuple(said))
 
     def completed(

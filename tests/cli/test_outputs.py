@@ -43,7 +43,7 @@ def test_every_file_a_command_writes_is_checked():
                 assert any("--force" in other.opts for other in command.params), words
     assert set(written) == {
         ("logs", "collect"), ("logs", "import"), ("fit",), ("plan",), ("next",), ("plot",),
-        ("mix", "fit"), ("mix", "plan"), ("export",), ("probe", "export"),
+        ("mix", "fit"), ("mix", "plan"), ("export",), ("report",), ("probe", "export"),
     }  # fmt: skip
 
 

@@ -493,8 +493,8 @@ def test_unknown_kind_names_the_kinds(fit):
 
 
 def test_unknown_option_names_the_options(fit):
-    with pytest.raises(cp.InputError, match="no option size; it takes model_params"):
-        plots.figure("ratio", fit, size=3)
+    with pytest.raises(cp.InputError, match="no option sizes; it takes model_params"):
+        plots.figure("ratio", fit, sizes=3)
     with pytest.raises(cp.InputError, match="no option model_params; it shows every row"):
         plots.figure("residuals", fit, model_params=N)
 
@@ -520,5 +520,7 @@ def test_unknown_suffix_names_the_suffixes_and_writes_nothing(name, fit, tmp_pat
     ],
 )
 def test_recommendation_has_as_many_decimals_as_its_interval_needs(low, high, text, fit):
-    plan = replace(known_plan(fit), domain_ratio=0.31, ratio=Interval(low, 0.31, high))
+    plan = replace(
+        known_plan(fit), domain_ratio=0.31, evaluated_ratio=0.31, ratio=Interval(low, 0.31, high)
+    )
     assert recommendation(plan) == text
