@@ -26,10 +26,9 @@ from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
 from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
-from cmrplan.fit.other_sizes import KNOWN_BASE_SCATTER
 from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of, rise_carried
 from cmrplan.fit.schedule_areas import longest_schedule
-from cmrplan.fit.size_prior import drawn_at
+from cmrplan.fit.size_prior import KNOWN_BASE_SCATTER, drawn_at
 from cmrplan.log import CORPORA
 from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 

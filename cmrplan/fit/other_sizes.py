@@ -27,9 +27,6 @@ from cmrplan.fit.fit import Fit, GeneralLoss
 from cmrplan.fit.probed import base_loss_at, is_among
 from cmrplan.numbers import Reference
 
-# Part of what a rise scatters at an unprobed size beyond the nearest probed one, once its base loss is known: with all
-# of it 90 % intervals always held, with this 0.89 of them (benchmarks/typical_job.py).
-KNOWN_BASE_SCATTER = 0.1
 # Standard deviation of a step, nats per square root of ln N: the root mean square over four steps seen between sizes.
 # 0.10 and 0.01 at a ratio of one half in data/probes, whose smallest base was far from converged; at most 0.015 in the
 # CMR paper (the rise stays below 0.02 from 460M to 3.1B); 0.003 in the log of github.com/yegcjs/mixinglaws.
