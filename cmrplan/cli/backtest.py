@@ -39,5 +39,5 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
         print_json({"rows": plain_rows(table), "verdict": backtest_verdict(table)})
     else:
         show("target: the largest model at its largest budget; errors in nats per token")
-        show(errors_text(table))
+        show(errors_text(table), is_table=True)
         show(f"verdict: {backtest_verdict(table)}")

@@ -47,7 +47,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
         )
         return
     show("mean absolute error on hidden rows, nats per token")
-    show(errors_text(comparison.ranking))
+    show(errors_text(comparison.ranking), is_table=True)
     for corpus, verdict in comparison.verdicts.items():
         sure = "clear" if verdict.is_clear else "not clear"
         show(

@@ -112,7 +112,7 @@ def export(
         print_json(exported.as_dict())
         return
     if not out:
-        show(exported.text.removesuffix("\n"))
+        show(exported.text.removesuffix("\n"), is_table=True)
         return
     for name, passes in exported.passes.items():
         known = "not known" if passes is None else f"{passes:.4g}"

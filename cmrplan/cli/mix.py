@@ -168,7 +168,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
         print_json({"rows": plain_rows(table)})
     else:
         show("target: the largest model at its largest budget; errors in nats per token")
-        show(errors_text(table))
+        show(errors_text(table), is_table=True)
 
 
 @mix.command("plan")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import textwrap
@@ -40,18 +39,17 @@ def working() -> Iterator[Callable[[str], None]]:
         yield lambda line: status.update(escape(printable(line)))
 
 
-def show(text: str, *, err: bool = False) -> None:
+def show(text: str, *, err: bool = False, is_table: bool = False) -> None:
     """Print text on standard output, or on standard error; what would steer a terminal is shown as an escape.
 
-    Lines longer than a terminal is wide, or than the variable COLUMNS says, are wrapped between words.
+    On a terminal, lines longer than it is wide are wrapped between words, but for tables and what is to be pasted.
     """
-    click.echo(wrapped(printable(text), line_width(err=err)), err=err)
+    width = None if is_table else line_width(err=err)
+    click.echo(wrapped(printable(text), width), err=err)
 
 
 def line_width(*, err: bool) -> int | None:
-    """Return the width of lines on standard output or error; None where nothing bounds it."""
-    if os.environ.get("COLUMNS", "").isdigit():
-        return max(int(os.environ["COLUMNS"]), NARROWEST)
+    """Return the width of lines on standard output or error; None where it is no terminal."""
     stream = sys.stderr if err else sys.stdout
     return max(shutil.get_terminal_size().columns, NARROWEST) if stream.isatty() else None
 

@@ -120,7 +120,7 @@ def plan(
         return code
     show("\n".join([*answer.lines, plan_text(recommended), *beside.lines]))
     for name, table in shown.items():
-        click.echo(f"\n{name}\n{table_text(table)}")
+        show(f"\n{name}\n{table_text(table)}", is_table=True)
     print_findings(recommended.warnings, said=fitted.warnings, again="cmrplan plan …")
     if out:
         show(f"plan -> {out}")

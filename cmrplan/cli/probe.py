@@ -275,7 +275,7 @@ def status(runs: str, watch: bool, as_json: bool) -> None:
             return
         if watch and sys.stdout.isatty():
             click.clear()
-        show(_status_text(sweep_status))
+        show(_status_text(sweep_status), is_table=True)
         if not watch or not sweep_status.counts.keys() - {"finished", "failed"}:
             return
         time.sleep(WATCH_SECONDS)

@@ -84,4 +84,4 @@ def export(
     elif out:
         show(f"{len(todo)} runs -> {out}")
     else:
-        click.echo(text, nl=False)
+        show(text.removesuffix("\n"), is_table=True)

@@ -55,7 +55,9 @@ def use_project_file(ctx: click.Context, path: str | None) -> None:
     ctx.meta[_FILE_KEY] = os.path.abspath(file)
     table = ctx.default_map.get(ctx.invoked_subcommand or "", {})
     if table:
-        click.echo(f"note: {file} has defaults for {ctx.invoked_subcommand}", err=True)
+        from cmrplan.cli.output import show  # it asks this file which options came from a project
+
+        show(f"note: {file} has defaults for {ctx.invoked_subcommand}", err=True)
 
 
 def used_defaults(ctx: click.Context | None) -> dict[str, Any] | None:

@@ -44,7 +44,8 @@ def test_every_command_prints_by_the_functions_that_see_to_it():
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Call)
         ]
-        allowed = {"output.py", "app.py"}  # app.py prints its own help
+        # app.py prints its own help, and smoke_plan.py is a process whose JSON the doctor reads
+        allowed = {"output.py", "app.py", "smoke_plan.py"}
         assert path.name in allowed or not {"click.echo", "print"} & set(calls), path.name
 
 

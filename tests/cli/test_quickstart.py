@@ -64,7 +64,7 @@ class TestReport:
         }  # fmt: skip
         page = (report / "summary.md").read_text()
         plan = json.loads((report / "plan.json").read_text())
-        assert f"Recommended domain ratio: {plan['domain_ratio']:.3f}" in page
+        assert f"Recommended: a domain ratio of {plan['domain_ratio']:.3f}" in page
         for name in names - {"runs", "summary.md"}:
             assert name in page
 

@@ -52,8 +52,11 @@ def test_all_and_only_the_gravest(printed):
 
 
 def test_lines_are_as_wide_as_the_terminal(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "50")
-    show("without any constraint    0.700, the best of the probed ratios, which end there")
+    monkeypatch.setattr("cmrplan.cli.output.line_width", lambda *, err: 50)
+    line = "without any constraint    0.700, the best of the probed ratios, which end there"
+    show(line, is_table=True)
+    assert capsys.readouterr().out == f"{line}\n"
+    show(line)
     assert capsys.readouterr().out.splitlines() == [
         "without any constraint    0.700, the best of the",
         "                          probed ratios, which end",

@@ -149,11 +149,9 @@ class TestReport:
         block = fit.report().split("[[Variables of domain]]\n")[1].split("[[")[0]
         lines = dict(re.findall(r"    (\w+): +(.*)", block))
         assert list(lines) == list(figures["params"])
-        value, error = figures["params"]["gamma"], figures["stderr"]["gamma"]
-        low, high = figures["interval"]["gamma"]
-        assert lines["gamma"] == (
-            f"{value:.7g} +/- {error:.4g} ({100 * error / value:.2f}%)  [{low:.4g}, {high:.4g}]  at a bound"
-        )
+        value = figures["params"]["gamma"]
+        # an error and an interval around a bound would say nothing
+        assert lines["gamma"] == f"{value:.7g}  at a bound"
         assert lines["E"].endswith("]")
 
     def test_every_corpus_and_parameter_is_there(self, any_fit):

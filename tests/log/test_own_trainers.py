@@ -24,12 +24,12 @@ BY_NAME = ("--set", "model_params=70M", "--run-pattern", PATTERN)
 
 
 def loss(corpus, ratio, step):
-    """Return what renew.py logged."""
+    """Return what renew_trainer_logs.py logged."""
     return 3 + ratio / 4 + step / 1024 if corpus == "general" else 2.5 - ratio / 2 - step / 1024
 
 
 def logged(corpora=("domain", "general"), steps=(100, 200), names=RUNS):
-    """Return the rows that renew.py logged: a step has 65,536 tokens."""
+    """Return the rows that renew_trainer_logs.py logged: a step has 65,536 tokens."""
     return sorted(
         (name, 65_536.0 * step, ratio, corpus, loss(corpus, ratio, step))
         for name, ratio in names.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -105,6 +105,8 @@ class KrigedModel(CorpusModel):
     count : int
         Number of draws B.
     seed : int
+    more_columns : tuple of str
+        Those of the fitted laws, and the areas of the learning rate where these are counted.
     """
 
     corpus: str
@@ -114,12 +116,12 @@ class KrigedModel(CorpusModel):
     members: tuple[Member, ...]
     count: int
     seed: int
+    more_columns: tuple[str, ...] = field(init=False, default=())
 
-    @property
-    def more_columns(self) -> tuple[str, ...]:
-        """Those of the fitted laws, and the areas of the learning rate where these are counted."""
+    def __post_init__(self) -> None:
         areas = () if self.observed.frame.rates is None else ("s1_cpt", "s2_cpt", "cooled")
-        return tuple(dict.fromkeys((*self.laws.more_columns, *areas)))
+        columns = tuple(dict.fromkeys((*self.laws.more_columns, *areas)))
+        object.__setattr__(self, "more_columns", columns)
 
     @property
     def is_of_finished_runs(self) -> bool:
@@ -260,7 +262,8 @@ class KrigedModel(CorpusModel):
         """Return the loss by the laws alone, and what the residual adds to it, nats per token, ``(n,)`` each."""
         base = self._log_base(columns)
         weights = np.array([member.weight for member in self.members])
-        laws = [mode.parts(mode.points(columns))[0] for mode in self.modes]
+        with one_thread():
+            laws = [mode.parts(mode.points(columns))[0] for mode in self.modes]
         law = weights @ np.exp(np.stack(laws) + base)
         return law, self.without_resamples().predict(columns).loss - law
 
@@ -281,7 +284,8 @@ class KrigedModel(CorpusModel):
         label = pd.factorize(rows[LEFT_OUT_COLUMNS[by]])[0].astype(np.intp)
         base = self._log_base(row_columns(rows))
         weights = np.array([member.weight for member in self.members])
-        predicted = np.stack([left_out_log_losses(mode, label) for mode in self.modes])
+        with one_thread():
+            predicted = np.stack([left_out_log_losses(mode, label) for mode in self.modes])
         names = ["run_id", "model_params", "train_tokens", "domain_ratio"]
         return rows[names].assign(
             loss=np.exp(self.observed.log_loss + base), predicted=weights @ np.exp(predicted + base)
@@ -313,8 +317,8 @@ class KrigedModel(CorpusModel):
 
     @property
     def reads_repetition(self) -> bool:
-        """Whether a fitted law does."""
-        return self.laws.reads_repetition
+        """Whether its mean functions do."""
+        return any(member.choice.repeat_scale is not None for member in self.members)
 
     def summary(self, confidence: float) -> dict[str, Any]:
         """Return the figures of the fitted laws, and the name and weight of each mean function."""

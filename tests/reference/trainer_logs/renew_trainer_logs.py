@@ -1,7 +1,9 @@
 """Write the sample logs of this folder anew, each by the library whose format it has.
 
-    python tests/reference/trainer_logs/renew.py trainer_state lightning litgpt    # in the test environment python
-    tests/reference/trainer_logs/renew.py wandb mlflow mlruns               # pip install wandb==0.31.0 mlflow==3.17.2
+In the test environment, and with ``pip install wandb==0.31.0 mlflow==3.17.2``::
+
+    python tests/reference/trainer_logs/renew_trainer_logs.py trainer_state lightning litgpt
+    python tests/reference/trainer_logs/renew_trainer_logs.py wandb mlflow mlruns
 
 Every run but those of the transformers Trainer logs :func:`loss`, so that a test knows what must come of it.
 """
