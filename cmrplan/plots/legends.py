@@ -68,6 +68,8 @@ def finished(ax: Axes, title: str, *, side: Side | None = None) -> Axes:
     entries = dict(zip(labels, handles, strict=True))
     side = side or best_side(list(entries), width, height)
     under_axes = AXES_WIDTH * width
+    if side == "below":  # one line an entry
+        entries = {label.replace("\n", " "): handle for label, handle in entries.items()}
     if side == "below" and legend_height(list(entries), under_axes) > MOST_EVER * height:
         entries = {}
     beside = legend_width(list(entries)) if side == "right" else 0.0
