@@ -280,7 +280,9 @@ class Fit(FittedLog):
                 f"the law {model.law} reads the unique tokens of the domain corpus; give unique_domain_tokens"
             )
         if "s1_cpt" in reads:
-            whole |= longest_schedule(self.log, model.law).at(tokens, model.is_of_finished_runs)
+            whole |= longest_schedule(self.log, model.law, float(whole["model_params"][0])).at(
+                tokens, model.is_of_finished_runs
+            )
         if "base_loss" in reads:
             base, _ = base_loss_at(self.base_loss.get(corpus, {}), float(whole["model_params"][0]))
             whole["base_loss"] = np.full_like(tokens, base)

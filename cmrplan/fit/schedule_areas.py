@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import InputError
 from cmrplan.laws.learning_rate import ANNEALING_DECAY, schedule_areas
 from cmrplan.log.schedules import SAME_RATE
@@ -81,6 +82,38 @@ class RunSchedule:
         return {**dict(zip(AREA_COLUMNS, areas, strict=True)), COOLED: np.full_like(steps, fallen)}
 
 
+@dataclass(frozen=True)
+class RateScales:
+    """What the areas of the learning rate are counted in, by size: rates and batches mostly go by size.
+
+    Parameters
+    ----------
+    model_params : tuple of float
+        The probed sizes.
+    tokens_per_rate : tuple of float
+        Tokens per unit of S1 at the ends of its runs.
+    largest_area : tuple of float
+        The largest S2.
+    """
+
+    model_params: tuple[float, ...]
+    tokens_per_rate: tuple[float, ...]
+    largest_area: tuple[float, ...]
+
+    def tokens(self, model_params: Array, s1: Array) -> Array:
+        """Return the tokens that are trained on at the usual rates of a size for these S1, ``(n,)``."""
+        return np.asarray(s1 * np.array(self.tokens_per_rate)[self._nearest(model_params)])
+
+    def annealed(self, model_params: Array, s2: Array) -> Array:
+        """Return S2 over the largest of the size, ``(n,)``."""
+        return np.asarray(s2 / np.array(self.largest_area)[self._nearest(model_params)])
+
+    def _nearest(self, model_params: Array) -> NDArray[np.intp]:
+        sizes = np.log(self.model_params)
+        away = np.abs(np.log(np.asarray(model_params))[:, None] - sizes)
+        return np.asarray(np.argmin(away, axis=1), dtype=np.intp)
+
+
 def with_cooled(log: pd.DataFrame) -> pd.DataFrame:
     """Return the log with the column ``cooled``, 0 at the base checkpoint."""
     rate = log["learning_rate"].where(log["train_tokens"] > 0)
@@ -89,9 +122,10 @@ def with_cooled(log: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_known_decay(log: pd.DataFrame) -> bool:
-    """Tell whether every row says its rate, and it falls within runs or differs between them.
+    """Tell whether every row says its rate, and it falls within runs or differs between those of one size.
 
-    Rows of cooldown branches are ends of runs of their own, which the rates between them do not show.
+    Another rate at another size is usual and says nothing of schedules. Rows of cooldown branches are ends of runs of
+    their own, which the rates between them do not show.
     """
     rows = log[log["train_tokens"] > 0]
     if "learning_rate" not in rows or not (rows["learning_rate"] > 0).all() or not len(rows):
@@ -100,8 +134,8 @@ def has_known_decay(log: pd.DataFrame) -> bool:
         return False
     rate = rows["learning_rate"]
     falls = rate < SAME_RATE * rate.groupby(rows["run_id"]).transform("max")
-    peaks = rate.groupby(rows["run_id"]).max()
-    return bool(falls.any() or peaks.min() < SAME_RATE * peaks.max())
+    peaks = rate.groupby([rows["model_params"], rows["run_id"]]).max().groupby(level=0)
+    return bool(falls.any() or (peaks.min() < SAME_RATE * peaks.max()).any())
 
 
 def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:
@@ -140,8 +174,13 @@ def with_areas(log: pd.DataFrame, law: str) -> pd.DataFrame:
     return log.assign(s1_cpt=areas[0], s2_cpt=areas[1])
 
 
-def longest_schedule(log: pd.DataFrame, law: str) -> RunSchedule:
-    """Return the schedule that predictions follow: the longest, and of several the one with the lowest rates."""
+def longest_schedule(log: pd.DataFrame, law: str, model_params: float) -> RunSchedule:
+    """Return the schedule that predictions of a size follow: the longest, and of several that with the lowest rates.
+
+    Of the runs of the probed size that is nearest, since rates and batches mostly go by size.
+    """
+    away = np.abs(np.log(log["model_params"].to_numpy(dtype=float) / model_params))
+    log = log[away <= away.min() + SAME_SIZE]
 
     def length_and_rates(schedule: RunSchedule) -> tuple[float, float]:
         return float(schedule.train_tokens[-1]), -float(schedule.learning_rate.sum())

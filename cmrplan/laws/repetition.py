@@ -26,6 +26,9 @@ from cmrplan.errors import InputError
 from cmrplan.laws.law import Exponent, Factor, Inputs, Law, Power, Term
 
 REPEAT_SCALE = 15.387756  # R_D*
+REPEAT_SCALE_SD = (
+    0.7  # of its logarithm, of what it may be inside mixtures, which are reported to stand more
+)
 EXCESS_SCALE = 5.309743  # R_N*
 # These are the constants of the from-scratch law E + A / N'^alpha + B / D'^alpha, with one exponent for both.
 _A, _B, _E = math.exp(6.255414), math.exp(7.3049974), math.exp(0.6254804)

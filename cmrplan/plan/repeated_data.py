@@ -11,12 +11,14 @@ from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.supply import Supply, discounted_tokens, tokens_of_same_worth
-from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD
 from cmrplan.plan.request import PlanRequest
 
 # What R* of domain data that the probes did not repeat may be: middles of fifths of a normal distribution of its
 # logarithm around the published value.
-SPREAD_OF_SCALES = REPEAT_SCALE * np.exp(0.7 * np.array([-1.282, -0.524, 0.0, 0.524, 1.282]))
+SPREAD_OF_SCALES = REPEAT_SCALE * np.exp(
+    REPEAT_SCALE_SD * np.array([-1.282, -0.524, 0.0, 0.524, 1.282])
+)
 MANY_MORE = 1.25  # times the passes of the probes
 
 

@@ -100,6 +100,27 @@ def test_a_finished_run_of_another_length_is_predicted(log, tmp_path):
     )
 
 
+def test_each_size_has_its_own_rates(log):
+    """A second size at a third of the rate, with the same losses: what it predicts does not depend on the unit."""
+    large = log.assign(
+        model_params=4e8,
+        run_id="large-" + log["run_id"],
+        learning_rate=log["learning_rate"] / 3,
+    )
+    fit = cp.fit(pd.concat([log, large], ignore_index=True), bootstrap=0)
+    ratio = np.array([0.0, 0.1, 0.4, 0.9])
+    for corpus in ("general", "domain"):
+        truth = np.array([true_losses(STEPS // 3, r, corpus)[-1] for r in ratio])
+        for size in (1e8, 4e8):
+            loss = fit.predict(
+                corpus,
+                model_params=size,
+                train_tokens=STEPS // 3 * STEP_TOKENS,
+                domain_ratio=ratio,
+            ).loss
+            assert np.abs(loss - truth).mean() < 0.008  # a third of what the middle of a run is off
+
+
 def test_the_middle_of_a_schedule_predicts_its_end(log):
     """The rates of the rest of the run are in the log; its losses are hidden."""
     rows = log[log["train_tokens"] <= 0.65 * log["train_tokens"].max()]
@@ -147,5 +168,8 @@ def test_when_rates_are_counted(log):
     assert not has_known_decay(log.assign(schedule="trunk_and_branch"))
     half = log["run_id"] == "r0.5"
     assert has_known_decay(log.assign(learning_rate=np.where(half, PEAK / 2, PEAK)))
+    large = log.assign(model_params=4e8, run_id="large-" + log["run_id"])
+    constant = [rows.assign(learning_rate=rate) for rows, rate in ((log, PEAK), (large, PEAK / 3))]
+    assert not has_known_decay(pd.concat(constant))  # larger models have lower rates
     assert "cooled" not in cp.fit(log.assign(learning_rate=PEAK), "dcpt", bootstrap=0).log
     assert len(run_schedules(log, "auto")) == len(RATIOS)

@@ -22,7 +22,7 @@ from cmrplan.fit.residual.kriged_model import (
 from cmrplan.fit.residual.kriging import one_thread
 from cmrplan.fit.residual.mean_functions import OWN_LAWS
 from cmrplan.fit.residual.observations import Observations, observations
-from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD
 
 EVIDENCE_POWER = 0.2  # see docs/decisions.md
 EVIDENCE_DIGITS = 6  # of a weight, so that rounding does not tell which of equals comes first
@@ -35,8 +35,7 @@ NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 # What R* of repeated domain tokens may be. Its logarithm has a normal prior around the published value, which is that
 # of training from scratch on one source; inside mixtures scarce data is reported to stand more.
 _STEPS = (-2, -1, 0, 1, 2)
-REPEAT_SD = 0.7
-REPEAT_SCALES = tuple(float(REPEAT_SCALE * np.exp(REPEAT_SD * step)) for step in _STEPS)
+REPEAT_SCALES = tuple(float(REPEAT_SCALE * np.exp(REPEAT_SCALE_SD * step)) for step in _STEPS)
 REPEAT_PRIOR = -0.5 * np.square(_STEPS, dtype=float)
 
 

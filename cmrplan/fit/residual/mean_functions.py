@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import law_inputs, target_share
+from cmrplan.fit.schedule_areas import RateScales
 from cmrplan.fit.supply import discounted_tokens
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Law, link_jacobian, predict_draws
@@ -108,7 +109,9 @@ class Points:
         if self.frame.repeat_scale is not None:
             terms.append(self.log_passes[:, None] ** 2)
         if self.frame.rates is not None:
-            annealed = np.asarray(self.columns["s2_cpt"], dtype=float) / self.frame.rates[1]
+            annealed = self.frame.rates.annealed(
+                self.columns["model_params"], self.columns["s2_cpt"]
+            )
             both = np.stack([annealed, self.columns["cooled"]], axis=1)
             terms.append(np.hstack([both, both * self.share[:, None]]))
         return terms
@@ -131,14 +134,14 @@ class Frame:
     """The references of the coordinates: geometric means of the sizes and of the tokens of a log.
 
     ``repeat_scale`` is R* of the domain tokens that repeat; None where none do, or they do not matter to the corpus.
-    ``rates`` are tokens per unit of S1, and the largest S2, of a log whose learning rate falls; None of others.
+    ``rates`` are of a log whose learning rate falls; None of others.
     """
 
     corpus: str
     model_params: float
     train_tokens: float
     repeat_scale: float | None = None
-    rates: tuple[float, float] | None = None
+    rates: RateScales | None = None
 
     def points(self, columns: Mapping[str, Array]) -> Points:
         """Return the points of columns as in a log."""
@@ -148,7 +151,7 @@ class Frame:
             unique = law_inputs(self.corpus, columns)["unique_tokens"]
             tokens = discounted_tokens(tokens, ratio, unique, self.repeat_scale)
         if self.rates is not None:
-            by_rates = np.asarray(columns["s1_cpt"], dtype=float) * self.rates[0]
+            by_rates = self.rates.tokens(columns["model_params"], columns["s1_cpt"])
             tokens = by_rates * (tokens / columns["train_tokens"])
         return Points(
             np.log(columns["model_params"] / self.model_params),

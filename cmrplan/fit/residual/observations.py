@@ -14,6 +14,7 @@ from cmrplan.fit.corpus_model import row_columns
 from cmrplan.fit.evaluation_bins import evaluation_counts
 from cmrplan.fit.residual.mean_functions import Frame, Points
 from cmrplan.fit.residual.replicates import Differences, seed_means
+from cmrplan.fit.schedule_areas import RateScales
 from cmrplan.laws.registry import FEWEST_RATIOS
 
 MOST_OBSERVATIONS = 480  # the work grows with their third power
@@ -113,12 +114,16 @@ def observations(
     )
 
 
-def _rates(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return the tokens per unit of S1 at the ends of runs, and the largest S2, or a thousandth of the largest S1."""
-    ends = rows.loc[rows.groupby("run_id")["train_tokens"].idxmax()]
-    tokens_per_rate = float(np.exp(np.mean(np.log(ends["train_tokens"] / ends["s1_cpt"]))))
-    least = 1e-3 * float(rows["s1_cpt"].max())
-    return tokens_per_rate, max(float(rows["s2_cpt"].max()), least)
+def _rates(rows: pd.DataFrame) -> RateScales:
+    """Return the scales of the areas; where nothing anneals, S2 counts in thousandths of the largest S1."""
+    scales = []
+    for size in np.unique(rows["model_params"].to_numpy(dtype=float)):
+        part = rows[rows["model_params"] == size]
+        ends = part.loc[part.groupby("run_id")["train_tokens"].idxmax()]
+        tokens_per_rate = float(np.exp(np.mean(np.log(ends["train_tokens"] / ends["s1_cpt"]))))
+        least = 1e-3 * float(part["s1_cpt"].max())
+        scales.append((float(size), tokens_per_rate, max(float(part["s2_cpt"].max()), least)))
+    return RateScales(*(tuple(values) for values in zip(*scales, strict=True)))
 
 
 def thinned(rows: pd.DataFrame) -> pd.DataFrame:
