@@ -116,6 +116,9 @@ def expected_rows(fit, question, stops, setting):
             ("domain", plan.domain_loss),
         ):
             rows[f"row-recommended-{name}"] = [interval.estimate, interval.low, interval.high]
+        if not plan.is_feasible:  # nothing is recommended, so nothing is said of it
+            recommended = [name for name in rows if name.startswith("row-recommended-")]
+            rows |= {name: [None] * len(rows[name]) for name in recommended}
     domain = fit.predict("domain", model_params=size, train_tokens=tokens, domain_ratio=ratio)
     rows["row-own-domain"] = [domain.loss[0], *(bound[0] for bound in domain.interval(level))]
     if size in fit.sizes and tokens <= fit.probed.token_range[1]:

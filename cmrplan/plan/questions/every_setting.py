@@ -272,15 +272,14 @@ class _Cell:
         for c, level in enumerate(table.stops.confidences):
             curves = replace(by_level[c], tolerance=tolerance)
             ratio = curves.chance_constrained_ratio(feasible.low, feasible.high)
-            if np.isnan(ratio):
-                continue
             own = replace(decision, curves=curves, ratio=ratio)
             interval = own.interval(level)
             cell = (*self.at, k, c, u)
             table.answers[(*cell, slice(3))] = [
                 np.nan if value is None else value for value in (ratio, interval.low, interval.high)
             ]
-            table.binding[cell] = BINDING_NAMES.index(binding_constraint(own, is_cut=False))
+            if np.isfinite(ratio):
+                table.binding[cell] = BINDING_NAMES.index(binding_constraint(own, is_cut=False))
 
     def _fill_losses(self, request: PlanRequest, supplies: list[int]) -> None:
         """Fill in the losses at the recommended ratios, and the chance to break the limit there."""
