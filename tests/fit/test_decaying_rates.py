@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import cmrplan as cp
+from cmrplan.fit.residual.kriged_model import FORECAST_SPREAD
 from cmrplan.fit.schedule_areas import RunSchedule, has_known_decay, run_schedules
 from cmrplan.laws.learning_rate import schedule_areas
 
@@ -145,6 +146,17 @@ def test_the_middle_of_a_schedule_predicts_its_end(log):
         errors_blindly.append(abs(blind.model_of(corpus).predict(columns).loss[0] - truth))
     assert np.mean(held) >= 0.85
     assert np.mean(errors) < np.mean(errors_blindly)
+
+
+def test_a_forecast_of_the_domain_loss_has_room_for_another_bend(log, monkeypatch):
+    fit = cp.fit(log, bootstrap=50)
+    at = {"model_params": 1e8, "train_tokens": 4 * STEPS * STEP_TOKENS, "domain_ratio": 0.5}
+    widths = []
+    for spread in (0.2, 0.0):
+        monkeypatch.setitem(FORECAST_SPREAD, "domain", spread)
+        low, high = fit.predict("domain", **at).interval(0.9)
+        widths.append(float(high[0] - low[0]))
+    assert widths[0] > 1.02 * widths[1]
 
 
 def test_areas_of_a_stretched_schedule():

@@ -223,11 +223,9 @@ class KrigedModel(CorpusModel):
         """Return the log loss by each member ``(K, n)`` and of each draw ``(B, n)``, over the base."""
         log_loss = np.stack([mode.log_loss(mode.points(columns)) for mode in self.modes])
         log_draws = self._log_draws(columns)
-        tokens = columns["train_tokens"]
-        ahead = np.log(tokens / np.max(self.observed.points.columns["train_tokens"]))
-        if self.count and np.any(ahead > 0) and FORECAST_SPREAD[self.corpus]:
-            held_back = tokens * np.exp(-np.maximum(ahead, 0))
-            ends = self._log_draws({**columns, "train_tokens": held_back})
+        ahead, at_largest = self.observed.points.beyond(columns)
+        if self.count and ahead.any() and FORECAST_SPREAD[self.corpus]:
+            ends = self._log_draws(at_largest)
             log_draws = ends + (1 + self._forecast_error(ahead)) * (log_draws - ends)
         return log_loss, log_draws
 
@@ -245,7 +243,7 @@ class KrigedModel(CorpusModel):
         The laws were chosen by the tokens that were probed, and may bend otherwise later.
         """
         normal = self._generator(len(self._paths)).standard_normal((self.count, 1))
-        return np.asarray(FORECAST_SPREAD[self.corpus] * normal * np.sqrt(np.maximum(ahead, 0)))
+        return np.asarray(FORECAST_SPREAD[self.corpus] * normal * np.sqrt(ahead))
 
     def posterior_at(self, columns: Columns) -> Posterior:
         """Return the posterior of the log losses at ``m`` points."""

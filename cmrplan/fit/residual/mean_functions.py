@@ -116,6 +116,13 @@ class Points:
             terms.append(np.hstack([both, both * self.share[:, None]]))
         return terms
 
+    def beyond(self, columns: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """Return how far columns lie beyond the most tokens here, by logarithms ``(m,)``, and the columns at these."""
+        ahead = np.log(columns["train_tokens"] / np.max(self.columns["train_tokens"]))
+        ahead = np.maximum(ahead, 0)
+        grown = [name for name in ("train_tokens", "s1_cpt") if name in columns]
+        return ahead, {**columns, **{name: columns[name] * np.exp(-ahead) for name in grown}}
+
     def select(self, index: NDArray[np.intp]) -> Points:
         """Return some of the points."""
         columns = {name: np.asarray(values)[index] for name, values in self.columns.items()}

@@ -145,12 +145,9 @@ def conditional(kriging: Kriging, columns: Columns, spread: float) -> Conditiona
     cross = mean_cross(problem.mean, cells, points, hyper)
     cross = (cross + residual_covariance(cells, points, hyper)[0])[which]
     whitened = solve_triangular(kriging.factor, cross, lower=True)
-    tokens = columns["train_tokens"]
-    ahead = np.log(tokens / np.max(problem.observed.points.columns["train_tokens"]))
-    ahead = np.maximum(ahead, 0)
+    ahead, at_largest = problem.observed.points.beyond(columns)
     forecast = np.zeros_like(ahead)
     if spread and ahead.any():
-        end = kriging.points({**columns, "train_tokens": tokens * np.exp(-ahead)})
-        change = kriging.log_loss(points) - kriging.log_loss(end)
+        change = kriging.log_loss(points) - kriging.log_loss(kriging.points(at_largest))
         forecast = spread * np.sqrt(ahead) * change
     return Conditional(kriging, points, whitened, forecast)
