@@ -11,7 +11,14 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import CorpusModel, RandomStream
 from cmrplan.fit.law_model import component_of_draws
-from cmrplan.fit.residual.hyper_posterior import Mode, NearMode, hyper_samples, mode_of, near_mode
+from cmrplan.fit.residual.hyper_posterior import (
+    Mode,
+    NearMode,
+    hyper_samples,
+    mode_of,
+    near_mode,
+    surveyed,
+)
 from cmrplan.fit.residual.kriged_model import (
     CORPUS_STREAM,
     KrigedModel,
@@ -30,6 +37,9 @@ SMALLEST_SHARE_KEPT = 0.02  # a mean function with less weight is left out
 HOPELESS = (
     60.0  # less log posterior than the best: twice what the hyperparameters could make up for
 )
+FAR = (
+    -np.log(SMALLEST_SHARE_KEPT / 2) / EVIDENCE_POWER
+)  # less log evidence: its weight is too small for certain
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 # What R* of repeated domain tokens may be. Its logarithm has a normal prior around the published value, which is that
@@ -121,7 +131,7 @@ def _over_repeat_scales(
     for k in others:
         choice = replace(best, repeat_scale=REPEAT_SCALES[k])
         nearby = near_mode(problem_of(choice, laws, observed), near[k].hyper)
-        tried.append((choice, mode_of(nearby, generator)))
+        tried.append((choice, mode_of(surveyed(nearby, generator))))
     return tried, np.append(weights, share[others])
 
 
@@ -137,11 +147,13 @@ def _modes(
         start = near[0].hyper if near and choice.has_residual else None
         near.append(near_mode(problem_of(choice, laws, observed), start))
     most = max(mode.log_posterior for mode in near)
-    return [
-        (choice, mode_of(mode, generator))
+    about = [
+        (choice, surveyed(mode, generator))
         for choice, mode in zip(candidates, near, strict=True)
         if mode.log_posterior > most - HOPELESS
     ]
+    best = max(mode.log_evidence for _, mode in about)
+    return [(choice, mode_of(mode)) for choice, mode in about if mode.log_evidence > best - FAR]
 
 
 def evidence_weights(evidence: Array) -> Array:

@@ -18,13 +18,9 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from cmrplan.arrays import Array
+from cmrplan.fit.residual.covariance import residual_parts
 from cmrplan.fit.residual.hyper import Hyper
-from cmrplan.fit.residual.kriging import (
-    SMALLEST_VARIANCE,
-    Kriging,
-    KrigingProblem,
-    residual_covariance,
-)
+from cmrplan.fit.residual.kriging import SMALLEST_VARIANCE, Kriging, KrigingProblem, by_row
 from cmrplan.fit.residual.likelihood import NOISE, mean_derivatives, minus_log_posterior
 
 NUM_PROBES = 64
@@ -38,17 +34,20 @@ ROUNDING_OF_VALUE = 1e-8  # of minus the log posterior
 
 @dataclass(frozen=True)
 class Mode:
-    """A kriging at its most probable hyperparameters.
+    """A kriging at its most probable hyperparameters, or near them.
 
     Parameters
     ----------
     kriging : Kriging
+    signs : array (n, M)
+        Probes that the information was found with: 1 and -1 at random.
     information : array (p, p)
-        Of the observed log losses on the hyperparameters, near the mode.
+        Of the observed log losses on the hyperparameters there.
     log_evidence : float
     """
 
     kriging: Kriging
+    signs: Array
     information: Array
     log_evidence: float
 
@@ -71,10 +70,8 @@ class NearMode:
     log_posterior: float
 
 
-def mode_of(near: NearMode, generator: np.random.Generator) -> Mode:
-    """Return the most probable hyperparameters, so exactly that every processor finds the same.
-
-    Steps with the Fisher information as the curvature go from near the mode to it.
+def surveyed(near: NearMode, generator: np.random.Generator) -> Mode:
+    """Return the information and the evidence as far as the search near the mode got.
 
     Parameters
     ----------
@@ -82,16 +79,24 @@ def mode_of(near: NearMode, generator: np.random.Generator) -> Mode:
     generator : Generator
         For the probes of the information.
     """
-    problem = near.problem
-    probes = generator.choice([-1.0, 1.0], size=(len(problem.target), NUM_PROBES))
-    curvature = fisher_information(Kriging(problem, near.hyper), probes) + np.diag(
-        problem.prior.sd**-2
-    )
-    kriging = Kriging(
-        problem, _descended(problem, near.hyper, np.asarray(np.linalg.inv(curvature)))
-    )
-    information = fisher_information(kriging, probes)
-    return Mode(kriging, information, log_evidence(kriging, information))
+    signs = generator.choice([-1.0, 1.0], size=(len(near.problem.target), NUM_PROBES))
+    return _mode_at(Kriging(near.problem, near.hyper), signs)
+
+
+def mode_of(near: Mode) -> Mode:
+    """Return the most probable hyperparameters, so exactly that every processor finds the same.
+
+    Steps with the Fisher information as the curvature go from near the mode to it.
+    """
+    problem = near.kriging.problem
+    curvature = near.information + np.diag(problem.prior.sd**-2)
+    hyper = _descended(problem, near.kriging.hyper, np.asarray(np.linalg.inv(curvature)))
+    return _mode_at(Kriging(problem, hyper), near.signs)
+
+
+def _mode_at(kriging: Kriging, signs: Array) -> Mode:
+    information = fisher_information(kriging, signs)
+    return Mode(kriging, signs, information, log_evidence(kriging, information))
 
 
 def _descended(problem: KrigingProblem, hyper: Array, inverse: Array) -> Array:
@@ -189,9 +194,9 @@ def _derivatives(kriging: Kriging) -> list[Array]:
     """Return the derivative of the covariance of the rows by each hyperparameter, ``(n, n)`` each."""
     problem, hyper = kriging.problem, kriging.hyper
     points, which = problem.cells
-    _, by_residual = residual_covariance(points, points, hyper)
+    by_residual = residual_parts(points, points, hyper).derivatives()
     by_walk, by_shape = mean_derivatives(problem.mean, points, hyper)
-    smooth = [part[np.ix_(which, which)] for part in (*by_residual, *by_walk, *by_shape)]
+    smooth = [by_row(part, which) for part in (*by_residual, *by_walk, *by_shape)]
     variance = 2 * np.exp(2 * hyper[: len(Hyper)])
     noise = [
         np.diag(variance[Hyper.EVALUATION] * problem.own),

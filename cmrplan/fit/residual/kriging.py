@@ -1,14 +1,7 @@
 """Prediction and posterior draws of one mean function with its residual: their covariance, kriging, and paths.
 
-Mean function
-    Normal coefficients. Beside their value at the reference size they walk with ln N: the level by one variance a unit
-    of ln N, the others by another. A walk has independent increments on both sides of the reference.
-Residual
-    ``a² M(Δln(s + 0.05)/l_s) e^(-|Δln N|/l_N) [c0² + c1² t t' + M(Δt/l_D)]`` with Matérn's 5/2 function ``M`` and
-    ``t = ln(D/D0)``: smooth in the share and in the tokens, with room for a shift and a slope of each share.
-Noise
-    Of an evaluation, of a run (shared by its evaluations) and of a step (shared by the runs of one size and seed, which
-    see the same batches).
+The covariance of the smooth parts stands in ``covariance.py``. To it comes the noise of an evaluation, of a run (shared
+by its evaluations) and of a step (shared by the runs of one size and seed, which see the same batches).
 
 A draw is a function: the same curve wherever it is asked for. A draw of the prior is one in closed form, coefficients
 with their walks by size and random Fourier features of the residual. It becomes a draw of the posterior by adding what
@@ -35,6 +28,12 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import Columns
+from cmrplan.fit.residual.covariance import (
+    mean_covariance,
+    mean_cross,
+    residual_covariance,
+    walk_variances,
+)
 from cmrplan.fit.residual.hyper import Hyper, hyper_prior
 from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 from cmrplan.fit.residual.observations import Observations
@@ -44,92 +43,6 @@ NUM_FEATURES = 128
 KNOT_DISTANCE = 0.1  # in ln N
 NUM_KNOTS = 150  # on each side of the reference size
 MATERN_DEGREES = 5  # of Student's distribution, in which the frequencies of Matérn's 5/2 lie
-
-
-def matern(distance: Array) -> tuple[Array, Array]:
-    """Return Matérn's 5/2 correlation at distances in lengths, and its derivative by the log of the length."""
-    d = np.sqrt(5.0) * np.abs(distance)
-    decay = np.exp(-d)
-    return (1 + d + d * d / 3) * decay, d * d / 3 * (1 + d) * decay
-
-
-def walk(one: Array, other: Array) -> Array:
-    """Return the covariance of a walk of unit variance from 0 on, on both sides, ``(n, m)``."""
-    a, b = one[:, None], other[None, :]
-    return np.where(a * b > 0, np.minimum(np.abs(a), np.abs(b)), 0.0)
-
-
-@dataclass(frozen=True)
-class MeanCovariance:
-    """The covariance of the mean function between the same points, and what its gradient needs.
-
-    Parameters
-    ----------
-    values : array (m, m)
-    features, slopes : array (m, q), (p, m, q)
-    prior_variance : array (q,)
-    walked : array (m, m)
-        Covariance of a unit walk.
-    walk_variance : array (q,)
-        By coefficient, a unit of ln N.
-    """
-
-    values: Array
-    features: Array
-    slopes: Array
-    prior_variance: Array
-    walked: Array
-    walk_variance: Array
-
-
-def walk_variances(hyper: Array, count: int) -> Array:
-    """Return the variance by which each of ``count`` coefficients walks a unit of ln N; the slope by size does not."""
-    level, other = np.exp(2 * hyper[[Hyper.LEVEL_WALK, Hyper.COEFFICIENT_WALK]])
-    return np.concatenate([[level, 0.0], np.full(count - 2, other)])
-
-
-def mean_covariance(mean: MeanFunction, points: Points, hyper: Array) -> MeanCovariance:
-    """Return the covariance of the mean function between points."""
-    features, slopes = mean.features(points, hyper[len(Hyper) :])
-    prior = mean.coefficient_sd**2
-    walked, by_walk = walk(points.size, points.size), walk_variances(hyper, features.shape[1])
-    values = (features * prior) @ features.T + walked * ((features * by_walk) @ features.T)
-    return MeanCovariance(values, features, slopes, prior, walked, by_walk)
-
-
-def mean_cross(mean: MeanFunction, one: Points, other: Points, hyper: Array) -> Array:
-    """Return the covariance of the mean function between two sets of points, ``(n, m)``."""
-    shape = hyper[len(Hyper) :]
-    left, right = mean.features(one, shape)[0], mean.features(other, shape)[0]
-    by_walk = walk_variances(hyper, left.shape[1])
-    walked = walk(one.size, other.size) * ((left * by_walk) @ right.T)
-    return (left * mean.coefficient_sd**2) @ right.T + walked
-
-
-def residual_covariance(one: Points, other: Points, hyper: Array) -> tuple[Array, list[Array]]:
-    """Return the covariance of the residual ``(n, m)``, and its derivatives by the first six hyperparameters."""
-    scale = np.exp(hyper[: len(Hyper)])
-    along_share, by_share = matern(
-        (one.log_share[:, None] - other.log_share) / scale[Hyper.SHARE_LENGTH]
-    )
-    apart = np.abs(one.size[:, None] - other.size) / scale[Hyper.SIZE_LENGTH]
-    along_size = scale[Hyper.AMPLITUDE] ** 2 * np.exp(-apart)
-    along_tokens, by_tokens = matern(
-        (one.tokens[:, None] - other.tokens) / scale[Hyper.TOKEN_LENGTH]
-    )
-    shift = scale[Hyper.SHIFT] ** 2
-    slope = scale[Hyper.SLOPE] ** 2 * one.tokens[:, None] * other.tokens
-    over_tokens = shift + slope + along_tokens
-    base = along_share * along_size
-    values = base * over_tokens
-    return values, [
-        2 * values,
-        by_share * along_size * over_tokens,
-        values * apart,
-        base * by_tokens,
-        2 * shift * base,
-        2 * slope * base,
-    ]
 
 
 @dataclass(frozen=True)
@@ -151,7 +64,10 @@ class KrigingProblem:
     @cached_property
     def cells(self) -> tuple[Points, NDArray[np.intp]]:
         """The points, each once, and which of them each row is."""
-        return self.observed.points.distinct()
+        points, which = self.observed.points.distinct()
+        if len(points.share) == len(which):
+            return self.observed.points, np.arange(len(which))
+        return points, which
 
     @cached_property
     def target(self) -> Array:
@@ -204,8 +120,8 @@ class KrigingProblem:
         """Return the covariance of the observed log losses, ``(n, n)``."""
         points, which = self.cells
         smooth = mean_covariance(self.mean, points, hyper).values
-        smooth = smooth + residual_covariance(points, points, hyper)[0]
-        return self.with_noise(smooth[np.ix_(which, which)], hyper)
+        smooth = smooth + residual_covariance(points, points, hyper)
+        return self.with_noise(by_row(smooth, which), hyper)
 
     def with_noise(self, covariance: Array, hyper: Array) -> Array:
         """Add the covariance of the noise to that of the smooth parts, ``(n, n)``."""
@@ -215,6 +131,15 @@ class KrigingProblem:
         rows = np.arange(len(covariance))
         covariance[rows, rows] += variance[Hyper.EVALUATION] * self.own + self.floor
         return covariance
+
+
+def by_row(values: Array, which: NDArray[np.intp]) -> Array:
+    """Return a matrix over cells as one over the rows, ``(n, n)``, from the cell of each row."""
+    if len(which) == len(
+        values
+    ):  # each row has a cell of its own, and they stand in the same order
+        return values
+    return values[np.ix_(which, which)]
 
 
 @dataclass(frozen=True)
@@ -243,7 +168,7 @@ class Kriging:
         problem = self.problem
         cells, solved = problem.cells[0], problem.by_cell(self.solved)
         law = mean_cross(problem.mean, points, cells, self.hyper) @ solved
-        residual = residual_covariance(points, cells, self.hyper)[0] @ solved
+        residual = residual_covariance(points, cells, self.hyper) @ solved
         return law + problem.mean.offset(points) + problem.center, residual
 
     def carried(self, points: Points, solved: Array) -> Array:
@@ -251,7 +176,7 @@ class Kriging:
         problem = self.problem
         cells = problem.cells[0]
         cross = mean_cross(problem.mean, points, cells, self.hyper)
-        cross = cross + residual_covariance(points, cells, self.hyper)[0]
+        cross = cross + residual_covariance(points, cells, self.hyper)
         return cross @ problem.by_cell(solved)
 
     def log_loss(self, points: Points) -> Array:

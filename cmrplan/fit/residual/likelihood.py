@@ -10,18 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve, cholesky
-from scipy.linalg.lapack import dpotri
 
 from cmrplan.arrays import Array
+from cmrplan.fit.residual.covariance import MeanCovariance, mean_covariance, residual_parts
 from cmrplan.fit.residual.hyper import Hyper
-from cmrplan.fit.residual.kriging import (
-    SMALLEST_VARIANCE,
-    KrigingProblem,
-    MeanCovariance,
-    mean_covariance,
-    residual_covariance,
-)
+from cmrplan.fit.residual.kriging import SMALLEST_VARIANCE, KrigingProblem, by_row
 from cmrplan.fit.residual.mean_functions import MeanFunction, Points
+from cmrplan.fit.residual.replicates import inverse_of
 
 NOISE = np.array([Hyper.EVALUATION, Hyper.RUN, Hyper.STEP])
 SUSPECT = 1e12  # stands for a likelihood that cannot be computed
@@ -31,8 +26,8 @@ def minus_log_posterior(problem: KrigingProblem, hyper: Array) -> tuple[float, A
     """Return minus the log of marginal likelihood times prior, without constants, and its gradient."""
     points, which = problem.cells
     mean = mean_covariance(problem.mean, points, hyper)
-    residual, by_residual = residual_covariance(points, points, hyper)
-    whole = (mean.values + residual)[np.ix_(which, which)]
+    residual = residual_parts(points, points, hyper)
+    whole = by_row(mean.values + residual.values, which)
     try:
         factor = cholesky(problem.with_noise(whole, hyper), lower=True, check_finite=False)
     except LinAlgError:
@@ -43,7 +38,8 @@ def minus_log_posterior(problem: KrigingProblem, hyper: Array) -> tuple[float, A
     weight = 0.5 * (inverse_of(factor) - np.outer(solved, solved))
     by_cell = _summed(weight, which, len(points.share))
     gradient = np.zeros_like(hyper)
-    gradient[: len(by_residual)] = [np.vdot(by_cell, each) for each in by_residual]
+    by_residual = residual.gradient(by_cell)
+    gradient[: len(by_residual)] = by_residual
     variance = 2 * np.exp(2 * hyper[: len(Hyper)])
     by_noise = np.array(
         [
@@ -91,18 +87,10 @@ def mean_derivatives(
     return by_walk, by_shape
 
 
-def inverse_of(factor: Array) -> Array:
-    """Return the inverse of a matrix from its lower Cholesky factor."""
-    lower, _ = dpotri(factor, lower=1)
-    lower = np.tril(lower)
-    return np.asarray(lower + np.tril(lower, -1).T)
-
-
 def _summed(values: Array, which: NDArray[np.intp], count: int) -> Array:
     """Return a matrix over rows summed to one over cells, ``(count, count)``."""
     if len(which) == count:
-        order = np.argsort(which)
-        return values[np.ix_(order, order)]
+        return values
     order = np.argsort(which, kind="stable")
     first = np.searchsorted(which[order], np.arange(count))
     rows = np.add.reduceat(values[order], first, axis=0)

@@ -22,13 +22,9 @@ from scipy.linalg import cholesky, solve_triangular
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import Columns
+from cmrplan.fit.residual.covariance import mean_cross, residual_covariance
 from cmrplan.fit.residual.hyper import Hyper
-from cmrplan.fit.residual.kriging import (
-    SMALLEST_VARIANCE,
-    Kriging,
-    mean_cross,
-    residual_covariance,
-)
+from cmrplan.fit.residual.kriging import SMALLEST_VARIANCE, Kriging
 from cmrplan.fit.residual.mean_functions import Points
 
 BLOCKS_AT_ONCE = 40  # of which whole covariances are computed
@@ -106,7 +102,7 @@ class Conditional:
     def _prior(self, one: Points, other: Points) -> Array:
         problem, hyper = self.kriging.problem, self.kriging.hyper
         law = mean_cross(problem.mean, one, other, hyper)
-        return law + residual_covariance(one, other, hyper)[0]
+        return law + residual_covariance(one, other, hyper)
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ def conditional(kriging: Kriging, columns: Columns, spread: float) -> Conditiona
     problem, hyper, points = kriging.problem, kriging.hyper, kriging.points(columns)
     cells, which = problem.cells
     cross = mean_cross(problem.mean, cells, points, hyper)
-    cross = (cross + residual_covariance(cells, points, hyper)[0])[which]
+    cross = (cross + residual_covariance(cells, points, hyper))[which]
     whitened = solve_triangular(kriging.factor, cross, lower=True)
     ahead, at_largest = problem.observed.points.beyond(columns)
     forecast = np.zeros_like(ahead)

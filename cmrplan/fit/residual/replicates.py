@@ -8,11 +8,13 @@ alone. The likelihood is the product of both, exactly, and its matrices are smal
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, helmert
+from scipy.linalg import cholesky, helmert
+from scipy.linalg.lapack import dpotri
 
 from cmrplan.arrays import Array
 
@@ -35,6 +37,7 @@ class Differences:
     same_run: Array
     same_step: Array
 
+    @cached_property
     def _parts(self) -> tuple[Array, Array, Array]:
         return np.eye(len(self.values)), self.same_run, self.same_step
 
@@ -52,20 +55,31 @@ class Differences:
         solved, count = inverse @ self.values, self.values.shape[1]
         value = 0.5 * float(np.sum(self.values * solved)) + 0.5 * count * log_determinant
         weight = 0.5 * (count * inverse - solved @ solved.T)
-        return value, np.array([np.vdot(weight, part) for part in self._parts()])
+        return value, np.array([np.vdot(weight, part) for part in self._parts])
 
     def information(self, variances: Array, floor: float) -> Array:
         """Return the information on the three variances, ``(3, 3)``."""
         inverse, _ = self._inverse(variances, floor)
-        whitened = [inverse @ part for part in self._parts()]
+        whitened = [inverse @ part for part in self._parts]
         count = self.values.shape[1]
         return np.array([[0.5 * count * np.sum(a * b.T) for b in whitened] for a in whitened])
 
     def _inverse(self, variances: Array, floor: float) -> tuple[Array, float]:
-        covariance = sum(v * part for v, part in zip(variances, self._parts(), strict=True))
-        factor = cholesky(covariance + floor * np.eye(len(self.values)), lower=True)
-        inverse = cho_solve((factor, True), np.eye(len(factor)))
-        return np.asarray(inverse), 2 * float(np.sum(np.log(np.diag(factor))))
+        unit, same_run, same_step = self._parts
+        covariance = (variances[0] + floor) * unit
+        covariance += variances[1] * same_run
+        covariance += variances[2] * same_step
+        factor = cholesky(covariance, lower=True, check_finite=False)
+        return inverse_of(factor), 2 * float(np.sum(np.log(np.diag(factor))))
+
+
+def inverse_of(factor: Array) -> Array:
+    """Return the inverse of a matrix from its lower Cholesky factor."""
+    lower, _ = dpotri(factor, lower=1)
+    whole = np.ascontiguousarray(lower)
+    whole += whole.T.copy()
+    whole[np.diag_indices_from(whole)] *= 0.5
+    return whole
 
 
 def seed_means(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Differences]]:
