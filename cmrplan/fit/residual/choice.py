@@ -37,9 +37,9 @@ SMALLEST_SHARE_KEPT = 0.02  # a mean function with less weight is left out
 HOPELESS = (
     60.0  # less log posterior than the best: twice what the hyperparameters could make up for
 )
-FAR = (
-    -np.log(SMALLEST_SHARE_KEPT / 2) / EVIDENCE_POWER
-)  # less log evidence: its weight is too small for certain
+# Less log evidence near the mode than the best: the weight there is too small, which a search to the end can change by
+# far less than one.
+FAR = 1.0 - np.log(SMALLEST_SHARE_KEPT) / EVIDENCE_POWER
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 # What R* of repeated domain tokens may be. Its logarithm has a normal prior around the published value, which is that

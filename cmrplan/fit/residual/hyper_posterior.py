@@ -11,7 +11,6 @@ Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -133,16 +132,20 @@ def near_mode(problem: KrigingProblem, start: Array | None) -> NearMode:
     first = prior.mean.copy()
     if start is not None:
         first[: len(Hyper)] = start[: len(Hyper)]
-    reach = FARTHEST * prior.sd
+
+    def in_deviations(away: Array) -> tuple[float, Array]:
+        value, gradient = minus_log_posterior(problem, prior.mean + prior.sd * away)
+        return value, prior.sd * gradient
+
     optimum = minimize(
-        partial(minus_log_posterior, problem),
-        first,
+        in_deviations,
+        (first - prior.mean) / prior.sd,
         jac=True,
         method="L-BFGS-B",
-        bounds=list(zip(prior.mean - reach, prior.mean + reach, strict=True)),
+        bounds=[(-FARTHEST, FARTHEST)] * len(first),
         options={"maxiter": MOST_ITERATIONS, "ftol": NO_GAIN},
     )
-    return NearMode(problem, np.asarray(optimum.x), -float(optimum.fun))
+    return NearMode(problem, prior.mean + prior.sd * optimum.x, -float(optimum.fun))
 
 
 def log_evidence(kriging: Kriging, information: Array) -> float:

@@ -7,7 +7,7 @@ alone. The likelihood is the product of both, exactly, and its matrices are smal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,12 +23,12 @@ CELL = ["train_tokens", "domain_ratio"]
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences between the seeds of one size.
+    """Differences between the seeds of one size, or of several sizes with the same plan of probes.
 
     Parameters
     ----------
-    values : array (m, c - 1)
-        Of the log losses of ``m`` points, orthonormal over ``c`` seeds.
+    values : array (m, k)
+        Of the log losses of ``m`` points, orthonormal over the seeds: ``c - 1`` columns for ``c`` seeds of a size.
     same_run, same_step : array (m, m)
         Which points share a run, and a step, as 0 and 1.
     """
@@ -95,7 +95,7 @@ def seed_means(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Differences]]:
     rows : DataFrame
         ``loss`` is the geometric mean over the seeds and ``seeds`` their number; all else is that of the first seed.
     differences : list of Differences
-        One for each size whose seeds were averaged.
+        One for each plan of probes of sizes whose seeds were averaged.
     """
     rows = rows.assign(seeds=1.0)
     if "seed" not in rows:
@@ -112,7 +112,22 @@ def seed_means(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Differences]]:
         parts.append(first.assign(loss=np.exp(log_loss.mean(axis=1)), seeds=float(len(seeds))))
         same = [_same(first[name].to_numpy()) for name in ("run_id", "train_tokens")]
         differences.append(Differences(log_loss @ helmert(len(seeds)).T, *same))
-    return pd.concat(parts, ignore_index=True), differences
+    return pd.concat(parts, ignore_index=True), _side_by_side(differences)
+
+
+def _side_by_side(differences: list[Differences]) -> list[Differences]:
+    """Return differences with those of sizes that share their plan of probes in one: their covariance is the same."""
+    merged: list[Differences] = []
+    for part in differences:
+        for k, other in enumerate(merged):
+            if np.array_equal(part.same_run, other.same_run) and np.array_equal(
+                part.same_step, other.same_step
+            ):
+                merged[k] = replace(other, values=np.hstack([other.values, part.values]))
+                break
+        else:
+            merged.append(part)
+    return merged
 
 
 def _is_complete(part: pd.DataFrame, num_seeds: int) -> bool:

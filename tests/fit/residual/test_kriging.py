@@ -196,8 +196,9 @@ def test_information_is_that_of_the_trace_formula(mode: Kriging) -> None:
 
 
 def test_samples_scatter_as_their_information_says(mode: Kriging) -> None:
-    information = fisher_information(mode, signs_of(mode, 64, 1))
-    samples = hyper_samples(Mode(mode, information, 0.0), 4000, np.random.default_rng(2))
+    signs = signs_of(mode, 64, 1)
+    information = fisher_information(mode, signs)
+    samples = hyper_samples(Mode(mode, signs, information, 0.0), 4000, np.random.default_rng(2))
     expected = np.linalg.inv(information + np.diag(mode.problem.prior.sd**-2))
     assert samples.mean(axis=0) == pytest.approx(mode.hyper, abs=0.05)
     assert samples.std(axis=0) == pytest.approx(np.sqrt(np.diag(expected)), rel=0.08)
