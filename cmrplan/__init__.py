@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.fit.file import write_fit as write_fit
     from cmrplan.fit.fit import Fit as Fit
     from cmrplan.fit.fit_log import fit as fit
+    from cmrplan.fit.planned_schedule import under_schedule as under_schedule
     from cmrplan.log.files import check_log as check_log
     from cmrplan.log.files import read_log as read_log
     from cmrplan.log.files import validate_log as validate_log
@@ -67,6 +68,7 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.plan.questions.domain_tokens import spend_domain_tokens as spend_domain_tokens
     from cmrplan.plan.questions.frontier import frontier as frontier
     from cmrplan.plan.questions.law_panel import law_panel as law_panel
+    from cmrplan.plan.questions.peak_rates import by_peak_rate as by_peak_rate
     from cmrplan.plan.questions.remedies import remedies as remedies
     from cmrplan.plan.questions.sensitivity import sensitivity as sensitivity
     from cmrplan.plan.questions.target_loss import fewest_tokens as fewest_tokens

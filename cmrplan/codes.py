@@ -184,6 +184,7 @@ class Code(StrEnum):
         _CAUTION,
         "The share of a corpus lies outside the fitted ones, or in the gap between 0 and the next.",
     )
+    EXTRAPOLATES_RATE = ("extrapolates_rate", _CAUTION, "No run had such a peak rate or schedule.")
     EXTRAPOLATES_RATIO = ("extrapolates_ratio", _CAUTION, "The ratio lies outside the fitted ones.")
     EXTRAPOLATES_MIXTURE = (
         "extrapolates_mixture",

@@ -19,10 +19,10 @@ from cmrplan.cli.output import (
 )
 from cmrplan.cli.outputs import PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import COUNT, SHARE_LIST, SIZE_LIST, as_json, confidences
+from cmrplan.cli.schedule import read_fit_under, schedule_options, schedule_record
 from cmrplan.cli.tables import TABLES
 from cmrplan.errors import InputError
 from cmrplan.files import sealed, write_json
-from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan_for
@@ -64,6 +64,7 @@ SizeList = list[float] | tuple[float, float]
     help="Find the fewest tokens, or the smallest of --sizes, that reach this domain loss.",
 )
 @tolerance_options
+@schedule_options
 @confidences
 @click.option(
     "--compare",
@@ -88,6 +89,8 @@ def plan(
     tables: tuple[str, ...],
     compare: list[float] | None,
     confidence: list[float],
+    schedule: str,
+    peak_rate: float | None,
     **asked: Any,
 ) -> int:
     """Recommend the domain ratio of a full-scale run.
@@ -97,7 +100,7 @@ def plan(
     --train-tokens nor --compute, the run's length follows from the ratio: it uses them up. Where no ratio
     holds the tolerance, that is the answer, with what would do, and the exit code is 1.
     """
-    fitted = read_fit(fit)
+    read, fitted = read_fit_under(fit, schedule, peak_rate)
     answer = answer_of(fitted, confidence=confidence[0], **asked)
     recommended = answer.plan
     shown: dict[str, pd.DataFrame] = {}
@@ -109,6 +112,7 @@ def plan(
             shown[name], findings = TABLES[name](fitted, recommended, say)
             recommended = recommended.with_findings(findings)
     result = recommended.as_dict() | answer.extra | beside.extra
+    result |= schedule_record(schedule, peak_rate)
     if shown:
         result["tables"] = {name: plain_rows(table) for name, table in shown.items()}
     result = sealed(result)
@@ -121,7 +125,7 @@ def plan(
     show("\n".join([*answer.lines, plan_text(recommended), *beside.lines]))
     for name, table in shown.items():
         show(f"\n{name}\n{table_text(table)}", is_table=True)
-    print_findings(recommended.warnings, said=fitted.warnings, again="cmrplan plan …")
+    print_findings(recommended.warnings, said=read.warnings, again="cmrplan plan …")
     if out:
         show(f"plan -> {out}")
     return code

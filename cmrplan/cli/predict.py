@@ -9,9 +9,9 @@ import numpy as np
 
 from cmrplan.cli.output import print_findings, print_json, show
 from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence, model_params
+from cmrplan.cli.schedule import read_fit_under, schedule_options, schedule_record
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import Prediction
-from cmrplan.fit.file import read_fit
 
 
 @click.command()
@@ -39,6 +39,7 @@ from cmrplan.fit.file import read_fit
     is_flag=True,
     help="Show beside each loss what the laws alone say and what the residual adds.",
 )
+@schedule_options
 @confidence
 @as_json
 def predict(
@@ -51,9 +52,10 @@ def predict(
     with_parts: bool,
     confidence: float,
     as_json: bool,
+    **rates: Any,
 ) -> None:
     """Predict both losses of one run, with intervals."""
-    fitted = read_fit(fit)
+    _, fitted = read_fit_under(fit, **rates)
     domain_ratio = float(np.asarray(fitted.ratio_or_only(domain_ratio)))
     at: dict[str, Any] = {
         "model_params": model_params,
@@ -84,13 +86,8 @@ def predict(
         ),
     ]
     if as_json:
-        settings = {
-            "model_params": model_params,
-            "train_tokens": train_tokens,
-            "domain_ratio": domain_ratio,
-            "confidence": confidence,
-            "law": fitted.law,
-        }
+        where = {name: at[name] for name in ("model_params", "train_tokens", "domain_ratio")}
+        settings = where | {"confidence": confidence, "law": fitted.law} | schedule_record(**rates)
         print_json(result | settings | {"warnings": [finding.as_dict() for finding in findings]})
         return
     for corpus in fitted.models:

@@ -13,6 +13,7 @@ from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.critical_curve import Axis, curve_along, default_values
 from cmrplan.plan.questions.domain_tokens import by_epochs
 from cmrplan.plan.questions.frontier import frontier_of
+from cmrplan.plan.questions.peak_rates import by_peak_rate
 
 NUM_FRONTIER = 21
 
@@ -42,6 +43,10 @@ def _epochs(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]
     return by_epochs(fit, plan.asked), []
 
 
+def _peak_rates(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:
+    return by_peak_rate(fit, plan), []
+
+
 def _panel(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:
     from cmrplan.plan.questions.law_panel import law_panel  # fits anew, so it brings all of fit/
 
@@ -60,6 +65,7 @@ TABLES: dict[str, Callable[[Fit, Plan, Say], tuple[pd.DataFrame, list[Finding]]]
     "critical-tokens": _critical("train_tokens"),
     "critical-sizes": _critical("model_params"),
     "epochs": _epochs,
+    "peak-rates": _peak_rates,
     "panel": _panel,
     "sensitivity": _sensitivity,
 }

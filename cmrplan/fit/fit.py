@@ -6,7 +6,7 @@ was fitted to, one model per validation corpus, the base losses and how everythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,34 +24,17 @@ from cmrplan.fit.corpus_model import (
 from cmrplan.fit.diagnosis.levels import FEWEST_LEVELS
 from cmrplan.fit.diagnosis.parameters import parameter_findings
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
+from cmrplan.fit.general_loss import GeneralLoss
 from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of, rise_carried
-from cmrplan.fit.schedule_areas import longest_schedule
+from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
 from cmrplan.fit.size_prior import KNOWN_BASE_SCATTER, drawn_at
 from cmrplan.log import CORPORA
 from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
-
-
-@dataclass(frozen=True)
-class GeneralLoss:
-    """The general loss at one size, and the base loss that its rise is counted from.
-
-    Parameters
-    ----------
-    prediction : Prediction
-    base_loss : float
-        Nats per token.
-    findings : tuple of Finding
-        On how they got there.
-    """
-
-    prediction: Prediction
-    base_loss: float
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +60,10 @@ class Fit(FittedLog):
     Parameters
     ----------
     without_early : WithoutEarly, optional
-        Where early evaluations lie outside the laws; the other parameters are those of :class:`FittedLog`.
+        Where early evaluations lie outside the laws.
+    planned : callable, optional
+        Takes the schedule of the log that a run would follow, and returns that of the run; see
+        :func:`~cmrplan.fit.planned_schedule.under_schedule`. The other parameters are those of :class:`FittedLog`.
 
     Attributes
     ----------
@@ -86,6 +72,7 @@ class Fit(FittedLog):
     """
 
     without_early: WithoutEarly | None = None
+    planned: Callable[[RunSchedule], RunSchedule] | None = field(default=None, compare=False)
     probed: Probed = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -280,8 +267,11 @@ class Fit(FittedLog):
                 f"the law {model.law} reads the unique tokens of the domain corpus; give unique_domain_tokens"
             )
         if "s1_cpt" in reads:
-            whole |= longest_schedule(self.log, model.law, float(whole["model_params"][0])).at(
-                tokens, model.is_of_finished_runs
+            known = longest_schedule(self.log, model.law, float(whole["model_params"][0]))
+            whole |= (
+                known.at(tokens, model.is_of_finished_runs)
+                if self.planned is None
+                else self.planned(known).finished(tokens)
             )
         if "base_loss" in reads:
             base, _ = base_loss_at(self.base_loss.get(corpus, {}), float(whole["model_params"][0]))

@@ -23,7 +23,8 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction, RandomStream
-from cmrplan.fit.fit import Fit, GeneralLoss
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.general_loss import GeneralLoss
 from cmrplan.fit.probed import base_loss_at, is_among
 from cmrplan.numbers import Reference
 

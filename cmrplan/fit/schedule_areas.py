@@ -11,7 +11,7 @@ default it is of a finished run: that schedule, stretched to the tokens of the r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,10 @@ class RunSchedule:
             np.interp(step, steps, np.concatenate([[0.0], s1])),
             np.interp(step, steps, np.concatenate([[0.0], s2])),
         )
+
+    def times(self, factor: float) -> RunSchedule:
+        """Return the schedule with all rates multiplied."""
+        return replace(self, learning_rate=factor * self.learning_rate)
 
     def at(self, train_tokens: Array, is_finished: bool) -> dict[str, Array]:
         """Return the areas by column: of runs that end there, or of an evaluation within this run."""
@@ -134,8 +138,14 @@ def has_known_decay(log: pd.DataFrame) -> bool:
         return False
     rate = rows["learning_rate"]
     falls = rate < SAME_RATE * rate.groupby(rows["run_id"]).transform("max")
-    peaks = rate.groupby([rows["model_params"], rows["run_id"]]).max().groupby(level=0)
+    peaks = peak_rates(rows).groupby(level=0)
     return bool(falls.any() or (peaks.min() < SAME_RATE * peaks.max()).any())
+
+
+def peak_rates(log: pd.DataFrame) -> pd.Series:
+    """Return the largest rate of each run, by ``model_params`` and ``run_id``."""
+    rows = log[log["train_tokens"] > 0]
+    return rows.groupby(["model_params", "run_id"])["learning_rate"].max()
 
 
 def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:

@@ -4,8 +4,7 @@ The rise of the general loss is held in the unit of the tolerance, resample by r
 compares it with one number. Domain data that repeat are counted at what a repeated token is worth.
 
 Up to the largest probed budget the rise is that of the mean of many runs, which the probes there have shown. Beyond it
-nothing was measured, and the limit is kept by the one run that will be trained: its rise has the noise of a run
-and of an evaluation.
+the limit is kept by the one run that will be trained: its rise has the noise of a run and of an evaluation.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction
-from cmrplan.fit.fit import Fit, GeneralLoss
+from cmrplan.fit.fit import Fit
+from cmrplan.fit.general_loss import GeneralLoss
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.probed import TWO_DIGITS
 from cmrplan.fit.tabular import Tabular

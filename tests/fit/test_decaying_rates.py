@@ -5,12 +5,14 @@ of the library.
 """
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import cmrplan as cp
+from cmrplan.cli.app import run
 from cmrplan.fit.residual.kriged_model import FORECAST_SPREAD
 from cmrplan.fit.schedule_areas import RunSchedule, has_known_decay, run_schedules
 from cmrplan.laws.learning_rate import schedule_areas
@@ -24,14 +26,14 @@ def cosine(count):
     return PEAK * (0.1 + 0.45 * (1 + np.cos(np.pi * done)))
 
 
-def true_losses(count, ratio, corpus):
+def true_losses(count, ratio, corpus, rate=None):
     """Return the loss after each step of a run of ``count`` steps."""
-    rate = cosine(count)
+    rate = cosine(count) if rate is None else rate
     slow, mean = np.empty(count), rate[0]
     for k in range(count):
         mean = 0.99 * mean + 0.01 * rate[k]
         slow[k] = mean
-    cooled, x = 1 - slow / PEAK, np.cumsum(rate) / PEAK * STEP_TOKENS
+    cooled, x = 1 - slow / rate.max(), np.cumsum(rate) / PEAK * STEP_TOKENS
     if corpus == "general":
         rise = 0.12 * (1 - np.exp(-x / 2e7)) * ratio**1.5
         return 3.0 + rise - 0.03 * np.log1p(x / 2e7) * (1 - ratio) - 0.05 * cooled
@@ -126,9 +128,9 @@ def test_the_middle_of_a_schedule_predicts_its_end(log):
     """The rates of the rest of the run are in the log; its losses are hidden."""
     rows = log[log["train_tokens"] <= 0.65 * log["train_tokens"].max()]
     fit, blind = cp.fit(rows, bootstrap=60), cp.fit(rows.drop(columns="learning_rate"), bootstrap=0)
-    run = log[(log["run_id"] == "r0.5") & (log["eval_corpus"] == "domain")].iloc[1:]
+    half = log[(log["run_id"] == "r0.5") & (log["eval_corpus"] == "domain")].iloc[1:]
     schedule = RunSchedule(
-        *(run[name].to_numpy(float) for name in ("train_tokens", "step", "learning_rate"))
+        *(half[name].to_numpy(float) for name in ("train_tokens", "step", "learning_rate"))
     )
     tokens = np.array([STEPS * STEP_TOKENS])
     errors, errors_blindly, held = [], [], []
@@ -185,3 +187,73 @@ def test_when_rates_are_counted(log):
     assert not has_known_decay(pd.concat(constant))  # larger models have lower rates
     assert "cooled" not in cp.fit(log.assign(learning_rate=PEAK), "dcpt", bootstrap=0).log
     assert len(run_schedules(log, "auto")) == len(RATIOS)
+
+
+@pytest.fixture(scope="module")
+def fit(log):
+    return cp.fit(log, bootstrap=40)
+
+
+ASKED = np.array([0.0, 0.1, 0.4, 0.9])
+LOGGED_PEAK = cosine(STEPS)[STEPS // 10 - 1]  # at the first evaluation
+
+
+def ends_of(fit, corpus, steps=STEPS):
+    return fit.predict(
+        corpus, model_params=1e8, train_tokens=steps * STEP_TOKENS, domain_ratio=ASKED
+    )
+
+
+@pytest.mark.parametrize("corpus", ["general", "domain"])
+def test_a_run_at_another_schedule_is_predicted(fit, corpus):
+    """The middles of the runs say what a run that does not cool ends at, 0.05 and 0.06 nats above one that does."""
+    steps = STEPS // 2
+    truth = [true_losses(steps, r, corpus, np.full(steps, PEAK))[-1] for r in ASKED]
+    under = cp.under_schedule(fit, "constant")
+    end = ends_of(under, corpus, steps)
+    assert (
+        np.abs(end.loss - truth).mean()
+        < np.abs(ends_of(fit, corpus, steps).loss - truth).mean() / 3
+    )
+    low, high = end.interval(0.9)
+    assert ((low < truth) & (truth < high)).mean() >= 0.75
+    assert "no run of the log had a constant schedule" in under.warnings[-1].message
+
+
+@pytest.mark.parametrize("corpus", ["general", "domain"])
+def test_a_run_at_half_the_peak_gets_less_far(fit, corpus):
+    truth = [true_losses(STEPS, r, corpus, cosine(STEPS) / 2)[-1] for r in ASKED]
+    halved = cp.under_schedule(fit, peak_rate=LOGGED_PEAK / 2)
+    missed = np.abs(ends_of(halved, corpus).loss - truth).mean()
+    assert missed < np.abs(ends_of(fit, corpus).loss - truth).mean() / 2
+    assert "outside the peaks of the log (0.000978)" in halved.warnings[-1].message
+    asked_cosine = cp.under_schedule(fit, "cosine", peak_rate=LOGGED_PEAK)
+    assert ends_of(asked_cosine, corpus).loss == pytest.approx(ends_of(fit, corpus).loss, abs=0.002)
+    assert asked_cosine.warnings == fit.warnings
+
+
+def test_a_plan_says_what_other_peaks_would_do(fit, tmp_path, capsys):
+    asked = {"model_params": 1e8, "train_tokens": STEPS * STEP_TOKENS, "max_general_rise": 0.05}
+    table = cp.by_peak_rate(fit, cp.plan(fit, **asked))
+    assert table["peak_rate"].to_numpy() / LOGGED_PEAK == pytest.approx(
+        2 ** np.array([-1, -0.5, 0, 0.5, 1])
+    )
+    assert table["is_probed"].tolist() == [False, False, True, False, False]
+    assert (np.diff(table["domain_loss"]) < 0).all()
+    cp.write_fit(fit, tmp_path / "fit.json")
+    asked = ["--model-params", "1e8", "--train-tokens", str(STEPS * STEP_TOKENS)]
+    asked += ["--domain-ratio", "0.4", "--schedule", "constant", "--json"]
+    assert run(["predict", str(tmp_path / "fit.json"), *asked]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    expected = ends_of(cp.under_schedule(fit, "constant"), "domain").loss[2]
+    assert answer["domain_loss"] == pytest.approx(expected)
+    assert answer["schedule"] == "constant"
+
+
+def test_a_fit_that_knows_no_rates_refuses(log):
+    fit = cp.fit(log.drop(columns="learning_rate"), bootstrap=0)
+    with pytest.raises(cp.CmrplanError, match="log learning_rate"):
+        cp.under_schedule(fit, "cosine")
+    assert cp.under_schedule(fit) is fit
+    with pytest.raises(cp.InputError, match="wsd"):
+        cp.under_schedule(fit, "triangle")

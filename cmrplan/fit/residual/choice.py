@@ -39,7 +39,7 @@ HOPELESS = (
 )
 # Less log evidence near the mode than the best: the weight there is too small, which a search to the end can change by
 # far less than one.
-FAR = 1.0 - np.log(SMALLEST_SHARE_KEPT) / EVIDENCE_POWER
+WITHOUT_WEIGHT = 1.0 - np.log(SMALLEST_SHARE_KEPT) / EVIDENCE_POWER
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 # What R* of repeated domain tokens may be. Its logarithm has a normal prior around the published value, which is that
@@ -153,7 +153,11 @@ def _modes(
         if mode.log_posterior > most - HOPELESS
     ]
     best = max(mode.log_evidence for _, mode in about)
-    return [(choice, mode_of(mode)) for choice, mode in about if mode.log_evidence > best - FAR]
+    return [
+        (choice, mode_of(mode))
+        for choice, mode in about
+        if mode.log_evidence > best - WITHOUT_WEIGHT
+    ]
 
 
 def evidence_weights(evidence: Array) -> Array:

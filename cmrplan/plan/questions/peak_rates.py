@@ -1,0 +1,61 @@
+"""What another peak of the learning rate would do to a planned run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.fit.planned_schedule import is_probed_peak, law_of_rates
+from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
+from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
+
+FACTORS = (0.5, 2**-0.5, 1.0, 2**0.5, 2.0)
+
+
+@named_arguments
+def by_peak_rate(fit: FitOrPath, plan: Plan) -> pd.DataFrame:
+    """Return the recommended ratio and what it does where all rates of the run are multiplied.
+
+    Parameters
+    ----------
+    fit : Fit or path
+        Of a log whose ``learning_rate`` falls within runs or differs between them.
+    plan : Plan
+        Of the fit.
+
+    Returns
+    -------
+    DataFrame
+        One row a factor between a half and two, ascending: ``peak_rate``, ``is_probed`` (whether it lies among the
+        peaks of the log), ``domain_ratio`` (NaN where no ratio holds the limits), ``general_rise`` and ``domain_loss``,
+        nats per token.
+
+    Raises
+    ------
+    CmrplanError
+        If the fit does not know what the learning rate does.
+    """
+    fit = fit_of(fit)
+    known = longest_schedule(fit.log, law_of_rates(fit), plan.model_params)
+    planned = known if fit.planned is None else fit.planned(known)
+    peak = float(np.max(planned.learning_rate))
+    rows = []
+    for factor in FACTORS:
+
+        def scaled(_: RunSchedule, factor: float = factor) -> RunSchedule:
+            return planned.times(factor)
+
+        answer = plan_for(replace(fit, planned=scaled), plan.asked)
+        rows.append(
+            {
+                "peak_rate": factor * peak,
+                "is_probed": is_probed_peak(fit.log, factor * peak),
+                "domain_ratio": answer.domain_ratio,
+                "general_rise": answer.general_rise.estimate,
+                "domain_loss": answer.domain_loss.estimate,
+            }
+        )
+    return pd.DataFrame(rows)
