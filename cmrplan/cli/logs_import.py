@@ -139,8 +139,9 @@ def import_(
         imported = import_with_remarks(format, sources, changes)
         return _write(imported, format, out, {"format": format, **mapping}, save_map, as_json, {})
     paths = [Path(source) for source in sources]
+    others: dict[str, int] = {}
     if kept_format:
-        format, files, others = kept_format, files_of(kept_format, paths), {}
+        format, files = kept_format, files_of(kept_format, paths)
     else:
         format, files, others = recognised(paths)
     changes = _changes(mapping)
