@@ -18,7 +18,7 @@ from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.files import check_log, write_log
 from cmrplan.log.importers import import_with_remarks
 from cmrplan.log.importers.changes import PHASE_READINGS, Changes, Imported, as_number
-from cmrplan.log.importers.formats import LOG_FORMATS, recognised
+from cmrplan.log.importers.formats import LOG_FORMATS, files_of, recognised
 from cmrplan.log.importers.guess import with_guesses
 from cmrplan.log.importers.loss_units import EVERY_CORPUS, LOSS_UNITS
 from cmrplan.log.importers.mapping_file import read_mapping, write_mapping
@@ -116,7 +116,9 @@ cmrplan logs import table runs.csv --out log.csv --set model_params=1.2e8
     "since the row before, or keep the first phase alone.  [default: keep]",
 )
 @click.option(
-    "--use-map", type=click.Path(), help="Take options from this file; those given here go before."
+    "--use-map",
+    type=click.Path(),
+    help="Take options from this file, and with `auto` the format; those given here go before.",
 )
 @out_option("the options, to use again (.yaml or .json)", MAPPING, name="--save-map")
 @as_json
@@ -127,11 +129,21 @@ def import_(
     """Turn the logs of another trainer into a probe log."""
     save_map = options.pop("save_map")
     mapping = _mapping(options)
+    kept_format = mapping.pop("format", None)
+    if kept_format not in (None, *LOG_FORMATS):
+        raise InputError(
+            f"format in {options['use_map']} must be one of {', '.join(LOG_FORMATS)}, got {kept_format!r}"
+        )
     if format != ANY_FORMAT:
         changes = _changes(mapping)
         imported = import_with_remarks(format, sources, changes)
         return _write(imported, format, out, {"format": format, **mapping}, save_map, as_json, {})
-    format, files, others = recognised([Path(source) for source in sources])
+    paths = [Path(source) for source in sources]
+    others: dict[str, int] = {}
+    if kept_format:
+        format, files = kept_format, files_of(kept_format, paths)
+    else:
+        format, files, others = recognised(paths)
     changes = _changes(mapping)
     if format == "table":
         changes = with_guesses(read_raw(files[0]), changes)
@@ -202,7 +214,6 @@ def _mapping(options: Mapping[str, Any]) -> dict[str, Any]:
     }
     words = ("loss_unit", "run_pattern", "join", "normalize_shares", "phases")
     kept = read_mapping(Path(options["use_map"])) if options["use_map"] else {}
-    kept.pop("format", None)
     both = {name: {**kept.get(name, {}), **values} for name, values in given.items()}
     return {**kept, **both, **{name: options[name] for name in words if options[name]}}
 

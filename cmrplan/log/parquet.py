@@ -43,10 +43,26 @@ def read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
     except InputError as error:
         raise unreadable(Code.UNREADABLE_FILE, source, str(error)) from None
     except (pyarrow.ArrowException, OSError, ValueError):
-        raise unreadable(
-            Code.BAD_PARQUET, source, f"{source} is not a whole Parquet file; write it again"
-        ) from None
+        raise _not_whole(source) from None
     return pd.DataFrame(frame)
+
+
+def parquet_columns(path: str | os.PathLike[str], source: str) -> list[str]:
+    """Return the names of the columns of a Parquet file, without its rows; see :func:`read_parquet`."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise needs_pyarrow(source) from None
+    try:
+        return [str(name) for name in pyarrow.parquet.read_schema(path).names]
+    except (pyarrow.ArrowException, OSError, ValueError):
+        raise _not_whole(source) from None
+
+
+def _not_whole(source: str) -> UnreadableLog:
+    message = f"{source} is not a whole Parquet file; write it again"
+    return unreadable(Code.BAD_PARQUET, source, message)
 
 
 def _check_shape(metadata: Any, source: str) -> None:

@@ -77,7 +77,7 @@ def test_the_framework_reads_the_asked_shares(environment, to, corpora, tmp_path
 def read_back(environment, file):
     """Return what the reader of a framework prints."""
     python = python_of(environment, Path(FOLDER))
-    reader = Path(__file__).parent / "readers.py"
+    reader = Path(__file__).parent / "framework_readers.py"
     command = [python, reader, environment, file]
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)

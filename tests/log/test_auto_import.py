@@ -116,6 +116,26 @@ class TestPreview:
         assert call(*arguments, "--use-map", tmp_path / "map.yaml").code == 0
         assert (tmp_path / "again.csv").read_bytes() == first
 
+    def test_a_kept_format_goes_before_what_the_files_look_like(self, auto, call, tmp_path):
+        """A table of litgpt's columns is recognised as litgpt's; a mapping for tables reads it as one."""
+        (tmp_path / "m.csv").write_text(
+            "val_loss,iter,total_tokens,step\n3.25,1,1000000,1\n3.0,2,2000000,2\n"
+        )
+        (tmp_path / "map.yaml").write_text(
+            "format: table\nmap: {val_loss: loss_general, total_tokens: train_tokens}\n"
+            "set: {model_params: 70M, domain_ratio: '0.25', run_id: a}\n"
+        )
+        paths = ("logs", "import", "auto", tmp_path / "m.csv", "--out", tmp_path / "log.csv")
+        assert call(*paths, "--yes", "--json").code == 2
+        told = call(*paths, "--yes", "--use-map", tmp_path / "map.yaml", "--json").json()
+        assert told["format"] == told["preview"]["format"] == "table"
+        assert cp.read_log(tmp_path / "log.csv")["loss"].tolist() == [3.25, 3.0]
+        (tmp_path / "map.yaml").write_text("format: csv\n")
+        refused = call(*paths, "--yes", "--use-map", tmp_path / "map.yaml")
+        assert refused.code == 2
+        assert "'csv'" in refused.err
+        assert "litgpt" in refused.err
+
     def test_what_is_missing_is_named_with_the_format(self, call, tmp_path):
         answer = call("logs", "import", "auto", SAMPLES / "litgpt", "--out", tmp_path / "o.csv")
         assert answer.code == 2

@@ -92,6 +92,10 @@ FILES = {
         log_of_texts("chart.csv", ['"Step","a - val/general/loss"', '"100","3.125"', '"200","3.0625"']),
         STEPS | RATIO, {},
     ),
+    "wandb_history": (
+        log_of_texts("a.csv", ["_step,tokens,eval/general/loss", "0,6553600,", "1,,3.125", "2,13107200,3.0625"]),
+        RATIO, {},
+    ),
     "lightning": (
         copied("lightning", "r0.5-s1", "version_0", "metrics.csv"), STEPS | RATIO,
         {"val_loss/dataloader_idx_0": "general", "val_loss/dataloader_idx_1": "domain"},

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 import cmrplan as cp
@@ -70,6 +71,13 @@ class TestWandbChart:
         ]
         assert set(log["model_params"]) == {7e7}
 
+    def test_a_chart_kept_as_parquet(self, imported, call, tmp_path):
+        options = (*self.RUNS, "--tokens-per-step", "5e5")
+        from_csv = imported("wandb_chart", {"c.csv": CHART}, "c.csv", *options)
+        (tmp_path / "charts").mkdir()
+        pd.read_csv(tmp_path / "c.csv").to_parquet(tmp_path / "charts" / "c.parquet")
+        assert rows(imported("auto", {}, "charts", *options, "--yes")) == rows(from_csv)
+
     def test_a_folder_of_charts_in_tokens(self, imported):
         other = CHART.replace("val/general/loss", "web loss")
         files = {"charts/1.csv": CHART, "charts/2.csv": other}
@@ -108,6 +116,28 @@ class TestWandbChart:
     def test_refusals_name_the_option(self, imported, text, options, words):
         refusal = imported("wandb_chart", {"c.csv": text}, "c.csv", *options)
         assert all(word in refusal for word in words), refusal
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_histories_of_runs_whose_lines_hold_different_keys(imported, tmp_path, suffix):
+    """Tokens are logged a line before the losses, as wandb.log does it when it is called twice."""
+    for run, loss in (("r0.1-s0", 3.25), ("r0.5-s0", 3.5)):
+        lines = {
+            "_step": [0, 1, 2, 3],
+            "train/tokens": [1e8, None, 2e8, None],
+            "eval/general/loss": [None, loss, None, loss - 0.25],
+        }
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        path = tmp_path / "runs" / run / f"history.{suffix}"
+        frame = pd.DataFrame(lines)
+        frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    named = ("--run-pattern", r"r(?P<domain_ratio>[\d.]+)-s(?P<seed>\d+)", "--yes")
+    assert rows(imported("auto", {}, "runs", *SIZE, *named)) == [
+        ("r0.1-s0/history", 1e8, 0.1, "general", 3.25),
+        ("r0.1-s0/history", 2e8, 0.1, "general", 3.0),
+        ("r0.5-s0/history", 1e8, 0.5, "general", 3.5),
+        ("r0.5-s0/history", 2e8, 0.5, "general", 3.25),
+    ]
 
 
 class TestTrainerState:

@@ -19,7 +19,7 @@ from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, listed, read_raw, shown
 from cmrplan.log.columns import parse_numbers
 from cmrplan.log.importers.changes import Changes, Imported, runs_named, to_log
-from cmrplan.log.importers.lightning_csv import header_of
+from cmrplan.log.importers.headers import header_of
 
 NAMES = {"Model Size": "model_params", "Training FLOP": "training_flops"}
 CONSTANTS = {"eval_corpus": "general", "domain_ratio": "0"}

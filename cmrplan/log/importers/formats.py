@@ -30,6 +30,7 @@ from cmrplan.log.importers.tensorboard import import_tensorboard, is_event_file
 from cmrplan.log.importers.trainer_state import import_trainer_state, is_trainer_state
 from cmrplan.log.importers.wandb_api import import_wandb_api
 from cmrplan.log.importers.wandb_chart import import_wandb_chart, is_wandb_chart
+from cmrplan.log.importers.wandb_history import import_wandb_history, is_wandb_history
 from cmrplan.log.importers.wandb_offline import import_wandb_offline, is_wandb_file
 
 HEAD = 65_536  # bytes of a file that are looked at to tell its format
@@ -112,8 +113,13 @@ LOG_FORMATS: dict[str, LogFormat] = {
     "wandb_chart": LogFormat(
         one_by_one(import_wandb_chart),
         is_wandb_chart,
-        "a chart exported as CSV: --map RUN=RATIO, --tokens-per-step",
+        "a chart exported as CSV (or Parquet): --map RUN=RATIO, --tokens-per-step",
         True,
+    ),
+    "wandb_history": LogFormat(
+        import_wandb_history,
+        is_wandb_history,
+        "the history of a run of Weights & Biases, CSV or Parquet, a file a run",
     ),
     "lightning": LogFormat(
         import_lightning_csv, is_lightning_csv, "metrics.csv of Lightning: --tokens-per-step"

@@ -15,6 +15,7 @@ from pathlib import Path
 from cmrplan.errors import InputError
 from cmrplan.log.cells import RawLog, listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
+from cmrplan.log.importers.headers import header_of
 from cmrplan.log.importers.run_cells import unique_names
 from cmrplan.log.importers.runs import (
     TOKEN_COUNTS,
@@ -43,21 +44,6 @@ def is_lightning_csv(path: Path, head: bytes) -> bool:
 def is_litgpt_csv(path: Path, head: bytes) -> bool:
     """Tell whether the header of a file is one of litgpt."""
     return {"iter", "iter_time", "total_tokens"} <= set(header_of(head))
-
-
-def header_of(head: bytes) -> list[str]:
-    """Return the names in the first line of a CSV file, none where it is no text."""
-    try:
-        line = head.decode("utf-8-sig", errors="strict" if len(head) < 1000 else "ignore").split(
-            "\n", 1
-        )[0]
-    except UnicodeDecodeError:
-        return []
-    return (
-        [name.strip().strip('"') for name in line.strip().split(",")]
-        if line.isprintable() or "\r" in line
-        else []
-    )
 
 
 def import_lightning_csv(paths: Sequence[Path], changes: Changes) -> Imported:

@@ -34,7 +34,7 @@ from cmrplan.log.importers.changes import (
     runs_named,
     to_log,
 )
-from cmrplan.log.importers.lightning_csv import header_of
+from cmrplan.log.importers.headers import header_of
 from cmrplan.log.importers.run_facts import corpus_name
 from cmrplan.numbers import COUNT_SUFFIXES
 

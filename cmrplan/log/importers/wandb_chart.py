@@ -1,4 +1,4 @@
-"""A chart of Weights & Biases as its CSV export writes it: one column for each run.
+"""A chart of Weights & Biases as its CSV export writes it, or as Parquet: one column for each run.
 
 ``Step``, then ``<run> - <metric>``, and the same with ``__MIN`` and ``__MAX`` behind it; these are dropped, as is
 ``<run> - _step``. The corpus is what the metric's name has beside words such as ``eval`` and ``loss``; an empty cell
@@ -32,7 +32,7 @@ from cmrplan.log.importers.changes import (
     numbers_of,
     to_log,
 )
-from cmrplan.log.importers.lightning_csv import header_of
+from cmrplan.log.importers.headers import column_names
 from cmrplan.log.importers.run_facts import STEP_TOKENS, corpus_name
 
 AXIS = "Step"
@@ -44,15 +44,19 @@ _NO_CORPUS = {"eval", "val", "valid", "validation", "test", "loss", "metrics"}
 
 def is_wandb_chart(path: Path, head: bytes) -> bool:
     """Tell whether the header of a file is one of an exported chart."""
-    header = header_of(head)
+    header = column_names(path, head)
     return AXIS in header and any(_CURVE.fullmatch(name) for name in header)
 
 
 def import_wandb_chart(source: Path, changes: Changes) -> Imported:
     """Return the chart in a file, or all of a folder's, as one probe log."""
-    paths = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+    paths = [source]
+    if source.is_dir():
+        paths = sorted(path for path in source.iterdir() if path.suffix in (".csv", ".parquet"))
     if not paths:
-        raise InputError(f"{named(source)}: no .csv file in this folder; give an exported chart")
+        raise InputError(
+            f"{named(source)}: no .csv or .parquet file in this folder; give an exported chart"
+        )
     return joined([_import_chart(path, changes) for path in paths], named(source))
 
 
