@@ -1,11 +1,11 @@
 """The sweep of the prediction test, stage by stage; each stage can be stopped and started again.
 
-    python benchmarks/gpu/sweep.py prepare code --corpora corpora --out runs     # no GPU
-    python benchmarks/gpu/sweep.py small code --corpora corpora --out runs --sizes 4M 12M
-    python benchmarks/gpu/sweep.py small code --corpora corpora --out runs --sizes 35M
-    python benchmarks/gpu/sweep.py plan code --out runs                          # commit what it writes
-    python benchmarks/gpu/sweep.py large code --corpora corpora --out runs --ratios 0.1 0.3 0.35 0.4
-    python benchmarks/gpu/sweep.py collect code --out runs
+    python benchmarks/gpu/sweep.py prepare python --corpora corpora --out runs     # no GPU
+    python benchmarks/gpu/sweep.py small python --corpora corpora --out runs --sizes 4M 12M
+    python benchmarks/gpu/sweep.py small python --corpora corpora --out runs --sizes 35M
+    python benchmarks/gpu/sweep.py plan python --out runs                          # commit what it writes
+    python benchmarks/gpu/sweep.py large python --corpora corpora --out runs --ratios 0.1 0.3 0.35 0.4
+    python benchmarks/gpu/sweep.py collect python --out runs
 
 ``--toy`` makes the models and budgets tiny and keeps everything else: the same code on a CPU in minutes.
 A stage ends by itself after ``--minutes`` with its checkpoints saved.
@@ -33,8 +33,8 @@ CLI = [sys.executable, "-c", "from cmrplan.cli import main; main()"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stage", choices=["prepare", "small", "plan", "large", "collect"])
-    parser.add_argument("domain", choices=["code", "dictionary"])
-    parser.add_argument("--corpora", type=Path, default=Path("corpora"), help="of corpora.py")
+    parser.add_argument("domain", choices=["python", "c_headers", "french", "dictionary"])
+    parser.add_argument("--corpora", type=Path, default=Path("corpora"), help="of data/corpora.py")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sizes", nargs="+", choices=SIZES[:-1], default=list(SIZES[:-1]))
     parser.add_argument("--ratios", type=float, nargs="+", help="of the largest size")

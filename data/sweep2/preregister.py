@@ -1,0 +1,422 @@
+"""Predict a part of the sweep before it is trained, and compare with what was measured afterwards.
+
+    python data/sweep2/preregister.py write large       # predictions/large, to be committed before the part is trained
+    python data/sweep2/preregister.py compare large     # tables, after `stages.py train large` and `stages.py collect`
+
+``write`` reads the sizes of ``log.csv`` that are smaller than that of the part, and the losses of the part's base in
+``bases.csv``; it refuses where the log has probes of the part already. The default's losses are those that a plan is
+made from, with the 90 % interval of one new run. Laws and baselines answer as in ``cmrplan backtest``. Every question
+is asked at the largest budget: 2, 3 and 5 % over the base and over pure replay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import yaml
+
+import cmrplan as cp
+from cmrplan.errors import CmrplanError, InputError
+from cmrplan.files import fingerprint, read_json, write_json, write_text
+from cmrplan.fit.fitted_log import fitted_rows
+from cmrplan.fit.law_columns import with_law_columns
+from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.laws.registry import AUTO
+from cmrplan.log import CORPORA
+from cmrplan.log.files import base_losses
+from cmrplan.log.realized import with_token_share
+from cmrplan.numbers import parse_tolerance
+from cmrplan.plan.loss_curves import best_ratio
+from cmrplan.validate.backtest import Truth
+from cmrplan.validate.predictors import predictors
+
+HERE = Path(__file__).parent
+TOLERANCES = ("2%", "3%", "5%")
+REFERENCES = ("base", "replay")
+RULES = (0.05, 0.1, 0.3, 0.5)
+CONFIDENCE = 0.9
+DEFAULT = "default"
+BEST_PROBED = "best probed ratio"
+GRID = np.linspace(0, 1, 1001)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The part that is predicted: its size, budgets and ratios, and the losses of its base in nats per token."""
+
+    model_params: float
+    train_tokens: tuple[float, ...]
+    domain_ratio: tuple[float, ...]
+    base_loss: dict[str, float]
+
+    def places(self) -> pd.DataFrame:
+        """Return a row for each budget and ratio."""
+        pairs = product(self.train_tokens, self.domain_ratio)
+        rows = pd.DataFrame(pairs, columns=["train_tokens", "domain_ratio"])
+        return rows.assign(model_params=self.model_params)
+
+    def curve(self) -> pd.DataFrame:
+        """Return a row for each ratio of a fine grid at the largest budget."""
+        columns = {"model_params": self.model_params, "train_tokens": self.train_tokens[-1]}
+        return pd.DataFrame({"domain_ratio": GRID}).assign(**columns)
+
+    def limit(self, tolerance: str, reference: str, replay: float) -> float:
+        """Return the largest general loss that a tolerance allows, where pure replay has a given one."""
+        over = self.base_loss["general"] if reference == "base" else replay
+        return parse_tolerance(tolerance).limit(over)
+
+
+def questions() -> Iterator[tuple[str, str]]:
+    """Yield each tolerance with what the rise is counted from."""
+    return product(TOLERANCES, REFERENCES)
+
+
+# --- predictions -------------------------------------------------------------------------------
+
+
+def predict(log: pd.DataFrame, target: Target, **options: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what every method says of a target, from a log without it.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A probe log of smaller sizes, with base rows.
+    target : Target
+    **options
+        Of :func:`cmrplan.fit`, for the default.
+
+    Returns
+    -------
+    losses : DataFrame
+        ``method``, ``eval_corpus``, ``train_tokens``, ``domain_ratio``, ``loss``; ``low`` and ``high`` of one new run
+        for the default.
+    ratios : DataFrame
+        ``method``, ``tolerance``, ``rise_over``, ``domain_ratio`` (NaN where the method allows none); ``low`` and
+        ``high`` for the default.
+    """
+    parts = [
+        *_default(log, target, options),
+        *_of_predictors(log, target),
+        *_simple_ratios(log, target),
+    ]
+    losses = [table for kind, table in parts if kind == "losses"]
+    ratios = [table for kind, table in parts if kind == "ratios"]
+    return pd.concat(losses, ignore_index=True), pd.concat(ratios, ignore_index=True)
+
+
+def _default(
+    log: pd.DataFrame, target: Target, options: dict[str, Any]
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    fit = cp.fit(with_base(log, target), **options)
+    for corpus in CORPORA:
+        yield (
+            "losses",
+            pd.concat(
+                _default_losses(fit, target, corpus, tokens) for tokens in target.train_tokens
+            ),
+        )
+    rows = []
+    for tolerance, reference in questions():
+        asked = {"tolerance": tolerance, "rise_over": reference}
+        plan = cp.plan(
+            fit,
+            model_params=target.model_params,
+            train_tokens=target.train_tokens[-1],
+            base_loss=target.base_loss["general"],
+            max_general_rise=tolerance,
+            rise_over=reference,
+            confidence=CONFIDENCE,
+        )
+        bounds = {"low": plan.domain_ratio_low, "high": plan.domain_ratio_high}
+        rows.append({"method": DEFAULT, **asked, "domain_ratio": plan.domain_ratio} | bounds)
+        estimate = {"method": "default, estimate", "domain_ratio": plan.ratio.estimate}
+        rows.append(asked | estimate)
+    yield "ratios", pd.DataFrame(rows)
+
+
+def with_base(log: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Return a log with the base losses of the target, which are known before any probe of it."""
+    base = log[log["train_tokens"] == 0].drop_duplicates("eval_corpus")
+    loss = base["eval_corpus"].map(target.base_loss)
+    columns = {"run_id": "base", "model_params": target.model_params, "loss": loss}
+    return pd.concat([log, base.assign(**columns)], ignore_index=True)
+
+
+def _default_losses(fit: cp.Fit, target: Target, corpus: str, tokens: float) -> pd.DataFrame:
+    place = {"model_params": target.model_params, "train_tokens": tokens}
+    ratio = np.array(target.domain_ratio)
+    if corpus == "general":
+        base = target.base_loss["general"]
+        said = general_loss_at(fit, **place, domain_ratio=ratio, base_loss=base).prediction
+    else:
+        said = fit.predict(corpus, **place, domain_ratio=ratio)
+    draws = said.draws
+    if (shifts := fit.new_run_shifts(corpus, len(draws))) is not None:
+        draws = fit.model_of(corpus).with_shifts(draws, shifts)
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    columns = {"domain_ratio": ratio, "loss": said.loss, "low": low, "high": high}
+    about = {"method": DEFAULT, "eval_corpus": corpus, "train_tokens": tokens}
+    return pd.DataFrame(columns).assign(**about)
+
+
+def _of_predictors(log: pd.DataFrame, target: Target) -> Iterator[tuple[str, pd.DataFrame]]:
+    log = with_law_columns(with_token_share(log)[0], AUTO)[0]
+    rows = {corpus: fitted_rows(log, corpus, 0.0) for corpus in CORPORA}
+    bases = {
+        corpus: base_losses(log, corpus) | {target.model_params: target.base_loss[corpus]}
+        for corpus in CORPORA
+    }
+    wanted = pd.concat([target.places(), target.curve()], ignore_index=True)
+    for name, predictor in predictors(bases).items():
+        if name == AUTO:
+            continue
+        try:
+            loss = {corpus: predictor(rows[corpus], wanted, corpus) for corpus in CORPORA}
+        except CmrplanError:
+            continue
+        places = target.places().drop(columns="model_params")
+        count = len(places)
+        for corpus in CORPORA:
+            about = {"method": name, "eval_corpus": corpus, "loss": loss[corpus][:count]}
+            yield "losses", places.assign(**about)
+        yield "ratios", _ratios_of(name, target, *(loss[corpus][count:] for corpus in CORPORA))
+
+
+def _ratios_of(name: str, target: Target, *curves: np.ndarray) -> pd.DataFrame:
+    general, domain = (np.where(np.isnan(curve), np.inf, curve)[None, :] for curve in curves)
+    rows = []
+    for tolerance, reference in questions():
+        limit = target.limit(tolerance, reference, float(general[0, 0]))
+        ratio = float(best_ratio(GRID, general, domain, limit)[0]) if np.isfinite(limit) else np.nan
+        rows.append((name, tolerance, reference, ratio))
+    return pd.DataFrame(rows, columns=["method", "tolerance", "rise_over", "domain_ratio"])
+
+
+def _simple_ratios(log: pd.DataFrame, target: Target) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rules of thumb, and the largest ratio that kept the tolerance at the largest size of the log."""
+    rows = fitted_rows(log, "general", 0.0)
+    rows = rows[rows["model_params"] == rows["model_params"].max()]
+    size = float(rows["model_params"].iloc[0])
+    rows = rows[rows["train_tokens"] == rows["train_tokens"].max()]
+    measured = rows.groupby("domain_ratio")["loss"].mean()
+    base = base_losses(log, "general")[size]
+    answers = []
+    for tolerance, reference in questions():
+        over = base if reference == "base" else float(measured.iloc[0])
+        kept = measured.index[measured <= parse_tolerance(tolerance).limit(over)]
+        best = float(kept.max()) if len(kept) else np.nan
+        answers += [(f"always {100 * rule:g} %", tolerance, reference, rule) for rule in RULES]
+        answers.append((BEST_PROBED, tolerance, reference, best))
+    yield (
+        "ratios",
+        pd.DataFrame(answers, columns=["method", "tolerance", "rise_over", "domain_ratio"]),
+    )
+
+
+# --- measured beside predicted -----------------------------------------------------------------
+
+
+def compare(
+    log: pd.DataFrame, target: Target, losses: pd.DataFrame, ratios: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return how far each method was off, from the rows of the target in a log.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A probe log with the target's size.
+    target : Target
+    losses, ratios : DataFrame
+        See :func:`predict`.
+
+    Returns
+    -------
+    errors : DataFrame
+        By method and corpus: mean absolute and mean error in nats per token over the runs at each budget and ratio, and
+        the share of them inside the interval (``held``, NaN without one).
+    decisions : DataFrame
+        By method and question: ``domain_ratio``, the ratio that the measured losses allow (``best``, NaN where none),
+        ``ratio_error``, ``regret`` (domain loss above that of the best ratio) and ``excess`` (general loss above the
+        limit).
+    """
+    rows = {corpus: fitted_rows(log, corpus, 0.0) for corpus in CORPORA}
+    truth = Truth.of(rows, target.model_params, target.train_tokens[-1])
+    return _errors(rows, target, losses), _decisions(truth, target, ratios)
+
+
+def _errors(rows: dict[str, pd.DataFrame], target: Target, losses: pd.DataFrame) -> pd.DataFrame:
+    keys = ["train_tokens", "domain_ratio"]
+    own = {
+        name: table[table["model_params"] == target.model_params] for name, table in rows.items()
+    }
+    measured = pd.concat(own[name][[*keys, "loss"]].assign(eval_corpus=name) for name in CORPORA)
+    both = losses.merge(measured, on=["eval_corpus", *keys], suffixes=("", "_measured"))
+    if both.empty:
+        raise CmrplanError("the log has no run at the budgets and ratios that were predicted")
+    miss = both["loss"] - both["loss_measured"]
+    held = (both["low"] <= both["loss_measured"]) & (both["loss_measured"] <= both["high"])
+    both = both.assign(miss=miss, size=miss.abs(), held=held.where(both["low"].notna()))
+    grouped = both.groupby(["method", "eval_corpus"], sort=False)
+    return grouped.agg(
+        mae=("size", "mean"), bias=("miss", "mean"), held=("held", "mean"), runs=("miss", "count")
+    ).reset_index()
+
+
+def _decisions(truth: Truth, target: Target, ratios: pd.DataFrame) -> pd.DataFrame:
+    replay = float(truth.general[0])
+    table = []
+    for row in ratios.itertuples():
+        limit = target.limit(row.tolerance, row.rise_over, replay)
+        best = truth.best_ratio(truth.general, truth.domain, limit)
+        excess = truth.general_at(row.domain_ratio) - limit
+        table.append(
+            {
+                "method": row.method,
+                "tolerance": row.tolerance,
+                "rise_over": row.rise_over,
+                "domain_ratio": row.domain_ratio,
+                "best": best,
+                "ratio_error": row.domain_ratio - best,
+                "regret": truth.domain_at(row.domain_ratio) - truth.domain_at(best),
+                "excess": max(excess, 0.0) if np.isfinite(excess) else np.nan,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def summary(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return for each method: questions answered, limits broken, by how much at most, and mean regret where kept.
+
+    Questions whose measured answer is that no ratio keeps the limit count for nobody.
+    """
+    asked = decisions[decisions["best"].notna()]
+    rows = []
+    for method, own in asked.groupby("method", sort=False):
+        answered = own[own["domain_ratio"].notna()]
+        kept = answered[answered["excess"] <= 0]
+        rows.append(
+            {
+                "method": method,
+                "questions": len(own),
+                "answered": len(answered),
+                "broken": len(answered) - len(kept),
+                "largest_excess": answered["excess"].max(),
+                "regret_where_kept": kept["regret"].mean(),
+                "ratio_error": answered["ratio_error"].abs().mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def target_of(part: str, folder: Path) -> Target:
+    """Return a part of ``stages.yaml`` as a target; its base stands in ``bases.csv``."""
+    from stages import spec_of
+
+    from probes.spec.file import parse_spec
+    from probes.training.schedule import evaluation_steps
+
+    spec = parse_spec(spec_of(yaml.safe_load((HERE / "stages.yaml").read_text()), part, folder))
+    probes, step = spec.probes, spec.step_tokens
+    steps = evaluation_steps(probes.train_tokens, step, evaluations=probes.evaluations)
+    bases = pd.read_csv(folder / "bases.csv").set_index("part")
+    if part not in bases.index:
+        raise InputError(
+            f"{folder / 'bases.csv'} has no base of {part}; train it: stages.py base {part}"
+        )
+    base = bases.loc[part]
+    return Target(
+        float(base["model_params"]),
+        tuple(float(step * count) for count in steps),
+        tuple(sorted({run.domain_ratio for run in probes.runs or []})),
+        {corpus: float(base[f"{corpus}_loss"]) for corpus in CORPORA},
+    )
+
+
+def write(part: str, folder: Path, out: Path) -> None:
+    """Write the predictions of a part.
+
+    Raises
+    ------
+    InputError
+        If the log has rows of it, or its base is not finished.
+    """
+    target = target_of(part, folder)
+    log = cp.read_log(folder / "log.csv")
+    if (log["model_params"] == target.model_params).any():
+        raise InputError(
+            f"{folder / 'log.csv'} has probes of {part} already; a prediction is written before they are trained"
+        )
+    seen = log[log["model_params"] < target.model_params].reset_index(drop=True)
+    losses, ratios = predict(seen, target)
+    out.mkdir(parents=True, exist_ok=True)
+    columns = ["method", "eval_corpus", "train_tokens", "domain_ratio", "loss", "low", "high"]
+    write_text(out / "losses.csv", losses[columns].to_csv(index=False, float_format="%.6f"))
+    write_text(out / "ratios.csv", ratios.to_csv(index=False, float_format="%.4f"))
+    about = {
+        "model_params": target.model_params,
+        "train_tokens": target.train_tokens,
+        "domain_ratio": target.domain_ratio,
+        "base_loss": target.base_loss,
+        "seen_model_params": sorted(seen["model_params"].unique().tolist()),
+        "seen_runs": int(seen["run_id"].nunique()),
+        "log_fingerprint": fingerprint(seen.to_csv(index=False)),
+        "code_version": cp.__version__,
+    }
+    write_json(out / "target.json", about)
+
+
+def read_target(path: Path) -> Target:
+    """Return the target that ``target.json`` describes."""
+    stored: dict[str, Any] = read_json(path)
+    return Target(
+        stored["model_params"],
+        tuple(stored["train_tokens"]),
+        tuple(stored["domain_ratio"]),
+        stored["base_loss"],
+    )
+
+
+def shown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown, four digits after the point."""
+    lines = [f"| {' | '.join(table.columns)} |", "| " + " | ".join("---" for _ in table) + " |"]
+    for row in table.itertuples(index=False):
+        cells = [f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row]
+        lines.append("| " + " | ".join("-" if cell == "nan" else cell for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=["write", "compare"])
+    parser.add_argument("part", help="of stages.yaml")
+    parser.add_argument("--folder", type=Path, default=HERE, help="with log.csv and bases.csv")
+    options = parser.parse_args()
+    out = options.folder / "predictions" / options.part
+    try:
+        if options.action == "write":
+            write(options.part, options.folder, out)
+            return
+        target = read_target(out / "target.json")
+        losses, ratios = (pd.read_csv(out / name) for name in ("losses.csv", "ratios.csv"))
+        errors, decisions = compare(cp.read_log(options.folder / "log.csv"), target, losses, ratios)
+    except (CmrplanError, OSError) as error:
+        parser.exit(1, f"{error}\n")
+    print("Losses and regrets in nats per token.\n")
+    print(shown(errors), shown(decisions), shown(summary(decisions)), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
