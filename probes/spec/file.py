@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from probes.spec.corpora import DATASETS_PREFIX, CorpusSpec, absolute_source
-from probes.spec.sizes import SIZE_KINDS, absolute_checkpoint
+from probes.spec.sizes import SIZE_KINDS, absolute_checkpoint, checkpoint_from
 from probes.spec.sweep import SweepSpec
 
 MOST_SPEC_BYTES = 1_000_000
@@ -170,13 +170,17 @@ def _with_absolute_sources(spec: SweepSpec, folder: Path) -> SweepSpec:
 
 
 def with_sources_below(spec: SweepSpec, folder: Path) -> SweepSpec:
-    """Return a spec whose local sources below a folder are named from there, so that it says no more of a machine."""
+    """Return a spec whose local sources and checkpoints below a folder are named from there.
+
+    So it says no more of a machine than it has to.
+    """
 
     def named_from_folder(source: str) -> str:
         prefix = DATASETS_PREFIX if source.startswith(DATASETS_PREFIX) else ""
         return prefix + source.removeprefix(prefix).removeprefix(f"{folder}{os.sep}")
 
-    return _with_sources(spec, named_from_folder)
+    sizes = [checkpoint_from(size, folder) for size in spec.sizes]
+    return _with_sources(spec, named_from_folder).model_copy(update={"sizes": sizes})
 
 
 def _with_sources(spec: SweepSpec, change: Callable[[str], str]) -> SweepSpec:

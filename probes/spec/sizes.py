@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,6 +63,15 @@ def absolute_checkpoint(size: AnySize, folder: Path) -> AnySize:
     if HUB_ID.fullmatch(size.checkpoint) and not path.exists():
         return size
     return size.model_copy(update={"checkpoint": str(path)})
+
+
+def checkpoint_from(size: AnySize, folder: Path) -> AnySize:
+    """Return a size whose checkpoint, if it is named by a path below ``folder``, is named from there."""
+    if isinstance(size, SizeSpec) or not size.checkpoint.startswith(f"{folder}{os.sep}"):
+        return size
+    # A leading dot keeps owner/name from being read as an id of the hub.
+    path = f".{os.sep}{size.checkpoint.removeprefix(f'{folder}{os.sep}')}"
+    return size.model_copy(update={"checkpoint": path})
 
 
 SIZE_KINDS: dict[str, type[Spec]] = {"<shape>": SizeSpec, "<checkpoint>": CheckpointSpec}

@@ -12,6 +12,7 @@ from probes.models.source import count_params
 from probes.next_sweep import sizes_of, sweep_of
 from probes.planned_runs import model_source, planned_probes, sweep_settings
 from probes.spec.file import parse_spec, read_spec, spec_text, with_sources_below
+from probes.spec.sizes import CheckpointSpec
 
 
 def probe(model_params):
@@ -71,6 +72,29 @@ def test_sources_beside_the_sweep_file_name_no_folder_of_the_machine(spec, tmp_p
         path.write_text(spec_text(with_sources_below(asked, tmp_path)))
         assert yaml.safe_load(path.read_text())["corpora"]["domain"]["source"] == written
         assert read_spec(path) == asked
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("models/law", "./models/law"),
+        ("../models/law", "./../models/law"),
+        ("/srv/law", "/srv/law"),
+        ("owner/law", "owner/law"),
+    ],
+)
+def test_a_checkpoint_below_the_sweep_file_names_no_folder_of_the_machine(
+    spec, tmp_path, given, written
+):
+    (tmp_path / "models" / "law").mkdir(parents=True)
+    size = CheckpointSpec(name="law", checkpoint=given)
+    path = tmp_path / "sweep.yaml"
+    sizes = [*spec.sizes, size]
+    path.write_text(spec_text(spec.model_copy(update={"sizes": sizes})))
+    asked = read_spec(path)
+    path.write_text(spec_text(with_sources_below(asked, tmp_path)))
+    assert yaml.safe_load(path.read_text())["sizes"][1]["checkpoint"] == written
+    assert read_spec(path).sizes == asked.sizes
 
 
 def test_the_sizes_of_a_sweep_can_be_probed(spec):
