@@ -10,8 +10,8 @@ from cmrplan.cli.limits import limit_options
 from cmrplan.cli.output import print_json, show
 from cmrplan.cli.outputs import PICTURE, force_option, out_option
 from cmrplan.cli.parameters import COUNT, as_json
+from cmrplan.cli.schedule import read_fit_under, schedule_options
 from cmrplan.errors import InputError
-from cmrplan.fit.file import read_fit
 from cmrplan.plan.plan import plan as make_plan
 
 # What each picture shows; the same names as in cmrplan.plots, which takes half a second to import.
@@ -40,6 +40,7 @@ def complete_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -
 @click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest probed]")
 @click.option("--train-tokens", type=COUNT, help="Budget D.  [default: the largest probed]")
 @limit_options
+@schedule_options
 @as_json
 @force_option
 def plot(
@@ -68,7 +69,7 @@ def plot(
 
     if kind not in PLOT_KINDS:
         raise InputError(f"KIND must be one of {', '.join(PLOT_KINDS)}, got {kind!r}")
-    fitted = read_fit(fit)
+    _, fitted = read_fit_under(fit, asked.pop("schedule"), asked.pop("peak_rate"))
     recommended = None
     if asked["max_general_rise"] is not None:
         rows = fitted.log

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
+from cmrplan.fit.tabular import Tabular
 from cmrplan.log.columns import share_columns
 
 if TYPE_CHECKING:
@@ -183,8 +184,8 @@ def interval_as_dict(name: str, interval: Interval | None) -> dict[str, float | 
     return dict(zip(keys, (interval.estimate, interval.low, interval.high), strict=True))
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(Tabular):
     """Losses of one validation corpus, nats per token.
 
     Parameters

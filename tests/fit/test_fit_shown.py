@@ -47,6 +47,17 @@ class TestShort:
         assert lines[2].endswith(", at_bound")
         assert "few_sizes" in lines[-1]
 
+    def test_a_prediction_is_its_table_and_not_its_draws(self, any_fit, fit):
+        asked = {
+            "model_params": 1.8e9,
+            "train_tokens": 1e10,
+            "domain_ratio": np.linspace(0.1, 0.9, 50),
+        }
+        lines = repr(fit.predict("general", **asked)).splitlines()
+        assert lines[0] == "Prediction, 50 rows"
+        assert lines[1].split()[-3:] == ["loss", "loss_low", "loss_high"]
+        assert len(lines) < 15
+
     def test_every_fit_is_short(self, any_fit):
         assert len(repr(any_fit).splitlines()) < 15
 
