@@ -58,12 +58,24 @@ def meaning_of(plan: Plan) -> tuple[str, ...]:
             f"The chance that the general loss breaks its limit is {percent(plan.violation_probability)}."
         )
     if plan.domain_epochs is not None:
-        sentences.append(f"The run passes {plan.domain_epochs:.2g} times over the domain corpus.")
+        sentences.append(f"The run passes {_times(plan.domain_epochs)} over the domain corpus.")
     sentences.append(
         f"What holds the ratio back is {WORDS_OF_BINDING[plan.binding]}; without any limit it would be "
         f"{plan.unconstrained_domain_ratio:.3f}."
     )
     return tuple(sentences)
+
+
+def _times(passes: float) -> str:
+    """Return passes in words: once, 0.45 times, twice.
+
+    Examples
+    --------
+    >>> [_times(passes) for passes in (1.0, 0.454, 2.0, 2.5)]
+    ['once', '0.45 times', 'twice', '2.5 times']
+    """
+    text = f"{passes:.2g}"
+    return {"1": "once", "2": "twice"}.get(text, f"{text} times")
 
 
 def _tokens(count: float) -> str:
@@ -105,8 +117,10 @@ def cautions_of(findings: Sequence[Finding], of_fit: Sequence[Finding]) -> tuple
 
 
 def _sentence(message: str) -> str:
+    """Return a message as a sentence; the name of an option or a column stays as it is typed."""
     text = shown_text(message)
-    return f"{text[:1].upper()}{text[1:]}."
+    begins = text if "_" in text.split(" ", 1)[0] else f"{text[:1].upper()}{text[1:]}"
+    return f"{begins}."
 
 
 def findings_table(findings: Sequence[Finding]) -> ReportTable:

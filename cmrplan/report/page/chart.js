@@ -1,6 +1,7 @@
 // Draws a chart as SVG from its numbers, with a legend, and its numbers as a table.
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 62, right: 14, top: 10, bottom: 44 };
+const ROOM_FOR_RULES = 22; // above rows that have names, so that no label covers one
 
 function element(name, attributes = {}, text = "", namespace = SVG) {
   const made = document.createElementNS(namespace, name);
@@ -87,16 +88,43 @@ function pathOf(x, y, scales) {
   return path;
 }
 
-function drawSeries(svg, one, scales) {
-  const group = element("g", { class: `k${one.color}` });
-  if (one.kind === "line") group.append(element("path", { class: "curve", d: pathOf(one.x, one.y, scales) }));
-  if (one.kind === "band") {
-    const known = one.x.map((_, k) => k).filter((k) => isNumber(one.low[k]) && isNumber(one.high[k]));
+// The stretches of a series without a gap, as lists of indices.
+function stretchesOf(one, isKnown) {
+  const stretches = [];
+  one.x.forEach((value, k) => {
+    if (!isNumber(value) || !isKnown(k)) return;
+    if (k > 0 && isNumber(one.x[k - 1]) && isKnown(k - 1)) stretches[stretches.length - 1].push(k);
+    else stretches.push([k]);
+  });
+  return stretches;
+}
+
+function drawBand(group, one, scales) {
+  for (const known of stretchesOf(one, (k) => isNumber(one.low[k]) && isNumber(one.high[k]))) {
     const back = known.slice().reverse();
+    if (known.length === 1) {
+      const [k] = known, x = scales.x.at(one.x[k]).toFixed(1);
+      group.append(element("line", { class: "bar", x1: x, x2: x, y1: scales.y.at(one.low[k]).toFixed(1), y2: scales.y.at(one.high[k]).toFixed(1) }));
+      continue;
+    }
     const edge = pathOf(known.map((k) => one.x[k]), known.map((k) => one.high[k]), scales);
     const other = pathOf(back.map((k) => one.x[k]), back.map((k) => one.low[k]), scales).replace("M", "L");
-    if (known.length) group.append(element("path", { class: "area", d: `${edge}${other}Z` }));
+    group.append(element("path", { class: "area", d: `${edge}${other}Z` }));
   }
+}
+
+function drawLine(group, one, scales) {
+  group.append(element("path", { class: "curve", d: pathOf(one.x, one.y, scales) }));
+  for (const [k, ...more] of stretchesOf(one, (k) => isNumber(one.y[k]))) {
+    if (more.length) continue;
+    group.append(element("circle", { class: "dot", cx: scales.x.at(one.x[k]).toFixed(1), cy: scales.y.at(one.y[k]).toFixed(1), r: 4 }));
+  }
+}
+
+function drawSeries(svg, one, scales) {
+  const group = element("g", { class: `k${one.color}` });
+  if (one.kind === "line") drawLine(group, one, scales);
+  if (one.kind === "band") drawBand(group, one, scales);
   one.x.forEach((value, k) => {
     if (one.kind === "points" && isNumber(value) && isNumber(one.y[k])) {
       const size = one.x.length > 60 ? 2.2 : 4;
@@ -139,7 +167,7 @@ function drawRules(svg, chart, scales, width, height, left) {
     if (rule.axis === "y") {
       const y = scales.y.at(rule.at);
       svg.append(element("line", { class: "rule", x1: left, x2: width - MARGIN.right, y1: y, y2: y }));
-      svg.append(element("text", { x: width - MARGIN.right - 4, y: y - 5, "text-anchor": "end" }, rule.name));
+      if (rule.name) svg.append(element("text", { x: width - MARGIN.right - 4, y: y - 5, "text-anchor": "end" }, rule.name));
       continue;
     }
     const x = scales.x.at(rule.at), isRight = x > (left + width) / 2;
@@ -150,14 +178,15 @@ function drawRules(svg, chart, scales, width, height, left) {
 
 function drawing(chart, width) {
   const names = chart.y.names || [];
-  const height = names.length ? MARGIN.top + MARGIN.bottom + 26 * names.length : Math.min(330, Math.round(0.68 * width));
+  const above = names.length && chart.rules.length ? ROOM_FOR_RULES : 0;
+  const height = names.length ? MARGIN.top + above + MARGIN.bottom + 26 * names.length : Math.min(330, Math.round(0.68 * width));
   const longest = Math.max(0, ...names.map((name) => name.length));
   const left = names.length ? Math.min(0.45 * width, 14 + 6.6 * longest) : MARGIN.left;
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${chart.title}. ${chart.alt}` });
   const isReal = names.length > 0;
   const scales = {
     x: scaleOf(extent(chart, "x"), chart.x, left, width - MARGIN.right, chart.x.kind === "percent" ? 0.02 : 0.04),
-    y: scaleOf(extent(chart, "y"), chart.y, isReal ? MARGIN.top : height - MARGIN.bottom, isReal ? height - MARGIN.bottom : MARGIN.top, 0.06),
+    y: scaleOf(extent(chart, "y"), chart.y, isReal ? MARGIN.top + above : height - MARGIN.bottom, isReal ? height - MARGIN.bottom : MARGIN.top, 0.06),
   };
   drawAxes(svg, chart, scales, width, height, left);
   for (const one of chart.series) drawSeries(svg, one, scales);

@@ -41,6 +41,18 @@ NUM_FRONTIER_POINTS = 101
 NUM_CRITICAL_POINTS = 13
 RATIO_AXIS = ChartAxis("domain ratio (share of training tokens)", "percent")
 
+PANEL_NAMES = {
+    "law": "law",
+    "domain_ratio": "recommended ratio",
+    "point_domain_ratio": "best ratio",
+    "domain_ratio_low": "its interval from",
+    "domain_ratio_high": "to",
+    "general_loss": "general loss",
+    "domain_loss": "domain loss",
+    "held_out_error": "held-out error",
+    "agrees": "agrees",
+}
+
 Say = Callable[[str], None]
 
 
@@ -66,9 +78,9 @@ def fit_section(fit: Fit) -> ReportSection:
                 f"Measured over fitted loss less one, in percent; half of the {len(data.residual)} lie within "
                 f"{np.median(np.abs(data.residual)):.2g} percent of 0.",
                 RATIO_AXIS,
-                ChartAxis("measured over fitted, less one (percent)"),
+                ChartAxis("left over (percent)"),
                 (points("evaluations", data.domain_ratio, data.residual),),
-                ({"axis": "y", "at": 0.0, "name": "no difference"},),
+                ({"axis": "y", "at": 0.0, "name": ""},),
             ),
         ]
     tokens, sizes = fit.probed.token_range, fit.probed.size_range
@@ -96,7 +108,7 @@ def frontier_section(fit: Fit, request: PlanRequest) -> ReportSection:
     needed = scale * frontier.needed_rise
     chart = ReportChart(
         "What each tolerance allows",
-        "The recommended domain ratio against the rise of the general loss that is allowed.",
+        "The rise that each domain ratio needs; the largest ratio on a curve at your tolerance is what it allows.",
         ChartAxis(rise_label(frontier.unit, request.rise_over)),
         ChartAxis("domain ratio", "percent"),
         (
@@ -145,9 +157,11 @@ def _critical_chart(fit: Fit, request: PlanRequest, axis: Axis) -> ReportChart |
     what, largest = "tokens", fit.probed.token_range[1]
     if axis == "model_params":
         what, largest = "parameters", fit.probed.size_range[1]
+    has_gaps = bool(np.isnan(np.asarray(curve.domain_ratio, dtype=float)).any())
     return ReportChart(
         f"Recommended ratio against {what}",
-        f"The recommended domain ratio with its interval; beyond {compact(largest)} {what} it is extrapolated.",
+        f"The recommended domain ratio with its interval; beyond {compact(largest)} {what} it is extrapolated."
+        + (" Where it is missing, no ratio keeps the limit." if has_gaps else ""),
         ChartAxis(what, "count"),
         ChartAxis("domain ratio", "percent"),
         (
@@ -175,16 +189,19 @@ def panel_section(fit: Fit, plan: Plan, say: Say) -> ReportSection:
         RATIO_AXIS,
         ChartAxis("law", names=tuple(one.law for one in answers)),
         (
-            ChartSeries("interval", "bars", ratio, plain_numbers(rank), low, high),
+            ChartSeries("interval of the best ratio", "bars", ratio, plain_numbers(rank), low, high),
             ChartSeries("recommended", "points", ratio, plain_numbers(rank), color=1),
         ),
         ({"axis": "x", "at": plan.domain_ratio, "name": "this report"},),
     )
     texts = tuple(shown_text(finding.message) for finding in panel.warnings)
-    table = panel.table().drop(columns=["is_contender"], errors="ignore")
-    return ReportSection(
-        "Law panel", texts, (chart,) if answers else (), (frame_table("Laws", table),)
-    )
+    table = panel.table()
+    has_answer = (table["reason"].fillna("") == "").to_numpy()
+    shown = table.rename(columns=PANEL_NAMES)[list(PANEL_NAMES.values())]
+    tables = [frame_table("Laws", shown[has_answer])] if answers else []
+    if not has_answer.all():
+        tables.append(frame_table("Laws without an answer", table.loc[~has_answer, ["law", "reason"]]))
+    return ReportSection("Law panel", texts, (chart,) if answers else (), tuple(tables))
 
 
 def backtest_section(fit: Fit, request: PlanRequest, say: Say) -> ReportSection:
