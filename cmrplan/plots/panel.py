@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
 
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel, law_panel
 from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis
-from cmrplan.plots.legends import finished
+from cmrplan.plots.legends import POINTS, finished
 from cmrplan.plots.view import View, require_plan, view_of
 from cmrplan.plots.wording import percent
 
 DISAGREES = "#CC79A7"  # of Okabe & Ito's palette
+ROWS_HEIGHT = 0.5  # of a picture's height, what is left for the rows of a low one
+SMALLEST_FONT = 5.0  # points
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def draw_panel(data: PanelData, ax: Axes) -> Axes:
     styles = {
         "agrees": (DATA, [a for a in data.answers if a.agrees is not False]),
         "disagrees": (DISAGREES, [a for a in data.answers if a.agrees is False and a.is_contender]),
-        "disagrees, predicts hidden rows worse": (
+        "predicts worse": (
             FORBIDDEN,
             [a for a in data.answers if a.agrees is False and not a.is_contender],
         ),
@@ -107,21 +111,29 @@ def draw_panel(data: PanelData, ax: Axes) -> Axes:
         high = [a.domain_ratio_high for a in answers]
         ax.hlines(y, low, high, color=color, linewidth=2.5, alpha=0.6)
         ratio = [a.domain_ratio for a in answers]
-        ax.plot(ratio, y, "o", color=color, markersize=6, label=f"recommended, {label}")
+        ax.plot(ratio, y, "o", color=color, markersize=6, label=f"law's ratio, {label}")
         point = [a.point_domain_ratio for a in answers]
         ax.plot(point, y, "|", color=color, markersize=10, label="best estimate")
     names = [
         a.law + (f"  ({a.held_out_error:.4f})" if np.isfinite(a.held_out_error) else "")
         for a in data.answers
     ]
-    ax.set_yticks([height[a.law] for a in data.answers], names)
+    ax.set_yticks([height[a.law] for a in data.answers], names, fontsize=_row_font(ax, len(names)))
     ax.set_ylim(-0.6, len(data.answers) - 0.4)
     ends = [
         (a.domain_ratio, a.domain_ratio_low, a.domain_ratio_high, a.point_domain_ratio)
         for a in data.answers
     ]
     ratio_axis(ax, np.append(np.ravel(ends), data.plan.evaluated_ratio))
-    ax.set_ylabel("law (error on hidden rows, nats)")
+    ax.set_ylabel("law (hidden-row error)")
     if data.left_out:
         ax.set_xlabel(f"{ax.get_xlabel()}\nno answer: {', '.join(data.left_out)}")
     return ax
+
+
+def _row_font(ax: Axes, rows: int) -> float:
+    """Return a font size in points with which the names of rows do not touch in a low picture."""
+    usual = FontProperties(size=mpl.rcParams["ytick.labelsize"]).get_size_in_points()
+    box = ax.get_window_extent()
+    room = POINTS * ROWS_HEIGHT * box.height / (ax.get_position().height * ax.figure.dpi) / rows
+    return float(min(usual, max(SMALLEST_FONT, 0.78 * room)))

@@ -39,6 +39,27 @@ from cmrplan.report.page.two_corpora import (
 )
 
 MOST_LISTED_SHARES = 4
+HELD_BY = {
+    "tolerance": "the loss on {} may not rise further",
+    "available": "more of {} would repeat it too often",
+    "ceiling": "the ceiling of {}",
+    "floor": "the floor of {}",
+    "probed_high": "no larger share of {} was probed",
+    "probed_low": "no smaller share of {} was probed",
+}
+SHARE_NAMES = {
+    "share_low": "interval from",
+    "share_high": "to",
+    "epochs": "passes",
+    "binding": "what binds",
+}
+LOSS_NAMES = {
+    "loss_low": "from",
+    "loss_high": "to",
+    "rise_low": "rise from",
+    "rise_high": "rise to",
+}
+MIXTURE_NAMES = {"point": "best estimate", "unconstrained": "without limits"}
 
 
 def report_on_mixture(fit: MixtureFit, request: MixturePlanRequest | None = None) -> ReportContent:
@@ -106,12 +127,11 @@ def read_mixture_request(path: str | os.PathLike[str], fit: MixtureFit) -> Mixtu
 
 def _answer(plan: MixturePlan) -> str:
     names = plan.largest_first()
-    listed = [
-        f"{percent(plan.shares[name])} {shown_text(name)}" for name in names[:MOST_LISTED_SHARES]
-    ]
-    rest = sum(plan.shares[name] for name in names[MOST_LISTED_SHARES:])
-    if len(names) > MOST_LISTED_SHARES:
-        listed.append(f"{percent(rest)} of the other {len(names) - MOST_LISTED_SHARES}")
+    most = len(names) if len(names) <= MOST_LISTED_SHARES + 1 else MOST_LISTED_SHARES
+    listed = [f"{percent(plan.shares[name])} {shown_text(name)}" for name in names[:most]]
+    if len(names) > most:
+        rest = sum(plan.shares[name] for name in names[most:])
+        listed.append(f"{percent(rest)} of the other {len(names) - most}")
     kept = ""
     if plan.asked.protected:
         kept = " that keeps every protected loss within its limit"
@@ -129,19 +149,20 @@ def _meaning(plan: MixturePlan) -> tuple[str, ...]:
         sentences.append(
             f"The chance that a protected loss breaks its limit is {percent(plan.violation_probability)}."
         )
-    held = [f"the {b.kind.replace('_', ' ')} of {shown_text(b.corpus)}" for b in plan.binding]
-    sentences.append(
-        f"What holds the mixture is {', '.join(held) or 'nothing: no limit holds it back'}."
-    )
+    held = [HELD_BY[b.kind].format(shown_text(b.corpus)) for b in plan.binding]
+    sentences.append(f"What holds the mixture: {'; '.join(held) or 'no limit holds it back'}.")
     return tuple(sentences)
 
 
 def _tables(plan: MixturePlan) -> tuple[ReportTable, ...]:
     return (
         frame_table(
-            f"Shares, and the {percent(plan.confidence)} interval of the best ones", plan.table()
+            f"Shares, and the {percent(plan.confidence)} interval of the best ones",
+            plan.table().rename(columns=SHARE_NAMES),
         ),
-        frame_table("Predicted losses (nats per token)", plan.loss_table()),
+        frame_table(
+            "Predicted losses (nats per token)", plan.loss_table().rename(columns=LOSS_NAMES)
+        ),
     )
 
 
@@ -181,7 +202,7 @@ def _alternatives(plan: MixturePlan) -> ReportTable:
     names = plan.largest_first()
     rows = [
         (
-            name.replace("_", " "),
+            MIXTURE_NAMES.get(name, name.replace("_", " ")),
             f"{mixture.objective:.4f}",
             *(f"{mixture.shares.get(corpus, 0.0):.3f}" for corpus in names),
         )

@@ -189,7 +189,9 @@ def panel_section(fit: Fit, plan: Plan, say: Say) -> ReportSection:
         RATIO_AXIS,
         ChartAxis("law", names=tuple(one.law for one in answers)),
         (
-            ChartSeries("interval of the best ratio", "bars", ratio, plain_numbers(rank), low, high),
+            ChartSeries(
+                "interval of the best ratio", "bars", ratio, plain_numbers(rank), low, high
+            ),
             ChartSeries("recommended", "points", ratio, plain_numbers(rank), color=1),
         ),
         ({"axis": "x", "at": plan.domain_ratio, "name": "this report"},),
@@ -200,7 +202,9 @@ def panel_section(fit: Fit, plan: Plan, say: Say) -> ReportSection:
     shown = table.rename(columns=PANEL_NAMES)[list(PANEL_NAMES.values())]
     tables = [frame_table("Laws", shown[has_answer])] if answers else []
     if not has_answer.all():
-        tables.append(frame_table("Laws without an answer", table.loc[~has_answer, ["law", "reason"]]))
+        tables.append(
+            frame_table("Laws without an answer", table.loc[~has_answer, ["law", "reason"]])
+        )
     return ReportSection("Law panel", texts, (chart,) if answers else (), tuple(tables))
 
 
