@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Reads an export by the parser of its framework: python framework_readers.py FRAMEWORK FILE, in its environment.
-=======
 """Reads an export with the framework's own parser, in its environment: python framework_readers.py FRAMEWORK FILE.
->>>>>>> wip-eco
 
 Prints one JSON object by path of the corpus: ``weights`` as the framework holds them, and ``achieved``, the share of
 what it draws (sequences, samples, tokens), where its code draws without a training run.
