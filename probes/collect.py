@@ -49,6 +49,7 @@ PROBE_LOG_COLUMNS = (
 
 _SCHEDULE_NAMES = {
     "constant": "constant",
+    "averaged": "constant_averaged",
     "branches": "trunk_and_branch",
     "cosine": "cosine",
 }

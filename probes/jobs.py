@@ -16,6 +16,9 @@ EVALUATION_COST = 1 / 3
 BYTES_PER_PARAM = 12
 """A checkpoint's fp32 weight and two fp32 moments."""
 
+AVERAGE_BYTES = 4
+"""The sum of weights that are averaged, for a parameter of a checkpoint."""
+
 NUM_CORPORA = 2
 """Validation corpora: general and domain."""
 
@@ -109,7 +112,8 @@ def peak_disk_bytes(runs: Sequence[RunSettings], workers: int) -> int:
 
 def _checkpoint_bytes(run: RunSettings) -> int:
     is_only_evaluated = run.trained_tokens == 0
-    return 0 if is_only_evaluated else BYTES_PER_PARAM * count_params(run.model).total
+    each = BYTES_PER_PARAM + AVERAGE_BYTES * any(segment.averages for segment in run.segments)
+    return 0 if is_only_evaluated else each * count_params(run.model).total
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:

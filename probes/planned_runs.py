@@ -14,6 +14,9 @@ from probes.spec.sizes import AnySize, PlacedSpec, SizeSpec
 from probes.spec.sweep import SweepSpec
 from probes.training.schedule import Schedule, evaluation_steps, whole_steps
 
+WITH_SHARE = ("averaged", "branches")
+"""Schedules that read ``decay_share``."""
+
 
 class PlannedProbe(NamedTuple):
     """One probe of a sweep: the name of its size, its ratio, seed and tokens."""
@@ -98,7 +101,7 @@ def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> 
             spec.probes.schedule,
             spec.probes.learning_rate,
             spec.probes.warmup_steps,
-            spec.probes.decay_share if spec.probes.schedule == "branches" else 0.0,
+            spec.probes.decay_share if spec.probes.schedule in WITH_SHARE else 0.0,
         ),
         inherits_optimizer=spec.probes.inherit_optimizer,
         weight_decay=spec.probes.weight_decay,

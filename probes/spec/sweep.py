@@ -61,10 +61,10 @@ class ProbesSpec(TrainingSpec):
     """The earliest of them; a sixteenth of ``train_tokens`` when left out."""
     learning_rate: Positive = 1e-3
     warmup_steps: Natural = 10
-    schedule: Literal["constant", "branches", "cosine"] = "constant"
+    schedule: Literal["constant", "averaged", "branches", "cosine"] = "constant"
     """See :mod:`probes.training.schedule`."""
     decay_share: OpenFraction = 0.2
-    """Share of each budget over which a cooldown branch decays; for ``branches``."""
+    """Share of each budget over which a cooldown branch decays, or weights are averaged."""
     separate_runs: Flag = False
     """Whether each budget is a run of its own; always so for ``cosine``."""
     inherit_optimizer: Flag = False
@@ -145,6 +145,16 @@ class SweepSpec(Spec):
                     f"batch_size {self.batch_size} must be a multiple of the {size.processes} processes of "
                     f"size '{size.name}'"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _averages_in_one_process(self) -> SweepSpec:
+        split = next((size for size in self.sizes if size.processes > 1), None)
+        if self.probes.schedule == "averaged" and split:
+            raise ValueError(
+                f"probes.schedule averaged needs runs of one process, and size '{split.name}' has "
+                f"{split.processes}; take branches"
+            )
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from cmrplan.errors import CmrplanError
 from probes.data.prepared import PreparedCorpora
 from probes.run_settings import RunSettings
 from probes.runs import Outcome, RunFolder, RunState
+from probes.training.average import Average, copied
 from probes.training.checkpoint import Checkpoints, Position
 from probes.training.evaluations import Clock, begin, record
 from probes.training.feed import Feed
@@ -90,6 +91,7 @@ class Group:
         self._rows = [set(steps) for steps in json.loads(ranks.agree(json.dumps(rows)))]
         self._saved_at = time.monotonic()
         self._steps_since_check = 0
+        self._averages = [Average() for _ in members]
 
     @property
     def is_alive(self) -> bool:
@@ -122,10 +124,16 @@ class Group:
     def step(self, position: Position) -> None:
         """Do one step of all members."""
         lead = self._members[0].settings
+        segment = self._segments[position.segment]
         self._trainee.update(
             self._feed.batches(position.step),
-            learning_rate=lead.schedule.rate(position.step, self._segments[position.segment]),
+            learning_rate=lead.schedule.rate(position.step, segment),
         )
+        if segment.averages:
+            for number in self._in_training():
+                self._averages[number].add(
+                    self._trainee.state(number), position.step - segment.start
+                )
         self._steps_since_check += 1
         if self._steps_since_check >= STEPS_BETWEEN_CHECKS[lead.device]:
             self._check(position.step + 1)
@@ -146,10 +154,7 @@ class Group:
     def evaluate(self, segment: Segment) -> None:
         """Evaluate both corpora after a segment and write the row of every member that lacks it."""
         step = segment.stop
-        losses = {
-            name: self._trainee.sequence_losses(sequences)
-            for name, sequences in self._corpora.evaluation.items()
-        }
+        losses = self._averaged_losses() if segment.averages else self._losses()
         for number, member in enumerate(self._members):
             if self._failures[number] or step in self._rows[number]:
                 continue
@@ -163,6 +168,24 @@ class Group:
                 record(member.run, member.settings, step, mine)
             self._rows[number].add(step)
         self.write_progress(step)
+
+    def _losses(self) -> dict[str, np.ndarray]:
+        """Return the losses of all sequences of each corpus, ``(members, S)``."""
+        return {
+            name: self._trainee.sequence_losses(sequences)
+            for name, sequences in self._corpora.evaluation.items()
+        }
+
+    def _averaged_losses(self) -> dict[str, np.ndarray]:
+        """Return the losses of the averaged weights; the trunk goes on from its own."""
+        alive = self._in_training()
+        kept = {number: copied(self._trainee.state(number)) for number in alive}
+        for number in alive:
+            self._trainee.restore(number, kept[number] | self._averages[number].mean())
+        losses = self._losses()
+        for number in alive:
+            self._trainee.restore(number, kept[number])
+        return losses
 
     def save(self, position: Position) -> None:
         """Write a checkpoint of every member in training, then delete what is not needed."""
@@ -223,6 +246,7 @@ class Group:
             state = loaded[order] if loaded else own.load(position)
             assert state is not None, "read by the main process a moment ago"
             self._trainee.restore(number, state)
+            self._averages[number] = Average.of(state)
         return True
 
     def _common_positions(self) -> list[Position]:
@@ -241,6 +265,9 @@ class Group:
     def _write(self, number: int, position: Position) -> None:
         """Write the checkpoint of a member; every process gives its part of the state."""
         state = self._trainee.state(number)
+        segment = next(iter(self._segments[position.segment :]), None)
+        if segment and segment.averages and segment.start < position.step:
+            state |= self._averages[number].state()
         if self._ranks.is_main:
             self._checkpoints[number].save(position, state)
 

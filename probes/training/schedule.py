@@ -1,8 +1,10 @@
 """The schedule of a run says when it evaluates and what its learning rate is, in whole steps.
 
-There are three, each with a linear warm-up (the re-warming of a finished checkpoint):
+There are four, each with a linear warm-up (the re-warming of a finished checkpoint):
 
 - ``constant``: the peak rate after the warm-up. Every evaluation is a budget of its own.
+- ``averaged``: the same, and what is evaluated is the mean of the weights over the last steps of each budget: a
+  cooldown without steps of its own (arXiv:2405.18392).
 - ``branches``: the same trunk, and for each budget a short cooldown branch that leaves it and decays.
   One run yields every budget as if it had been trained for it alone, since the branch sees the data
   that the trunk would have seen and the trunk goes on from where the branch left.
@@ -23,7 +25,7 @@ from cmrplan.errors import InputError
 DECAY_FLOOR = 0.1
 """Share of the learning rate that is left at the end of a decay."""
 
-SCHEDULES = ("constant", "branches", "cosine")
+SCHEDULES = ("constant", "averaged", "branches", "cosine")
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,17 @@ class Schedule:
 
     Parameters
     ----------
-    kind : {"constant", "branches", "cosine"}
+    kind : {"constant", "averaged", "branches", "cosine"}
         See the head of this module.
     learning_rate : float
         The peak.
     warmup_steps : int
         Steps of the linear warm-up.
     decay_share : float
-        Share of a budget's steps over which a cooldown branch decays linearly to a tenth.
+        Share of a budget's steps over which a cooldown branch decays linearly to a tenth, or weights are averaged.
     """
 
-    kind: Literal["constant", "branches", "cosine"]
+    kind: Literal["constant", "averaged", "branches", "cosine"]
     learning_rate: float
     warmup_steps: int
     decay_share: float = 0.0
@@ -72,6 +74,8 @@ class Segment:
         Whether it is a cooldown branch: training goes on from ``start`` afterwards, not from ``stop``.
     evaluates : bool
         Whether the run evaluates at ``stop``.
+    averages : bool
+        Whether it evaluates the mean of the weights after each of its steps.
     """
 
     start: int
@@ -80,6 +84,7 @@ class Segment:
     decay_end: int | None = None
     is_cooldown: bool = False
     evaluates: bool = True
+    averages: bool = False
 
 
 def segments(schedule: Schedule, evaluation_steps: Sequence[int]) -> tuple[Segment, ...]:
@@ -95,6 +100,8 @@ def segments(schedule: Schedule, evaluation_steps: Sequence[int]) -> tuple[Segme
     """
     if schedule.kind == "branches":
         return _trunk_and_branches(schedule.decay_share, evaluation_steps)
+    if schedule.kind == "averaged":
+        return _with_averages(schedule.decay_share, evaluation_steps)
     starts = (0, *evaluation_steps[:-1])
     decay = (0, evaluation_steps[-1]) if schedule.kind == "cosine" else (None, None)
     return tuple(
@@ -192,4 +199,17 @@ def _trunk_and_branches(decay_share: float, evaluation_steps: Sequence[int]) -> 
             parts.append(Segment(trunk, start, evaluates=False))
         parts.append(Segment(start, end, start, end, is_cooldown=True))
         trunk = start
+    return tuple(parts)
+
+
+def _with_averages(decay_share: float, evaluation_steps: Sequence[int]) -> tuple[Segment, ...]:
+    """Return one trunk; the last steps of each budget are averaged, from the budget before at most."""
+    parts: list[Segment] = []
+    before = 0
+    for end in evaluation_steps:
+        start = max(before, end - max(1, round(decay_share * end)))
+        if start > before:
+            parts.append(Segment(before, start, evaluates=False))
+        parts.append(Segment(start, end, averages=True))
+        before = end
     return tuple(parts)

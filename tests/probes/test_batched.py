@@ -29,6 +29,7 @@ from probes.training.schedule import Schedule
 BUDGETS = (6, 12, 24, 48)
 SCHEDULES = {
     "constant": Schedule("constant", 3e-4, warmup_steps=10),
+    "averaged": Schedule("averaged", 3e-4, warmup_steps=3, decay_share=0.25),
     "branches": Schedule("branches", 3e-4, warmup_steps=3, decay_share=0.25),
     "cosine": Schedule("cosine", 3e-4, warmup_steps=10),
 }
@@ -253,8 +254,9 @@ class TestResuming:
 
 class TestMovingBetween:
     @pytest.mark.parametrize("begins_together", [True, False])
-    def test_runs_go_on_together_or_apart(self, sweep, settings, tmp_path, begins_together):
-        group = of_kind(replace(settings, numerics=FP64), "branches")
+    @pytest.mark.parametrize("kind", ["averaged", "branches"])
+    def test_runs_go_on_together_or_apart(self, sweep, settings, tmp_path, kind, begins_together):
+        group = of_kind(replace(settings, numerics=FP64), kind)
         begin, go_on = (train_in, train_alone) if begins_together else (train_alone, train_in)
         begin(tmp_path / "mixed", sweep, group, should_stop=stop_before(20))
         go_on(tmp_path / "mixed", sweep, group)

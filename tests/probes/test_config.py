@@ -155,6 +155,13 @@ class TestMistakes:
         values["sizes"] *= 2
         assert message_of(values) == "s.yaml: sizes has the name 'nano' twice"
 
+    def test_averaged_weights_of_a_run_on_several_gpus(self, values):
+        values["sizes"][0]["processes"] = 2
+        put(values, "probes.schedule", "averaged")
+        assert message_of(values) == (
+            "s.yaml: probes.schedule averaged needs runs of one process, and size 'nano' has 2; take branches"
+        )
+
     def test_grid_and_runs(self, values):
         put(values, "probes.runs", [{"domain_ratio": 0.5, "size": "nano"}])
         assert message_of(values) == "s.yaml: probes: give either grid or runs"

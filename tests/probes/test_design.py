@@ -52,6 +52,14 @@ def test_branches_keep_checkpoints_of_trunk_and_branch(make_spec, values):
     assert design.disk_bytes == (1 + 5) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
 
 
+def test_averaged_runs_keep_the_sum_of_their_weights(make_spec, values):
+    values["probes"] |= {"schedule": "averaged", "warmup_steps": 2}
+    design = design_sweep(make_spec(values), tokens_per_second={"nano": 1e3}, workers=1)
+    params = count_params(ModelShape(16, 1, 2, 24, True, 257)).total
+    # a base of 12 bytes a parameter; two checkpoints of 16 and the one being written
+    assert design.disk_bytes == 12 * params + 3 * 16 * params + (1 + 3 * 5) * 2 * 24 * 4
+
+
 def test_price_is_that_of_the_hours(spec):
     design = design_sweep(spec, tokens_per_second={"nano": 1.0}, device="cpu", price_per_hour=2.5)
     assert design.price == pytest.approx(design.seconds / 3600 * 2.5)

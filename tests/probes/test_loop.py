@@ -28,6 +28,7 @@ from probes.training.trainee import Diverged, Single
 
 SCHEDULES = {
     "constant": Schedule("constant", 1e-3, warmup_steps=10),
+    "averaged": Schedule("averaged", 1e-3, warmup_steps=3, decay_share=0.25),
     "branches": Schedule("branches", 1e-3, warmup_steps=3, decay_share=0.25),
     "cosine": Schedule("cosine", 1e-3, warmup_steps=10),
 }
@@ -201,6 +202,52 @@ class TestTrunkAndBranches:
         rows = read_rows(unbroken["branches"].metrics)
         assert rows[0]["learning_rate"] is None
         assert [row["learning_rate"] for row in rows[1:]] == pytest.approx([1e-4] * 4, rel=1e-12)
+
+
+class TestAveraged:
+    def test_what_is_evaluated_is_the_mean_of_the_last_weights(self, sweep, settings, unbroken):
+        """A quarter of 6 and 12 steps are 2 and 3: after steps 5 and 6, and 10, 11 and 12."""
+        asked = of_kind(settings, "averaged")
+        corpora = load_corpora(sweep.corpora)
+        trainee = make_trainee([asked])
+        trainee.restore(0, final_state(sweep.base(asked.base)), moments=False)
+        weights = {}
+        for step in range(12):
+            tokens, _ = batch(
+                step,
+                corpora.train["general"],
+                corpora.train["domain"],
+                batch_size=asked.batch_size,
+                domain_ratio=asked.domain_ratio,
+                stage="probe",
+                seed=asked.seed,
+            )
+            trainee.update([tokens], learning_rate=1e-3 * min(1, (step + 1) / 3))
+            state = trainee.state()
+            weights[step + 1] = {n: v.double() for n, v in state.items() if n.startswith("model.")}
+        rows = {row["step"]: row for row in read_rows(unbroken["averaged"].metrics)}
+        for budget, steps in ((6, (5, 6)), (12, (10, 11, 12))):
+            mean = {
+                name: sum(weights[step][name] for step in steps) / len(steps) for name in weights[1]
+            }
+            trainee.restore(0, mean, moments=False)
+            for name, sequences in corpora.evaluation.items():
+                loss = trainee.sequence_losses(sequences).mean(dtype=np.float64)
+                # The mean is rounded to float32 in another order: about 1e-7 of a weight.
+                assert rows[budget][f"{name}_loss"] == pytest.approx(loss, rel=1e-6)
+                assert rows[budget]["learning_rate"] == 1e-3
+
+    def test_the_trunk_is_that_of_a_constant_rate(self, sweep, settings, unbroken, tmp_path):
+        asked = of_kind(settings, "averaged")
+        constant = replace(
+            asked, schedule=replace(asked.schedule, kind="constant", decay_share=0.0)
+        )
+        run, _ = train_in(tmp_path, sweep, constant)
+        state = last_state(run)
+        averaged = last_state(unbroken["averaged"])
+        assert state.keys() == averaged.keys()
+        assert all(torch.equal(state[name], averaged[name]) for name in state)
+        assert asked.trained_tokens == constant.trained_tokens
 
 
 class TestStart:

@@ -67,6 +67,25 @@ def test_constant_legs_end_at_evaluations():
     ]
 
 
+def test_the_last_steps_of_each_budget_are_averaged_on_one_trunk():
+    """A fifth of 10, 12 and 20 steps is 2, 2 and 4."""
+    parts = segments(Schedule("averaged", 1.0, 0, 0.2), (10, 12, 20))
+    assert [(one.start, one.stop, one.averages, one.evaluates) for one in parts] == [
+        (0, 8, False, False),
+        (8, 10, True, True),
+        (10, 12, True, True),
+        (12, 16, False, False),
+        (16, 20, True, True),
+    ]
+    assert not any(one.is_cooldown for one in parts)
+    assert {Schedule("averaged", 0.5, 0, 0.2).rate(step, parts[-1]) for step in (16, 19)} == {0.5}
+
+
+def test_an_average_reaches_back_to_the_budget_before_at_most():
+    parts = segments(Schedule("averaged", 1.0, 0, 0.5), (10, 12))
+    assert [(one.start, one.stop) for one in parts if one.averages] == [(5, 10), (10, 12)]
+
+
 @pytest.mark.parametrize("decay_share", [0.01, 0.2, 0.5, 0.99])
 def test_branches_leave_the_trunk_in_order(decay_share):
     budgets = (1, 2, 3, 7, 8, 100)
