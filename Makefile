@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= quickstart
 MINUTES ?= 30
 READER ?=
-KILLS ?= 50
+KILLS ?= 500
 
 .PHONY: quickstart test frameworks browser check lint site docs-figures dist-check lowest fuzz torture audit clean
 
@@ -46,8 +46,9 @@ docs-figures: $(VENV)/.test  ## what the commands of README and docs print and d
 fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, MINUTES of processor time each
 	$(BIN)/python tests/faults/fuzz.py --minutes $(MINUTES) $(if $(READER),--reader $(READER)) --keep fuzz-faults
 
-torture: fuzz  ## the long form of tests/faults, and a sweep through KILLS kills
-	$(BIN)/python benchmarks/faults.py --kills $(KILLS)
+torture: fuzz  ## the long form of tests/faults: KILLS kills of every writing command and 50 of a sweep (a quarter of an hour and fuzz)
+	$(BIN)/python tests/faults/torture.py --kills $(KILLS)
+	$(BIN)/python benchmarks/faults.py --kills 50
 
 audit: $(VENV)/.dev  ## known vulnerabilities of the pinned versions; asks a service on the network, so no part of check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
