@@ -32,7 +32,10 @@ def schedule_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def read_fit_under(path: str, schedule: str, peak_rate: float | None) -> tuple[Fit, Fit]:
     """Return the fit of a file, and the same for runs with the asked learning rate."""
+    is_asked = bool(schedule_record(schedule, peak_rate))
     fit = read_fit(path)
+    if not is_asked:
+        return fit, fit
     return fit, under_schedule(fit, schedule, peak_rate=peak_rate)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import CorpusModel, RandomStream
 from cmrplan.fit.law_model import component_of_draws
+from cmrplan.fit.residual.hyper import Hyper
 from cmrplan.fit.residual.hyper_posterior import (
     Mode,
     NearMode,
@@ -28,7 +29,7 @@ from cmrplan.fit.residual.kriged_model import (
 )
 from cmrplan.fit.residual.kriging import one_thread
 from cmrplan.fit.residual.mean_functions import OWN_LAWS
-from cmrplan.fit.residual.observations import Observations, observations
+from cmrplan.fit.residual.observations import observations
 from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD
 
 EVIDENCE_POWER = 0.2  # see docs/decisions.md
@@ -40,6 +41,7 @@ HOPELESS = (
 # Less log evidence near the mode than the best: the weight there is too small, which a search to the end can change by
 # far less than one.
 WITHOUT_WEIGHT = 1.0 - np.log(SMALLEST_SHARE_KEPT) / EVIDENCE_POWER
+FEW = 160  # observations that a search among many goes to first
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 # What R* of repeated domain tokens may be. Its logarithm has a normal prior around the published value, which is that
@@ -47,6 +49,10 @@ NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 _STEPS = (-2, -1, 0, 1, 2)
 REPEAT_SCALES = tuple(float(REPEAT_SCALE * np.exp(REPEAT_SCALE_SD * step)) for step in _STEPS)
 REPEAT_PRIOR = -0.5 * np.square(_STEPS, dtype=float)
+
+
+# Takes a choice and hyperparameters to start from, and returns those near its most probable ones.
+Search = Callable[[MeanChoice, Array | None], NearMode]
 
 
 def choices(laws: CorpusModel, *, is_auto: bool) -> list[MeanChoice]:
@@ -84,13 +90,22 @@ def with_residual(
     seed : int
     """
     observed = observations(laws.corpus, rows, base_loss, by_rates=is_auto)
+    few = None
+    if len(observed.log_loss) > 2 * FEW:
+        few = observations(laws.corpus, rows, base_loss, by_rates=is_auto, most=FEW)
+
+    def near(choice: MeanChoice, start: Array | None) -> NearMode:
+        if few is not None:
+            start = near_mode(problem_of(choice, laws, few), start).hyper
+        return near_mode(problem_of(choice, laws, observed), start)
+
     generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
     candidates = choices(laws, is_auto=is_auto)
     with one_thread():
         if laws.reads_repetition:
-            tried, weights = _over_repeat_scales(candidates, laws, observed, generator)
+            tried, weights = _over_repeat_scales(candidates, near, generator)
         else:
-            tried = _modes(candidates, laws, observed, generator)
+            tried = _modes(candidates, near, generator)
             weights = evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
     order = [int(k) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
     sets = np.bincount(component_of_draws(weights[order], NUM_SETS), minlength=len(order))
@@ -104,10 +119,7 @@ def with_residual(
 
 
 def _over_repeat_scales(
-    candidates: list[MeanChoice],
-    laws: CorpusModel,
-    observed: Observations,
-    generator: np.random.Generator,
+    candidates: list[MeanChoice], search: Search, generator: np.random.Generator
 ) -> tuple[list[tuple[MeanChoice, Mode]], Array]:
     """Return the candidates at the most probable R* and the best of them at other R*, and their weights.
 
@@ -117,35 +129,30 @@ def _over_repeat_scales(
     near: list[NearMode] = []
     for scale in REPEAT_SCALES:
         start = near[-1].hyper if near else None
-        near.append(
-            near_mode(problem_of(replace(first, repeat_scale=scale), laws, observed), start)
-        )
+        near.append(search(replace(first, repeat_scale=scale), start))
     evidence = np.array([mode.log_posterior for mode in near]) + REPEAT_PRIOR / EVIDENCE_POWER
     share = evidence_weights(evidence)
     top = int(np.argmax(share))
     there = [replace(choice, repeat_scale=REPEAT_SCALES[top]) for choice in candidates]
-    tried = _modes(there, laws, observed, generator)
+    tried = _modes(there, search, generator)
     weights = share[top] * evidence_weights(np.array([mode.log_evidence for _, mode in tried]))
     best = tried[int(np.argmax(weights))][0]
     others = [k for k in range(len(share)) if share[k] > 0 and k != top]
     for k in others:
         choice = replace(best, repeat_scale=REPEAT_SCALES[k])
-        nearby = near_mode(problem_of(choice, laws, observed), near[k].hyper)
+        nearby = search(choice, near[k].hyper[: len(Hyper)])
         tried.append((choice, mode_of(surveyed(nearby, generator))))
     return tried, np.append(weights, share[others])
 
 
 def _modes(
-    candidates: list[MeanChoice],
-    laws: CorpusModel,
-    observed: Observations,
-    generator: np.random.Generator,
+    candidates: list[MeanChoice], search: Search, generator: np.random.Generator
 ) -> list[tuple[MeanChoice, Mode]]:
     """Return the candidates that can have a weight, with their most probable hyperparameters."""
     near: list[NearMode] = []
     for choice in candidates:
-        start = near[0].hyper if near and choice.has_residual else None
-        near.append(near_mode(problem_of(choice, laws, observed), start))
+        start = near[0].hyper[: len(Hyper)] if near and choice.has_residual else None
+        near.append(search(choice, start))
     most = max(mode.log_posterior for mode in near)
     about = [
         (choice, surveyed(mode, generator))

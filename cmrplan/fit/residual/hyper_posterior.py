@@ -28,7 +28,10 @@ MOST_DESCENTS = 80
 MOST_ITERATIONS = 150
 NO_GAIN = 1e-7  # of minus the log posterior, relative; what is left is done from the information
 STEADY = 1e-7  # largest move of a hyperparameter, in posterior standard deviations, after which the mode is known
-ROUNDING_OF_VALUE = 1e-8  # of minus the log posterior
+ROUNDING_OF_VALUE = 1e-5  # of minus the log posterior
+PATIENCE = 5  # steps in a row that lower nothing: rounding is all that is left
+DIFFERENCE = 0.02  # over which the gradient is differentiated, in posterior standard deviations
+SMALLEST_CURVATURE = 0.2  # over what the information says
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,10 @@ def surveyed(near: NearMode, generator: np.random.Generator) -> Mode:
 
 
 def mode_of(near: Mode) -> Mode:
-    """Return the most probable hyperparameters, so exactly that every processor finds the same.
-
-    Steps with the Fisher information as the curvature go from near the mode to it.
-    """
+    """Return the most probable hyperparameters, so exactly that every processor finds the same."""
     problem = near.kriging.problem
     curvature = near.information + np.diag(problem.prior.sd**-2)
-    hyper = _descended(problem, near.kriging.hyper, np.asarray(np.linalg.inv(curvature)))
+    hyper = _descended(problem, near.kriging.hyper, curvature)
     return _mode_at(Kriging(problem, hyper), near.signs)
 
 
@@ -98,25 +98,57 @@ def _mode_at(kriging: Kriging, signs: Array) -> Mode:
     return Mode(kriging, signs, information, log_evidence(kriging, information))
 
 
-def _descended(problem: KrigingProblem, hyper: Array, inverse: Array) -> Array:
-    """Return the minimum near ``hyper`` by the BFGS method, from an inverse curvature that is nearly right."""
-    prior, sd = problem.prior, np.sqrt(np.diag(inverse))
+def _descended(problem: KrigingProblem, hyper: Array, curvature: Array) -> Array:
+    """Return the minimum near ``hyper`` by Newton's method, from a curvature that is nearly right.
+
+    The curvature is found by differences of the gradient and kept up as in the BFGS method. The value of the posterior
+    is rounded far more than its gradient, so a step counts that lowers either.
+    """
+    prior = problem.prior
     low, high = prior.mean - FARTHEST * prior.sd, prior.mean + FARTHEST * prior.sd
+    sd = np.sqrt(np.diag(np.linalg.inv(curvature)))
     value, gradient = minus_log_posterior(problem, hyper)
+    curvature = _curvature_by_differences(problem, hyper, gradient, sd)
+    idle = 0
     for _ in range(MOST_DESCENTS):
-        step = np.clip(hyper - inverse @ gradient, low, high) - hyper
-        if np.max(np.abs(step) / sd) < STEADY:
+        free = ~(((hyper <= low) & (gradient > 0)) | ((hyper >= high) & (gradient < 0)))
+        step = np.zeros_like(hyper)
+        step[free] = -np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+        step = np.clip(hyper + step, low, high) - hyper
+        if np.max(np.abs(step) / sd) < STEADY or idle == PATIENCE:
             break
         new_value, new_gradient = minus_log_posterior(problem, hyper + step)
-        change = new_gradient - gradient
-        if (along := step @ change) > 0:
-            left = np.eye(len(step)) - np.outer(step, change) / along
-            inverse = left @ inverse @ left.T + np.outer(step, step) / along
-        if new_value > value + ROUNDING_OF_VALUE:
-            inverse = inverse / 2
+        curvature = _updated(curvature, step, new_gradient - gradient)
+        pull, new_pull = (np.linalg.norm((sd * g)[free]) for g in (gradient, new_gradient))
+        if new_pull >= pull and new_value > value - ROUNDING_OF_VALUE:
+            curvature, idle = 2 * curvature, idle + 1
             continue
-        hyper, value, gradient = hyper + step, new_value, new_gradient
+        hyper, value, gradient, idle = hyper + step, new_value, new_gradient, 0
     return hyper
+
+
+def _curvature_by_differences(
+    problem: KrigingProblem, hyper: Array, gradient: Array, sd: Array
+) -> Array:
+    """Return the second derivatives ``(p, p)``, made positive; ``sd`` are posterior standard deviations, nearly."""
+    columns = []
+    for k, length in enumerate(DIFFERENCE * sd):
+        moved = hyper.copy()
+        moved[k] += length
+        columns.append((minus_log_posterior(problem, moved)[1] - gradient) / length)
+    scaled = np.array(columns) * np.outer(sd, sd)
+    values, vectors = np.linalg.eigh(0.5 * (scaled + scaled.T))
+    positive = (vectors * np.maximum(values, SMALLEST_CURVATURE)) @ vectors.T
+    return np.asarray(positive / np.outer(sd, sd))
+
+
+def _updated(curvature: Array, step: Array, change: Array) -> Array:
+    """Return the curvature after the gradient was seen to change by ``change`` over ``step``, by the BFGS method."""
+    if (along := step @ change) <= 0:
+        return curvature
+    pushed = curvature @ step
+    lost = np.outer(pushed, pushed) / (step @ pushed)
+    return np.asarray(curvature - lost + np.outer(change, change) / along)
 
 
 def near_mode(problem: KrigingProblem, start: Array | None) -> NearMode:
@@ -126,12 +158,12 @@ def near_mode(problem: KrigingProblem, start: Array | None) -> NearMode:
     ----------
     problem : KrigingProblem
     start : array or None
-        Hyperparameters to start from; the shape parameters start at their prior mean.
+        Hyperparameters to start from, with the shape parameters or without; these start at their prior mean then.
     """
     prior = problem.prior
     first = prior.mean.copy()
     if start is not None:
-        first[: len(Hyper)] = start[: len(Hyper)]
+        first[: len(start)] = start
 
     def in_deviations(away: Array) -> tuple[float, Array]:
         value, gradient = minus_log_posterior(problem, prior.mean + prior.sd * away)

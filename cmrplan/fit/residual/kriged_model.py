@@ -23,12 +23,13 @@ from cmrplan.fit.corpus_model import (
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
-from cmrplan.fit.residual.curve_nodes import between_nodes, curve_nodes
 from cmrplan.fit.residual.hyper import Hyper
 from cmrplan.fit.residual.kriging import (
     Kriging,
     KrigingProblem,
     PosteriorPaths,
+    between_nodes,
+    curve_nodes,
     one_thread,
     posterior_paths,
 )

@@ -71,7 +71,12 @@ def with_repeat_scale(observed: Observations, repeat_scale: float | None) -> Obs
 
 
 def observations(
-    corpus: str, rows: pd.DataFrame, base_loss: Mapping[float, float], *, by_rates: bool = False
+    corpus: str,
+    rows: pd.DataFrame,
+    base_loss: Mapping[float, float],
+    *,
+    by_rates: bool = False,
+    most: int = MOST_OBSERVATIONS,
 ) -> Observations:
     """Return the observations of the rows of one corpus after the base checkpoint.
 
@@ -83,8 +88,10 @@ def observations(
         By size; used where it is known for every size of the rows.
     by_rates : bool
         Whether tokens count by the learning rate at which they were trained on, where the rows have its areas.
+    most : int
+        Observations, about.
     """
-    thin = thinned(rows)
+    thin = thinned(rows, most)
     sizes = np.unique(thin["model_params"].to_numpy(dtype=float))
     is_anchored = all(float(size) in base_loss for size in sizes)
     means, differences = seed_means(thin)
@@ -126,17 +133,17 @@ def _rates(rows: pd.DataFrame) -> RateScales:
     return RateScales(*(tuple(values) for values in zip(*scales, strict=True)))
 
 
-def thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return at most about :data:`MOST_OBSERVATIONS` rows with a column ``count``.
+def thinned(rows: pd.DataFrame, most: int = MOST_OBSERVATIONS) -> pd.DataFrame:
+    """Return at most about ``most`` rows with a column ``count``.
 
     Where there are more, neighboring evaluations of a run become their mean: they share nearly all their noise. Log
     losses and log tokens are averaged in bins of equal numbers.
     """
     rows = rows.reset_index(drop=True).assign(count=evaluation_counts(rows))
     num_runs = rows["run_id"].nunique()
-    if len(rows) <= MOST_OBSERVATIONS:
+    if len(rows) <= most:
         return rows
-    bins = max(MOST_OBSERVATIONS // num_runs, FEWEST_BINS)
+    bins = max(most // num_runs, FEWEST_BINS)
     rank = rows.groupby("run_id")["train_tokens"].rank(method="first") - 1
     length = rows.groupby("run_id")["train_tokens"].transform("size")
     which = (rank * np.minimum(bins, length) / length).astype(int)

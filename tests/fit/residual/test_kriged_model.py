@@ -12,7 +12,7 @@ import cmrplan as cp
 from cmrplan.errors import Code
 from cmrplan.fit.residual import kriged_model
 from cmrplan.fit.residual.choice import evidence_weights
-from cmrplan.fit.residual.curve_nodes import curve_nodes
+from cmrplan.fit.residual.kriging import curve_nodes
 
 PROBES = Path(__file__).parents[3] / "data" / "probes" / "log.csv"
 AT = {"model_params": 974208.0, "train_tokens": 8e5}
