@@ -73,6 +73,26 @@ def test_figures_have_no_fault(kind, size, fit):
     assert faults(plots.figure(kind, fit, known_plan(fit), size=SIZES[size])) == []
 
 
+@pytest.mark.parametrize("size", [None, (7, 3)])
+def test_names_of_many_laws_do_not_touch(fit, size):
+    laws = [f"dcpt_law_of_a_name_{k}" for k in range(11)]
+    answers = [
+        LawAnswer(
+            law,
+            0.3,
+            point_domain_ratio=0.32,
+            domain_ratio_low=0.2,
+            domain_ratio_high=0.5,
+            held_out_error=0.01,
+            agrees=k % 3 > 0,
+            is_contender=k % 2 > 0,
+        )
+        for k, law in enumerate(laws)
+    ]
+    panel = LawPanel(known_plan(fit), tuple(answers), ())
+    assert faults(plots.figure("panel", fit, panel=panel, size=size)) == []
+
+
 @pytest.mark.parametrize("kind", ["ratio", "curves", "tradeoff", "critical"])
 @pytest.mark.parametrize("where", ["beyond", "below"])
 def test_figures_of_other_places_have_no_fault(kind, where, fit):
