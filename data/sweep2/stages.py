@@ -63,10 +63,11 @@ def main() -> None:
         write_logs(specs, options.out, options.to)
         write_json(options.to / "corpora.json", read_json(options.corpora / "manifest.json"))
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     ends = time.monotonic() + 60 * options.minutes
     for part, spec in specs.items():
         if not train(part, spec, options, ends=ends):
-            print(f"time is up in {part}: the same command goes on", file=sys.stderr)
+            print(f"{part} was stopped before its end: the same command goes on", file=sys.stderr)
             sys.exit(UNFINISHED)
 
 
@@ -118,7 +119,7 @@ def merged(*parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(part: str, spec: dict[str, Any], options: argparse.Namespace, *, ends: float) -> bool:
-    """Run what is open of a part until the time is up; return whether all of it is done."""
+    """Run what is open of a part until the time is up or it is stopped; return whether all is done."""
     folder, path = options.out / part, options.out / f"{part}.yaml"
     borrow(spec, folder, options.out)
     write_text(path, yaml.safe_dump(spec, sort_keys=False))
@@ -130,7 +131,7 @@ def train(part: str, spec: dict[str, Any], options: argparse.Namespace, *, ends:
     process = subprocess.Popen(command)
     try:
         code = process.wait(max(0.0, ends - time.monotonic()))
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.send_signal(signal.SIGTERM)  # saves checkpoints and ends
         process.wait()
         return False
