@@ -134,7 +134,7 @@ def test_the_library_never_imports_torch():
 
 
 def test_an_unexpected_error_is_one_line(call, fit_path, monkeypatch):
-    monkeypatch.setattr("cmrplan.cli.plan.read_fit", lambda path: 1 / 0)
+    monkeypatch.setattr("cmrplan.cli.schedule.read_fit", lambda path: 1 / 0)
     answer = call("plan", fit_path, *ASK, "--max-general-rise", "3%")
     assert answer.code == 1
     assert answer.err.startswith("error: internal error, ZeroDivisionError")

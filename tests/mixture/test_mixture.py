@@ -137,7 +137,9 @@ def test_the_answer_is_feasible(three, tolerance, available, floor):
     )
     assert sum(plan.shares.values()) == pytest.approx(1, abs=1e-12)
     assert plan.shares["c1"] >= floor
-    assert plan.shares["c2"] <= available
+    assert plan.shares["c2"] <= available * (
+        1 + 1e-15
+    )  # tokens were multiplied by D and divided again
     assert plan.violation_probability <= 0.1
     assert plan.losses["c0"].limit == three.base_loss["c0"][1e8] + tolerance
 
