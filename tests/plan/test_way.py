@@ -14,11 +14,14 @@ MOST_FILES = 15
 
 
 @pytest.mark.parametrize(
-    "limits",
-    [("--max-general-rise", "20%"), ("--max-general-rise", "0.01%"), ("--general-weight", "1")],
-    ids=["feasible", "infeasible", "weighed"],
+    ("size", "limits"),
+    [
+        ("300k", ("--max-general-rise", "20%")),
+        ("1B", ("--max-general-rise", "0.01%")),
+        ("1B", ("--general-weight", "1")),
+    ],
+    ids=["feasible", "infeasible at another size", "weighed at another size"],
 )
-@pytest.mark.parametrize("size", ["300k", "1B"])
 def test_the_way_of_a_plan_is_short(fit_path, size, limits):
     assert number_of_files(fit_path, size, limits) <= MOST_FILES
 
