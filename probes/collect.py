@@ -19,7 +19,8 @@ from cmrplan.files import read_json
 from cmrplan.log import CORPORA
 from probes.models.source import count_params
 from probes.run_evidence import read_evidence
-from probes.run_table import RUN_COLUMNS, open_sweep, run_rows
+from probes.run_settings import RunSettings
+from probes.run_table import RUN_COLUMNS, open_sweep, run_rows, tabled_runs
 from probes.runs import RunFolder, RunState, SweepFolder
 
 PROBE_LOG_COLUMNS = (
@@ -86,16 +87,15 @@ def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     sweep = open_sweep(runs)
     data = _read_data(sweep)
-    folders = {run.path.name: run for run in sweep.all_runs()}
-    entries = run_rows(sweep)
+    runs_of_sweep = tabled_runs(sweep)
     rows = []
-    for entry in entries:
-        if entry["stage"] == "probe" and entry["state"] == RunState.FINISHED:
+    for run in runs_of_sweep:
+        if run.row["stage"] == "probe" and run.row["state"] == RunState.FINISHED and run.settings:
             try:
-                rows += _log_rows(folders[entry["run_id"]], data, entry["code_version"])
+                rows += _log_rows(run.folder, run.settings, data, run.row["code_version"])
             except InputError as error:
-                entry |= {"state": str(RunState.DAMAGED), "reason": str(error)}
-    ledger = _ledger(entries)
+                run.row.update({"state": str(RunState.DAMAGED), "reason": str(error)})
+    ledger = _ledger([run.row for run in runs_of_sweep])
     if not rows:
         counts = ledger.loc[ledger["stage"] == "probe", "state"].value_counts()
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -148,8 +148,10 @@ def _read_data(sweep: SweepFolder) -> _Data:
         ) from None
 
 
-def _log_rows(run: RunFolder, data: _Data, code_version: str) -> list[dict[str, Any]]:
-    settings, evaluations = read_evidence(run)
+def _log_rows(
+    run: RunFolder, settings: RunSettings, data: _Data, code_version: str
+) -> list[dict[str, Any]]:
+    evaluations = read_evidence(run, settings)
     if settings.data_fingerprint != data.fingerprint:
         raise InputError(
             f"{run.settings} has data_fingerprint {settings.data_fingerprint}, and the prepared corpora of the sweep "

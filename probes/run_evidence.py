@@ -38,15 +38,14 @@ class Evaluation:
     losses: Mapping[str, np.ndarray]
 
 
-def read_evidence(run: RunFolder) -> tuple[RunSettings, list[Evaluation]]:
-    """Return the settings and evaluations of a finished probe, checked against each other.
+def read_evidence(run: RunFolder, settings: RunSettings) -> list[Evaluation]:
+    """Return the evaluations of a finished probe, checked against its verified settings.
 
     Raises
     ------
     InputError
         Naming the file that is damaged, or that says something else than the others.
     """
-    settings = run.verified_settings()
     steps = [0, *settings.evaluation_steps]
     rows = read_rows(run.metrics)
     at = [row.get("step") if isinstance(row, dict) else None for row in rows]
@@ -60,7 +59,7 @@ def read_evidence(run: RunFolder) -> tuple[RunSettings, list[Evaluation]]:
         losses = _sequence_losses(run.losses(step), settings.evaluation_sequences)
         _compare(row, evaluation_row(settings, step, losses), run.metrics)
         evaluations.append(Evaluation(row, losses))
-    return settings, evaluations
+    return evaluations
 
 
 def _compare(row: dict[str, Any], expected: dict[str, Any], path: Path) -> None:

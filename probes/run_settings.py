@@ -8,6 +8,7 @@ refused.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from cmrplan.files import fingerprint
@@ -145,7 +146,7 @@ class RunSettings:
         """Tokens that the run trains on, cooldown branches included."""
         return trained_steps(self.schedule, self.evaluation_steps) * self.step_tokens
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of all settings, 12 hex digits."""
         return fingerprint(asdict(self))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cmrplan.errors import InputError
+from probes.run_settings import RunSettings
 from probes.runs import RunFolder, RunState, SweepFolder
 
 RUN_COLUMNS = (
@@ -44,22 +46,45 @@ def open_sweep(runs: str | os.PathLike[str]) -> SweepFolder:
     return sweep
 
 
-def run_rows(sweep: SweepFolder) -> list[dict[str, Any]]:
-    """Return one row per planned run, bases first, then by size, seed, ratio and name.
+@dataclass(frozen=True)
+class TabledRun:
+    """A run of a sweep.
 
-    The keys of a row are ``RUN_COLUMNS``. Runs whose settings, outcome or progress are damaged come last, with the
-    reason.
+    Parameters
+    ----------
+    folder : RunFolder
+    row : dict
+        Its row of the table; the keys are ``RUN_COLUMNS``.
+    settings : RunSettings or None
+        None where they, its outcome or its progress are damaged.
     """
-    rows = [_run_row(run) for run in sweep.all_runs()]
+
+    folder: RunFolder
+    row: dict[str, Any]
+    settings: RunSettings | None
+
+
+def tabled_runs(sweep: SweepFolder) -> list[TabledRun]:
+    """Return every planned run, bases first, then by size, seed, ratio and name.
+
+    Runs whose settings, outcome or progress are damaged come last, with the reason.
+    """
+    runs = [_tabled(run) for run in sweep.all_runs()]
     order = ("stage", "size", "seed", "domain_ratio", "run_id")
-    return sorted(rows, key=lambda row: [row["state"] == RunState.DAMAGED, *map(row.get, order)])
+    return sorted(runs, key=lambda run: [run.settings is None, *map(run.row.get, order)])
 
 
-def _run_row(run: RunFolder) -> dict[str, Any]:
+def run_rows(sweep: SweepFolder) -> list[dict[str, Any]]:
+    """Return the rows of :func:`tabled_runs`."""
+    return [run.row for run in tabled_runs(sweep)]
+
+
+def _tabled(run: RunFolder) -> TabledRun:
     try:
-        return _sound_row(run)
+        settings = run.verified_settings()
+        return TabledRun(run, _sound_row(run, settings), settings)
     except InputError as error:
-        return _damaged_row(run, str(error))
+        return TabledRun(run, _damaged_row(run, str(error)), None)
 
 
 def _damaged_row(run: RunFolder, reason: str) -> dict[str, Any]:
@@ -78,8 +103,8 @@ def _damaged_row(run: RunFolder, reason: str) -> dict[str, Any]:
     }
 
 
-def _sound_row(run: RunFolder) -> dict[str, Any]:
-    settings, outcome, progress = run.verified_settings(), run.read_outcome(), run.read_progress()
+def _sound_row(run: RunFolder, settings: RunSettings) -> dict[str, Any]:
+    outcome, progress = run.read_outcome(), run.read_progress()
     tokens = progress["train_tokens"] if progress else 0
     seconds = (outcome or progress or {"seconds": 0.0})["seconds"]
     return {
@@ -88,7 +113,7 @@ def _sound_row(run: RunFolder) -> dict[str, Any]:
         "size": settings.size,
         "domain_ratio": settings.domain_ratio,
         "seed": settings.seed,
-        "state": str(run.state()),
+        "state": str(run.state_after(outcome)),
         "reason": outcome["reason"] if outcome else "",
         "train_tokens": tokens,
         "planned_tokens": settings.train_tokens,

@@ -184,7 +184,11 @@ class RunFolder:
 
     def state(self) -> RunState:
         """Return the run's state, as its files and its lock tell it."""
-        if outcome := self.read_outcome():
+        return self.state_after(self.read_outcome())
+
+    def state_after(self, outcome: dict[str, Any] | None) -> RunState:
+        """Return the run's state where its outcome has been read."""
+        if outcome:
             return RunState(outcome["state"])
         if is_locked(self.path):
             return RunState.RUNNING

@@ -10,8 +10,8 @@ from typing import Any
 from probes.jobs import Job, makespan, run_flops
 from probes.ledger import Event, History, read_histories
 from probes.run_settings import RunSettings
-from probes.run_table import open_sweep, run_rows
-from probes.runs import RunFolder, RunState
+from probes.run_table import TabledRun, open_sweep, tabled_runs
+from probes.runs import RunState
 from probes.training.metrics import read_rows
 
 
@@ -107,29 +107,20 @@ def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
         If ``runs`` is not a sweep's folder.
     """
     sweep = open_sweep(runs)
-    rows = run_rows(sweep)
+    runs_of_sweep = tabled_runs(sweep)
     histories = read_histories(sweep.ledger)
-    folders = {run.path.name: run for run in sweep.all_runs()}
-    sound = (row["run_id"] for row in rows if row["state"] != RunState.DAMAGED)
-    settings = {run_id: folders[run_id].verified_settings() for run_id in sound}
     statuses = tuple(
-        _run_status(
-            row,
-            folders[row["run_id"]],
-            settings.get(row["run_id"]),
-            histories.get(row["run_id"], History()),
-        )
-        for row in rows
+        _run_status(run, histories.get(run.row["run_id"], History())) for run in runs_of_sweep
     )
-    counts = dict(Counter(row["state"] for row in rows).most_common())
+    settings = {run.row["run_id"]: run.settings for run in runs_of_sweep if run.settings}
+    counts = dict(Counter(run.row["state"] for run in runs_of_sweep).most_common())
     measured = tuple(status for status in statuses if status.state != RunState.DAMAGED)
     return SweepStatus(statuses, counts, *_work(measured, settings))
 
 
-def _run_status(
-    row: dict[str, Any], run: RunFolder, settings: RunSettings | None, history: History
-) -> RunStatus:
-    rows = read_rows(run.metrics)
+def _run_status(run: TabledRun, history: History) -> RunStatus:
+    row, settings = run.row, run.settings
+    rows = read_rows(run.folder.metrics)
     newest = rows[-1] if rows else {}
     speed = row["tokens_per_second"]
     tokens_left = row["planned_tokens"] - row["train_tokens"]

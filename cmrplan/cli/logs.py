@@ -16,7 +16,7 @@ from cmrplan.cli.parameters import as_json
 from cmrplan.errors import Code, Finding
 from cmrplan.files import atomic_write
 from cmrplan.log.advice import base_maturity
-from cmrplan.log.files import check_log, read_plausible_log, write_log
+from cmrplan.log.files import read_with_findings, write_log
 from cmrplan.log.texts import anonymous
 from cmrplan.numbers import compact
 
@@ -100,9 +100,9 @@ logs.add_command(import_)
 @as_json
 def check(log: str, as_json: bool) -> int:
     """Check a probe log: every finding with its code, row and column."""
-    findings = check_log(log)
+    frame, findings = read_with_findings(log)
     errors = [finding for finding in findings if finding.severity == "error"]
-    bases = [] if errors else base_maturity(read_plausible_log(log)).to_dict("records")
+    bases = [] if errors or frame is None else base_maturity(frame).to_dict("records")
     if as_json:
         shown = {"log": log, "findings": [finding.as_dict() for finding in findings]}
         print_json(shown | ({"base_maturity": bases} if bases else {}))

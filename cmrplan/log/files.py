@@ -211,13 +211,26 @@ def check_log(
     -------
     list of LogFinding
         Empty for a log without a flaw. A finding that applies to several rows names the first ten.
+
+    See Also
+    --------
+    read_with_findings : The log as well, read once.
     """
+    return read_with_findings(log, source=source)[1]
+
+
+def read_with_findings(
+    log: pd.DataFrame | str | os.PathLike[str], *, source: str = "log"
+) -> tuple[pd.DataFrame | None, list[LogFinding]]:
+    """Return a log, and what :func:`check_log` says of it; None where it breaks a rule."""
     try:
         raw = raw_frame(log, source) if isinstance(log, pd.DataFrame) else read_raw(log)
     except UnreadableLog as error:
-        return [error.finding]
+        return None, [error.finding]
     frame, errors = convert(raw)
-    return errors or [*plausibility_findings(frame, raw.source), *advice(raw, frame)]
+    if errors:
+        return None, errors
+    return frame, [*plausibility_findings(frame, raw.source), *advice(raw, frame)]
 
 
 def write_log(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
