@@ -7,7 +7,7 @@ MINUTES ?= 30
 READER ?=
 KILLS ?= 500
 
-.PHONY: quickstart test frameworks browser check lint site docs-figures dist-check lowest fuzz torture audit clean
+.PHONY: quickstart test frameworks browser check lint site docs-figures evidence dist-check lowest fuzz torture audit clean
 
 quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> report, on a CPU
 	$(BIN)/cmrplan quickstart --out $(OUT)
@@ -43,6 +43,9 @@ lowest:  ## tests of the library with the lowest versions that pyproject.toml de
 docs-figures: $(VENV)/.test  ## what the commands of README and docs print and draw, anew (some minutes)
 	$(BIN)/python tests/documented_commands.py
 
+evidence: $(VENV)/.test  ## docs/evidence.md anew: how good the answers are, every figure below its command (about ten minutes)
+	$(BIN)/python benchmarks/evidence.py
+
 fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, MINUTES of processor time each
 	$(BIN)/python tests/faults/fuzz.py --minutes $(MINUTES) $(if $(READER),--reader $(READER)) --keep fuzz-faults
 
@@ -52,7 +55,9 @@ torture: fuzz  ## the long form of tests/faults: KILLS kills of every writing co
 
 audit: $(VENV)/.dev  ## known vulnerabilities of the pinned versions; asks a service on the network, so no part of check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	mkdir -p build && rm -f build/audit.json
+	-$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --format json --output build/audit.json 2>/dev/null
+	$(BIN)/python .ci/audit build/audit.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cmrplan needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.11")'
