@@ -7,6 +7,7 @@ are whole processes: SIGKILL hits them as it hits any.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -58,7 +59,7 @@ TEXTS = {
     "logs import parquet": "logs import table IN/table.csv --out OUT/log.parquet",
     "logs collect": "logs collect IN/runs --out OUT/log.csv",
     "logs collect callbacks": "logs collect IN/rows --out OUT/log.csv",
-    "probe export": "probe export sbatch IN/spec.yaml --runs IN/runs --out OUT/runs.sbatch",
+    "probe export": "probe export sbatch IN/spec.yaml --runs IN/unfinished --out OUT/runs.sbatch",
 }
 COMMANDS = {name: tuple(text.split()) for name, text in TEXTS.items()}
 ROWS_OF_A_RUN = 12
@@ -167,6 +168,9 @@ def prepare(inputs: Path, *, has_runs: bool) -> Path:
     )
     if has_runs:
         run_here(read_spec(inputs / "spec.yaml"), inputs / "runs")
+        shutil.copytree(inputs / "runs", inputs / "unfinished")
+        for probe in (inputs / "unfinished" / "probes").iterdir():
+            shutil.rmtree(probe)
     (inputs / "rows").mkdir()
     write_rows(inputs / "rows")
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
