@@ -44,7 +44,7 @@ lowest:  ## tests of the library, without torch, with the lowest versions that p
 docs-figures: $(VENV)/.test  ## what the commands of README and docs print and draw, anew (some minutes)
 	$(BIN)/python tests/documented_commands.py
 
-evidence: $(VENV)/.test  ## docs/evidence.md anew: how good the answers are, every figure below its command (about ten minutes)
+evidence: $(VENV)/.test  ## docs/evidence.md anew: how good the answers are, every figure below its command (about a quarter of an hour)
 	$(BIN)/python benchmarks/evidence.py
 
 fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, MINUTES of processor time each
