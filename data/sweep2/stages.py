@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--to", type=Path, default=HERE, help="folder for the logs")
     parser.add_argument("--toy", action="store_true", help="tiny budgets, to try the commands")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     specs = {
         part: spec_of(plan, part, options.corpora, toy=options.toy)
         for part in options.parts or plan["parts"]

@@ -74,3 +74,17 @@ def test_a_part_borrows_what_another_has_prepared(tmp_path):
     assert (tmp_path / "mature" / "corpora" / "manifest.json").exists()
     assert not (tmp_path / "mature" / "bases").exists()
     assert not (tmp_path / "unique_8").exists()
+
+
+def test_parts_may_stand_behind_the_folders_as_the_readme_has_them(monkeypatch, tmp_path):
+    asked = []
+
+    def train(part, spec, options, *, ends):
+        asked.append((part, options.workers))
+        return True
+
+    monkeypatch.setattr(stages, "train", train)
+    line = f"train --corpora corpora --out {tmp_path} middle large --workers 2"
+    monkeypatch.setattr(sys, "argv", ["stages.py", *line.split()])
+    stages.main()
+    assert asked == [("middle", 2), ("large", 2)]
