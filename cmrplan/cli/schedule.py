@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from cmrplan.cli.parameters import COUNT
 from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.planned_schedule import Name, under_schedule
+from cmrplan.fit.planned_schedule import COURSES, under_schedule
 
 
 def schedule_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,7 +22,7 @@ def schedule_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     return click.option(
         "--schedule",
-        type=click.Choice(get_args(Name)),
+        type=click.Choice(COURSES),
         default="log",
         show_default=True,
         help="Learning rate of the run, for logs whose learning_rate falls or differs: as in the log, stretched to the "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,6 @@ from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.schedule_areas import NUM_PARTS, RunSchedule, peak_rates, run_schedules
 from cmrplan.numbers import CountOrText, parse_named_count
-
-Name = Literal["log", "constant", "cosine", "linear", "wsd"]
 
 COSINE_FLOOR = 0.1  # of the peak, where a cosine usually ends
 NUM_MOMENTS = 101
@@ -29,6 +26,7 @@ _SHAPES: dict[str, Callable[[Array], Array]] = {
     "linear": lambda done: 1 - done,
     "wsd": lambda done: np.minimum(1.0, (1 - done) / WSD_DECAY),
 }
+COURSES = ("log", *_SHAPES)
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class PlannedSchedule:
         The largest rate; by default that of the log's longest run at the nearest size.
     """
 
-    name: Name = "log"
+    name: str = "log"
     peak_rate: float | None = None
 
     def instead_of(self, known: RunSchedule) -> RunSchedule:
@@ -80,13 +78,13 @@ def under_schedule(fit: Fit, schedule: str = "log", *, peak_rate: CountOrText | 
     CmrplanError
         If the fit does not know what the learning rate does.
     """
-    if schedule not in get_args(Name):
-        raise InputError(f"schedule must be one of {', '.join(get_args(Name))}, got {schedule!r}")
+    if schedule not in COURSES:
+        raise InputError(f"schedule must be one of {', '.join(COURSES)}, got {schedule!r}")
     rate = None if peak_rate is None else parse_named_count("peak_rate", peak_rate)
     if schedule == "log" and rate is None:
         return fit
     law = law_of_rates(fit)
-    planned = PlannedSchedule(schedule, rate)  # type: ignore[arg-type]
+    planned = PlannedSchedule(schedule, rate)
     findings = []
     if rate is not None and not is_probed_peak(fit.log, rate):
         findings.append(_unprobed_peak(fit.log, rate))
