@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.stats import multivariate_normal
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_fitting import fit_law_model
+from cmrplan.fit.residual import hyper_posterior
 from cmrplan.fit.residual.covariance import (
     matern,
     mean_cross,
@@ -407,3 +409,33 @@ def minus_log_likelihood(problem: KrigingProblem, hyper: np.ndarray, center: flo
     for part in problem.observed.differences:
         value += part.minus_log_likelihood(np.exp(2 * hyper[noise]), SMALLEST_VARIANCE)[0]
     return float(value)
+
+
+def test_the_mode_of_many_rows_is_reached_and_not_given_up(monkeypatch) -> None:
+    """Rounding moves the value of 459 rows by more than the last steps gain: they are judged by the gradient too."""
+    generator, records = np.random.default_rng(0), []
+    for size, ratio in itertools.product((1e8, 3e8, 1e9), np.linspace(0, 1, 17)):
+        run = 0.002 * generator.standard_normal()
+        for tokens in np.geomspace(1e9, 2e10, 9):
+            rise = 0.1 * ratio**1.5 * np.log1p(tokens / 1e9)
+            noise = run + 0.0005 * generator.standard_normal()
+            loss = (2.9 + rise) * (size / 1e8) ** -0.05 + noise
+            records.append((f"{size:g}-{ratio}", size, tokens, ratio, 0, loss))
+    names = ["run_id", "model_params", "train_tokens", "domain_ratio", "seed", "loss"]
+    observed = observations("general", pd.DataFrame(records, columns=names), {})
+    problem = KrigingProblem(observed, own_law("bilinear", observed.frame, is_anchored=False))
+    near = surveyed(near_mode(problem, None), np.random.default_rng(0))
+    asked = []
+
+    def counted(*arguments):
+        asked.append(arguments)
+        return minus_log_posterior(*arguments)
+
+    monkeypatch.setattr(hyper_posterior, "minus_log_posterior", counted)
+    mode = mode_of(near)
+    assert len(asked) < hyper_posterior.MOST_DESCENTS
+    _, gradient = minus_log_posterior(problem, mode.kriging.hyper)
+    sd = np.diag(mode.information + np.diag(problem.prior.sd**-2)) ** -0.5
+    reach = hyper_posterior.FARTHEST * problem.prior.sd
+    inside = np.abs(mode.kriging.hyper - problem.prior.mean) < reach - 1e-9
+    assert np.max(np.abs(gradient * sd)[inside]) < 1e-3
