@@ -9,7 +9,8 @@ from sweeping import tiny_values
 from cmrplan.errors import InputError
 from probes.spec.file import read_spec
 
-LONGEST_SECONDS = 0.2  # of processor time
+LONGEST_SECONDS = 0.2  # of processor time, the fastest of TIMES: other tests leave work such as collecting garbage
+TIMES = 3
 
 
 def with_line(line):
@@ -62,16 +63,18 @@ def test_a_short_text_that_asks_for_much_is_refused_at_once(name, tmp_path):
     text, words = TEXTS[name]
     path = tmp_path / "spec.yaml"
     path.write_text(text)
-    began = time.process_time()
-    with pytest.raises(InputError) as refusal:
-        read_spec(path)
-    seconds = time.process_time() - began
+    seconds = []
+    for _ in range(TIMES):
+        began = time.process_time()
+        with pytest.raises(InputError) as refusal:
+            read_spec(path)
+        seconds.append(time.process_time() - began)
     message = str(refusal.value)
     assert all(word in message for word in words), message
     assert message.startswith(str(path))
     assert len(message) < 1000
     assert "\n" not in message
-    assert seconds < LONGEST_SECONDS
+    assert min(seconds) < LONGEST_SECONDS
 
 
 def test_a_product_of_lists_is_refused(make_spec):
