@@ -27,14 +27,14 @@ SMALL = {"name": "0.3M", "width": 96, "layers": 3, "heads": 3, "feedforward": 25
 MIDDLE = {"name": "1M", "width": 128, "layers": 5, "heads": 4, "feedforward": 336}
 
 SWEEPS: dict[str, dict[str, Any]] = {
-    "0.1M, constant": {"sizes": [TINY], "probes": {"train_tokens": 2e5, "evaluations": 8}},
+    "0.1M, averaged": {"sizes": [TINY], "probes": {"train_tokens": 2e5, "evaluations": 8}},
     "0.3M, branches": {
         "sizes": [SMALL],
         "probes": {"train_tokens": 1.3e5, "evaluations": 4, "schedule": "branches"},
     },
     "0.1M and 1M, constant": {
         "sizes": [TINY, MIDDLE],
-        "probes": {"train_tokens": 4e4, "evaluations": 3},
+        "probes": {"train_tokens": 4e4, "evaluations": 3, "schedule": "constant"},
     },
 }
 

@@ -71,6 +71,7 @@ def sweep(ratios: list[float], seeds: int, steps: int) -> dict[str, object]:
             "first_evaluation_tokens": steps * 2048,
             "learning_rate": PEAK,
             "warmup_steps": WARMUP_STEPS,
+            "schedule": "constant",
             "grid": {"domain_ratio": ratios, "seed": list(range(seeds))},
         },
     }

@@ -125,6 +125,7 @@ def prepare_sweep(size: str, folder: Path, options: argparse.Namespace) -> Calla
         "probes": {
             "train_tokens": options.tokens,
             "evaluations": EVALUATIONS,
+            "schedule": "constant",
             "grid": {"domain_ratio": RATIOS},
         },
     }

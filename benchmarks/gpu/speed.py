@@ -142,6 +142,7 @@ def run_settings(case: Case, device: str) -> list[RunSettings]:
             "probes": {
                 "train_tokens": 1e6,
                 "evaluations": 1,
+                "schedule": "constant",
                 "grid": {"domain_ratio": RATIOS},
             },
         }

@@ -61,7 +61,7 @@ class ProbesSpec(TrainingSpec):
     """The earliest of them; a sixteenth of ``train_tokens`` when left out."""
     learning_rate: Positive = 1e-3
     warmup_steps: Natural = 10
-    schedule: Literal["constant", "averaged", "branches", "cosine"] = "constant"
+    schedule: Literal["constant", "averaged", "branches", "cosine"] = "averaged"
     """See :mod:`probes.training.schedule`."""
     decay_share: OpenFraction = 0.2
     """Share of each budget over which a cooldown branch decays, or weights are averaged."""
@@ -152,8 +152,8 @@ class SweepSpec(Spec):
         split = next((size for size in self.sizes if size.processes > 1), None)
         if self.probes.schedule == "averaged" and split:
             raise ValueError(
-                f"probes.schedule averaged needs runs of one process, and size '{split.name}' has "
-                f"{split.processes}; take branches"
+                f"probes.schedule averaged, the default, needs runs of one process, and size '{split.name}' has "
+                f"{split.processes}; take branches or constant"
             )
         return self
 

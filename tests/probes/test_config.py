@@ -159,7 +159,8 @@ class TestMistakes:
         values["sizes"][0]["processes"] = 2
         put(values, "probes.schedule", "averaged")
         assert message_of(values) == (
-            "s.yaml: probes.schedule averaged needs runs of one process, and size 'nano' has 2; take branches"
+            "s.yaml: probes.schedule averaged, the default, needs runs of one process, and size 'nano' has 2; "
+            "take branches or constant"
         )
 
     def test_grid_and_runs(self, values):

@@ -26,10 +26,10 @@ def test_design_by_hand(spec):
     # the base with both cores, two of three equal probes side by side, and the third with both cores again
     base, probe = 3840 + 768 / 3, 3072 + 4 * 768 / 3
     assert design.seconds == pytest.approx((base / 1.8 + probe + probe / 1.8) / 1000)
-    # weights and two moments in fp32; the base keeps one, two runs in work have up to three each;
-    # five evaluations a probe (with token 0), one of the base
-    checkpoint = 12 * count_params(shape).total
-    assert design.disk_bytes == (1 + 2 * 3) * checkpoint + (1 + 3 * 5) * 2 * 24 * 4
+    # weights and two moments in fp32, of a probe also the sum of the weights; the base keeps one checkpoint, two runs
+    # in work have up to three each; five evaluations a probe (with token 0), one of the base
+    checkpoints = (12 + 2 * 3 * 16) * count_params(shape).total
+    assert design.disk_bytes == checkpoints + (1 + 3 * 5) * 2 * 24 * 4
     assert (design.gpu_hours, design.price) == (0.0, None)
 
 

@@ -137,6 +137,7 @@ def test_a_sweep_whose_size_has_two_processes(make_spec, values, tmp_path):
     values["sizes"][0] |= {"processes": 2}
     values["base"]["train_tokens"] = 64 * 12
     values["probes"] |= {"train_tokens": 64 * 8, "evaluations": 1, "grid": {"domain_ratio": [1]}}
+    values["probes"]["schedule"] = "constant"
     spec, sweep = make_spec(values), SweepFolder(tmp_path / "runs")
     corpora = prepare_corpora(spec, sweep.corpora)
     bases, probes = sweep_settings(spec, corpora.identity, device="cpu")
