@@ -2,6 +2,7 @@
 
     python data/sweep2/preregister.py write large       # predictions/large, to be committed before the part is trained
     python data/sweep2/preregister.py compare large     # tables, after `stages.py train large` and `stages.py collect`
+    python data/sweep2/preregister.py again large       # the same with what the present code would have predicted
 
 ``write`` reads the sizes of ``log.csv`` that are smaller than that of the part, and the losses of the part's base in
 ``bases.csv``; it refuses where the log has probes of the part already. The default's losses are those that a plan is
@@ -345,6 +346,11 @@ def target_of(part: str, folder: Path) -> Target:
     )
 
 
+def smaller(log: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Return the rows of the sizes that a prediction may see."""
+    return log[log["model_params"] < target.model_params].reset_index(drop=True)
+
+
 def write(part: str, folder: Path, out: Path) -> None:
     """Write the predictions of a part.
 
@@ -359,7 +365,7 @@ def write(part: str, folder: Path, out: Path) -> None:
         raise InputError(
             f"{folder / 'log.csv'} has probes of {part} already; a prediction is written before they are trained"
         )
-    seen = log[log["model_params"] < target.model_params].reset_index(drop=True)
+    seen = smaller(log, target)
     losses, ratios = predict(seen, target)
     out.mkdir(parents=True, exist_ok=True)
     columns = ["method", "eval_corpus", "train_tokens", "domain_ratio", "loss", "low", "high"]
@@ -400,7 +406,7 @@ def shown(table: pd.DataFrame) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["write", "compare"])
+    parser.add_argument("action", choices=["write", "compare", "again"])
     parser.add_argument("part", help="of stages.yaml")
     parser.add_argument("--folder", type=Path, default=HERE, help="with log.csv and bases.csv")
     options = parser.parse_args()
@@ -410,8 +416,12 @@ def main() -> None:
             write(options.part, options.folder, out)
             return
         target = read_target(out / "target.json")
-        losses, ratios = (pd.read_csv(out / name) for name in ("losses.csv", "ratios.csv"))
-        errors, decisions = compare(cp.read_log(options.folder / "log.csv"), target, losses, ratios)
+        log = cp.read_log(options.folder / "log.csv")
+        if options.action == "again":
+            losses, ratios = predict(smaller(log, target), target)
+        else:
+            losses, ratios = (pd.read_csv(out / name) for name in ("losses.csv", "ratios.csv"))
+        errors, decisions = compare(log, target, losses, ratios)
     except (CmrplanError, OSError) as error:
         parser.exit(1, f"{error}\n")
     print("Losses and regrets in nats per token.\n")
