@@ -37,9 +37,9 @@ dist-check: $(VENV)/.dev  ## wheel and sdist, each installed into an empty envir
 
 lowest:  ## tests of the library, without torch, with the lowest versions that pyproject.toml declares
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[parquet,baselines]'
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[parquet,baselines,tensorboard]'
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pytest hypothesis
-	.venv-lowest/bin/python -m pytest -q -W default -p no:cacheprovider -k 'not tensorboard and not TensorBoard and not tokens_that_were_not_counted and not readme_says' tests/laws tests/solve tests/log tests/plan tests/fit/test_fit.py
+	.venv-lowest/bin/python -m pytest -q -W default -p no:cacheprovider tests/laws tests/solve tests/log tests/plan tests/fit/test_fit.py tests/plots tests/export
 
 docs-figures: $(VENV)/.test  ## what the commands of README and docs print and draw, anew (some minutes)
 	$(BIN)/python tests/documented_commands.py

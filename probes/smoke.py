@@ -1,8 +1,8 @@
 """A smoke test of an extra is a little work with its packages, which says whether they work here.
 
-Started as ``python -m probes.smoke NAME PACKAGE ...`` a process tests one extra alone, so that a package that crashes
-or hangs takes no other with it. Its last line on standard output is a JSON object with ``note``, a sentence or
-nothing, and ``devices``.
+Started as ``python -m probes.smoke '{"NAME": ["PACKAGE", ...], ...}'`` a process tests extras one after the other. Each
+has a line on standard output as soon as it is tested, a JSON object: ``note``, a sentence or nothing, and ``devices``,
+or ``error``, why it does not work.
 """
 
 from __future__ import annotations
@@ -179,15 +179,15 @@ _TESTS: dict[str, Callable[[], Answer]] = {
 
 
 def main() -> None:
-    """Test the extra that the command line names; what packages print goes to standard error."""
+    """Test the extras that the command line names; what packages print goes to standard error."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    try:
-        answer = smoke_test(sys.argv[1], sys.argv[2:])
-    except Exception as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        sys.exit(words[:300])
-    print(json.dumps({"note": "", "devices": []} | answer), file=output, flush=True)
+    for extra, packages in json.loads(sys.argv[1]).items():
+        try:
+            answer = {"note": "", "devices": []} | smoke_test(extra, packages)
+        except Exception as error:
+            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+        print(json.dumps(answer), file=output, flush=True)
 
 
 if __name__ == "__main__":

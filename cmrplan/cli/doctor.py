@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=1),
     default=10.0,
     show_default=True,
-    help="Longest time to wait for the smoke tests.",
+    help="Longest time to take; what has not answered by then is told as unknown.",
 )
 @as_json
 def doctor(seconds: float, as_json: bool) -> int:
     """Say what is installed, which extras and devices there are, and whether they work.
 
-    Each extra does a little work in a process of its own. Exit code 1 says that something that is installed does not
+    Each extra does a little work, in processes of their own. Exit code 1 says that something that is installed does not
     work; an extra that is not installed is no trouble.
     """
     from cmrplan.cli.installation import ExtraState, check_installation

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -19,6 +20,10 @@ from packaging.requirements import Requirement
 
 BASE_TEST = "cmrplan.cli.smoke_plan"
 EXTRA_TEST = "probes.smoke"
+SHARED = ("probes", "lightning")
+"""Extras that are tested in one process, since both spend seconds on importing torch; the quicker first."""
+
+LATE = "Its smoke test gave no answer in time: give more --seconds."
 
 _FOR_DEVELOPERS = frozenset({"dev", "site", "test"})
 
@@ -79,7 +84,7 @@ class CheckedExtra:
     devices : tuple of dict
         The GPUs that its smoke test worked on.
     seconds : float
-        How long the smoke test took.
+        How long the process of its smoke test took.
     """
 
     name: str
@@ -122,62 +127,86 @@ def _version(package: str) -> str | None:
 
 
 def check_installation(seconds: float) -> list[CheckedExtra]:
-    """Run the smoke test of everything that is installed, as many at a time as there are cores.
+    """Run the smoke test of everything that is installed, as many processes at a time as there are cores.
 
     Parameters
     ----------
     seconds : float
-        When to stop waiting for answers.
+        How long all of it may take; a tenth is kept for the start of the command and for what it prints.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 0.9 * seconds
     extras = required_packages()
-    # Lightning takes longest and comes last, so that a slow machine leaves no other without an answer.
-    first = ("base", "probes")
-    order = sorted(extras, key=lambda name: (name == "lightning", name not in first))
+    checked = {
+        name: _incomplete(name, packages)
+        for name, packages in extras.items()
+        if any(package.version is None for package in packages)
+    }
+    usable = [name for name in extras if name not in checked]
+    shared = tuple(name for name in SHARED if name in usable)
+    groups = [shared] if shared else []
+    groups += [(name,) for name in usable if name not in shared]
     with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
-        answers = {name: pool.submit(_check_extra, name, extras[name], deadline) for name in order}
-        return [answers[name].result() for name in extras]
+        for answers in pool.map(lambda names: _check_group(names, extras, deadline), groups):
+            checked |= answers
+    return [checked[name] for name in extras]
 
 
-def _check_extra(
-    name: str, packages: tuple[InstalledPackage, ...], deadline: float
-) -> CheckedExtra:
-    missing = [package.name for package in packages if package.version is None]
-    if missing:
-        state = ExtraState.BROKEN if name == "base" else ExtraState.ABSENT
-        message = f"It lacks {', '.join(missing)}: pip install '{_as_installed(name)}'"
-        return CheckedExtra(name, state, message, packages)
+def _incomplete(name: str, packages: tuple[InstalledPackage, ...]) -> CheckedExtra:
+    missing = ", ".join(package.name for package in packages if package.version is None)
+    state = ExtraState.BROKEN if name == "base" else ExtraState.ABSENT
+    message = f"It lacks {missing}: pip install '{_as_installed(name)}'"
+    return CheckedExtra(name, state, message, packages)
+
+
+def _check_group(
+    names: Sequence[str], extras: Mapping[str, tuple[InstalledPackage, ...]], deadline: float
+) -> dict[str, CheckedExtra]:
+    """Test extras one after the other in one process; what one of them leaves without an answer is told of it."""
     began = time.monotonic()
-    state, message, devices = _smoke_test(name, packages, deadline - began)
+    packages = {name: [package.name for package in extras[name]] for name in names}
+    lines, trouble = _smoke_test(packages, deadline - began)
     spent = time.monotonic() - began
-    message = " ".join(filter(None, [message, _outside(packages)]))
-    return CheckedExtra(name, state, message, packages, tuple(devices), spent)
+    checked = {}
+    for number, name in enumerate(names):
+        answer = json.loads(lines[number]) if number < len(lines) else {}
+        state, message = ExtraState.WORKS, answer.get("note", "")
+        if not answer and trouble is None:
+            state, message = ExtraState.UNKNOWN, LATE
+        elif not answer or "error" in answer:
+            state, words = ExtraState.BROKEN, answer.get("error", trouble)
+            message = f"Its smoke test failed ({words}): install it anew, pip install '{_as_installed(name)}'"
+        message = " ".join(filter(None, [message, _outside(extras[name])]))
+        devices = tuple(answer.get("devices", ()))
+        checked[name] = CheckedExtra(name, state, message, extras[name], devices, spent)
+    return checked
 
 
 def _smoke_test(
-    name: str, packages: Iterable[InstalledPackage], seconds: float
-) -> tuple[ExtraState, str, list[dict[str, Any]]]:
-    late = "Its smoke test gave no answer in time: give more --seconds."
+    packages: Mapping[str, Sequence[str]], seconds: float
+) -> tuple[list[str], str | None]:
+    """Return the lines that a process answers, one an extra, and how it ended; None where it was late."""
     if seconds <= 0:
-        return ExtraState.UNKNOWN, late, []
+        return [], None
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     folder = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.getenv("PYTHONPATH")]))
-    module = BASE_TEST if name == "base" else EXTRA_TEST
-    command = [sys.executable, "-P", "-m", module, name, *(p.name for p in packages)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds, env=environment, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return ExtraState.UNKNOWN, late, []
-    if done.returncode == 0 and done.stdout.strip():
-        answer = json.loads(done.stdout.strip().splitlines()[-1])
-        return ExtraState.WORKS, answer["note"], answer["devices"]
-    words = done.stderr.strip().splitlines()[-1:] if done.returncode == 1 else []
-    words = words or [f"it ended with exit code {done.returncode}"]
-    reason = f"Its smoke test failed ({words[0][:300]}): install it anew, pip install '{_as_installed(name)}'"
-    return ExtraState.BROKEN, reason, []
+    module = BASE_TEST if "base" in packages else EXTRA_TEST
+    command = [sys.executable, "-P", "-m", module, json.dumps(packages)]
+    with tempfile.TemporaryFile("w+") as answers:
+        try:
+            code = subprocess.run(
+                command,
+                stdout=answers,
+                stderr=subprocess.DEVNULL,
+                timeout=seconds,
+                env=environment,
+                check=False,
+            ).returncode
+            trouble = f"it ended with exit code {code}"
+        except subprocess.TimeoutExpired:
+            trouble = None
+        answers.seek(0)
+        return [line for line in answers if line.endswith("\n")], trouble
 
 
 def _as_installed(name: str) -> str:

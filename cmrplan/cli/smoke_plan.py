@@ -6,7 +6,6 @@ Started as ``python -m cmrplan.cli.smoke_plan`` a process does it alone; see :mo
 from __future__ import annotations
 
 import json
-import sys
 
 
 def plan_by_hand() -> None:
@@ -37,6 +36,7 @@ def plan_by_hand() -> None:
 if __name__ == "__main__":
     try:
         plan_by_hand()
+        answer = {"note": "", "devices": []}
     except Exception as error:
-        sys.exit(" ".join(f"{type(error).__name__}: {error}".split())[:300])
-    print(json.dumps({"note": "", "devices": []}))
+        answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+    print(json.dumps(answer))

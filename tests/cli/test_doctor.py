@@ -1,9 +1,11 @@
 """The doctor, on packages that work, raise, crash, hang, are missing or of another version."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -96,10 +98,31 @@ def test_extras_are_those_of_the_installed_package():
 @pytest.mark.parametrize("extra", ["base", "parquet", "slurm", "tensorboard", "probes"])
 def test_a_smoke_test_works_here(extra):
     module = installation.BASE_TEST if extra == "base" else "probes.smoke"
-    command = [sys.executable, "-P", "-m", module, extra]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert '"note"' in done.stdout.splitlines()[-1]
+    command = [sys.executable, "-P", "-m", module, json.dumps({extra: []})]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "note" in json.loads(done.stdout)
+
+
+def test_an_extra_that_shares_a_process_fails_or_is_late_alone(ask, monkeypatch):
+    shared = {"first": "goodpack>=1", "second": "badpack>=1", "third": "sleepypack>=1"}
+    monkeypatch.setattr(installation, "SHARED", tuple(shared))
+    _, extras = ask(shared, "--seconds", "10")
+    states = {name: extra["state"] for name, extra in extras.items() if name != "base"}
+    assert states == {"first": "works", "second": "broken", "third": "unknown"}
+    assert "no such symbol" in extras["second"]["message"]
+
+
+def test_what_follows_a_crash_in_its_process_is_told_broken(ask, monkeypatch):
+    shared = {"first": "goodpack>=1", "second": "crashpack>=1", "third": "goodpack>=1"}
+    monkeypatch.setattr(installation, "SHARED", tuple(shared))
+    _, extras = ask(shared, "--seconds", "60")
+    assert [extras[name]["state"] for name in shared] == ["works", "broken", "broken"]
+
+
+def test_the_time_to_start_and_print_is_within_the_seconds(ask):
+    began = time.monotonic()
+    ask({"late": "sleepypack>=1"}, "--seconds", "5")
+    assert time.monotonic() - began < 5
 
 
 def test_a_cmrplan_that_is_not_installed_is_told(call, monkeypatch):

@@ -167,6 +167,34 @@ def nemo_automodel(path):
     return {"weights": dict(zip(mixture.paths, mixture.sampling_weights, strict=True))}
 
 
+def levanter(path):
+    import asyncio
+    from collections import Counter
+
+    import draccus
+    import yaml
+    from levanter.data.dataset import ListAsyncDataset
+    from levanter.data.mixture import MixtureDataset
+    from levanter.data.text.datasets import LmDataConfig
+
+    config = draccus.decode(LmDataConfig, yaml.safe_load(path.read_text())["data"])
+    paths = {name: component.cache_dir for name, component in config.components.items()}
+    sequences = {name: ListAsyncDataset([paths[name]] * 100) for name in paths}
+    mixed = MixtureDataset(
+        sequences,
+        config.train_weights,
+        config.mixture_block_size,
+        key=0,
+        stop_strategy=config.stop_strategy,
+    )
+    size = 10 * config.mixture_block_size
+    drawn = Counter(asyncio.run(mixed.get_batch(range(size))))
+    return {
+        "weights": {paths[name]: weight for name, weight in config.train_weights.items()},
+        "achieved": {path: drawn[path] / size for path in paths.values()},
+    }
+
+
 if __name__ == "__main__":
     reader = globals()[sys.argv[1].replace("-", "_")]
     print(json.dumps(reader(Path(sys.argv[2]))))

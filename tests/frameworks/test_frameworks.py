@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from environments import python_of
+from environments import NEEDS_PYTHON, interpreter_of, python_of
 
 import cmrplan as cp
 from cmrplan.export.export import TARGETS
@@ -44,6 +44,7 @@ PAIRS = [
     ("axolotl", "axolotl"),
     ("mosaicml-streaming", "mosaicml-streaming"),
     ("nemo-automodel", "nemo-automodel"),
+    ("levanter", "levanter"),
 ]
 
 
@@ -60,6 +61,8 @@ def corpora(tmp_path):
 
 @pytest.mark.parametrize(("environment", "to"), PAIRS, ids=[to for _, to in PAIRS])
 def test_the_framework_reads_the_asked_shares(environment, to, corpora, tmp_path):
+    if interpreter_of(environment) is None:
+        pytest.skip(f"{environment} needs Python {NEEDS_PYTHON[environment]} on the PATH")
     plan, file = tmp_path / "plan.json", tmp_path / f"mixture{TARGETS[to].suffix}"
     plan.write_text(json.dumps(sealed(PLAN)))
     exported = cp.export(

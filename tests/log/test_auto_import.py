@@ -216,6 +216,7 @@ class TestPhases:
 
 def test_from_trainer_states_to_a_plan_as_the_readme_says(call, tmp_path, monkeypatch):
     """The states are written by the library, with losses from known laws."""
+    pytest.importorskip("transformers")
     from transformers import TrainerState
 
     log = simulated_log(sizes=(410e6,), seeds=(0,), ratios=(0.1, 0.3, 0.5, 0.7))

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from event_files import write_scalars
 
 from cmrplan.errors import CmrplanError, Code
 from cmrplan.log.importers import import_with_remarks
@@ -52,13 +53,8 @@ def mlflow(folder):
 
 
 def events(folder):
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder / "r0.5-s0")) as writer:
-        for step in (100, 200):
-            writer.add_scalar("eval/general/loss", 3 + step / 1024, step)
-    (path,) = (folder / "r0.5-s0").iterdir()
-    return path
+    losses = [(step, "eval/general/loss", 3 + step / 1024) for step in (100, 200)]
+    return write_scalars(folder / "r0.5-s0", losses)
 
 
 def regmix(folder):

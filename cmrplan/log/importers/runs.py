@@ -323,8 +323,10 @@ def _is_filled(cells: pd.Series[Any]) -> npt.NDArray[np.bool_]:
 
 def _last_before(cells: pd.Series[Any]) -> pd.Series[Any]:
     """Return the cells with empty ones filled by the last one above them."""
-    filled = cells.astype(object).where(_is_filled(cells), None)
-    return filled.ffill()
+    is_filled = _is_filled(cells) & cells.notna().to_numpy()
+    last = np.maximum.accumulate(np.where(is_filled, np.arange(len(cells)), 0))
+    filled = cells.astype(object).where(is_filled, None)
+    return filled.iloc[last].set_axis(cells.index)
 
 
 def by_step(run: TrainerRun, step: str) -> TrainerRun:
