@@ -303,9 +303,10 @@ class Torture:
             self.clear()
             work = _limited(command(name, self.inputs, self.out), int(part * largest))
             self.require(name, self.start(work).wait(), status=2)
-            if any(self.out.iterdir()):
-                raise Broken(f"{name} left a file where there was no room for it")
-        self.require_done(name)
+            self.require_whole(name, {})
+            if any(path.name.startswith(TEMPORARY_PREFIX) for path in self.out.iterdir()):
+                raise Broken(f"{name} left a temporary file where there was no room for it")
+            self.require_done(name)
 
     def _on_disk(self, disk: Path, older: dict[str, bytes], *, room: int) -> Path:
         for path in disk.iterdir():
