@@ -218,7 +218,7 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_seal(path: str | os.PathLike[str], content: dict[str, Any], *, remedy: str) -> None:
-    """Refuse content that is not what :func:`sealed` was given; content without a checksum passes.
+    """Refuse content that is not what :func:`sealed` returned.
 
     Raises
     ------
@@ -226,7 +226,9 @@ def require_seal(path: str | os.PathLike[str], content: dict[str, Any], *, remed
         Naming the file, and the remedy.
     """
     if CHECKSUM not in content:
-        return
+        raise InputError(
+            f"{path} is not what was written (its checksum is gone); it was edited, or is of version 0.2.0: {remedy}"
+        )
     rest = {name: value for name, value in content.items() if name != CHECKSUM}
     if content[CHECKSUM] != _checksum(rest):
         raise InputError(

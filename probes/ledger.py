@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, InputError
 from probes.runs import RunFolder, RunState
 from probes.training.metrics import append_row, read_rows
 
@@ -161,10 +161,22 @@ class Ledger:
 
 
 def read_histories(path: Path) -> dict[str, History]:
-    """Return what a ledger says, by run; nothing if there is none."""
+    """Return what a ledger says, by run; nothing if there is none.
+
+    Raises
+    ------
+    InputError
+        If a line is of another form than those that a sweep writes.
+    """
     histories: dict[str, History] = {}
-    for row in read_rows(path):
-        _note(histories, row)
+    for number, row in enumerate(read_rows(path), start=1):
+        try:
+            _note(histories, row)
+        except (LookupError, TypeError, ValueError):
+            raise InputError(
+                f"{path}, line {number}: no event of a ledger; it was edited or damaged: move the file away, and "
+                "cmrplan probe run writes what it can see of the runs anew"
+            ) from None
     return histories
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import cmrplan as cp
 from cmrplan.errors import Code, Finding
+from cmrplan.files import sealed
 
 
 def test_a_finding_is_plain_text_in_json():
@@ -31,6 +32,6 @@ def test_a_file_with_a_code_that_there_is_not_is_refused(fit_path, tmp_path, war
     changed = json.loads(fit_path.read_text()) | {"warnings": warnings}
     del changed["checksum"]
     path = tmp_path / "fit.json"
-    path.write_text(json.dumps(changed))
+    path.write_text(json.dumps(sealed(changed)))
     with pytest.raises(cp.InputError, match="is not a whole fit"):
         cp.read_fit(path)

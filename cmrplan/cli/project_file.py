@@ -94,8 +94,10 @@ def _read(file: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(read_text(file))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file} is no TOML: {error}") from None
+    except ValueError as error:  # A wrong form, or an integer of thousands of digits.
+        raise InputError(f"{file} is no TOML that can be read: {error}") from None
+    except RecursionError:
+        raise InputError(f"{file} is no TOML that can be read: it is nested too deeply") from None
 
 
 def _defaults(

@@ -102,8 +102,8 @@ def planned_mixture(plan: PlanOrPath) -> PlannedMixture:
 
 
 def _mixture_of(content: dict[str, Any], source: str) -> PlannedMixture:
-    """Return the mixture in the content of a plan; files from before there were checksums have none."""
-    fingerprint = content.get(CHECKSUM) or sealed(content)[CHECKSUM]
+    """Return the mixture in the content of a plan, of which the checksum is a part."""
+    fingerprint = content[CHECKSUM]
     try:
         if "domain_ratio" in content:
             return _of_two(_TwoCorporaContent.model_validate(content), fingerprint)

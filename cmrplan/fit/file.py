@@ -2,7 +2,8 @@
 
 One format serves fits of two corpora and of many; ``kind`` says which. The file holds everything that a prediction
 needs, so reading it fits nothing again; its numbers are written so that they read back to the last digit. It holds a
-checksum over its content, and is refused where that, or a part of it, is wrong.
+checksum over its content, and is refused where that is wrong or gone. Files of 0.2.0 have none: their parts are
+compared with each other.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from cmrplan.errors import Code, Finding, InputError
-from cmrplan.files import DAMAGE, read_json, require_seal, sealed, write_json
+from cmrplan.files import CHECKSUM, DAMAGE, read_json, require_seal, sealed, write_json
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import burn_in_of
-from cmrplan.fit.file_checks import require_consistent
+from cmrplan.fit.file_checks import require_consistent, require_figures
 from cmrplan.fit.fit import Fit, WithoutEarly
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
 from cmrplan.fit.model_records import FittedTo, ModelRecord, Strict, load_model
@@ -28,6 +29,10 @@ Kind = Literal["two_corpora", "mixture"]
 EarlyModels = tuple[float, dict[str, CorpusModel]]
 _COMMAND_OF_KIND: dict[Kind, str] = {"two_corpora": "cmrplan fit", "mixture": "cmrplan mix fit"}
 _NAMES: dict[Kind, str] = {"two_corpora": "a fit", "mixture": "the fit of a mixture"}
+
+UNSEALED_VERSION = "0.2.0"
+_LATER_ENTRIES = {"residual", "resampled_in_order", "without_early"}
+_LATER_KINDS = {"kriged"}
 
 
 class _SettingsRecord(Strict):
@@ -136,7 +141,9 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
     value = read_json(path)
     again = f"make it again with {_COMMAND_OF_KIND[kind]}"
     _require_kind(path, value, kind)
-    require_seal(path, value, remedy=again)
+    is_sealed = CHECKSUM in value or not _is_of_0_2_0(value)
+    if is_sealed:
+        require_seal(path, value, remedy=again)
     try:
         file = _FitFile.model_validate(value)
         settings = FitSettings(**file.settings.model_dump())
@@ -155,6 +162,9 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         models, later = load(file.state.models), file.state.without_early
         early = None if later is None else (later.first_tokens, load(later.models))
         require_consistent(models, fitted_to)
+        if not is_sealed:
+            shown = value["eval_corpora"] if kind == "mixture" else value
+            require_figures(models, shown, settings.confidence)
         warnings = tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings)
     except ValidationError as error:
         first = error.errors()[0]
@@ -174,6 +184,17 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         "provenance": file.provenance,
     }
     return fields, early
+
+
+def _is_of_0_2_0(value: dict[str, Any]) -> bool:
+    """Tell whether a fit has nothing that only later versions write, which give every fit a checksum."""
+    try:
+        state, version = value["state"], value["provenance"]["code_version"]
+        kinds = {model["kind"] for model in state["models"].values()}
+        later = {*_LATER_ENTRIES & {*value["settings"], *state}, *_LATER_KINDS & kinds}
+        return version == UNSEALED_VERSION and not later
+    except DAMAGE:
+        return True  # What is wrong with it is said where it is taken apart.
 
 
 def _require_kind(path: str | os.PathLike[str], value: Any, kind: Kind) -> None:

@@ -7,7 +7,7 @@ follow from its parameters and the log, so an edit of any of the three breaks th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Other processors round the same parameters to the same residuals within this, in nats; an edit moves them farther.
 _SAME_RESIDUAL = 1e-6
 _SAME_WEIGHT = 1e-9
+_SAME_FIGURE = 1e-6
 
 
 def require_consistent(models: Mapping[str, CorpusModel], fitted_to: FittedTo) -> None:
@@ -61,6 +62,36 @@ def require_consistent(models: Mapping[str, CorpusModel], fitted_to: FittedTo) -
             loss = rows["loss"].to_numpy(dtype=float)
             _require_residuals(law.fit, loss, law.fitted_loss(rows), corpus)
         _require_weights(model)
+
+
+def require_figures(
+    models: Mapping[str, CorpusModel], shown: Mapping[str, Any], confidence: float
+) -> None:
+    """Refuse a fit whose parameters, with their errors and intervals, are not those that its file shows.
+
+    Errors and intervals follow from the resamples, which nothing else in a file without a checksum speaks of.
+
+    Raises
+    ------
+    ValueError
+        Saying which figures of which corpus.
+    """
+    for corpus, model in models.items():
+        figures = model.summary(confidence)
+        for name in ("params", "stderr", "interval"):
+            if not _is_same(shown[corpus][name], figures[name]):
+                raise ValueError(f"{name} of {corpus!r} that are not those of its laws")
+
+
+def _is_same(shown: Any, own: Any) -> bool:
+    """Tell whether two figures agree as far as processors do."""
+    if isinstance(own, Mapping):
+        return shown.keys() == own.keys() and all(_is_same(shown[key], own[key]) for key in own)
+    if isinstance(own, list):
+        return len(shown) == len(own) and all(map(_is_same, shown, own))
+    if own is None or shown is None:
+        return own is shown
+    return bool(np.isclose(shown, own, rtol=_SAME_FIGURE, atol=0))
 
 
 def _require_weights(model: CorpusModel) -> None:

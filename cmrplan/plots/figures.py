@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -175,7 +176,10 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     ):
         # A run named in a script the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", append=False)
-        figure.savefig(temporary, format=form, dpi=DOTS_PER_INCH, metadata=METADATA[form])
+        # It is drawn in memory: where a disk is full, matplotlib's PDF writer fails twice, with an error of zlib.
+        content = BytesIO()
+        figure.savefig(content, format=form, dpi=DOTS_PER_INCH, metadata=METADATA[form])
+        temporary.write_bytes(content.getvalue())
 
 
 def _ratio(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:

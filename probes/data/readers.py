@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from cmrplan.errors import InputError
 from cmrplan.files import require_regular
+from cmrplan.log.texts import printable
 
 BATCH_ROWS = 256
 """Rows of a Parquet file that are in memory at once."""
@@ -209,7 +210,7 @@ def _not_utf8(where: object, error: UnicodeDecodeError, position: int) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return printable((str(error).splitlines() or [type(error).__name__])[0])
 
 
 _KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".arrow": "arrow"}

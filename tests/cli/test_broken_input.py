@@ -8,6 +8,8 @@ import json
 
 import pytest
 
+from cmrplan.files import sealed
+
 HEAD = "run_id,model_params,train_tokens,domain_ratio,eval_corpus,loss\n"
 ROWS = "".join(
     f"r{ratio},1e6,{tokens},{ratio},{corpus},{2 + ratio / 10}\n"
@@ -206,7 +208,7 @@ def test_broken_fit_file(text, words, call, tmp_path):
 def test_a_fit_file_with_other_numbers_is_refused(call, fit_path, tmp_path):
     text = fit_path.read_text().replace('"kind": "law"', '"kind": "sphere"', 1)
     content = {k: v for k, v in json.loads(text).items() if k != "checksum"}
-    (tmp_path / "fit.json").write_text(json.dumps(content))
+    (tmp_path / "fit.json").write_text(json.dumps(sealed(content)))
     answer = call("plan", tmp_path / "fit.json", *ASK, "--max-general-rise", "3%")
     refused(answer, 2, ["fit.json", "state.models"])
 

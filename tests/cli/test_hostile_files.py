@@ -11,6 +11,7 @@ import pytest
 
 from cmrplan.errors import InputError
 from cmrplan.log.files import read_log
+from cmrplan.log.importers.mapping_file import read_mapping
 
 HEAD = "run_id,model_params,train_tokens,domain_ratio,eval_corpus,loss"
 
@@ -138,3 +139,42 @@ def test_a_small_parquet_file_does_not_unpack_to_gigabytes(tmp_path, monkeypatch
     assert path.stat().st_size < 2**17  # 64 MiB of names, each of which stands there once
     with pytest.raises(InputError, match=r"takes more than .* GiB of memory"):
         read_log(path)
+
+
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{k}: &a{k}\n  <<: [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (MERGES, "a mapping has sections of names, without aliases"),
+        ("map: " + "[" * 100_000, "a mapping has"),
+        ("map: {a: " + "9" * 5_000 + "}", "neither JSON nor YAML"),
+        ("a" * 300_000, "more than 250,000 bytes"),
+    ],
+    ids=["merge keys", "nested", "digits", "long"],
+)
+def test_a_bomb_in_the_place_of_a_mapping_is_refused_at_once(text, word, tmp_path):
+    path = tmp_path / "map.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(InputError, match=word):
+        read_mapping(path)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("a=" + "[" * 5_000, "nested too deeply"), ("a=" + "9" * 5_000, "5000 digits")],
+    ids=["nested", "digits"],
+)
+def test_a_bomb_in_the_place_of_a_project_file_is_refused(text, word, call, tmp_path):
+    path = tmp_path / "cmrplan.toml"
+    path.write_text(text)
+    answer = call("--project", path, "fit", "log.csv")
+    assert answer.code == 2
+    assert word in answer.err
+    assert answer.err.count("\n") == 1
+    assert "internal" not in answer.err

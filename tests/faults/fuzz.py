@@ -2,45 +2,75 @@
 
     python tests/faults/fuzz.py [--reader csv ...] [--minutes 30] [--seed 0] [--keep FOLDER]
 
-A file is either read or refused by a CmrplanError of one line, within two seconds of processor time. What a
-reader returns is not looked at. Ends with 1 where a reader broke that.
+A file is either read or refused by a CmrplanError of one line, within two seconds of processor time and 1 GB of memory.
+Where a file is evidence, as fits, plans and run folders are, what is read of a damaged one is no number that the sound
+one does not have. Ends with 1 where a reader broke that.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import resource
 import tempfile
 import time
 import warnings
 from pathlib import Path
 
 from mutations import mutated
-from readers import READERS
+from readers import READERS, Numbers
 
 from cmrplan.errors import CmrplanError
 
 MOST_SECONDS = 2.0
+MOST_MEMORY = 10**9  # bytes
+MOST_ADDRESSES = 16 * 10**9  # bytes, so that a bomb ends the reader and not the machine
 
 
-def fault(reader: str, data: bytes, folder: Path) -> str:
-    """Return what is wrong with how a reader takes some bytes; nothing where it does what it promises."""
-    seed, read = READERS[reader]
-    path = folder / seed.name
-    path.write_bytes(data)
-    start = time.process_time()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            read(path)
-    except CmrplanError as error:
-        lines = str(error).splitlines()
-        if len(lines) != 1 or not str(error).isprintable():
-            return f"a refusal that is no printable line: {lines[:2]!r}"
-    except Exception as error:  # Whatever else comes out is an internal error.
-        return f"{type(error).__name__}: {error}"
-    seconds = time.process_time() - start
-    return f"{seconds:.1f} s" if seconds > MOST_SECONDS else ""
+class Target:
+    """A reader with a sound file of its own in a folder, which is damaged again and again.
+
+    Parameters
+    ----------
+    reader : str
+    folder : Path
+        An empty one.
+    """
+
+    def __init__(self, reader: str, folder: Path) -> None:
+        self._reader, self._folder = READERS[reader], folder
+        self.path = self._reader.write(folder)
+        self.sound = self.path.read_bytes()
+        self._whole = self._numbers(self._reader.read(self.path))
+
+    def _numbers(self, value: object) -> Numbers:
+        return self._reader.numbers(value) if self._reader.numbers else frozenset()
+
+    def fault(self, data: bytes) -> str:
+        """Return what is wrong with how the reader takes some bytes; nothing where it does what it promises."""
+        self.path.write_bytes(data)
+        start, memory = time.process_time(), _largest_memory()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                numbers = self._numbers(self._reader.read(self.path))
+        except CmrplanError as error:
+            lines = str(error).splitlines()
+            if len(lines) != 1 or not str(error).isprintable():
+                return f"a refusal that is no printable line: {lines[:2]!r}"
+        except Exception as error:  # Whatever else comes out is an internal error.
+            return f"{type(error).__name__}: {error}"
+        else:
+            if wrong := numbers - self._whole:
+                return f"a number that the sound file does not have: {min(map(str, wrong))[:200]}"
+        seconds = time.process_time() - start
+        if memory < MOST_MEMORY <= _largest_memory():
+            return f"{_largest_memory() / 1e6:.0f} MB"
+        return f"{seconds:.1f} s" if seconds > MOST_SECONDS else ""
+
+
+def _largest_memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:
@@ -51,15 +81,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that broke a reader")
     options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, MOST_ADDRESSES))
     total = 0
     for reader in options.reader:
-        generator, start = random.Random(options.seed), time.process_time()
-        seed = READERS[reader][0].read_bytes()
         number, faults = 0, dict[str, bytes]()
         with tempfile.TemporaryDirectory() as folder:
+            target = Target(reader, Path(folder))
+            generator, start = random.Random(options.seed), time.process_time()
             while time.process_time() - start < 60 * options.minutes:
-                data = mutated(seed, generator)
-                problem = fault(reader, data, Path(folder))
+                data = mutated(target.sound, generator)
+                problem = target.fault(data)
                 number += 1
                 if problem:
                     faults.setdefault(problem[:60], data)
@@ -72,7 +103,7 @@ def main() -> None:
             print(f"  {problem}")
             if options.keep:
                 options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{reader}-{position}{READERS[reader][0].suffix}").write_bytes(data)
+                (options.keep / f"{reader}-{position}{target.path.suffix}").write_bytes(data)
         total += len(faults)
     raise SystemExit(1 if total else 0)
 

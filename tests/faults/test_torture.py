@@ -8,7 +8,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from test_outputs import commands
-from torture import Broken, Mounted, Torture
+from torture import MESSAGES, PARTS, Broken, Mounted, Torture
 from writers import COMMANDS, Child
 
 SHORT = ("export yaml", "logs import csv")
@@ -29,6 +29,12 @@ def test_a_folder_that_vanishes_a_second_process_and_a_clock_that_jumps(torture)
     torture.vanishing(SHORT[0], 1)
     torture.two_at_a_time(SHORT[0])
     torture.jumping_clock(SHORT[0])
+
+
+@pytest.mark.parametrize("name", ["plot pdf", pytest.param("report pdf", marks=pytest.mark.slow)])
+def test_a_file_that_finds_no_room_is_refused_in_one_line(torture, name):
+    assert max(map(len, torture.undisturbed(name).values())) > MESSAGES / min(PARTS)
+    torture.short_of_room(name)
 
 
 def test_a_full_disk(torture, tmp_path):

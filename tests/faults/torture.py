@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,8 @@ from probes.training.metrics import read_rows
 LONGER = 1.1  # kills come within the time of a command, and a little later
 LONGEST_RUN = 2.0  # seconds that the training of a probe takes, about
 GIVE_UP = 120.0  # seconds that no command takes
+MESSAGES = 1024  # bytes that the messages of a command take at most
+PARTS = (0.1, 0.3, 0.6)  # of a file, for which there is room
 JUMP = 10 * 365 * 86400.0  # seconds
 STEPS = ("replace", "fsync")
 COSTLY = 6  # the whole flow is killed so many times less
@@ -290,6 +293,21 @@ class Torture:
         if contents(disk) != new:
             raise Broken(f"{name} writes something else once there is room again")
 
+    def short_of_room(self, name: str) -> None:
+        """Do a command where the system lets no file grow beyond parts of the largest that it writes.
+
+        The messages of a process go to a file too, so a command of small files is let off.
+        """
+        largest = max(map(len, self.undisturbed(name).values()))
+        for part in PARTS if largest > MESSAGES / min(PARTS) else ():
+            self.clear()
+            work = _limited(command(name, self.inputs, self.out), int(part * largest))
+            self.require(name, self.start(work).wait(), status=2)
+            self.require_whole(name, {})
+            if any(path.name.startswith(TEMPORARY_PREFIX) for path in self.out.iterdir()):
+                raise Broken(f"{name} left a temporary file where there was no room for it")
+            self.require_done(name)
+
     def _on_disk(self, disk: Path, older: dict[str, bytes], *, room: int) -> Path:
         for path in disk.iterdir():
             path.unlink()
@@ -346,6 +364,16 @@ def _dying(work: Callable[[], int], step: str, number: int, *, is_after: bool) -
     return dying
 
 
+def _limited(work: Callable[[], int], room: int) -> Callable[[], int]:
+    """Return some work that can write no file of more bytes than ``room``."""
+
+    def limited() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        return work()
+
+    return limited
+
+
 class Mounted:
     """A small disk of its own, which only root can have; otherwise nothing.
 
@@ -389,7 +417,8 @@ def everything(torture: Torture, names: list[str], kills: int) -> int:
                 torture.vanishing(name, 1)
                 torture.two_at_a_time(name)
                 torture.jumping_clock(name)
-                others += ["folder vanishes", "two at a time", "clock jumps"]
+                torture.short_of_room(name)
+                others += ["folder vanishes", "two at a time", "clock jumps", "no room"]
                 if disk:
                     torture.full_disk(name, disk)
                     others.append("full disk")

@@ -6,6 +6,7 @@ are whole processes: SIGKILL hits them as it hits any.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import signal
@@ -52,6 +53,8 @@ TEXTS = {
     "plot pdf": "plot IN/fit.json ratio --out OUT/ratio.pdf",
     "report html": "report IN/fit.json --plan IN/plan.json --quick --out OUT/report.html",
     "report md": "report IN/fit.json --plan IN/plan.json --quick --out OUT/report.md",
+    "report pdf": "report IN/fit.json --plan IN/plan.json --quick --out OUT/report.pdf",
+    "report json": "report IN/fit.json --plan IN/plan.json --quick --out OUT/report.json",
     "export yaml": f"export IN/plan.json --to axolotl {SUPPLY} --out OUT/mixture.yaml",
     "export txt": "export IN/plan.json --to megatron --out OUT/blend.txt",
     "logs import csv": "logs import table IN/table.csv --out OUT/log.csv --save-map OUT/map.yaml",
@@ -101,6 +104,7 @@ class Child:
                 stream = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 os.dup2(stream, 2)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                faulthandler.enable(2)  # A crash of a library says where.
                 code = work()
             except BaseException as error:
                 os.write(2, f"Traceback: {type(error).__name__}: {error}\n".encode())

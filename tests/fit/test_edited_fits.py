@@ -7,6 +7,7 @@ import pytest
 
 import cmrplan as cp
 from cmrplan.errors import InputError
+from cmrplan.files import sealed
 from cmrplan.mixture.file import read_mixture_fit, write_mixture_fit
 
 KEPT = Path(__file__).parents[1] / "reference" / "fits" / "0.2.0"
@@ -69,6 +70,36 @@ def test_every_cut_is_refused(kind, fits, tmp_path):
             READERS[kind](file)
 
 
+@pytest.mark.parametrize("kind", READERS)
+def test_a_checksum_that_was_deleted_is_missed(kind, fits, tmp_path):
+    file, value = tmp_path / "fit.json", json.loads(fits[kind])
+    del value["checksum"]
+    file.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="its checksum is gone"):
+        READERS[kind](file)
+    value["provenance"]["code_version"] = "0.3.0"
+    for part, entry in (("settings", "residual"), ("state", "resampled_in_order")):
+        file.write_text(json.dumps(value))
+        with pytest.raises(InputError, match="its checksum is gone"):
+            READERS[kind](file)
+        del value[part][entry]
+    file.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="its checksum is gone"):
+        READERS[kind](file)
+
+
+def test_a_later_fit_in_the_dress_of_an_old_one_is_read_in_full(fits, tmp_path):
+    """What 0.2.0 did not write is taken out as well, so that nothing tells the file from one of that version."""
+    file, value = tmp_path / "fit.json", json.loads(fits["mixture"])
+    del value["checksum"], value["settings"]["residual"], value["state"]["resampled_in_order"]
+    file.write_text(json.dumps(value))
+    read_mixture_fit(file)
+    value["state"]["models"]["code"]["coefficients"][0][0] *= 1.01
+    file.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="stderr of 'code'"):
+        read_mixture_fit(file)
+
+
 def without(*keys):
     def edit(state):
         part = state
@@ -120,6 +151,10 @@ EDITS = {
         "residuals",
     ),
     "rows counted wrongly": (put(99, *LAW, "num_rows"), "99 rows"),
+    "a resample changed": (put(lambda x: 1.01 * x, *LAW, "coefficients", 0, 0), "stderr"),
+    "shown parameter changed": (put(lambda x: 1.01 * x, "general", "params", "E"), "params"),
+    "shown interval changed": (put(lambda x: 1.01 * x, "domain", "interval", "E", 1), "interval"),
+    "shown figures gone": (put(None, "domain"), "TypeError"),
     "a figure below zero": (put(-0.1, *LAW, "fit", "mae"), "figures"),
 }  # fmt: skip
 
@@ -128,7 +163,7 @@ EDITS = {
 def test_an_edit_of_an_old_file_is_refused(name, tmp_path, call):
     edit, word = EDITS[name]
     content = json.loads((KEPT / "two_corpora.json").read_text())
-    edit(content["state"])
+    edit(content if name.startswith("shown") else content["state"])
     file = tmp_path / "fit.json"
     file.write_text(json.dumps(content))
     answer = call(
@@ -149,7 +184,7 @@ def test_an_edit_of_an_old_file_is_refused(name, tmp_path, call):
 
 @pytest.fixture(scope="module")
 def law_content(log):
-    """Return the content of a fit of two sizes and eight budgets by one law, as version 0.2.0 wrote it: unsealed."""
+    """Return the content of a fit of two sizes and eight budgets by one law, before it gets its checksum."""
     return cp.fit(log, "dcpt", bootstrap=0).as_dict()
 
 
@@ -157,7 +192,7 @@ def law_content(log):
 def test_scales_that_were_removed_are_refused(law_content, tmp_path, scales):
     content = json.loads(json.dumps(law_content))
     content["state"]["models"]["domain"]["fit"]["scales"] = scales
-    (tmp_path / "fit.json").write_text(json.dumps(content))
+    (tmp_path / "fit.json").write_text(json.dumps(sealed(content)))
     with pytest.raises(InputError, match="scales of the law"):
         cp.read_fit(tmp_path / "fit.json")
 
@@ -165,7 +200,7 @@ def test_scales_that_were_removed_are_refused(law_content, tmp_path, scales):
 def test_a_scale_that_was_changed_is_refused(law_content, tmp_path):
     content = json.loads(json.dumps(law_content))
     content["state"]["models"]["domain"]["fit"]["scales"]["train_tokens"] *= 1.01
-    (tmp_path / "fit.json").write_text(json.dumps(content))
+    (tmp_path / "fit.json").write_text(json.dumps(sealed(content)))
     with pytest.raises(InputError, match="residuals of the law"):
         cp.read_fit(tmp_path / "fit.json")
 
@@ -186,7 +221,7 @@ def test_resamples_of_the_cmr_laws_are_those_the_file_was_written_with(log, tmp_
     content = fit.as_dict()
     for in_order in (True, False):
         content["state"]["resampled_in_order"] = in_order
-        (tmp_path / "fit.json").write_text(json.dumps(content))
+        (tmp_path / "fit.json").write_text(json.dumps(sealed(content)))
         again = cp.read_fit(tmp_path / "fit.json").predict("domain", **asked).draws
         assert (again == draws).all() == in_order
 

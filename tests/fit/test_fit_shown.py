@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import cmrplan as cp
+from cmrplan.files import sealed
 from cmrplan.mixture.file import read_mixture_fit
 
 ROOT = Path(__file__).parents[2]
@@ -215,10 +216,10 @@ class TestPlainValues:
         assert stored.pop("checksum").startswith("sha256:")
         assert stored == any_fit.as_dict()
 
-    def test_a_file_of_them_is_read(self, any_fit, tmp_path):
+    def test_a_file_of_them_with_their_checksum_is_read(self, any_fit, tmp_path):
         values = any_fit.as_dict()
         path = tmp_path / "fit.json"
-        path.write_text(json.dumps(values))
+        path.write_text(json.dumps(sealed(values)))
         read = cp.read_mixture_fit if values["kind"] == "mixture" else cp.read_fit
         pd.testing.assert_frame_equal(read(path).table(), any_fit.table())
 

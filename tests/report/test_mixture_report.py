@@ -33,6 +33,6 @@ def test_the_page_says_what_the_plan_says(three, tmp_path):
 def test_a_plan_of_another_log_is_refused(three, tmp_path):
     plan = cp.plan_mixture(three, **ASKED).as_dict()
     plan["provenance"] = plan["provenance"] | {"log_fingerprint": "000000000000"}
-    write_json(tmp_path / "plan.json", plan)
+    write_json(tmp_path / "plan.json", sealed(plan))
     with pytest.raises(InputError, match="from another log"):
         read_mixture_request(tmp_path / "plan.json", three)

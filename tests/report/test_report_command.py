@@ -5,6 +5,7 @@ import json
 import pytest
 
 import cmrplan as cp
+from cmrplan.files import sealed
 
 ASKED = ("--model-params", "1e6", "--train-tokens", "1e6", "--max-general-rise", "5%")
 
@@ -35,6 +36,10 @@ def test_a_plan_of_another_kind_or_log_and_a_wrong_format_are_refused(
     del other["checksum"]
     other["provenance"]["log_fingerprint"] = "000000000000"
     (tmp_path / "other.json").write_text(json.dumps(other))
+    refused = call("report", fit_path, "--plan", tmp_path / "other.json", "--out", page)
+    assert refused.code == 2
+    assert "its checksum is gone" in refused.err
+    (tmp_path / "other.json").write_text(json.dumps(sealed(other)))
     refused = call("report", fit_path, "--plan", tmp_path / "other.json", "--out", page)
     assert refused.code == 2
     assert "a plan from another log" in refused.err

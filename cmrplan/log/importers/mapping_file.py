@@ -15,7 +15,8 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text, write_json
 from cmrplan.log.cells import listed, named, shown
 
-MOST_MAPPING_BYTES = 1_000_000
+MOST_MAPPING_BYTES = 250_000
+MOST_MAPPING_LEVELS = 2  # the sections, and their names
 SECTIONS = ("map", "scale", "set", "bytes_per_token")  # of names with texts or numbers
 WORDS = ("format", "loss_unit", "run_pattern", "join", "phases")
 FLAGS = ("normalize_shares",)
@@ -69,7 +70,18 @@ def _content(text: str, source: str) -> Any:
             f"{source} is not JSON, and YAML needs PyYAML; pip install 'cmrplan[probes]', or write it as JSON"
         ) from None
     try:
+        levels = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            levels += isinstance(event, yaml.CollectionStartEvent)
+            levels -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or levels > MOST_MAPPING_LEVELS:
+                raise InputError(
+                    f"{source}: a mapping has sections of names, without aliases; "
+                    "write the values out"
+                )
         return yaml.safe_load(text)
+    except InputError:
+        raise
     except (yaml.YAMLError, RecursionError, ValueError):
         raise InputError(
             f"{source} is neither JSON nor YAML; logs import --save-map writes a mapping"

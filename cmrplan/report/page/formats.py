@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from dataclasses import asdict
 from importlib.resources import files
+from io import BytesIO
 from typing import Any, Literal
 
 from jinja2 import Environment
@@ -39,7 +40,7 @@ def write_report(content: ReportContent, path: str | os.PathLike[str], kind: Rep
     """Write a report, atomically."""
     if kind == "pdf":
         with atomic_write(path) as temporary:
-            _write_pdf(content, temporary)
+            temporary.write_bytes(_pdf(content))
         return
     texts = {"html": html_page, "md": markdown_page, "json": json_text}
     write_text(path, texts[kind](content))
@@ -122,11 +123,16 @@ def _markdown_table(table: ReportTable) -> str:
     return "\n".join([f"{escape(table.caption)}:", "", *(f"| {one} |" for one in lines)])
 
 
-def _write_pdf(content: ReportContent, path: os.PathLike[str]) -> None:
-    """Write pages of text, and then the charts, two on a page."""
+def _pdf(content: ReportContent) -> bytes:
+    """Return pages of text, and then the charts, two on a page.
+
+    They are drawn in memory: where a disk is full, matplotlib's writer fails a second time, in cleaning up, with an
+    error of zlib.
+    """
+    drawn = BytesIO()
     charts = [chart for section in content.sections for chart in section.charts]
     metadata = METADATA["pdf"] | {"Title": content.title}
-    with PdfPages(path, metadata=metadata) as pages, warnings.catch_warnings():
+    with PdfPages(drawn, metadata=metadata) as pages, warnings.catch_warnings():
         # A run named in a script the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", append=False)
         lines = _text_lines(content)
@@ -142,6 +148,7 @@ def _write_pdf(content: ReportContent, path: os.PathLike[str]) -> None:
             for ax in page.axes[len(charts) - first :]:
                 ax.set_axis_off()
             pages.savefig(page)
+    return drawn.getvalue()
 
 
 def _text_lines(content: ReportContent) -> list[str]:

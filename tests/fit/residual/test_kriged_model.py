@@ -10,6 +10,7 @@ from simulated import simulated_log
 
 import cmrplan as cp
 from cmrplan.errors import Code
+from cmrplan.files import sealed
 from cmrplan.fit.residual import kriged_model
 from cmrplan.fit.residual.choice import evidence_weights
 from cmrplan.fit.residual.kriging import curve_nodes
@@ -69,10 +70,10 @@ def test_a_file_gives_the_same_numbers(fit: cp.Fit, path: Path) -> None:
 )
 def test_a_file_that_was_edited_is_refused(path: Path, tmp_path: Path, part, value) -> None:
     whole = json.loads(path.read_text())
-    del whole["checksum"]
     whole["state"]["models"]["general"]["members"][0][part] = value
     edited = tmp_path / "edited.json"
-    edited.write_text(json.dumps(whole))
+    del whole["checksum"]
+    edited.write_text(json.dumps(sealed(whole)))
     with pytest.raises(cp.InputError, match="not a whole fit"):
         cp.read_fit(edited)
 
