@@ -196,3 +196,27 @@ def covered(tables: list[Table]) -> list[str]:
         f"- **too low**: {'; '.join(low) or 'none'}",
         f"- too high, that is too wide: {'; '.join(high) or 'none'}",
     ]
+
+
+def predicted(tables: list[Table]) -> list[str]:
+    """Judge predictions of the default that were committed before their runs: errors, intervals, broken limits."""
+    errors, decisions = tables
+    corpus, mae, held = (errors.column(name) for name in ("eval_corpus", "mae", "held"))
+    lines = []
+    for own in (row for row in errors.rows if row[0] == "default"):
+        others = {
+            row[0]: last_number(row[mae])
+            for row in errors.rows
+            if row[0] != "default" and row[corpus] == own[corpus]
+        }
+        best = min(others, key=lambda other: others[other])
+        verdict = "won" if last_number(own[mae]) < others[best] else "lost"
+        lines.append(
+            f"- {own[corpus]} loss: **{verdict}**, {own[mae]} against {others[best]:g} of {best}; "
+            f"{own[held]} of its 90 % intervals hold"
+        )
+    default = next(row for row in decisions.rows if row[0] == "default")
+    asked, broken = (default[decisions.column(name)] for name in ("questions", "broken"))
+    verdict = "kept" if broken == "0" else "lost"
+    lines.append(f"- limits: **{verdict}**, {broken} of {asked} plans break theirs")
+    return lines

@@ -408,6 +408,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["write", "compare", "again"])
     parser.add_argument("part", help="of stages.yaml")
+    parser.add_argument("--summary", action="store_true", help="leave out single questions")
     parser.add_argument("--folder", type=Path, default=HERE, help="with log.csv and bases.csv")
     options = parser.parse_args()
     out = options.folder / "predictions" / options.part
@@ -425,7 +426,8 @@ def main() -> None:
     except (CmrplanError, OSError) as error:
         parser.exit(1, f"{error}\n")
     print("Losses and regrets in nats per token.\n")
-    print(shown(errors), shown(decisions), shown(summary(decisions)), sep="\n\n")
+    tables = [errors, *([] if options.summary else [decisions]), summary(decisions)]
+    print("\n\n".join(map(shown, tables)))
 
 
 if __name__ == "__main__":
