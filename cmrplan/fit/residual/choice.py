@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
-from cmrplan.fit.corpus_model import CorpusModel, RandomStream
-from cmrplan.fit.law_model import component_of_draws
+from cmrplan.fit.corpus_model import CorpusModel, RandomStream, law_inputs
+from cmrplan.fit.law_model import LawModel, component_of_draws
 from cmrplan.fit.residual.hyper import Hyper
 from cmrplan.fit.residual.hyper_posterior import (
     Mode,
@@ -29,7 +29,7 @@ from cmrplan.fit.residual.kriged_model import (
 )
 from cmrplan.fit.residual.kriging import one_thread
 from cmrplan.fit.residual.mean_functions import OWN_LAWS
-from cmrplan.fit.residual.observations import observations
+from cmrplan.fit.residual.observations import Observations, observations
 from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD
 
 EVIDENCE_POWER = 0.2  # see docs/decisions.md
@@ -43,6 +43,9 @@ HOPELESS = (
 WITHOUT_WEIGHT = 1.0 - np.log(SMALLEST_SHARE_KEPT) / EVIDENCE_POWER
 FEW = 160  # observations that a search among many goes to first
 MOST_LAWS = 2  # of the fitted laws, the top-weighted, that are tried alone
+# Between two probed ratios a law may leave the range of its values at them by this part of what it spans over all.
+LARGEST_HOOK = 0.1
+BETWEEN = np.geomspace(1e-4, 1.0, 33)[:-1]  # parts of the way between two ratios, from either end
 NUM_SETS = 16  # samples of the hyperparameters that the draws are spread over
 # What R* of repeated domain tokens may be. Its logarithm has a normal prior around the published value, which is that
 # of training from scratch on one source; inside mixtures scarce data is reported to stand more.
@@ -55,16 +58,42 @@ REPEAT_PRIOR = -0.5 * np.square(_STEPS, dtype=float)
 Search = Callable[[MeanChoice, Array | None], NearMode]
 
 
-def choices(laws: CorpusModel, *, is_auto: bool) -> list[MeanChoice]:
+def choices(laws: CorpusModel, observed: Observations, *, is_auto: bool) -> list[MeanChoice]:
     """Return what is averaged: this project's laws with a residual and the fitted laws alone, or a named law with one.
 
-    Of the fitted laws those of log losses count.
+    Of the fitted laws those of log losses count, and for the average those without a hook.
     """
-    fitted = [law.law for law in laws.components if law.fit.law.link == "log"]
+    fitted = [law for law in laws.components if law.fit.law.link == "log"]
     if not is_auto:
-        return [MeanChoice(name, True) for name in fitted]
+        return [MeanChoice(law.law, True) for law in fitted]
     own = [MeanChoice(name, True) for name in OWN_LAWS]
-    return [*own, *(MeanChoice(name, False) for name in fitted[:MOST_LAWS])]
+    alone = [law.law for law in fitted[:MOST_LAWS] if not _has_hook(law, observed)]
+    return [*own, *(MeanChoice(name, False) for name in alone)]
+
+
+def _has_hook(law: LawModel, observed: Observations) -> bool:
+    """Tell whether a law turns away between two probed ratios, at the most tokens, and comes back at the next.
+
+    A term such as ``B r^eta`` with eta near 0 is 0 at a share of 0 and nearly B right beside it: it meets the probe
+    without any of the target corpus and is far off between that and its neighbor.
+    """
+    tokens = observed.points.columns["train_tokens"]
+    ratio = np.unique(observed.points.columns["domain_ratio"])
+    last = observed.points.select(np.array([int(np.argmax(tokens))]))
+
+    def loss_at(ratios: Array) -> Array:
+        columns = {name: np.repeat(value, len(ratios)) for name, value in last.columns.items()}
+        return law.fit.predict(law_inputs(law.corpus, columns | {"domain_ratio": ratios}))
+
+    ends = loss_at(ratio)
+    span = float(np.ptp(ends))
+    for low, high, *values in zip(ratio, ratio[1:], ends, ends[1:], strict=False):
+        way = (high - low) * BETWEEN
+        between = loss_at(np.concatenate([low + way, high - way]))
+        outside = max(np.max(between) - max(values), min(values) - np.min(between))
+        if outside > LARGEST_HOOK * span:
+            return True
+    return False
 
 
 def with_residual(
@@ -100,7 +129,7 @@ def with_residual(
         return near_mode(problem_of(choice, laws, observed), start)
 
     generator = RandomStream.HYPERPARAMETERS.generator(seed, CORPUS_STREAM[laws.corpus])
-    candidates = choices(laws, is_auto=is_auto)
+    candidates = choices(laws, observed, is_auto=is_auto)
     with one_thread():
         if laws.reads_repetition:
             tried, weights = _over_repeat_scales(candidates, near, generator)
