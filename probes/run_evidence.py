@@ -69,7 +69,8 @@ def _compare(row: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
         if isinstance(said, float) and isinstance(is_so, float):
             agrees = math.isclose(said, is_so, rel_tol=_RELATIVE)
         else:
-            agrees = said == is_so and not isinstance(said, bool)
+            is_in_both = name in row and name in expected
+            agrees = is_in_both and said == is_so and not isinstance(said, bool)
         if not agrees:
             source = "the losses of the sequences" if name.endswith("_loss") else "the settings"
             raise InputError(

@@ -201,7 +201,9 @@ def _rows(collected: object) -> Numbers:
     assert isinstance(collected, tuple)
     log = collected[0]
     names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
-    return frozenset(log[names].itertuples(index=False, name=None))
+    # A mean of the same losses differs in its last digits from processor to processor, so they are not compared.
+    rounded = log[names].assign(loss=log["loss"].map("{:.11g}".format))
+    return frozenset(rounded.itertuples(index=False, name=None))
 
 
 def _callbacks(suffix: str) -> Callable[[Path], Path]:

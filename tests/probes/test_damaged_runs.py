@@ -83,6 +83,10 @@ EDITS = {
     ),
     "a rate edited": (lambda run: edit_row(run, 3, learning_rate=1.0), ["learning_rate 1.0"]),
     "a column added": (lambda run: edit_row(run, 3, note="x"), ["note 'x'"]),
+    "an entry that is null renamed": (
+        lambda run: run.metrics.write_text(run.metrics.read_text().replace("learning_", "l_", 1)),
+        ["metrics.jsonl", "l_rate"],
+    ),
     "a loss as text": (lambda run: edit_row(run, 4, general_loss="2.5"), ["general_loss '2.5'"]),
     "losses of sequences edited": (
         lambda run: edit_losses(run, 24, swap_first),
