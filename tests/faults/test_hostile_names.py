@@ -7,11 +7,10 @@ import shlex
 import subprocess
 from collections import Counter
 from html.parser import HTMLParser
-from itertools import product
 
-import pandas as pd
 import pytest
 import yaml
+from hostile_names import NAMES, PLAIN, log_of, readable
 
 import cmrplan as cp
 from cmrplan.cli.app import run as run_command
@@ -19,18 +18,6 @@ from cmrplan.errors import InputError
 from cmrplan.export.export import TARGETS
 from cmrplan.files import sealed
 from probes.job_scripts import SweepJobs, kubernetes_job, sbatch_script, skypilot_task
-
-CANARY = "canary"
-FRAGMENTS = (
-    f"$(touch {CANARY})", f"`touch {CANARY}`", f"; touch {CANARY};", f"\ntouch {CANARY}\n", f"' ; touch {CANARY} ; '",
-    f'" ; touch {CANARY} ; "', f"../../{CANARY}", "--out=/tmp/x", "-rf", "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>", "\"><svg onload='alert(1)'>", "a\u202eb\u2066c", "\x1b[2J\x1b]0;x\x07", "a: b #c",
-    "!!python/object/apply:os.system [x]", "&a *a <<: {{7*7}} ${x} %s", "[x](javascript:alert(1)) | ![](http://x)",
-    r"\input{/etc/passwd} $x_1^2$ \\", "=cmd()|'/c calc'!A0",
-)  # fmt: skip
-AROUND = ("{}", "run {}", "{}\\", "'{}'", "ü{}𝛼")
-NAMES = [around.format(fragment) for fragment, around in product(FRAGMENTS, AROUND)]
-PLAIN = [f"name-{number:03d}" for number in range(len(NAMES))]
 
 
 def test_there_are_a_hundred():
@@ -46,36 +33,6 @@ class Shape(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.seen.update([(tag, *(name for name, _ in attrs))])
-
-
-def log_of(names):
-    """Return a log of a known law with a run for each name."""
-    rows = []
-    for number, name in enumerate(names):
-        ratio = 0.05 + 0.9 * number / len(names)
-        for tokens, (corpus, share) in product(
-            (1e9, 2e9, 4e9), (("general", 1 - ratio), ("domain", ratio))
-        ):
-            loss = 1.8 + 0.05 / (share + 0.1) ** 0.5 + 20 / tokens**0.2
-            rows.append((name, 1e8, tokens, ratio, corpus, loss))
-    names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def readable(tmp_path):
-    """Return the names that a log takes; of the others it says in one printable line that it does not."""
-    taken, refusals = [], []
-    for name in NAMES:
-        path = tmp_path / "one.csv"
-        log_of([name]).to_csv(path, index=False)
-        try:
-            cp.read_log(path)
-            taken.append(name)
-        except InputError as error:
-            refusals.append((name, str(error)))
-    assert all(message.isprintable() for _, message in refusals)
-    assert not any(name.isprintable() for name, _ in refusals)
-    return taken
 
 
 @pytest.mark.slow

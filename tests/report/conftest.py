@@ -1,5 +1,7 @@
 """Shared: a quick fit with hostile names in it, a question, and the report on both."""
 
+import shutil
+
 import numpy as np
 import pytest
 from hostile_names import FOLDER, HOSTILE, RIGHT_TO_LEFT
@@ -33,3 +35,20 @@ def named_fit(log):
 @pytest.fixture(scope="session")
 def content(named_fit, question):
     return report_on(named_fit, question, is_quick=True)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver.set_script_timeout(300)
+    yield driver
+    driver.quit()

@@ -1,12 +1,10 @@
 """The page in a real Chromium: its sliders show the library's numbers. Run by ``make browser``."""
 
-import json
-import shutil
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from browsing import asked_for, forget, opened
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
@@ -51,35 +49,10 @@ const frame = () => new Promise((go) => requestAnimationFrame(() => requestAnima
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.set_script_timeout(300)
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
 def page(content, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(html_page(content), encoding="utf-8")
     return path
-
-
-def opened(browser, page):
-    browser.get(page.as_uri())
-    end = time.monotonic() + 30
-    while browser.execute_script("return document.body.dataset.ready") != "yes":
-        assert time.monotonic() < end, browser.get_log("browser")
-        time.sleep(0.02)
 
 
 def expected_rows(fit, question, stops, setting):
@@ -162,9 +135,7 @@ def test_the_numbers_are_those_of_the_library_at_random_settings(
 
 
 def test_it_opens_within_a_second_without_an_error_or_a_request(browser, page):
-    browser.get("about:blank")
-    browser.get_log("browser")
-    browser.get_log("performance")
+    forget(browser)
     opened(browser, page)
     opened(browser, page)  # the first load starts the renderer
     timing = browser.execute_script(
@@ -172,13 +143,7 @@ def test_it_opens_within_a_second_without_an_error_or_a_request(browser, page):
     )
     assert timing < 1000
     assert browser.get_log("browser") == []
-    messages = [json.loads(one["message"])["message"] for one in browser.get_log("performance")]
-    asked = {
-        one["params"]["request"]["url"]
-        for one in messages
-        if one["method"] == "Network.requestWillBeSent"
-    }
-    assert asked == {page.as_uri()}
+    assert asked_for(browser) == {page.as_uri()}
 
 
 @pytest.mark.parametrize("width", [390, 1280])
