@@ -57,6 +57,10 @@ def export(
 
     if kind == "k8s-job" and not (image and claim):
         raise InputError("k8s-job needs --image NAME and --claim NAME")
+    if kind == "k8s-job" and ":" in os.path.abspath(runs):
+        raise InputError(
+            f"--runs must have no ':', since Kubernetes mounts no such path, got {runs!r}"
+        )
     if claim and not _CLAIM.fullmatch(claim):
         raise InputError(
             f"--claim must be the name of a volume claim: small letters, digits, '-' and '.', got {claim!r}"

@@ -277,6 +277,10 @@ def test_export_writes_the_runs_that_are_left(call, spec_path, ready, ids, tmp_p
     assert written.startswith("#!/bin/bash\n" + job_scripts.WRITTEN_FOR_SCHEDULER)
     assert [run_id for run_id in ids if run_id in written] == ids[1:]
     assert call("probe", "export", "k8s-job", spec_path, "--runs", ready).code == 2
+    mounted = call(
+        "probe", "export", "k8s-job", spec_path, "--runs", "/a:b", "--image", "i", "--claim", "c"
+    )
+    assert (mounted.code, "no ':'" in mounted.err) == (2, True)
 
 
 def test_the_written_script_does_a_run(call, spec_path, ready, ids, tmp_path, monkeypatch):
