@@ -98,7 +98,9 @@ def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     ledger = _ledger([run.row for run in runs_of_sweep])
     if not rows:
         counts = ledger.loc[ledger["stage"] == "probe", "state"].value_counts()
-        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        states = (
+            ", ".join(f"{count} {state}" for state, count in counts.items()) or "none was begun"
+        )
         damaged = ledger.loc[ledger["state"] == RunState.DAMAGED, "reason"]
         first = f"; {damaged.iloc[0]}" if len(damaged) else "; run the sweep first"
         raise CmrplanError(f"{sweep.path} has no finished probe ({states}){first}")
