@@ -27,6 +27,7 @@ probes:
   grid: {domain_ratio: [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1], seed: [0]}
 """
 RUN = "import sys; from cmrplan.cli.quickstart_flow import run_quickstart as run; run(sys.argv[1], spec=sys.argv[2])"
+HANGS = 900  # seconds after which a run is taken to hang; one takes about a minute
 NUMBERS = ("log.csv", "fit.json", "plan.json", "summary.md")
 
 
@@ -50,7 +51,7 @@ def spec(tmp_path_factory):
 def report(spec, tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart") / "report"
     process = start(folder, spec)
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 0, errors
     return folder
 
@@ -72,7 +73,7 @@ class TestReport:
         folder = tmp_path / "report"
         for seen in (1, 4):  # after the base, and half way through the probes
             process = start(folder, spec)
-            deadline = time.monotonic() + 200
+            deadline = time.monotonic() + HANGS
             while len(list(folder.glob("runs/*/*/outcome.json"))) < seen:
                 assert process.poll() is None, process.communicate()
                 assert time.monotonic() < deadline
@@ -81,7 +82,7 @@ class TestReport:
             process.communicate()
         assert not (folder / "plan.json").exists()
         process = start(folder, spec)
-        _, errors = process.communicate(timeout=240)
+        _, errors = process.communicate(timeout=HANGS)
         assert process.returncode == 0, errors
         for name in NUMBERS:
             assert (folder / name).read_bytes() == (report / name).read_bytes(), name

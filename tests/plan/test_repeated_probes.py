@@ -39,7 +39,7 @@ def probes(unique=UNIQUE, **columns):
 
 @pytest.fixture(scope="module")
 def fit():
-    return cp.fit(probes(), bootstrap=50)
+    return cp.fit(probes())  # fifty draws would leave the ends of an interval to chance
 
 
 def messages(result, code):
