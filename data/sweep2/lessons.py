@@ -120,9 +120,8 @@ def error_row(name: str, corpus: str, errors: np.ndarray) -> dict[str, object]:
 
 def repetition() -> None:
     """Print how well repeats are predicted from fresh data, and what the arms say of R*."""
-    arms = [arm for arm in SUPPLIES if arm in measured_arms()]
     home, rows, plans = cp.fit(log_of("small")), [], []
-    for arm in arms:
+    for arm in SUPPLIES:
         log = log_of(arm)
         supply = float(log["unique_domain_tokens"].max())
         rows.append({"arm": arm} | error_row("fresh tokens", "domain", missed(home, log, "domain")))
@@ -140,17 +139,17 @@ def repetition() -> None:
     print(shown(pd.DataFrame(rows)))
     print("\nplans from `small` for the supply of an arm\n")
     print(shown(pd.DataFrame(plans)))
-    both = cp.fit(pd.concat([log_of("small"), *(log_of(arm) for arm in arms)], ignore_index=True))
+    both = cp.fit(
+        pd.concat([log_of("small"), *(log_of(arm) for arm in SUPPLIES)], ignore_index=True)
+    )
     scale = both.model_of("domain").summary(CONFIDENCE).get("repeat_scale")
-    print(f"\nR* of a fit of `small` with {', '.join(arms)}: {scale}")
+    print(f"\nR* of a fit of `small` with {', '.join(SUPPLIES)}: {scale}")
 
 
 def rates() -> None:
     """Print how well another peak rate is predicted by a fit that is told it, and by one that is not."""
     home, rows = cp.fit(log_of("small")), []
     for arm, rate in RATES.items():
-        if arm not in measured_arms():
-            continue
         told = cp.under_schedule(home, peak_rate=rate)
         for corpus in CORPORA:
             for name, fit in (("told the peak", told), ("not told", home)):
@@ -302,6 +301,7 @@ def order() -> None:
     print(shown(table))
 
 
+NEEDS = {"repetition": SUPPLIES, "rates": tuple(RATES), "domains": ("c_headers", "french")}
 PARTS = {f.__name__: f for f in (transfer, repetition, rates, domains, order)}
 
 
@@ -309,7 +309,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all when left out")
     for name in parser.parse_args().parts or PARTS:
-        PARTS[name]()
+        missing = sorted(set(NEEDS.get(name, ())) - set(measured_arms()))
+        if missing:
+            print(f"\n{name}: {', '.join(missing)} are not trained yet; stages.py trains them")
+        else:
+            PARTS[name]()
 
 
 if __name__ == "__main__":
