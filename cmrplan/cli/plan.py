@@ -105,7 +105,8 @@ def plan(
     recommended = answer.plan
     shown: dict[str, pd.DataFrame] = {}
     with working() as say:
-        beside = beside_of(fitted, recommended, confidence)
+        is_kept = as_json or out is not None
+        beside = beside_of(fitted, recommended, confidence, is_kept=is_kept)
         if compare:
             shown["compare"] = compared_ratios(fitted, recommended, ratios=compare)
         for name in tables:
@@ -139,16 +140,21 @@ class Beside:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def beside_of(fit: Fit, recommended: Plan, confidence: list[float]) -> Beside:
-    """Return what stands beside a plan with a tolerance; its lines where there is no ratio, or several levels."""
-    if recommended.asked.tolerance is None or not recommended.num_resamples:
+def beside_of(fit: Fit, recommended: Plan, confidence: list[float], *, is_kept: bool) -> Beside:
+    """Return what stands beside a plan with a tolerance; its lines where there is no ratio, or several levels.
+
+    ``is_kept`` tells whether the plain values are written, without which a feasible plan needs none of it.
+    """
+    is_said = len(confidence) > 1 or not recommended.is_feasible
+    is_known = recommended.asked.tolerance is not None and recommended.num_resamples
+    if not is_known or not (is_said or is_kept):
         return Beside(extra={"levels": [], "remedies": []})
     listed = confidence if len(confidence) > 1 else sorted({*CONFIDENCES, *confidence})
     levels = confidence_levels(fit, recommended.asked, confidences=listed)
     advice = remedies(fit, recommended)
     extra = {"levels": plain_rows(levels), "remedies": [one.as_dict() for one in advice]}
     lines = []
-    if len(confidence) > 1 or not recommended.is_feasible:
+    if is_said:
         lines.append(levels_text(levels))
     heads = ["what would change it", *[""] * len(advice)]
     lines += [f"{head:<26}{one.text}" for head, one in zip(heads, advice, strict=False)]
