@@ -61,7 +61,7 @@ class Code(StrEnum):
     NO_BASE_ROW = (
         "no_base_row",
         _CAUTION,
-        "No row stands at 0 tokens, so the base loss, from which a tolerance counts, is not known.",
+        "No row stands at 0 tokens, so the base loss, from which a tolerance counts by default, is not known.",
     )
     FEW_SIZES = (
         "few_sizes",

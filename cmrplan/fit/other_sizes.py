@@ -144,10 +144,7 @@ def _base(
     if given is not None:
         return float(given), []
     if not measured and rise_over == "replay":
-        raise CmrplanError(
-            "the base loss is not known: the log has no row with train_tokens = 0 for the general corpus; add one, or "
-            "give --base-loss, which is shown beside the rise over pure replay and moves no ratio"
-        )
+        return math.nan, []  # nothing is counted from it
     return base_loss_at(measured, model_params)
 
 

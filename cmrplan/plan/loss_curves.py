@@ -380,12 +380,12 @@ def best_ratio(ratio: Array, general: Array, domain: Array, limit: float) -> Arr
         beside = np.clip(best + side, 0, len(ratio) - 1)
         cut = feasible[rows, best] & ~feasible[rows, beside]
         inside, outside = general[rows, best], general[rows, beside]
+        # An infinite loss beside the feasible point leaves the point itself.
         with np.errstate(divide="ignore", invalid="ignore"):
             part = np.where(cut, (limit - inside) / (outside - inside), 0.0)
-        # An infinite loss beside the feasible point leaves the point itself.
-        part = np.where(np.isfinite(part), np.clip(part, 0.0, 1.0), 0.0)
+            part = np.where(np.isfinite(part), np.clip(part, 0.0, 1.0), 0.0)
+            loss = domain[rows, best] + part * (domain[rows, beside] - domain[rows, best])
         crossing = ratio[best] + part * (ratio[beside] - ratio[best])
-        loss = domain[rows, best] + part * (domain[rows, beside] - domain[rows, best])
         better = cut & (loss < lowest)
         chosen, lowest = np.where(better, crossing, chosen), np.where(better, loss, lowest)
     return np.where(feasible.any(axis=1), chosen, np.nan)

@@ -70,10 +70,11 @@ class Plan:
     violation_probability : float or None
         How probably the general loss rises too far at ``evaluated_ratio``: the share of resamples, moved by what the
         fit does not explain (:func:`~cmrplan.plan.findings.chance_to_break`). None without resamples or tolerance.
-    general_loss, domain_loss, general_rise : Interval
+    general_loss, domain_loss, general_rise : Interval, the last or None
         Predicted at ``evaluated_ratio``; the rise is over the base checkpoint. Beyond the probed budgets the intervals
         of the general loss and its rise are those of one new run, which decide there.
-    base_loss : float
+    base_loss : float or None
+        None where it is not known, which a rise over pure replay does without; there is no ``general_rise`` then.
     replay_loss : float or None
         General loss of a run of the same tokens on general data alone; None without a fitted ratio near 0.
     replay_rise : Interval or None
@@ -105,8 +106,8 @@ class Plan:
     violation_probability: float | None
     general_loss: Interval
     domain_loss: Interval
-    general_rise: Interval
-    base_loss: float
+    general_rise: Interval | None
+    base_loss: float | None
     replay_loss: float | None
     replay_rise: Interval | None
     least_tolerance: Tolerance | None
@@ -200,7 +201,7 @@ class Plan:
             "warnings": [finding.as_dict() for finding in self.warnings],
             "provenance": self.provenance,
         }
-        # A log without the general loss has none, nor a base loss.
+        # A log without the general loss has none.
         return {name: None if value != value else value for name, value in values.items()}
 
     def with_findings(self, findings: Sequence[Finding]) -> Plan:
@@ -218,11 +219,14 @@ class Plan:
     def _rows(self) -> list[tuple[str, str]]:
         """Return the answer in a few names and texts."""
         codes = list(dict.fromkeys(str(finding.code) for finding in self.warnings))
+        rise, allowed = self.general_rise, f"allowed {self.max_general_rise}"
+        if self.asked.rise_over == "replay":
+            rise, allowed = self.replay_rise, f"{allowed}, over pure replay"
         rows = [
             (f"best ratio ({100 * self.confidence:g} %)", self.ratio.text(3)),
             ("binding", self.binding),
             ("general loss", self.general_loss.text(4)),
-            ("general rise", f"{self.general_rise.text(4)}, allowed {self.max_general_rise}"),
+            ("general rise", f"{rise.text(4) if rise else 'not known'}, {allowed}"),
             ("domain loss", self.domain_loss.text(4)),
             ("run", f"{self.model_params:.4g} parameters, {self.train_tokens:.4g} tokens"),
             ("law", self.law),
@@ -289,8 +293,8 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
         violation_probability=chance_to_break(fit, request, at),
         general_loss=general,
         domain_loss=_interval_of(at.domain.loss, at.domain.draws, request),
-        general_rise=general.less(curves.base_loss),
-        base_loss=curves.base_loss,
+        general_rise=general.less(curves.base_loss) if np.isfinite(curves.base_loss) else None,
+        base_loss=curves.base_loss if np.isfinite(curves.base_loss) else None,
         replay_loss=replay_loss,
         replay_rise=replay_rise,
         least_tolerance=decision.least_tolerance if request.tolerance is not None else None,

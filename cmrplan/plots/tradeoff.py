@@ -97,6 +97,10 @@ class TradeoffData:
             texts.append((percent(ratio), rise, float(self.measured_domain[mine].mean())))
         return texts
 
+    def star(self, plan: Plan) -> tuple[float, float]:
+        """Return where a plan stands: the rise over the base, and the domain loss."""
+        return plan.general_loss.estimate - self.base_loss, plan.domain_loss.estimate
+
 
 def tradeoff_data(
     fit: Fit,
@@ -265,7 +269,7 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
         over = " over pure replay" if plan.asked.rise_over == "replay" else ""
         draw_tolerance(ax, data.tolerance, f"tolerance: {plan.max_general_rise}{over}")
     label = choice_label(plan)
-    star = (plan.general_rise.estimate, plan.domain_loss.estimate)
+    star = data.star(plan)
     draw_star(ax, *star, size=15, label=label, zorder=5)
 
 
@@ -279,7 +283,7 @@ def _draw_labels(data: TradeoffData, ax: Axes) -> None:
     if data.tolerance is not None:
         lines.append(np.column_stack([[data.tolerance] * 2, ax.get_ylim()]))
     if data.plan is not None:
-        star = (data.plan.general_rise.estimate, data.plan.domain_loss.estimate)
+        star = data.star(data.plan)
         points = np.append(points, [star], axis=0)
         style = {"color": CHOICE, "fontweight": "bold", "fontsize": LABEL_FONT + 1}
         labels.insert(0, PointLabel(recommendation(data.plan), *star, style))
@@ -291,12 +295,12 @@ def _base_loss(fit: Fit, view: View, plan: Plan | None, given: float | None) -> 
     if given is not None:
         require_positive("base_loss", given)
         return float(given)
-    if plan is not None:
+    if plan is not None and plan.base_loss is not None:
         return plan.base_loss
     if not fit.base_loss.get("general"):
         raise CmrplanError(
             "the trade-off is drawn over the base loss, which is not known: the log has no row with "
-            "train_tokens = 0 for the general corpus; add one, or give base_loss or a plan"
+            "train_tokens = 0 for the general corpus; add one, or give base_loss, here or to the plan"
         )
     return general_loss_at(
         fit,

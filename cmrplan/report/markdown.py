@@ -17,7 +17,13 @@ from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.confidence_levels import confidence_levels
 from cmrplan.plan.questions.remedies import remedies
-from cmrplan.report.text import answer_sentences, binding_text, constraint_text, interval_text
+from cmrplan.report.text import (
+    answer_sentences,
+    binding_text,
+    constraint_text,
+    interval_text,
+    reference_text,
+)
 
 
 def summary_page(
@@ -107,19 +113,16 @@ def _numbers(plan: Plan) -> str:
         f"| | predicted | {100 * plan.confidence:g} % interval |",
         "| --- | --- | --- |",
         row("general loss", plan.general_loss),
-        row("general rise over the base", plan.general_rise),
         row("domain loss", plan.domain_loss),
     ]
+    if plan.general_rise is not None:
+        lines.insert(-1, row("general rise over the base", plan.general_rise))
     if plan.replay_rise is not None:
         name = "general rise over pure replay of the same tokens"
         lines.insert(-1, row(name, plan.replay_rise))
     if plan.general_loss_limit is not None:
-        over = f"base {plan.base_loss:.4f}"
-        if plan.asked.rise_over == "replay":
-            over = f"pure replay {plan.replay_loss:.4f}"
-        lines.append(
-            f"| limit of the general loss | {plan.general_loss_limit:.4f} | {over} + {plan.max_general_rise} |"
-        )
+        limit = f"{plan.general_loss_limit:.4f} | {reference_text(plan)} + {plan.max_general_rise}"
+        lines.append(f"| limit of the general loss | {limit} |")
     return "\n".join(lines)
 
 

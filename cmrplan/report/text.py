@@ -129,7 +129,7 @@ def plan_text(plan: Plan) -> str:
     if np.isfinite(plan.general_loss.estimate):
         lines += [
             f"general loss              {_with_band(plan.general_loss)}{limit_text(plan)}",
-            f"rise over the base        {_with_band(plan.general_rise)}",
+            f"rise over the base        {_rise_text(plan)}",
         ]
     if plan.replay_rise is not None and plan.evaluated_ratio > 0:
         lines.append(
@@ -226,14 +226,26 @@ def levels_text(levels: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _rise_text(plan: Plan) -> str:
+    if plan.general_rise is not None:
+        return _with_band(plan.general_rise)
+    return "not known: the log has no row with train_tokens = 0, and no --base-loss was given"
+
+
 def limit_text(plan: Plan) -> str:
     """Return the limit of the general loss and what it is made of; empty where there is none."""
     if plan.general_loss_limit is None:
         return ""
-    over = f"base {plan.base_loss:.4f}"
+    return (
+        f", limit {plan.general_loss_limit:.4f} = {reference_text(plan)} + {plan.max_general_rise}"
+    )
+
+
+def reference_text(plan: Plan) -> str:
+    """Return the loss that the limit is counted from, by name."""
     if plan.asked.rise_over == "replay":
-        over = f"pure replay {plan.replay_loss:.4f}"
-    return f", limit {plan.general_loss_limit:.4f} = {over} + {plan.max_general_rise}"
+        return f"pure replay {plan.replay_loss:.4f}"
+    return f"base {plan.base_loss:.4f}"
 
 
 def binding_text(plan: Plan) -> str:

@@ -12,6 +12,8 @@ from simulated import simulated_log
 import cmrplan as cp
 from cmrplan.fit.other_sizes import WALK_STEP, general_loss_at
 from cmrplan.fit.size_prior import FACTOR, drawn_at
+from cmrplan.report.markdown import summary_page
+from cmrplan.report.text import plan_text
 
 SIZES = (3e5, 1e6)
 NEAR = {"model_params": N, "train_tokens": D, "domain_ratio": np.array([0.0, 0.5, 1.0])}
@@ -186,12 +188,23 @@ def test_without_any_base_row_the_law_has_the_level_and_says_so():
     assert "add rows with train_tokens = 0 at 3e+05 and 1e+06" in none.reason
 
 
-def test_over_replay_a_given_base_loss_moves_no_ratio():
-    log = simulated_log(sizes=(3e5,))
-    fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=0)
+@pytest.mark.parametrize("law", ["dcpt", "auto"])
+def test_over_replay_the_base_loss_is_not_needed_and_moves_no_ratio(law):
+    log = simulated_log(sizes=(3e5, 1e6))
+    fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), law, bootstrap=20)
     asked = {"train_tokens": 1e6, "max_general_rise": "3%", "rise_over": "replay"}
-    with pytest.raises(cp.CmrplanError, match="moves no ratio"):
-        cp.plan(fit, model_params=3e5, **asked)
     for size in (3e5, 3e6):
-        low, high = (cp.plan(fit, model_params=size, base_loss=loss, **asked) for loss in (1, 2))
-        assert low.domain_ratio == high.domain_ratio
+        unknown, low, high = (
+            cp.plan(fit, model_params=size, base_loss=loss, **asked) for loss in (None, 1, 2)
+        )
+        assert unknown.domain_ratio == low.domain_ratio == high.domain_ratio
+        assert unknown.base_loss is None
+        assert unknown.general_rise is None
+        assert low.general_rise.estimate == pytest.approx(low.general_loss.estimate - 1)
+        assert unknown.replay_rise == low.replay_rise
+        values = unknown.as_dict()
+        assert (values["base_loss"], values["general_rise"]) == (None, None)
+        assert "rise over the base        not known" in plan_text(unknown)
+        page = summary_page(fit, unknown, title="Answer")
+        assert not re.search(r"\bnan\b", page + repr(unknown) + plan_text(unknown))
+        assert "over the base" not in page

@@ -79,6 +79,12 @@ class TestKnownAnswers:
         flat = np.full((1, 1001), 2.5)
         assert best_ratio(grid, flat, curve, 2.6)[0] == pytest.approx(0.3, abs=1e-9)
 
+    def test_an_infinite_loss_of_the_target_leaves_the_ratio_beside_it(self):
+        # a power law of the share has no finite loss at 0, within the limit or beyond it
+        grid, domain = np.array([0.0, 0.5, 1.0]), np.array([[np.inf, 1.8, 1.9]])
+        for general in ([2.6, 2.6, 2.7], [2.7, 2.6, 2.5]):
+            assert best_ratio(grid, np.array([general]), domain, 2.65).tolist() == [0.5]
+
     def test_nothing_is_recommended_beyond_a_hole(self):
         # rising through the limit at 0.5 and back under it at 0.9: the domain loss falls all along
         grid = np.linspace(0, 1, 101)

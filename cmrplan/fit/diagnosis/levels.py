@@ -71,7 +71,8 @@ def level_findings(
         findings.append(
             Finding(
                 Code.NO_BASE_ROW,
-                "the log has no base row (train_tokens = 0), so the base loss is not known; a plan needs it",
+                "the log has no base row (train_tokens = 0), so the base loss is not known; a plan needs it, "
+                "or a limit over pure replay (rise_over replay)",
             )
         )
     return findings

@@ -68,7 +68,7 @@ def compared_ratios(fit: FitOrPath, plan: Plan, *, ratios: Sequence[float]) -> p
                 zip((name, f"{name}_low", f"{name}_high"), (loss.estimate, *bounds), strict=True)
             )
         chance = chance_to_break(fit, plan.asked, at)
-        row["general_rise"] = row["general_loss"] - plan.base_loss
+        row["general_rise"] = row["general_loss"] - at.base_loss
         row["violation_probability"] = np.nan if chance is None else chance
         rows.append(row)
     table = pd.DataFrame(rows)

@@ -49,12 +49,13 @@ def by_peak_rate(fit: FitOrPath, plan: Plan) -> pd.DataFrame:
             return planned.times(factor)
 
         answer = plan_for(replace(fit, planned=scaled), plan.asked)
+        rise = answer.general_rise
         rows.append(
             {
                 "peak_rate": factor * peak,
                 "is_probed": is_probed_peak(fit.log, factor * peak),
                 "domain_ratio": answer.domain_ratio,
-                "general_rise": answer.general_rise.estimate,
+                "general_rise": rise.estimate if rise is not None else np.nan,
                 "domain_loss": answer.domain_loss.estimate,
             }
         )

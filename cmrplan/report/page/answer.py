@@ -47,11 +47,14 @@ def answer_sentence(plan: Plan) -> str:
 def meaning_of(plan: Plan) -> tuple[str, ...]:
     """Return a few sentences on what the answer means."""
     domain = plan.train_tokens * plan.domain_ratio
+    base = (
+        f", from {plan.base_loss:.4f} at the base checkpoint" if plan.base_loss is not None else ""
+    )
     sentences = [
         f"Of the {compact(plan.train_tokens)} tokens of a run of {compact(plan.model_params)} parameters, "
         f"{_tokens(domain)} come from the domain corpus and {_tokens(plan.train_tokens - domain)} are general data.",
-        f"The general loss is then predicted to be {plan.general_loss.text(4)} nats per token, from "
-        f"{plan.base_loss:.4f} at the base checkpoint, and the domain loss {plan.domain_loss.text(4)}.",
+        f"The general loss is then predicted to be {plan.general_loss.text(4)} nats per token{base}, and the domain "
+        f"loss {plan.domain_loss.text(4)}.",
     ]
     if plan.violation_probability is not None:
         sentences.append(
