@@ -42,6 +42,7 @@ PROBE_LOG_COLUMNS = (
     "params_kind",
     "params_total",
     "base_model",
+    "base_tokens",
     "tokenizer",
     "data_fingerprint",
     "settings_fingerprint",
@@ -74,7 +75,7 @@ def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         tokens and corpus. Losses in nats per token; ``loss_stderr`` is the standard error of the
         mean over the evaluation sequences, ``rise_stderr`` that of the difference to the row of
         token 0, paired by sequence (0 in that row). ``model_params`` counts neither the input
-        embedding nor the output head.
+        embedding nor the output head. ``base_tokens`` is missing where a checkpoint was given as the base.
     ledger : DataFrame
         See :func:`read_ledger`.
 
@@ -88,11 +89,16 @@ def collect(runs: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     sweep = open_sweep(runs)
     data = _read_data(sweep)
     runs_of_sweep = tabled_runs(sweep)
+    of_bases = [
+        run.settings for run in runs_of_sweep if run.row["stage"] == "base" and run.settings
+    ]
+    base_tokens = {base.run_id: base.train_tokens for base in of_bases if not base.is_pretrained}
     rows = []
     for run in runs_of_sweep:
         if run.row["stage"] == "probe" and run.row["state"] == RunState.FINISHED and run.settings:
             try:
-                rows += _log_rows(run.folder, run.settings, data, run.row["code_version"])
+                seen = base_tokens.get(run.settings.base)
+                rows += _log_rows(run.folder, run.settings, data, seen, run.row["code_version"])
             except InputError as error:
                 run.row.update({"state": str(RunState.DAMAGED), "reason": str(error)})
     ledger = _ledger([run.row for run in runs_of_sweep])
@@ -151,7 +157,7 @@ def _read_data(sweep: SweepFolder) -> _Data:
 
 
 def _log_rows(
-    run: RunFolder, settings: RunSettings, data: _Data, code_version: str
+    run: RunFolder, settings: RunSettings, data: _Data, base_tokens: int | None, code_version: str
 ) -> list[dict[str, Any]]:
     evaluations = read_evidence(run, settings)
     if settings.data_fingerprint != data.fingerprint:
@@ -181,6 +187,7 @@ def _log_rows(
             "params_kind": "non_embedding",
             "params_total": params.total,
             "base_model": settings.base_model,
+            "base_tokens": base_tokens,
             "tokenizer": settings.tokenizer,
             "data_fingerprint": settings.data_fingerprint,
             "settings_fingerprint": settings.fingerprint,

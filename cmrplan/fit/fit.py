@@ -27,7 +27,14 @@ from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
 from cmrplan.fit.general_loss import GeneralLoss
 from cmrplan.fit.law_model import fitted_values, row_inputs
 from cmrplan.fit.noise import run_noise, seed_noise
-from cmrplan.fit.probed import Probed, base_loss_at, is_among, probed_of, rise_carried
+from cmrplan.fit.probed import (
+    Probed,
+    base_loss_at,
+    base_tokens_at,
+    is_among,
+    probed_of,
+    rise_carried,
+)
 from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
 from cmrplan.fit.size_prior import KNOWN_BASE_SCATTER, drawn_at
 from cmrplan.log import CORPORA
@@ -276,6 +283,9 @@ class Fit(FittedLog):
         if "base_loss" in reads:
             base, _ = base_loss_at(self.base_loss.get(corpus, {}), float(whole["model_params"][0]))
             whole["base_loss"] = np.full_like(tokens, base)
+        if "base_tokens" in reads:
+            seen = base_tokens_at(self.log, float(whole["model_params"][0]))
+            whole["base_tokens"] = np.full_like(tokens, seen)
         return whole
 
     def new_run_shifts(self, corpus: str, count: int) -> Array | None:

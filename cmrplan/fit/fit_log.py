@@ -180,7 +180,10 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
     repeats = () if supply_of(log) is None else (COLUMN,)
-    kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *weighed, *added, *repeats, EVALUATION_COUNT)))
+    read = {name for model in models.values() for name in model.more_columns}
+    bases = tuple(read & {"base_tokens"})
+    more = (*weighed, *added, *repeats, *bases, EVALUATION_COUNT)
+    kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *more)))
     early = burn_in_of(models, rows)
     whole = Fit(
         settings=settings,

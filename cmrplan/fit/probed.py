@@ -233,3 +233,22 @@ def rise_carried(model_params: float, sizes: Array) -> Finding:
         f"the rise of the general loss at {model_params:.4g} parameters is carried from {known}, and the interval has "
         "room for a change with size; probe a size nearer to narrow it",
     )
+
+
+def base_tokens_at(log: pd.DataFrame, model_params: float) -> float:
+    """Return the tokens that the base of a size had seen: the log's, or carried in ln N from those that it has.
+
+    Raises
+    ------
+    ValueError
+        If the log has no ``base_tokens``.
+    """
+    known = log.dropna(subset="base_tokens").groupby("model_params")["base_tokens"].first()
+    size, seen = np.log(known.index.to_numpy(dtype=float)), np.log(known.to_numpy(dtype=float))
+    if len(size) == 1:
+        return float(np.exp(seen[0]))
+    at = np.log(model_params)
+    if size[0] <= at <= size[-1]:
+        return float(np.exp(np.interp(at, size, seen)))
+    slope, level = np.polyfit(size, seen, 1)
+    return float(np.exp(level + slope * at))

@@ -53,12 +53,13 @@ GRID = np.linspace(0, 1, 1001)
 
 @dataclass(frozen=True)
 class Target:
-    """The part that is predicted: its size, budgets and ratios, and the losses of its base in nats per token."""
+    """The part that is predicted: its size, budgets and ratios, and its base: tokens, and losses in nats per token."""
 
     model_params: float
     train_tokens: tuple[float, ...]
     domain_ratio: tuple[float, ...]
     base_loss: dict[str, float]
+    base_tokens: float | None = None  # unknown to predictions from before it was counted
 
     def places(self) -> pd.DataFrame:
         """Return a row for each budget and ratio."""
@@ -150,6 +151,8 @@ def with_base(log: pd.DataFrame, target: Target) -> pd.DataFrame:
     base = log[log["train_tokens"] == 0].drop_duplicates("eval_corpus")
     loss = base["eval_corpus"].map(target.base_loss)
     columns = {"run_id": "base", "model_params": target.model_params, "loss": loss}
+    if "base_tokens" in log:
+        columns["base_tokens"] = target.base_tokens
     return pd.concat([log, base.assign(**columns)], ignore_index=True)
 
 
@@ -343,6 +346,7 @@ def target_of(part: str, folder: Path) -> Target:
         tuple(float(step * count) for count in steps),
         tuple(sorted({run.domain_ratio for run in probes.runs or []})),
         {corpus: float(base[f"{corpus}_loss"]) for corpus in CORPORA},
+        float(base["base_tokens"]),
     )
 
 
@@ -376,6 +380,7 @@ def write(part: str, folder: Path, out: Path) -> None:
         "train_tokens": target.train_tokens,
         "domain_ratio": target.domain_ratio,
         "base_loss": target.base_loss,
+        "base_tokens": target.base_tokens,
         "seen_model_params": sorted(seen["model_params"].unique().tolist()),
         "seen_runs": int(seen["run_id"].nunique()),
         "log_fingerprint": fingerprint(seen.to_csv(index=False)),
@@ -392,6 +397,7 @@ def read_target(path: Path) -> Target:
         tuple(stored["train_tokens"]),
         tuple(stored["domain_ratio"]),
         stored["base_loss"],
+        stored.get("base_tokens"),
     )
 
 
@@ -409,9 +415,10 @@ def main() -> None:
     parser.add_argument("action", choices=["write", "compare", "again"])
     parser.add_argument("part", help="of stages.yaml")
     parser.add_argument("--summary", action="store_true", help="leave out single questions")
+    parser.add_argument("--into", help="folder of predictions  [default: the part]")
     parser.add_argument("--folder", type=Path, default=HERE, help="with log.csv and bases.csv")
     options = parser.parse_args()
-    out = options.folder / "predictions" / options.part
+    out = options.folder / "predictions" / (options.into or options.part)
     try:
         if options.action == "write":
             write(options.part, options.folder, out)
@@ -419,6 +426,7 @@ def main() -> None:
         target = read_target(out / "target.json")
         log = cp.read_log(options.folder / "log.csv")
         if options.action == "again":
+            target = target_of(options.part, options.folder)
             losses, ratios = predict(smaller(log, target), target)
         else:
             losses, ratios = (pd.read_csv(out / name) for name in ("losses.csv", "ratios.csv"))

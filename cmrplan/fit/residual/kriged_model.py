@@ -39,6 +39,7 @@ from cmrplan.fit.residual.left_out import (
     left_out_figures,
     left_out_log_losses,
 )
+from cmrplan.fit.residual.maturity import ByMaturity
 from cmrplan.fit.residual.mean_functions import (
     OWN_LAWS,
     MeanFunction,
@@ -121,7 +122,8 @@ class KrigedModel(CorpusModel):
 
     def __post_init__(self) -> None:
         areas = () if self.observed.frame.rates is None else ("s1_cpt", "s2_cpt", "cooled")
-        columns = tuple(dict.fromkeys((*self.laws.more_columns, *areas)))
+        bases = () if self.observed.frame.base_tokens is None else ("base_tokens",)
+        columns = tuple(dict.fromkeys((*self.laws.more_columns, *areas, *bases)))
         object.__setattr__(self, "more_columns", columns)
 
     @property
@@ -392,4 +394,6 @@ def problem_of(choice: MeanChoice, laws: CorpusModel, observed: Observations) ->
         if name not in fits:
             raise ValueError(f"mean function {name!r} is no law of the fit")
         mean = linearized_law(name, fits[name], observed.points, is_anchored=is_anchored)
+    if observed.frame.base_tokens is not None:
+        mean = ByMaturity.of(mean)
     return KrigingProblem(observed, mean, choice.has_residual)

@@ -32,6 +32,7 @@ LEVEL_SD = 0.5
 FAINTEST_DIRECTION = 1e-2
 LAW_SD = 0.1  # root mean square of what one direction may add to the log losses of the rows
 EVEN_RATIO = 0.5
+GROWN = ("train_tokens", "s1_cpt")  # columns that grow with the tokens of a run
 NUM_BETWEEN = 41  # ratios at which a law's directions are kept in bounds, beside those probed
 OWN_LAWS = ("bilinear", "bilinear_exp", "bilinear_dip", "relearning")
 
@@ -120,8 +121,14 @@ class Points:
         """Return how far columns lie beyond the most tokens here, by logarithms ``(m,)``, and the columns at these."""
         ahead = np.log(columns["train_tokens"] / np.max(self.columns["train_tokens"]))
         ahead = np.maximum(ahead, 0)
-        grown = [name for name in ("train_tokens", "s1_cpt") if name in columns]
+        grown = [name for name in GROWN if name in columns]
         return ahead, {**columns, **{name: columns[name] * np.exp(-ahead) for name in grown}}
+
+    def replay(self, times: Array | float = 1.0) -> Points:
+        """Return the same runs on general data alone, after a multiple of their tokens ``(n,)``."""
+        grown = {name: times * self.columns[name] for name in GROWN if name in self.columns}
+        none = np.zeros_like(self.share)
+        return self.frame.points({**self.columns, **grown, "domain_ratio": none})
 
     def select(self, index: NDArray[np.intp]) -> Points:
         """Return some of the points."""
@@ -141,7 +148,8 @@ class Frame:
     """The references of the coordinates: geometric means of the sizes and of the tokens of a log.
 
     ``repeat_scale`` is R* of the domain tokens that repeat; None where none do, or they do not matter to the corpus.
-    ``rates`` are of a log whose learning rate falls; None of others.
+    ``rates`` are of a log whose learning rate falls; None of others. ``base_tokens`` are those that the bases had seen,
+    geometric mean over the sizes, where these count, and ``least_tokens`` the fewest of a probe.
     """
 
     corpus: str
@@ -149,6 +157,8 @@ class Frame:
     train_tokens: float
     repeat_scale: float | None = None
     rates: RateScales | None = None
+    base_tokens: float | None = None
+    least_tokens: float = 0.0
 
     def points(self, columns: Mapping[str, Array]) -> Points:
         """Return the points of columns as in a log."""

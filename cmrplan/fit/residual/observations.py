@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import row_columns
 from cmrplan.fit.evaluation_bins import evaluation_counts
+from cmrplan.fit.residual.maturity import mean_base_tokens
 from cmrplan.fit.residual.mean_functions import Frame, Points
 from cmrplan.fit.residual.replicates import Differences, seed_means
 from cmrplan.fit.schedule_areas import RateScales
@@ -105,6 +106,8 @@ def observations(
         float(np.exp(np.mean(np.log(sizes)))),
         float(np.exp(np.mean(np.log(tokens)))),
         rates=_rates(thin) if by_rates and "s1_cpt" in thin else None,
+        base_tokens=mean_base_tokens(thin) if corpus == "general" and is_anchored else None,
+        least_tokens=float(tokens.min()),
     )
     steps = ["model_params", "train_tokens", *(["seed"] if "seed" in means else [])]
     return Observations(
