@@ -1,11 +1,13 @@
 """How often the interval of the rise holds what was measured at a size that was hidden.
 
     python benchmarks/across_sizes.py data/probes/log.csv
+    python benchmarks/across_sizes.py data/probes/log.csv --law auto --ledger data/probes/log.runs.csv
 
 Each size and each pair of sizes is fitted alone and asked for the general loss at every other size, at each measured
 budget and ratio. "held": the nominal 90 % interval of the rise over the base holds the measured rise; "over replay":
 of the rise over the smallest ratio. Errors are mean absolute ones, in nats per token: of the rise that is carried, and
-of the loss as the law has it. Needs base rows. Prints a Markdown table.
+of the loss as the law has it. Needs base rows. ``--ledger`` adds ``base_tokens`` to a log that lacks them, and
+``--drop`` leaves them out. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import pandas as pd
 
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
@@ -51,15 +54,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("log", type=Path)
     parser.add_argument("--law", default="dcpt")
+    parser.add_argument("--ledger", type=Path, help="run ledger with the bases")
+    parser.add_argument("--drop", action="store_true", help="what the bases had seen")
     asked = parser.parse_args()
     log = cp.read_log(asked.log)
+    if asked.ledger is not None:
+        seen = pd.read_csv(asked.ledger).set_index("run_id")["train_tokens"]
+        log = log.assign(base_tokens=log["base_model"].map(seen).astype(float))
+    if asked.drop:
+        log = log.drop(columns="base_tokens", errors="ignore")
     base, rows = base_losses(log, "general"), fitted_rows(log, "general", 0.0)
     sizes = np.unique(rows["model_params"])
     print("| seen | hidden | held | over replay | error of the rise | error of the law |")
     print("|" + " --- |" * 6)
     every, larger = [], []
     for seen in (*combinations(sizes, 1), *combinations(sizes, 2)):
-        fit = cp.fit(log[log["model_params"].isin(seen)].reset_index(drop=True), asked.law)
+        known = log["model_params"].isin(seen) | (log["train_tokens"] == 0)
+        fit = cp.fit(log[known].reset_index(drop=True), asked.law)
         for size in sorted(set(sizes) - set(seen)):
             found = outcomes(fit, rows[rows["model_params"] == size], float(size), base[size])
             every.append(found)

@@ -237,7 +237,7 @@ class Fit(FittedLog):
         if not is_among(sizes, model_params):
             scale = base / counted_from
             own = replace(own, loss=own.loss * scale, draws=own.draws * scale)
-            said = [*said, rise_carried(model_params, sizes)]
+            said = [*said, rise_carried(self.log, model_params, sizes)]
             if base_loss is not None or is_among(np.array(list(measured)), model_params):
                 size = float(sizes[np.argmin(np.abs(np.log(sizes / model_params)))])
                 near = self.predict(

@@ -225,30 +225,39 @@ def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[flo
     ]
 
 
-def rise_carried(model_params: float, sizes: Array) -> Finding:
+def rise_carried(log: pd.DataFrame, model_params: float, sizes: Array) -> Finding:
     """Return a finding on a rise of the general loss that is carried to another size."""
     known = ", ".join(f"{size:.4g}" for size in sizes)
+    base = ""
+    if "base_tokens" in log and not is_among(base_tokens_of(log).index.to_numpy(), model_params):
+        base = (
+            f"; its base is taken to have seen {base_tokens_at(log, model_params):.3g} tokens, as in the log they go "
+            "with size: add its row with train_tokens = 0 and base_tokens"
+        )
     return Finding(
         Code.RISE_CARRIED,
         f"the rise of the general loss at {model_params:.4g} parameters is carried from {known}, and the interval has "
-        "room for a change with size; probe a size nearer to narrow it",
+        f"room for a change with size; probe a size nearer to narrow it{base}",
     )
 
 
-def base_tokens_at(log: pd.DataFrame, model_params: float) -> float:
-    """Return the tokens that the base of a size had seen: the log's, or carried in ln N from those that it has.
+def base_tokens_of(log: pd.DataFrame) -> pd.Series:
+    """Return the tokens that the bases had seen by ``model_params``, ascending, where a log says it."""
+    return log.dropna(subset="base_tokens").groupby("model_params")["base_tokens"].first()
 
-    Raises
-    ------
-    ValueError
-        If the log has no ``base_tokens``.
+
+def base_tokens_at(log: pd.DataFrame, model_params: float) -> float:
+    """Return the tokens that the base of a size had seen: the log's, or carried by a straight line in the logarithms.
+
+    Between two sizes the line is theirs, beyond them that through all; of one size the tokens are the same at any.
     """
-    known = log.dropna(subset="base_tokens").groupby("model_params")["base_tokens"].first()
-    size, seen = np.log(known.index.to_numpy(dtype=float)), np.log(known.to_numpy(dtype=float))
-    if len(size) == 1:
-        return float(np.exp(seen[0]))
-    at = np.log(model_params)
-    if size[0] <= at <= size[-1]:
-        return float(np.exp(np.interp(at, size, seen)))
-    slope, level = np.polyfit(size, seen, 1)
+    known = base_tokens_of(log)
+    sizes, seen = known.index.to_numpy(dtype=float), known.to_numpy(dtype=float)
+    same = np.abs(sizes / model_params - 1) <= SAME_SIZE
+    if same.any() or len(sizes) == 1:
+        return float(seen[np.argmax(same)])
+    at, x, y = np.log(model_params), np.log(sizes), np.log(seen)
+    if x[0] <= at <= x[-1]:
+        return float(np.exp(np.interp(at, x, y)))
+    slope, level = np.polyfit(x, y, 1)
     return float(np.exp(level + slope * at))

@@ -91,3 +91,9 @@ def test_passes_through_the_domain_corpus_count_tokens(tables, finished_sweep):
     assert (log.loc[log["domain_ratio"] == 0, "domain_epochs"] == 0).all()
     expected = log["realized_domain_ratio"].fillna(0) * log["train_tokens"] / unique
     assert log["domain_epochs"].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-12)
+
+
+def test_a_probe_says_what_its_base_had_seen(tables):
+    log, ledger = tables
+    seen = ledger[ledger["stage"] == "base"].set_index("run_id")["train_tokens"]
+    assert (log["base_tokens"] == log["base_model"].map(seen)).all()
