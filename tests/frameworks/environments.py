@@ -1,4 +1,4 @@
-"""The environments in which exports are read back, one a framework, since their pins clash.
+"""The environments in which exports and job files are read back, one a framework, since their pins clash.
 
 A step is what one call of pip installs, torch in the build for a CPU where the package index has it. Frameworks whose
 own requirements need a GPU's libraries come without them (``--no-deps``), beside what their readers import.
@@ -39,6 +39,8 @@ STEPS = {
         [f"marin-{part}=={MARIN}" for part in MARIN_PARTS]
         + ["marin-finelog==0.2.71.dev40003900277", "marin-iris-native==0.1.15.dev39984932175"],
     ],
+    "kubernetes": [["kubernetes-validate==1.37.0", "pyyaml"]],
+    "skypilot": [["skypilot==0.14.1"]],
 }
 NEEDS_PYTHON = {"levanter": (3, 12)}
 

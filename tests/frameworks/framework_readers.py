@@ -195,6 +195,30 @@ def levanter(path):
     }
 
 
+def kubernetes(path):
+    import kubernetes_validate
+    import yaml
+
+    job = yaml.safe_load(path.read_text())
+    version = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(job, version, strict=True)
+    with_a_slip = {**job, "spec": {**job["spec"], "completion": 1}}
+    try:
+        kubernetes_validate.validate(with_a_slip, version, strict=True)
+    except kubernetes_validate.ValidationError:
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        return {"name": job["metadata"]["name"], "gpus": container["resources"]["limits"]}
+    raise AssertionError("the schema takes anything")
+
+
+def skypilot(path):
+    import sky
+
+    task = sky.Task.from_yaml(str(path))
+    (resources,) = task.resources
+    return {"name": task.name, "gpus": resources.accelerators, "run": task.run, "envs": task.envs}
+
+
 if __name__ == "__main__":
     reader = globals()[sys.argv[1].replace("-", "_")]
     print(json.dumps(reader(Path(sys.argv[2]))))

@@ -1,4 +1,6 @@
-"""Opt-in, ``make frameworks``: each export is read back by the framework's own parser, in an environment of its own.
+"""Opt-in, ``make frameworks``: exports are read back by the frameworks' own parsers, each in an environment of its own.
+
+So are the job files of a sweep, by Kubernetes' schema and by SkyPilot.
 
 The environments are made in the folder that CMRPLAN_FRAMEWORKS names, some minutes and gigabytes each; without it
 nothing here runs.
@@ -15,6 +17,7 @@ from environments import NEEDS_PYTHON, interpreter_of, python_of
 import cmrplan as cp
 from cmrplan.export.export import TARGETS
 from cmrplan.files import sealed
+from probes.job_scripts import SweepJobs, kubernetes_job, skypilot_task
 
 FOLDER = os.environ.get("CMRPLAN_FRAMEWORKS")
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="make frameworks runs these")
@@ -46,6 +49,32 @@ PAIRS = [
     ("nemo-automodel", "nemo-automodel"),
     ("levanter", "levanter"),
 ]
+
+JOBS = SweepJobs(
+    name="Tiny sweep",
+    spec="/data/a b/it's $(x).yaml",
+    out="/data/runs",
+    device="cuda",
+    run_ids=["tiny-base-s0-1", "tiny-r0.5-s0-2"],
+    processes=2,
+    image="registry.example/cmrplan:1",
+    claim="shared",
+)
+
+
+def test_kubernetes_has_every_field_of_a_job_file(tmp_path):
+    (tmp_path / "job.yaml").write_text(kubernetes_job(JOBS))
+    read = read_back("kubernetes", tmp_path / "job.yaml")
+    assert read == {"name": "cmrplan-tiny-sweep", "gpus": {"cpu": 4, "nvidia.com/gpu": 2}}
+
+
+def test_skypilot_reads_a_task(tmp_path):
+    (tmp_path / "task.yaml").write_text(skypilot_task(JOBS))
+    read = read_back("skypilot", tmp_path / "task.yaml")
+    assert read["name"] == "cmrplan-tiny-sweep"
+    assert read["gpus"] == {"H100": 2}
+    assert read["envs"] == {"RUN_ID": "tiny-base-s0-1"}
+    assert read["run"] == f"exec {JOBS.command(chr(34) + '$RUN_ID' + chr(34))}\n"
 
 
 @pytest.fixture
