@@ -45,6 +45,8 @@ class ProbeRun:
         Tokens the domain corpus holds before it repeats.
     base_model, tokenizer : str, optional
         Their names.
+    base_tokens : float, optional
+        Tokens that the base had seen in its pre-training, by which a fit counts replay.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class ProbeRun:
     schedule: str | None = None
     unique_domain_tokens: float | None = None
     base_model: str | None = None
+    base_tokens: float | None = None
     tokenizer: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +80,7 @@ class ProbeRun:
             raise InputError(
                 f"params_kind must be {' or '.join(PARAMS_KINDS)}, got {shown(self.params_kind)}"
             )
-        for name in ("model_params", "params_total", "unique_domain_tokens"):
+        for name in ("model_params", "params_total", "unique_domain_tokens", "base_tokens"):
             _check_count(name, getattr(self, name))
         if self.seed is not None and not (
             isinstance(self.seed, Integral) and not isinstance(self.seed, bool)
@@ -113,6 +116,7 @@ class ProbeRun:
             "schedule": self.schedule,
             "unique_domain_tokens": _plain(self.unique_domain_tokens),
             "base_model": self.base_model,
+            "base_tokens": _plain(self.base_tokens),
             "tokenizer": self.tokenizer,
             "params_kind": self.params_kind,
             "params_total": _plain(self.params_total),

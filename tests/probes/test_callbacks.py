@@ -149,7 +149,7 @@ def unbroken(tmp_path_factory):
             losses[state.global_step] = {k: loss_by_hand(model, v) for k, v in EVALUATION.items()}
 
     folder = tmp_path_factory.mktemp("unbroken")
-    log = ProbeLogCallback(folder / "log", run_of(tokenizer="strides"))
+    log = ProbeLogCallback(folder / "log", run_of(tokenizer="strides", base_tokens=3e11))
     hf_trainer(folder / "out", [log, Spy()]).train()
     return folder / "log", losses
 
@@ -179,6 +179,7 @@ def test_the_run_is_described(unbroken):
         assert row["params_kind"] == "non_embedding"
         assert (row["run_id"], row["domain_ratio"], row["seed"]) == ("r0.3", 0.3, 7)
         assert (row["schedule"], row["tokenizer"]) == ("linear", "strides")
+        assert row["base_tokens"] == 300_000_000_000
     # linear from 1e-2 to 0 over 6 steps; the rate of step k, counted from 1, is 1e-2 * (7 - k) / 6
     rates = {row["step"]: row.get("learning_rate") for row in rows_of(folder)}
     assert rates.pop(0) is None
@@ -213,7 +214,11 @@ def test_resumed_equals_unbroken(unbroken, tmp_path, stop):
 
     # killed after checkpoint 3: evaluation 4 is whole, or has its first corpus only, and is done again
     trainer = hf_trainer(
-        tmp_path, [ProbeLogCallback(tmp_path / "log", run_of(tokenizer="strides")), StopAt(*stop)]
+        tmp_path,
+        [
+            ProbeLogCallback(tmp_path / "log", run_of(tokenizer="strides", base_tokens=3e11)),
+            StopAt(*stop),
+        ],
     )
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
@@ -224,7 +229,7 @@ def test_resumed_equals_unbroken(unbroken, tmp_path, stop):
         stream.write('{"run_id": "r0.3", "mod')
     resumed = hf_trainer(
         tmp_path,
-        [ProbeLogCallback(tmp_path / "log", run_of(tokenizer="strides"))],
+        [ProbeLogCallback(tmp_path / "log", run_of(tokenizer="strides", base_tokens=3e11))],
         model=llama(),
         eval_on_start=True,
     )
@@ -521,6 +526,7 @@ def test_tokens_of_a_lightning_batch():
         ),
         ({"run_id": "../r"}, r"run_id must be letters, digits and .*got '\.\./r'"),
         ({"model_params": "1.8B"}, r"model_params must be a number above 0, got '1\.8B'"),
+        ({"base_tokens": 0}, r"base_tokens must be a number above 0, got 0"),
         ({"params_kind": "all"}, r"params_kind must be non_embedding or total, got 'all'"),
         ({"seed": 0.5}, r"seed must be a whole number, got 0\.5"),
     ],
