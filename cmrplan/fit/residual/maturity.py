@@ -18,10 +18,16 @@ from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 
 
 def mean_base_tokens(rows: pd.DataFrame) -> float | None:
-    """Return the tokens that the bases of the sizes had seen, their geometric mean; None where rows do not say it."""
+    """Return the tokens that the bases of the sizes had seen, their geometric mean.
+
+    None where rows do not say it, or say several of one size, of which losses are counted from one base.
+    """
     if "base_tokens" not in rows or rows["base_tokens"].isna().any():
         return None
-    seen = rows.groupby("model_params")["base_tokens"].first().to_numpy(dtype=float)
+    by_size = rows.groupby("model_params")["base_tokens"]
+    if (by_size.nunique() > 1).any():
+        return None
+    seen = by_size.first().to_numpy(dtype=float)
     return float(np.exp(np.mean(np.log(seen)))) if np.ptp(seen) else float(seen[0])
 
 

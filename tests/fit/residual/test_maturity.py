@@ -7,7 +7,7 @@ import pytest
 import cmrplan as cp
 from cmrplan.fit.file import read_fit, write_fit
 from cmrplan.fit.probed import base_tokens_at
-from cmrplan.fit.residual.maturity import ByMaturity
+from cmrplan.fit.residual.maturity import ByMaturity, mean_base_tokens
 from cmrplan.fit.residual.mean_functions import Frame, own_law
 
 RATIOS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -142,3 +142,15 @@ def test_a_fit_is_read_back_with_what_the_bases_had_seen(tmp_path):
     )
     assert np.array_equal(one.loss, other.loss)
     assert np.array_equal(one.draws, other.draws)
+
+
+def test_what_is_said_of_some_bases_or_of_two_at_one_size_is_left_alone():
+    log = log_of([1e6, 3e6], SEEN)
+    is_first = log["model_params"] == 1e6
+    some = log.assign(base_tokens=log["base_tokens"].where(is_first))
+    two = log.assign(base_tokens=log["base_tokens"].where(log["domain_ratio"] < 0.5, 1e9))
+    assert mean_base_tokens(log) == pytest.approx(np.sqrt(2e7 * 6e7))
+    assert mean_base_tokens(log[is_first]) == 2e7
+    assert mean_base_tokens(some) is None
+    assert mean_base_tokens(two) is None
+    assert mean_base_tokens(log.drop(columns="base_tokens")) is None
