@@ -78,7 +78,7 @@ COMMANDS = {
     "next": CommandEntry(
         "next",
         "next_command",
-        "Name the probes that would narrow the recommended ratio most for their cost.",
+        "Name the probes that would narrow the interval of the best ratio most for their cost.",
     ),
     "plot": CommandEntry(
         "plot", "plot", "Draw a picture of a fit, with a plan where a limit is given."

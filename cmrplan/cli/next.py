@@ -69,7 +69,7 @@ def next_command(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Name the probes that would narrow the recommended ratio most for their cost.
+    """Name the probes that would narrow the interval of the best ratio most for their cost.
 
     Each has a ratio, size, token budget and seed, and the interval expected after it. Base losses that the
     answer rests on and the log lacks are named first. Stops when more does not pay, and says so where no probe helps.

@@ -1,4 +1,4 @@
-"""The interval of the recommended ratio is forecast for after probes that were not run yet."""
+"""The interval of the best ratio is forecast for after probes that were not run yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the next probes: those that narrow the interval of the recommended ratio most for what they cost.
+"""Choose the next probes: those that narrow the interval of the best ratio most for what they cost.
 
 Sequential design. One probe after the other is added, each time the one whose expected reduction of the ratio's
 variance is largest for its cost, at several prices (:mod:`cmrplan.design.nested`); of all designs that the budget pays
@@ -207,7 +207,7 @@ def next_probes(
     sizes: Sequence[CountOrText] = (),
     **options: Unpack[RequestOptions],
 ) -> NextProbes:
-    """Name the probes that narrow the interval of the recommended ratio most for their cost.
+    """Name the probes that narrow the interval of the best ratio most for their cost.
 
     Parameters
     ----------

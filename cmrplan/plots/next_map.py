@@ -1,4 +1,4 @@
-"""How much each candidate probe is expected to narrow the recommended ratio."""
+"""How much each candidate probe is expected to narrow the interval of the best ratio."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NextData:
     train_tokens : array (L,)
         Budgets of the probes, ascending.
     narrowing : array (L, R)
-        Percent by which one probe is expected to narrow the interval of the recommended ratio.
+        Percent by which one probe is expected to narrow the interval of the best ratio.
     """
 
     plan: Plan
@@ -104,7 +104,7 @@ def draw_next(data: NextData, ax: Axes) -> Axes:
     if not data.narrowing.max() > LEAST_NARROWING:
         return say_why(
             ax,
-            f"No probe of this size narrows the interval of the recommended ratio by more than "
+            f"No probe of this size narrows the interval of the best ratio by more than "
             f"{LEAST_NARROWING:g} percent.",
         )
     draw_choice(ax, data.plan)

@@ -9,9 +9,9 @@ from cmrplan.numbers import compact
 
 def next_text(answer: NextProbes) -> str:
     """Return the probes as a table, with the interval before and after them."""
-    level = f"{100 * answer.asked.confidence:g} % interval"
+    level = f"{100 * answer.asked.confidence:g} % interval of the best ratio"
     lines = [
-        f"recommended ratio now     {answer.domain_ratio:.3f}   ({level} {answer.domain_ratio_low:.3f} to "
+        f"best estimate now         {answer.domain_ratio:.3f}   ({level} {answer.domain_ratio_low:.3f} to "
         f"{answer.domain_ratio_high:.3f}, {answer.width:.3f} wide)"
     ]
     lines += [_evaluation_text(evaluation) for evaluation in answer.evaluations]
