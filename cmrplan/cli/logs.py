@@ -112,6 +112,13 @@ def check(log: str, as_json: bool) -> int:
                 f"base of {compact(base['model_params'])} parameters: {compact(base['base_tokens'])} tokens of "
                 f"pre-training, {base['tokens_per_parameter']:.3g} a parameter"
             )
+        if bases and frame is not None:
+            known = {base["model_params"] for base in bases}
+            for size in sorted(set(frame["model_params"]) - known):
+                show(
+                    f"base of {compact(size)} parameters: base_tokens is not filled in, so a fit leaves those of the "
+                    "others out too"
+                )
         for finding in findings:
             show(f"{finding.severity} [{finding.code}]: {finding.message}")
         show(f"{log}: {len(errors)} error(s), {len(findings) - len(errors)} warning(s)")

@@ -71,6 +71,11 @@ class TestContract:
         text = call("logs", "check", tmp_path / "mature.csv").out
         assert text.count("20 a parameter") == len(sizes)
         assert "base_maturity" not in call("logs", "check", log_file, "--json").out
+        del tokens[sizes[0]]
+        some = log.assign(base_tokens=log["model_params"].map(tokens))
+        cp.write_log(some, tmp_path / "some.csv")
+        text = call("logs", "check", tmp_path / "some.csv").out
+        assert text.count("base_tokens is not filled in, so a fit leaves those of the") == 1
 
     def test_logs_check(self, call, log_file):
         answer = call("logs", "check", log_file, "--json")
