@@ -106,6 +106,8 @@ def averaged_text(figures: dict[str, Any]) -> list[str]:
                 "  the learning rate is counted: a prediction is of a run that ends at its tokens, by the log's "
                 "schedule stretched to them"
             )
+        if "by_base_tokens" in figures:
+            lines.append("  replay is counted by what the base of each size had seen (base_tokens)")
         return lines
     shares = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in members)
     return [f"  average by held-out error: {shares}; the figures are those of the first"]

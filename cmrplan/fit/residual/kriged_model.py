@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.bootstrap import Resamples
-from cmrplan.fit.corpus_model import (
-    Columns,
-    CorpusModel,
-    Prediction,
-    RandomStream,
-    row_columns,
-)
+from cmrplan.fit.corpus_model import Columns, CorpusModel, Prediction, RandomStream, row_columns
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
@@ -339,9 +333,11 @@ class KrigedModel(CorpusModel):
             "mae": float(np.mean(np.abs(missed))),
             "r2": 1 - float(np.sum(missed**2)) / spread if spread > 0 else None,
         }
-        is_of_finished_runs = {"of_finished_runs": True} if self.is_of_finished_runs else {}
+        by_base = "base_tokens" in self.more_columns and np.ptp(self.observed.points.size) > 0
+        said = {"of_finished_runs": self.is_of_finished_runs, "by_base_tokens": by_base}
         named = {"law": self.law, "members": members, "left_out": self._left_out_figures}
-        return figures | quality | named | is_of_finished_runs | self._repeat_scale()
+        named |= {name: True for name, is_so in said.items() if is_so}
+        return figures | quality | named | self._repeat_scale()
 
     def _repeat_scale(self) -> dict[str, Any]:
         """Return the estimate of R* and the ends of what its draws take, where domain tokens repeat."""

@@ -9,6 +9,7 @@ from cmrplan.fit.file import read_fit, write_fit
 from cmrplan.fit.probed import base_tokens_at
 from cmrplan.fit.residual.maturity import ByMaturity, mean_base_tokens
 from cmrplan.fit.residual.mean_functions import Frame, own_law
+from cmrplan.report.text import fit_text
 
 RATIOS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 SEEN = {1e6: 2e7, 3e6: 6e7}
@@ -131,6 +132,13 @@ def test_a_plan_says_what_it_took_the_base_to_have_seen():
     assert "its base is taken to have seen 2e+08 tokens" in found.message
     (known,) = fit.general_loss_from_base(1e7, 8e6, np.array(RATIOS)).findings
     assert "taken to have seen" not in known.message
+
+
+def test_the_text_of_a_fit_says_that_replay_is_counted_by_it():
+    known = cp.fit(log_of([1e6, 3e6], SEEN), bootstrap=0)
+    assert "replay is counted by what the base of each size had seen" in fit_text(known)
+    for log in (log_of([1e6], SEEN), log_of([1e6, 3e6], SEEN, has_base_tokens=False)):
+        assert "base of each size" not in fit_text(cp.fit(log, bootstrap=0))
 
 
 def test_a_fit_is_read_back_with_what_the_bases_had_seen(tmp_path):
