@@ -336,8 +336,8 @@ class KrigedModel(CorpusModel):
         by_base = "base_tokens" in self.more_columns and np.ptp(self.observed.points.size) > 0
         said = {"of_finished_runs": self.is_of_finished_runs, "by_base_tokens": by_base}
         named = {"law": self.law, "members": members, "left_out": self._left_out_figures}
-        named |= {name: True for name, is_so in said.items() if is_so}
-        return figures | quality | named | self._repeat_scale()
+        marks = {name: True for name, is_so in said.items() if is_so}
+        return figures | quality | named | marks | self._repeat_scale()
 
     def _repeat_scale(self) -> dict[str, Any]:
         """Return the estimate of R* and the ends of what its draws take, where domain tokens repeat."""
