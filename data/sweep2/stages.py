@@ -164,7 +164,10 @@ def base_of(spec: dict[str, Any], folder: Path) -> str:
 
 
 def write_logs(parts: Iterable[str], out: Path, to: Path) -> None:
-    """Write a log and ledger of the three sizes and of each arm, the bases, and the counts of documents."""
+    """Write a log and ledger of the three sizes and of each arm, the bases, and the counts of documents.
+
+    What stands there of runs and parts whose folders are gone is kept.
+    """
     tables: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
     bases, counts = [], {}
     for part in parts:
@@ -179,9 +182,18 @@ def write_logs(parts: Iterable[str], out: Path, to: Path) -> None:
             print(error, file=sys.stderr)
     for name, pairs in tables.items():
         for suffix, some in zip((".csv", ".runs.csv"), zip(*pairs, strict=True), strict=True):
-            write_text(to / f"{name}{suffix}", pd.concat(some).to_csv(index=False))
-    write_text(to / "bases.csv", pd.DataFrame(bases).to_csv(index=False))
-    write_json(to / "prepared.json", counts)
+            write_merged(to / f"{name}{suffix}", pd.concat(some), "run_id")
+    write_merged(to / "bases.csv", pd.DataFrame(bases), "part")
+    path = to / "prepared.json"
+    write_json(path, (read_json(path) if path.exists() else {}) | counts)
+
+
+def write_merged(path: Path, table: pd.DataFrame, key: str) -> None:
+    """Write a table below what a file has of other keys, as it stands there."""
+    if path.exists():
+        before = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.concat([before[~before[key].isin(table[key])], table])
+    write_text(path, table.to_csv(index=False))
 
 
 def counts_of(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -88,3 +89,10 @@ def test_parts_may_stand_behind_the_folders_as_the_readme_has_them(monkeypatch, 
     monkeypatch.setattr(sys, "argv", ["stages.py", *line.split()])
     stages.main()
     assert asked == [("middle", 2), ("large", 2)]
+
+
+def test_a_table_keeps_the_rows_of_runs_whose_folders_are_gone(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("run_id,loss,note\na,2.5000,\nb,2.25,old\n")
+    stages.write_merged(path, pd.DataFrame({"run_id": ["b", "c"], "loss": [2.0, 0.1]}), "run_id")
+    assert path.read_text() == "run_id,loss,note\na,2.5000,\nb,2.0,\nc,0.1,\n"
