@@ -98,6 +98,14 @@ SECTIONS = (
         judge.predicted,
     ),
     Section(
+        "The largest size, by what the middle one taught",
+        "Seven times the smallest size, predicted from both smaller ones before its probes were looked at, with replay "
+        "counted by what each base had seen. Without that, as it was predicted first: "
+        "`python data/sweep2/preregister.py compare large`.",
+        "python data/sweep2/preregister.py compare large --into large_by_maturity --summary",
+        judge.predicted,
+    ),
+    Section(
         "Calibration of the ratio and of the risk",
         "Simulated worlds in which no law of the library is true. `broken` should be at "
         "most 0.10, and `holds` 0.90.",
