@@ -36,7 +36,7 @@ from cmrplan.fit.probed import (
     rise_carried,
 )
 from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
-from cmrplan.fit.size_prior import KNOWN_BASE_SCATTER, drawn_at
+from cmrplan.fit.size_prior import carried_scatter, drawn_at
 from cmrplan.log import CORPORA
 from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 
@@ -246,7 +246,7 @@ class Fit(FittedLog):
                     train_tokens=train_tokens,
                     domain_ratio=domain_ratio,
                 )
-                own = own.scattered_like(near, KNOWN_BASE_SCATTER)
+                own = own.scattered_like(near, carried_scatter(self.log, model_params))
         return GeneralLoss(own, base, tuple(said))
 
     def completed(

@@ -229,7 +229,7 @@ def rise_carried(log: pd.DataFrame, model_params: float, sizes: Array) -> Findin
     """Return a finding on a rise of the general loss that is carried to another size."""
     known = ", ".join(f"{size:.4g}" for size in sizes)
     base = ""
-    if "base_tokens" in log and not is_among(base_tokens_of(log).index.to_numpy(), model_params):
+    if "base_tokens" in log and not knows_base_tokens(log, model_params):
         base = (
             f"; its base is taken to have seen {base_tokens_at(log, model_params):.3g} tokens, as in the log they go "
             "with size: add its row with train_tokens = 0 and base_tokens"
@@ -239,6 +239,11 @@ def rise_carried(log: pd.DataFrame, model_params: float, sizes: Array) -> Findin
         f"the rise of the general loss at {model_params:.4g} parameters is carried from {known}, and the interval has "
         f"room for a change with size; probe a size nearer to narrow it{base}",
     )
+
+
+def knows_base_tokens(log: pd.DataFrame, model_params: float) -> bool:
+    """Tell whether a log says what the base of a size had seen."""
+    return "base_tokens" in log and is_among(base_tokens_of(log).index.to_numpy(), model_params)
 
 
 def base_tokens_of(log: pd.DataFrame) -> pd.Series:

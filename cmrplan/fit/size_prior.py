@@ -16,23 +16,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import RandomStream
+from cmrplan.fit.probed import knows_base_tokens
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 
-# Part of what a rise scatters at an unprobed size beyond the nearest probed one, once its base loss is known. With
-# half, small models hold nominal 90 % intervals in 0.91 of the rows from one size and 0.45 from two; with a fifth they
-# do in 0.12 from two, with all in 0.95 (benchmarks/across_sizes.py --law auto, with these values here). Worlds, whose
-# rise changes smoothly with size, hold 1.00 with half and 0.89 with a tenth, which answers more often
-# (benchmarks/typical_job.py).
+# Part of what a rise scatters at an unprobed size beyond the nearest probed one, once its base loss is known, and once
+# it is known too what its base had seen: of nominal 90 % intervals ten transfers between the sizes of two sweeps hold
+# 0.78 and 0.94 without, and 0.87 and 0.91 with it (benchmarks/across_sizes.py --scatter).
 KNOWN_BASE_SCATTER = 0.5
+KNOWN_MATURITY_SCATTER = 0.4
 FACTOR = 3.0  # 90 % of the drawn exponents lie within this factor of the published one
 # Where one size says nothing of it: the largest part of a loss that may shrink with size, and the share of resamples
 # in which none does, so that the interval holds the estimate, which has no term of size.
 LARGEST_PART = 0.5
 UNCHANGED = 0.15
 _NORMAL_95 = 1.6449  # quantile of the normal distribution that leaves 5 % above
+
+
+def carried_scatter(log: pd.DataFrame, model_params: float) -> float:
+    """Return the part of the scatter that a carried rise keeps at a size whose base loss is known."""
+    is_known = knows_base_tokens(log, model_params)
+    return KNOWN_MATURITY_SCATTER if is_known else KNOWN_BASE_SCATTER
 
 
 def drawn_at(size: float, probed: Array, draws_at: Callable[[float], Array], seed: int) -> Array:
