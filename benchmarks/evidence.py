@@ -99,8 +99,8 @@ SECTIONS = (
     ),
     Section(
         "The largest size, by what the middle one taught",
-        "Seven times the smallest size, predicted from both smaller ones before its probes were looked at, with replay "
-        "counted by what each base had seen. Without that, as it was predicted first: "
+        "Six and a half times the smallest size, predicted from both smaller ones before its probes were looked at, "
+        "with replay counted by what each base had seen. Without that, as it was predicted first: "
         "`python data/sweep2/preregister.py compare large`.",
         "python data/sweep2/preregister.py compare large --into large_by_maturity --summary",
         judge.predicted,

@@ -219,4 +219,23 @@ def predicted(tables: list[Table]) -> list[str]:
     asked, broken = (default[decisions.column(name)] for name in ("questions", "broken"))
     verdict = "kept" if broken == "0" else "lost"
     lines.append(f"- limits: **{verdict}**, {broken} of {asked} plans break theirs")
-    return lines
+    return [*lines, *_cost_of_keeping(decisions, default)]
+
+
+def _cost_of_keeping(decisions: Table, default: list[str]) -> list[str]:
+    """Return a line on the regret beside the cheapest other that answers all and breaks nothing; none if it breaks."""
+    names = ("questions", "answered", "broken", "regret_where_kept")
+    asked, answered, broken, regret = (decisions.column(name) for name in names)
+
+    def is_safe(row: list[str]) -> bool:
+        return row[answered] == row[asked] and row[broken] == "0"
+
+    others = [row for row in decisions.rows if is_safe(row) and not row[0].startswith("default")]
+    if not is_safe(default) or not others:
+        return []
+    best = min(others, key=lambda row: last_number(row[regret]))
+    verdict = "won" if last_number(default[regret]) < last_number(best[regret]) else "lost"
+    return [
+        f"- regret: **{verdict}**, {default[regret]} against {best[regret]} of {best[0]}, the lowest of those that "
+        "answer every question and keep every limit"
+    ]
