@@ -76,3 +76,24 @@ def test_a_loss_stands_as_one():
         "- x: **lost**, 2 against 1 of a",
         "- y: **won**, 1 against 2 of b",
     ]
+
+
+def test_a_default_that_keeps_every_limit_is_judged_by_what_that_costs():
+    """Beside the cheapest other that answers all and keeps all; who breaks a limit buys its regret."""
+    losses = ["| method | eval_corpus | mae | held |", "| --- | --- | --- | --- |"]
+    losses += [f"| {m} | general | {v} | 0.9 |" for m, v in (("default", 0.01), ("dcpt", 0.02))]
+    header = "| method | questions | answered | broken | regret_where_kept |"
+    rows = [
+        "| dcpt | 6 | 6 | 1 | 0.01 |",
+        "| half | 6 | 3 | 0 | 0.02 |",
+        "| rule | 6 | 6 | 0 | 0.04 |",
+    ]
+
+    def judged(default):
+        text = "\n".join([*losses, "", header, "| --- | --- | --- | --- | --- |", default, *rows])
+        return evidence_tables.predicted(evidence_tables.tables_of(text))
+
+    lost, won = judged("| default | 6 | 6 | 0 | 0.05 |"), judged("| default | 6 | 6 | 0 | 0.03 |")
+    assert lost[-1].startswith("- regret: **lost**, 0.05 against 0.04 of rule")
+    assert won[-1].startswith("- regret: **won**, 0.03 against 0.04 of rule")
+    assert judged("| default | 6 | 6 | 2 | 0.03 |")[-1].startswith("- limits: **lost**")
