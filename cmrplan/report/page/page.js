@@ -94,13 +94,14 @@ function sentence(explorer, numbers, state) {
   const level = stopText(explorer, "confidence", state.confidence);
   const rise = stopText(explorer, "tolerance", state.tolerance);
   const confidence = explorer.num_draws ? ` with ${level} confidence` : "";
+  const over = explorer.rise_over === "replay" ? " of pure replay" : "";
   if (reason) return `No answer here: ${reason}.`;
   if (!isNumber(recommended.domain_ratio)) {
     const unit = rise.replace(/^[0-9.e+-]+/, "");
     const value = unit.startsWith("%") ? 100 * needed : needed;
-    return `No domain ratio keeps the general loss within ${rise}${confidence}; the smallest tolerance that one keeps is ${shown(value, "number")}${unit}.`;
+    return `No domain ratio keeps the general loss within ${rise}${over}${confidence}; the smallest tolerance that one keeps is ${shown(value, "number")}${unit}.`;
   }
-  const kept = rise === "any" ? "" : `, which keeps the general loss within ${rise}${confidence}`;
+  const kept = rise === "any" ? "" : `, which keeps the general loss within ${rise}${over}${confidence}`;
   return `Recommended: ${(100 * recommended.domain_ratio).toFixed(1)}% domain data${kept}.`;
 }
 
