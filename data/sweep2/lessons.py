@@ -1,8 +1,10 @@
 """What the arms of the sweep teach, beside its smallest size: tables from the committed logs.
 
-    python data/sweep2/lessons.py [transfer repetition rates domains order]
+    python data/sweep2/lessons.py [transfer maturity repetition rates domains order]
 
 - ``transfer``: the ratio that each arm measured as best, and what that of ``small`` would have cost there;
+- ``maturity``: losses and ratios of the arm whose base saw three times the tokens, predicted from ``small`` and the
+  arm's base, with and without what the bases had seen; the arm stands as another size, two percent above;
 - ``repetition``: losses of the arms with little domain data, predicted by a fit of ``small`` that never saw a repeat;
   and R*, fitted with the arms;
 - ``rates``: losses of the arms with another peak rate, predicted by a fit of ``small`` that is told the rate;
@@ -25,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from preregister import CONFIDENCE, questions, shown
+from preregister import CONFIDENCE, Target, compare, of_default, questions, shown
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
@@ -98,6 +100,24 @@ def transfer() -> None:
             rows.append(named | (prices if part != "small" else {}))
     print("\nbest ratio of each part, and what the ratio of `small` would have cost there\n")
     print(shown(pd.DataFrame(rows)))
+
+
+def maturity() -> None:
+    """Print what is said of the older base from the younger one, by tokens and by tokens over the base's."""
+    small, arm = log_of("small"), log_of("mature")
+    as_other_size = arm.assign(model_params=np.round(1.02 * arm["model_params"]))
+    rows = arm[arm["train_tokens"] > 0]
+    target = Target(
+        float(as_other_size["model_params"].iloc[0]),
+        tuple(sorted(rows["train_tokens"].unique())),
+        tuple(sorted(rows["domain_ratio"].unique())),
+        {corpus: float(next(iter(base_losses(arm, corpus).values()))) for corpus in CORPORA},
+        float(arm["base_tokens"].iloc[0]),
+    )
+    for name, log in (("without", small.drop(columns="base_tokens")), ("with", small)):
+        errors, decisions = compare(as_other_size, target, *of_default(log, target))
+        print(f"\nthe older base, predicted from the younger one {name} base_tokens\n")
+        print(f"{shown(errors)}\n\n{shown(decisions)}")
 
 
 def missed(fit: cp.Fit, log: pd.DataFrame, corpus: str, supply: float | None = None) -> np.ndarray:
@@ -301,8 +321,13 @@ def order() -> None:
     print(shown(table))
 
 
-NEEDS = {"repetition": SUPPLIES, "rates": tuple(RATES), "domains": ("c_headers", "french")}
-PARTS = {f.__name__: f for f in (transfer, repetition, rates, domains, order)}
+NEEDS = {
+    "maturity": ("mature",),
+    "repetition": SUPPLIES,
+    "rates": tuple(RATES),
+    "domains": ("c_headers", "french"),
+}
+PARTS = {f.__name__: f for f in (transfer, maturity, repetition, rates, domains, order)}
 
 
 def main() -> None:

@@ -106,11 +106,18 @@ def predict(log: pd.DataFrame, target: Target, **options: Any) -> tuple[pd.DataF
         ``method``, ``tolerance``, ``rise_over``, ``domain_ratio`` (NaN where the method allows none); ``low`` and
         ``high`` for the default.
     """
-    parts = [
-        *_default(log, target, options),
-        *_of_predictors(log, target),
-        *_simple_ratios(log, target),
-    ]
+    others = [*_of_predictors(log, target), *_simple_ratios(log, target)]
+    return _joined([*_default(log, target, options), *others])
+
+
+def of_default(
+    log: pd.DataFrame, target: Target, **options: Any
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the default alone says, as :func:`predict` does."""
+    return _joined(list(_default(log, target, options)))
+
+
+def _joined(parts: list[tuple[str, pd.DataFrame]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     losses = [table for kind, table in parts if kind == "losses"]
     ratios = [table for kind, table in parts if kind == "ratios"]
     return pd.concat(losses, ignore_index=True), pd.concat(ratios, ignore_index=True)
