@@ -33,8 +33,8 @@ Columns = Mapping[str, Array]
 TokenSlopes = dict[str, tuple[float, float]]
 LawInputs = dict[str, Array]
 
-# Columns that some laws read beside size, tokens and mixture. All but the first follow from other columns of the whole
-# log (cmrplan.fit.schedule_areas), and a fit adds them to its rows before any are left out.
+# Columns that some laws read beside size, tokens and mixture. All but the first and last follow from other columns of
+# the whole log (cmrplan.fit.schedule_areas), and a fit adds them to its rows before any are left out.
 MORE_COLUMNS = ("unique_domain_tokens", "s1_cpt", "s2_cpt", "cooled", "base_loss", "base_tokens")
 # The base's own schedule is not in a log. One constant stands for its area; 8 is that of 20,000 steps at 4e-4.
 BASE_S1 = 8.0

@@ -27,7 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from preregister import CONFIDENCE, Target, compare, of_default, questions, shown
+from comparison import compare
+from preregister import CONFIDENCE, of_default, shown
+from targets import Target, questions
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError

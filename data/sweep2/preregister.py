@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-import yaml
+from comparison import compare, summary
+from targets import GRID, Target, questions, read_target, target_of
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.files import fingerprint, read_json, write_json, write_text
+from cmrplan.files import fingerprint, write_json, write_text
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.fit.other_sizes import general_loss_at
@@ -38,49 +37,13 @@ from cmrplan.log.files import base_losses
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import parse_tolerance
 from cmrplan.plan.loss_curves import best_ratio
-from cmrplan.validate.backtest import Truth
 from cmrplan.validate.predictors import predictors
 
 HERE = Path(__file__).parent
-TOLERANCES = ("2%", "3%", "5%")
-REFERENCES = ("base", "replay")
 RULES = (0.05, 0.1, 0.3, 0.5)
 CONFIDENCE = 0.9
 DEFAULT = "default"
 BEST_PROBED = "best probed ratio"
-GRID = np.linspace(0, 1, 1001)
-
-
-@dataclass(frozen=True)
-class Target:
-    """The part that is predicted: its size, budgets and ratios, and its base: tokens, and losses in nats per token."""
-
-    model_params: float
-    train_tokens: tuple[float, ...]
-    domain_ratio: tuple[float, ...]
-    base_loss: dict[str, float]
-    base_tokens: float | None = None  # unknown to predictions from before it was counted
-
-    def places(self) -> pd.DataFrame:
-        """Return a row for each budget and ratio."""
-        pairs = product(self.train_tokens, self.domain_ratio)
-        rows = pd.DataFrame(pairs, columns=["train_tokens", "domain_ratio"])
-        return rows.assign(model_params=self.model_params)
-
-    def curve(self) -> pd.DataFrame:
-        """Return a row for each ratio of a fine grid at the largest budget."""
-        columns = {"model_params": self.model_params, "train_tokens": self.train_tokens[-1]}
-        return pd.DataFrame({"domain_ratio": GRID}).assign(**columns)
-
-    def limit(self, tolerance: str, reference: str, replay: float) -> float:
-        """Return the largest general loss that a tolerance allows, where pure replay has a given one."""
-        over = self.base_loss["general"] if reference == "base" else replay
-        return parse_tolerance(tolerance).limit(over)
-
-
-def questions() -> Iterator[tuple[str, str]]:
-    """Yield each tolerance with what the rise is counted from."""
-    return product(TOLERANCES, REFERENCES)
 
 
 # --- predictions -------------------------------------------------------------------------------
@@ -234,127 +197,7 @@ def _simple_ratios(log: pd.DataFrame, target: Target) -> Iterator[tuple[str, pd.
     )
 
 
-# --- measured beside predicted -----------------------------------------------------------------
-
-
-def compare(
-    log: pd.DataFrame, target: Target, losses: pd.DataFrame, ratios: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return how far each method was off, from the rows of the target in a log.
-
-    Parameters
-    ----------
-    log : DataFrame
-        A probe log with the target's size.
-    target : Target
-    losses, ratios : DataFrame
-        See :func:`predict`.
-
-    Returns
-    -------
-    errors : DataFrame
-        By method and corpus: mean absolute and mean error in nats per token over the runs at each budget and ratio, and
-        the share of them inside the interval (``held``, NaN without one).
-    decisions : DataFrame
-        By method and question: ``domain_ratio``, the ratio that the measured losses allow (``best``, NaN where none),
-        ``ratio_error``, ``regret`` (domain loss above that of the best ratio) and ``excess`` (general loss above the
-        limit).
-    """
-    rows = {corpus: fitted_rows(log, corpus, 0.0) for corpus in CORPORA}
-    truth = Truth.of(rows, target.model_params, target.train_tokens[-1])
-    return _errors(rows, target, losses), _decisions(truth, target, ratios)
-
-
-def _errors(rows: dict[str, pd.DataFrame], target: Target, losses: pd.DataFrame) -> pd.DataFrame:
-    keys = ["train_tokens", "domain_ratio"]
-    own = {
-        name: table[table["model_params"] == target.model_params] for name, table in rows.items()
-    }
-    measured = pd.concat(own[name][[*keys, "loss"]].assign(eval_corpus=name) for name in CORPORA)
-    both = losses.merge(measured, on=["eval_corpus", *keys], suffixes=("", "_measured"))
-    if both.empty:
-        raise CmrplanError("the log has no run at the budgets and ratios that were predicted")
-    miss = both["loss"] - both["loss_measured"]
-    held = (both["low"] <= both["loss_measured"]) & (both["loss_measured"] <= both["high"])
-    both = both.assign(miss=miss, size=miss.abs(), held=held.where(both["low"].notna()))
-    grouped = both.groupby(["method", "eval_corpus"], sort=False)
-    return grouped.agg(
-        mae=("size", "mean"), bias=("miss", "mean"), held=("held", "mean"), runs=("miss", "count")
-    ).reset_index()
-
-
-def _decisions(truth: Truth, target: Target, ratios: pd.DataFrame) -> pd.DataFrame:
-    replay = float(truth.general[0])
-    table = []
-    for row in ratios.itertuples():
-        limit = target.limit(row.tolerance, row.rise_over, replay)
-        best = truth.best_ratio(truth.general, truth.domain, limit)
-        excess = truth.general_at(row.domain_ratio) - limit
-        table.append(
-            {
-                "method": row.method,
-                "tolerance": row.tolerance,
-                "rise_over": row.rise_over,
-                "domain_ratio": row.domain_ratio,
-                "best": best,
-                "ratio_error": row.domain_ratio - best,
-                "regret": truth.domain_at(row.domain_ratio) - truth.domain_at(best),
-                "excess": max(excess, 0.0) if np.isfinite(excess) else np.nan,
-            }
-        )
-    return pd.DataFrame(table)
-
-
-def summary(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Return for each method: questions answered, limits broken, by how much at most, and mean regret where kept.
-
-    Questions whose measured answer is that no ratio keeps the limit count for nobody.
-    """
-    asked = decisions[decisions["best"].notna()]
-    rows = []
-    for method, own in asked.groupby("method", sort=False):
-        answered = own[own["domain_ratio"].notna()]
-        kept = answered[answered["excess"] <= 0]
-        rows.append(
-            {
-                "method": method,
-                "questions": len(own),
-                "answered": len(answered),
-                "broken": len(answered) - len(kept),
-                "largest_excess": answered["excess"].max(),
-                "regret_where_kept": kept["regret"].mean(),
-                "ratio_error": answered["ratio_error"].abs().mean(),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 # --- the command -------------------------------------------------------------------------------
-
-
-def target_of(part: str, folder: Path) -> Target:
-    """Return a part of ``stages.yaml`` as a target; its base stands in ``bases.csv``."""
-    from stages import spec_of
-
-    from probes.spec.file import parse_spec
-    from probes.training.schedule import evaluation_steps
-
-    spec = parse_spec(spec_of(yaml.safe_load((HERE / "stages.yaml").read_text()), part, folder))
-    probes, step = spec.probes, spec.step_tokens
-    steps = evaluation_steps(probes.train_tokens, step, evaluations=probes.evaluations)
-    bases = pd.read_csv(folder / "bases.csv").set_index("part")
-    if part not in bases.index:
-        raise InputError(
-            f"{folder / 'bases.csv'} has no base of {part}; train it: stages.py base {part}"
-        )
-    base = bases.loc[part]
-    return Target(
-        float(base["model_params"]),
-        tuple(float(step * count) for count in steps),
-        tuple(sorted({run.domain_ratio for run in probes.runs or []})),
-        {corpus: float(base[f"{corpus}_loss"]) for corpus in CORPORA},
-        float(base["base_tokens"]),
-    )
 
 
 def smaller(log: pd.DataFrame, target: Target) -> pd.DataFrame:
@@ -394,18 +237,6 @@ def write(part: str, folder: Path, out: Path) -> None:
         "code_version": cp.__version__,
     }
     write_json(out / "target.json", about)
-
-
-def read_target(path: Path) -> Target:
-    """Return the target that ``target.json`` describes."""
-    stored: dict[str, Any] = read_json(path)
-    return Target(
-        stored["model_params"],
-        tuple(stored["train_tokens"]),
-        tuple(stored["domain_ratio"]),
-        stored["base_loss"],
-        stored.get("base_tokens"),
-    )
 
 
 def shown(table: pd.DataFrame) -> str:
