@@ -215,7 +215,7 @@ class Code(StrEnum):
     REPETITION_ASSUMED = (
         "repetition_assumed",
         _CAUTION,
-        "The plan repeats domain data more than the probes did, and a repeated token counts by a published discount.",
+        "The plan repeats domain data more than the probes did, or has a smaller corpus; what that does is assumed.",
     )
     REPETITION_NOT_COUNTED = (
         "repetition_not_counted",

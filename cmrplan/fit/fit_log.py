@@ -179,10 +179,9 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     if resamples is not None:
         models = with_resamples(models, rows, resamples)
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
-    repeats = () if supply_of(log) is None else (COLUMN,)
     read = {name for model in models.values() for name in model.more_columns}
     bases = tuple(read & {"base_tokens"})
-    more = (*weighed, *added, *repeats, *bases, EVALUATION_COUNT)
+    more = (*weighed, *added, COLUMN, *bases, EVALUATION_COUNT)
     kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *more)))
     early = burn_in_of(models, rows)
     whole = Fit(

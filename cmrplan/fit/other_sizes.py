@@ -63,12 +63,12 @@ def general_loss_at(
         If a loss or the base loss is not known there.
     """
     from_base = fit.general_loss_from_base(model_params, train_tokens, domain_ratio, base_loss)
-    return from_base or _by_laws(
+    return from_base or general_loss_by_laws(
         fit, model_params, train_tokens, domain_ratio, base_loss, rise_over
     )
 
 
-def _by_laws(
+def general_loss_by_laws(
     fit: Fit,
     model_params: float,
     train_tokens: float | Array,
@@ -76,6 +76,7 @@ def _by_laws(
     base_loss: float | None,
     rise_over: Reference,
 ) -> GeneralLoss:
+    """Return the same where the model does not count the loss from the base loss of its size."""
     own = _predicted(fit, model_params, train_tokens, domain_ratio)
     measured = fit.base_loss.get("general", {})
     sizes, with_base = fit.probed.losses["general"].sizes, np.array(sorted(measured))

@@ -49,6 +49,13 @@ def supply_of(log: pd.DataFrame) -> Supply | None:
     return Supply(float(np.max(unique)), is_one, most)
 
 
+def most_unique_tokens(log: pd.DataFrame) -> float | None:
+    """Return the tokens of the domain corpus that probes drew from, the most of several; None where it is not said."""
+    if COLUMN not in log or not log[COLUMN].notna().any():
+        return None
+    return float(log[COLUMN].max())
+
+
 def discounted_tokens(
     train_tokens: float | Array,
     domain_ratio: Array,

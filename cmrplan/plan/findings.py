@@ -16,13 +16,13 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
 from cmrplan.fit.probed import TWO_DIGITS, is_among
-from cmrplan.fit.supply import ONE_PASS, Supply
+from cmrplan.fit.supply import ONE_PASS, most_unique_tokens
 from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.log import CORPORA
 from cmrplan.plan.early_evaluations import early_findings
 from cmrplan.plan.loss_curves import LossCurves
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision
-from cmrplan.plan.repeated_data import fitted_repetition_findings
+from cmrplan.plan.repeated_data import MANY_MORE, fitted_repetition_findings
 from cmrplan.plan.request import PlanRequest
 
 WORRYING_SHARE = 0.25  # of the allowed rise
@@ -72,7 +72,7 @@ def plan_findings(
         )
     if fit.model_of("domain").reads_repetition:
         return findings + fitted_repetition_findings(request, ratio, fit.probed.supply)
-    return findings + repetition_findings(request, ratio, fit.probed.supply)
+    return findings + repetition_findings(fit, request, ratio)
 
 
 def _with_new_run(finding: Finding, decision: Decision) -> Finding:
@@ -351,10 +351,9 @@ def misfit_findings(
     ]
 
 
-def repetition_findings(
-    request: PlanRequest, domain_ratio: float, supply: Supply | None
-) -> list[Finding]:
+def repetition_findings(fit: Fit, request: PlanRequest, domain_ratio: float) -> list[Finding]:
     """Return a finding where the recommended ratio repeats the domain data otherwise than the probes did."""
+    supply = fit.probed.supply
     if request.unique_tokens is None or (
         supply is not None and request.unique_tokens == supply.unique_tokens
     ):
@@ -369,13 +368,18 @@ def repetition_findings(
             )
         ]
     epochs = request.tokens * domain_ratio / request.unique_tokens
-    if epochs <= ONE_PASS:
-        return []
-    return [
-        Finding(
-            Code.REPETITION_ASSUMED,
-            f"the domain data are passed over {epochs:.3g} times; a repeated token is counted by the published "
-            f"discount (R* = {REPEAT_SCALE:.2f}, from scratch on one source), not by your probes; probe at that many "
-            "passes",
+    if epochs > ONE_PASS:
+        text = (
+            f"the domain data are passed over {epochs:.3g} times, as no probe did; a repeat counts by the published "
+            f"discount (R* = {REPEAT_SCALE:.2f}, from scratch on one source), and harms both losses "
+            "as it did in one small sweep (data/sweep2); probe at that many passes"
         )
-    ]
+    elif (most := most_unique_tokens(fit.log) or 0.0) > MANY_MORE * request.unique_tokens:
+        text = (
+            f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from {most:.4g}; "
+            "a narrower corpus raises the general loss as it did in one small sweep (data/sweep2); probe on the corpus "
+            "of the run"
+        )
+    else:
+        return []
+    return [Finding(Code.REPETITION_ASSUMED, text)]

@@ -22,11 +22,11 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.general_loss import GeneralLoss
-from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.fit.other_sizes import general_loss_by_laws
 from cmrplan.fit.probed import TWO_DIGITS
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Tolerance
-from cmrplan.plan.repeated_data import domain_of_repeats
+from cmrplan.plan.repeated_data import domain_of_repeats, general_of_repeats
 from cmrplan.plan.request import PlanRequest
 
 FINE_GRID = 1001  # ratios, for one answer
@@ -207,8 +207,15 @@ def _survey_at(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> LossCurves:
     general = _general_loss(fit, request, train_tokens, ratio)
-    domain, findings = _domain_loss(fit, request, train_tokens, ratio)
-    findings += general.findings
+    findings = [*general.findings]
+    if request.unique_tokens is None and fit.probed.supply is None:
+        size = request.size
+        domain = fit.predict(
+            "domain", model_params=size, train_tokens=train_tokens, domain_ratio=ratio
+        )
+    else:
+        domain, said = domain_of_repeats(fit, request, train_tokens, ratio)
+        findings = [*said, *findings]
     replay, remark = replay_loss(fit, request, train_tokens)
     tolerance = request.tolerance or NATS
     if request.rise_over == "replay":
@@ -233,16 +240,6 @@ def _survey_at(
     )
 
 
-def _domain_loss(
-    fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
-) -> tuple[Prediction, list[Finding]]:
-    if request.unique_tokens is not None or fit.probed.supply is not None:
-        return domain_of_repeats(fit, request, train_tokens, ratio)
-    size = request.size
-    domain = fit.predict("domain", model_params=size, train_tokens=train_tokens, domain_ratio=ratio)
-    return domain, []
-
-
 def _run_noise(fit: Fit, general: Prediction, train_tokens: Array) -> Array:
     """Return what a run's own noise adds to the general loss beyond the probed budgets, ``(B, G)`` or ``(B, 1)``."""
     is_beyond = train_tokens > fit.probed.token_range[1] * (1 + TWO_DIGITS)
@@ -264,15 +261,15 @@ def _general_loss(
         nothing = replace(unknown, loss=np.nan * unknown.loss, draws=np.nan * unknown.draws)
         return GeneralLoss(nothing, np.nan, ())
     fit.model_of("general")  # says where it was not fitted
-    from_base = fit.general_loss_from_base(request.size, train_tokens, ratio, request.base_loss)
-    return from_base or general_loss_at(
-        fit,
-        model_params=request.size,
-        train_tokens=train_tokens,
-        domain_ratio=ratio,
-        base_loss=request.base_loss,
-        rise_over=request.rise_over,
-    )
+
+    def fresh(ratios: Array) -> GeneralLoss:
+        size, base, over = request.size, request.base_loss, request.rise_over
+        at = size, train_tokens, ratios, base
+        return fit.general_loss_from_base(*at) or general_loss_by_laws(fit, *at, over)
+
+    if request.unique_tokens is None:
+        return fresh(ratio)
+    return general_of_repeats(fit, request, train_tokens, ratio, fresh)
 
 
 def _decided_on(

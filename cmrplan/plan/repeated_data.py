@@ -1,7 +1,8 @@
-"""The domain loss of a run whose domain data repeat."""
+"""The losses of a run whose domain data repeat, or come from a smaller corpus than the probes'."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,16 +11,79 @@ from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.supply import Supply, discounted_tokens, tokens_of_same_worth
+from cmrplan.fit.general_loss import GeneralLoss
+from cmrplan.fit.supply import (
+    Supply,
+    discounted_tokens,
+    most_unique_tokens,
+    tokens_of_same_worth,
+)
 from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD
 from cmrplan.plan.request import PlanRequest
 
-# What R* of domain data that the probes did not repeat may be: middles of fifths of a normal distribution of its
-# logarithm around the published value.
-SPREAD_OF_SCALES = REPEAT_SCALE * np.exp(
-    REPEAT_SCALE_SD * np.array([-1.282, -0.524, 0.0, 0.524, 1.282])
-)
+# What domain data that the probes did not repeat may do. Each is one of five values, the middles of fifths of a normal
+# distribution, in an order of its own, so that they hardly go together.
+FIFTHS = np.array([-1.282, -0.524, 0.0, 0.524, 1.282])
+SPREAD_OF_SCALES = REPEAT_SCALE * np.exp(REPEAT_SCALE_SD * FIFTHS)  # around the published R*
+# Of the log domain loss per squared logarithm of the passes: 0.012 to 0.038 in data/sweep2; from scratch no harm is
+# reported up to 40 passes.
+HARM = np.maximum(0.005 + 0.01 * FIFTHS[[1, 4, 2, 0, 3]], 0.0)
+# The power with which the general loss's rise over pure replay grows as domain data get scarce: per square of
+# ratio^2 times the logarithm of the passes, and per logarithm of how much smaller the corpus is than the probes'
+# (data/sweep2/lessons.py repetition).
+RISE_BY_PASSES = np.maximum(0.06 + 0.05 * FIFTHS[[1, 3, 0, 4, 2]], 0.0)
+RISE_BY_NARROWING = np.maximum(0.05 + 0.04 * FIFTHS[[0, 3, 4, 2, 1]], 0.0)
 MANY_MORE = 1.25  # times the passes of the probes
+
+
+def log_passes(train_tokens: float | Array, ratio: Array, unique_tokens: float) -> Array:
+    """Return the logarithm of the passes over the domain data, 0 up to one."""
+    return np.log(np.maximum(train_tokens * ratio / unique_tokens, 1.0))
+
+
+def general_of_repeats(
+    fit: Fit,
+    request: PlanRequest,
+    train_tokens: float | Array,
+    ratio: Array,
+    fresh: Callable[[Array], GeneralLoss],
+) -> GeneralLoss:
+    """Return the general loss at each ratio ``(G,)`` where domain data are scarcer than in the probes.
+
+    Passes over the same domain data, and a narrower corpus, pull the model further from the general text: what grows is
+    the rise over the loss of the smallest probed ratio, which is most often pure replay.
+
+    Parameters
+    ----------
+    fit : Fit
+    request : PlanRequest
+    train_tokens : float or array (G,)
+    ratio : array (G,)
+    fresh : callable
+        Takes ratios ``(G,)`` and returns the general loss of data as scarce as those of the probes.
+    """
+    general, supply, asked = fresh(ratio), fit.probed.supply, request.unique_tokens
+    if asked is None or (request.max_epochs <= 1 and supply is None):
+        return general
+    probed = np.inf if supply is None else supply.unique_tokens
+    passes = [ratio**2 * log_passes(train_tokens, ratio, unique) for unique in (asked, probed)]
+    repeated = passes[0] ** 2 - passes[1] ** 2
+    narrowing = np.log(max((most_unique_tokens(fit.log) or 0.0) / asked, 1.0))
+    if not narrowing and not repeated.any():
+        return general
+    low = np.full_like(ratio, fit.probed.ratio_range[0])
+    own, replay = general.prediction, fresh(low).prediction
+    powers = RISE_BY_PASSES[:, None] * repeated
+    powers += RISE_BY_NARROWING[:, None] * np.where(ratio > low, narrowing, 0.0)
+    scarce = [
+        replace(
+            own,
+            loss=replay.loss + np.exp(power) * (own.loss - replay.loss),
+            draws=replay.draws + np.exp(power) * (own.draws - replay.draws),
+        )
+        for power in (np.mean(powers, axis=0), *powers)
+    ]
+    return replace(general, prediction=_spread_over(scarce))
 
 
 def domain_of_repeats(
@@ -51,11 +115,14 @@ def domain_of_repeats(
         return predicted(same), []
     if asked is None or not repeats or supply is not None:
         return predicted(train_tokens), []
-    at_scale = [
-        predicted(discounted_tokens(train_tokens, ratio, asked, scale))
-        for scale in (REPEAT_SCALE, *SPREAD_OF_SCALES)
-    ]
-    return _spread_over(at_scale), []
+    squared = log_passes(train_tokens, ratio, asked) ** 2
+    scales, harms = (REPEAT_SCALE, *SPREAD_OF_SCALES), (float(np.mean(HARM)), *HARM)
+    repeated = []
+    for scale, harm in zip(scales, harms, strict=True):
+        worth = predicted(discounted_tokens(train_tokens, ratio, asked, scale))
+        factor = np.exp(harm * squared)
+        repeated.append(replace(worth, loss=worth.loss * factor, draws=worth.draws * factor))
+    return _spread_over(repeated), []
 
 
 def fitted_repetition_findings(

@@ -5,8 +5,9 @@
 - ``transfer``: the ratio that each arm measured as best, and what that of ``small`` would have cost there;
 - ``maturity``: losses and ratios of the arm whose base saw three times the tokens, predicted from ``small`` and the
   arm's base, with and without what the bases had seen; the arm stands as another size, two percent above;
-- ``repetition``: losses of the arms with little domain data, predicted by a fit of ``small`` that never saw a repeat;
-  and R*, fitted with the arms;
+- ``repetition``: the rise of the general loss over pure replay in the arms with little domain data, as a multiple of
+  that of ``small``; their domain loss and plans, predicted by a fit of ``small`` that never saw a repeat; and R*,
+  fitted with the arms;
 - ``rates``: losses of the arms with another peak rate, predicted by a fit of ``small`` that is told the rate;
 - ``domains``: the cross-domain law with K from the first evaluation and from the whole run;
 - ``order``: runs of ``small`` taken one after the other as ``cmrplan next`` names them, and in other orders.
@@ -29,6 +30,7 @@ import numpy as np
 import pandas as pd
 from comparison import compare
 from preregister import CONFIDENCE, of_default, shown
+from scipy.interpolate import PchipInterpolator
 from targets import Target, questions
 
 import cmrplan as cp
@@ -140,8 +142,38 @@ def error_row(name: str, corpus: str, errors: np.ndarray) -> dict[str, object]:
     return {"predicted by": name, "eval_corpus": corpus} | figures
 
 
+def rises_over_replay(part: str) -> pd.DataFrame:
+    """Return the general loss over that of pure replay, a row for a ratio and a column for a budget."""
+    log = log_of(part)
+    rows = log[(log["eval_corpus"] == "general") & (log["train_tokens"] > 0)]
+    means = rows.pivot_table(index="domain_ratio", columns="train_tokens", values="loss")
+    return means - means.loc[0.0]
+
+
+def multiples_of_rises(arm: str) -> pd.DataFrame:
+    """Return the rises of an arm over those of the smallest size, which are read off between its ratios."""
+    home, own = rises_over_replay("small"), rises_over_replay(arm)
+    between = PchipInterpolator(home.index.to_numpy(), home.to_numpy())(own.index.to_numpy())
+    ratio = own.index.to_numpy()[:, None]
+    passes = own.columns.to_numpy() * ratio / float(log_of(arm)["unique_domain_tokens"].max())
+    cells = [
+        f"{k:.2f} ({p:.1f})"
+        for k, p in zip((own / between).to_numpy().flat, passes.flat, strict=True)
+    ]
+    table = pd.DataFrame(
+        np.reshape(cells, own.shape),
+        index=own.index,
+        columns=[f"{tokens:.0f}" for tokens in own.columns],
+    )
+    return table[table.index >= 0.2].reset_index().assign(arm=arm)
+
+
 def repetition() -> None:
     """Print how well repeats are predicted from fresh data, and what the arms say of R*."""
+    print(
+        "\nrise of the general loss over pure replay, times that of `small` (passes over the domain data)\n"
+    )
+    print(shown(pd.concat([multiples_of_rises(arm) for arm in SUPPLIES], ignore_index=True)))
     home, rows, plans = cp.fit(log_of("small")), [], []
     for arm in SUPPLIES:
         log = log_of(arm)

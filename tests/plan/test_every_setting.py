@@ -78,15 +78,10 @@ def test_losses_at_probed_sizes_and_budgets_are_predictions(fit, table):
     stops = table.stops
     n = stops.model_params.index(1e6)
     d = stops.train_tokens.index(1e6)
-    for corpus, loss, low, high in (
-        ("general", table.general_loss[n, d], table.general_low[n, d], table.general_high[n, d]),
-        (
-            "domain",
-            table.domain_loss[n, d, 0],
-            table.domain_low[n, d, 0],
-            table.domain_high[n, d, 0],
-        ),
-    ):
+    for corpus in ("general", "domain"):
+        loss, low, high = (
+            getattr(table, f"{corpus}_{name}")[n, d, 0] for name in ("loss", "low", "high")
+        )
         predicted = fit.predict(
             corpus, model_params=1e6, train_tokens=1e6, domain_ratio=stops.domain_ratio
         )
@@ -110,9 +105,9 @@ def test_beyond_the_probes_losses_at_a_ratio_are_those_of_a_plan_held_there(fit,
         confidence=table.stops.confidences[c],
     )
     assert plan.domain_ratio == pytest.approx(ratio, abs=1e-12)
-    assert table.general_loss[n, d, r] == pytest.approx(plan.general_loss.estimate, abs=1e-9)
-    assert table.general_low[n, d, c, r] == pytest.approx(plan.general_loss.low, abs=1e-9)
-    assert table.general_high[n, d, c, r] == pytest.approx(plan.general_loss.high, abs=1e-9)
+    assert table.general_loss[n, d, 0, r] == pytest.approx(plan.general_loss.estimate, abs=1e-9)
+    assert table.general_low[n, d, 0, c, r] == pytest.approx(plan.general_loss.low, abs=1e-9)
+    assert table.general_high[n, d, 0, c, r] == pytest.approx(plan.general_loss.high, abs=1e-9)
     assert table.domain_high[n, d, 0, c, r] == pytest.approx(plan.domain_loss.high, abs=1e-9)
 
 
@@ -128,9 +123,11 @@ def test_repeats_of_the_domain_corpus_count_where_they_are_allowed(fit):
     plan = cp.plan(fit, request)
     answer = table.answers[n, d, k, stops.confidences.index(0.9), u]
     assert answer[0] == pytest.approx(plan.domain_ratio, abs=1e-9)
+    assert answer[4] == pytest.approx(plan.general_loss.estimate, abs=1e-9)
     assert answer[7] == pytest.approx(plan.domain_loss.estimate, abs=1e-9)
-    # Repeated tokens are worth less than fresh ones, so the loss is higher than with as many as are asked for.
+    # Repeated tokens are worth less than fresh ones and harm, so losses are higher than of fresh ones.
     assert table.domain_loss[n, d, u, -1] > table.domain_loss[n, d, -1, -1] + 1e-4
+    assert table.general_loss[n, d, u, -1] > table.general_loss[n, d, -1, -1] + 1e-4
 
 
 def test_a_fit_of_single_budgets_answers_at_these(log):

@@ -145,7 +145,7 @@ class TestSupply:
     def test_fresh_probes_have_none(self):
         assert supply_of(cp.validate_log(probes(LARGEST))) is None
         assert supply_of(cp.validate_log(probes()).drop(columns="unique_domain_tokens")) is None
-        assert "unique_domain_tokens" not in cp.fit(probes(LARGEST), "dcpt", bootstrap=0).log
+        assert cp.fit(probes(LARGEST), "dcpt", bootstrap=0).probed.supply is None
 
     def test_of_several_supplies_the_largest_counts(self):
         log = cp.validate_log(probes())

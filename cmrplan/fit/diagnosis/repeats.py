@@ -25,6 +25,11 @@ def probed_repetition_findings(
         f"probes pass over their unique_domain_tokens ({held}) up to {supply.most_passes:.3g} times, so their losses "
         "contain what repetition costs; a plan draws from as many, unless --domain-tokens says what the run has"
     )
+    if not supply.is_one and "general" in models:
+        text += (
+            "; not all drew from one corpus, which the general loss is fitted as if they had, so fit each corpus apart "
+            "for it"
+        )
     if not model.reads_repetition:
         text += f"; the law {model.law} takes repeats for fresh data, so fit --law auto or dcpt_repetition instead"
     return [Finding(Code.PROBES_REPEAT, text)]

@@ -17,6 +17,7 @@ from scipy.linalg import cholesky, helmert
 from scipy.linalg.lapack import dpotri
 
 from cmrplan.arrays import Array
+from cmrplan.fit.supply import COLUMN
 
 CELL = ["train_tokens", "domain_ratio"]
 
@@ -133,6 +134,8 @@ def _side_by_side(differences: list[Differences]) -> list[Differences]:
 def _is_complete(part: pd.DataFrame, num_seeds: int) -> bool:
     """Tell whether every point has each seed once, and every ratio and seed is one run of plain evaluations."""
     cells = part.groupby(CELL)["seed"].agg(["size", "nunique"])
+    if COLUMN in part and (part.groupby(CELL)[COLUMN].nunique(dropna=False) > 1).any():
+        return False  # seeds that drew from several corpora are no repeats of each other
     runs = part.groupby(["domain_ratio", "seed"])["run_id"].nunique()
     return bool(
         (cells == num_seeds).all(axis=None) and (runs == 1).all() and (part["count"] == 1).all()

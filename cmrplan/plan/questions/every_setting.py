@@ -46,17 +46,17 @@ class EverySetting:
     """Losses in nats per token and ratios at every stop; NaN where there is none.
 
     Axes: ``N`` sizes, ``D`` token counts, ``L`` tolerances, ``C`` confidences, ``U`` supplies of domain tokens, ``R``
-    ratios. ``V`` is ``U`` where the domain loss depends on the supply, else 1.
+    ratios. ``V`` is ``U`` where losses depend on the supply, else 1.
 
     Parameters
     ----------
     stops : SliderStops
-    general_loss : array (N, D, R)
-    general_low, general_high : array (N, D, C, R)
+    general_loss : array (N, D, V, R)
+    general_low, general_high : array (N, D, V, C, R)
         Beyond the probed budgets of one new run, as in a plan.
     domain_loss : array (N, D, V, R)
     domain_low, domain_high : array (N, D, V, C, R)
-    violation_probability : array (N, D, L, R)
+    violation_probability : array (N, D, V, L, R)
     base_loss, replay_loss : array (N, D)
     limit : array (N, D, L)
         The largest general loss allowed.
@@ -136,13 +136,13 @@ def _empty_table(fit: Fit, request: PlanRequest, stops: SliderStops) -> EverySet
 
     return EverySetting(
         stops=stops,
-        general_loss=missing("NDR"),
-        general_low=missing("NDCR"),
-        general_high=missing("NDCR"),
+        general_loss=missing("NDVR"),
+        general_low=missing("NDVCR"),
+        general_high=missing("NDVCR"),
         domain_loss=missing("NDVR"),
         domain_low=missing("NDVCR"),
         domain_high=missing("NDVCR"),
-        violation_probability=missing("NDLR"),
+        violation_probability=missing("NDVLR"),
         base_loss=missing("ND"),
         replay_loss=missing("ND"),
         limit=missing("NDL"),
@@ -155,7 +155,7 @@ def _empty_table(fit: Fit, request: PlanRequest, stops: SliderStops) -> EverySet
 
 
 def _supply_matters(fit: Fit, request: PlanRequest) -> bool:
-    """Tell whether the domain loss depends on the unique tokens of the domain corpus."""
+    """Tell whether losses depend on the unique tokens of the domain corpus."""
     reads_repetition = fit.model_of("domain").reads_repetition
     return request.max_epochs > 1 or fit.probed.supply is not None or reads_repetition
 
@@ -182,9 +182,9 @@ class _Cell:
                 self.table.reasons.update({(*self.at, u): str(error) for u in same})
 
     def _fill_curves(self, v: int, unique: float | None) -> None:
-        """Fill the losses at the stops of the ratio; the general loss is that of any supply."""
+        """Fill the losses at the stops of the ratio."""
         curves = survey_at(self.fit, self._with_supply(unique), self.table.stops.domain_ratio)
-        self._fill_general(curves)
+        self._fill_general(curves, v)
         self._fill_domain(curves, v)
 
     def _fill_supplies(self, requests: dict[int, PlanRequest]) -> None:
@@ -209,11 +209,12 @@ class _Cell:
     def _with_supply(self, unique: float | None) -> PlanRequest:
         return replace(self.request, domain_tokens=unique)
 
-    def _fill_general(self, curves: LossCurves) -> None:
+    def _fill_general(self, curves: LossCurves, v: int) -> None:
         table, at = self.table, self.at
         of_run = curves.general_of_run
-        table.general_loss[at] = of_run.loss
-        table.general_low[at], table.general_high[at] = self._bounds(of_run.draws)
+        table.general_loss[(*at, v)] = of_run.loss
+        bounds = self._bounds(of_run.draws)
+        table.general_low[(*at, v)], table.general_high[(*at, v)] = bounds
         table.base_loss[at] = curves.base_loss
         reference = curves.base_loss
         if curves.replay is not None:
@@ -226,7 +227,7 @@ class _Cell:
             table.limit[(*at, k)] = tolerance.limit(reference)
             chance = replace(curves, tolerance=tolerance).violation()
             if chance is not None:
-                table.violation_probability[(*at, k)] = chance
+                table.violation_probability[(*at, v, k)] = chance
 
     def _fill_domain(self, curves: LossCurves, v: int) -> None:
         table, at = self.table, (*self.at, v)

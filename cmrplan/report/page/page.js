@@ -62,13 +62,13 @@ function numbersAt(explorer, arrays, state) {
     recommended: { ...answers, best_estimate: at(arrays.best_estimate, n, d, k, u) },
     own: {
       domain_ratio: explorer.stops.domain_ratio[r],
-      general_loss: at(arrays.general_loss, n, d, r),
-      general_loss_low: at(arrays.general_low, n, d, c, r),
-      general_loss_high: at(arrays.general_high, n, d, c, r),
+      general_loss: at(arrays.general_loss, n, d, v, r),
+      general_loss_low: at(arrays.general_low, n, d, v, c, r),
+      general_loss_high: at(arrays.general_high, n, d, v, c, r),
       domain_loss: at(arrays.domain_loss, n, d, v, r),
       domain_loss_low: at(arrays.domain_low, n, d, v, c, r),
       domain_loss_high: at(arrays.domain_high, n, d, v, c, r),
-      violation_probability: at(arrays.violation_probability, n, d, k, r),
+      violation_probability: at(arrays.violation_probability, n, d, v, k, r),
     },
     base_loss: at(arrays.base_loss, n, d),
     replay_loss: at(arrays.replay_loss, n, d),
@@ -83,7 +83,7 @@ function curvesAt(explorer, arrays, state) {
   const { model_params: n, train_tokens: d, confidence: c, domain_tokens: u } = state;
   const v = arrays.domain_loss.shape[2] > 1 ? u : 0;
   const curves = {
-    general: [at(arrays.general_loss, n, d), at(arrays.general_low, n, d, c), at(arrays.general_high, n, d, c)],
+    general: [at(arrays.general_loss, n, d, v), at(arrays.general_low, n, d, v, c), at(arrays.general_high, n, d, v, c)],
     domain: [at(arrays.domain_loss, n, d, v), at(arrays.domain_low, n, d, v, c), at(arrays.domain_high, n, d, v, c)],
   };
   return Object.fromEntries(Object.entries(curves).map(([name, parts]) => [name, parts.map((part) => Array.from(part))]));
@@ -161,8 +161,8 @@ function tokensChart(explorer, arrays, state) {
   const { model_params: n, confidence: c, domain_ratio: r } = state;
   const along = (array, ...rest) => x.map((_, d) => at(array, n, d, ...rest));
   const series = [
-    { name: "general interval", kind: "band", x, y: [], low: along(arrays.general_low, c, r), high: along(arrays.general_high, c, r), color: 1 },
-    { name: "general loss", kind: "line", x, y: along(arrays.general_loss, r), low: [], high: [], color: 1 },
+    { name: "general interval", kind: "band", x, y: [], low: along(arrays.general_low, v, c, r), high: along(arrays.general_high, v, c, r), color: 1 },
+    { name: "general loss", kind: "line", x, y: along(arrays.general_loss, v, r), low: [], high: [], color: 1 },
     { name: "domain interval", kind: "band", x, y: [], low: along(arrays.domain_low, v, c, r), high: along(arrays.domain_high, v, c, r), color: 2 },
     { name: "domain loss", kind: "line", x, y: along(arrays.domain_loss, v, r), low: [], high: [], color: 2 },
   ];
