@@ -36,7 +36,7 @@ from cmrplan.fit.probed import (
     rise_carried,
 )
 from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
-from cmrplan.fit.size_prior import carried_scatter, drawn_at
+from cmrplan.fit.size_prior import drawn_at, scattered_from
 from cmrplan.log import CORPORA
 from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
 
@@ -239,14 +239,14 @@ class Fit(FittedLog):
             own = replace(own, loss=own.loss * scale, draws=own.draws * scale)
             said = [*said, rise_carried(self.log, model_params, sizes)]
             if base_loss is not None or is_among(np.array(list(measured)), model_params):
-                size = float(sizes[np.argmin(np.abs(np.log(sizes / model_params)))])
-                near = self.predict(
-                    "general",
-                    model_params=size,
-                    train_tokens=train_tokens,
-                    domain_ratio=domain_ratio,
-                )
-                own = own.scattered_like(near, carried_scatter(self.log, model_params))
+                nearest = float(sizes[np.argmin(np.abs(np.log(sizes / model_params)))])
+
+                def near(tokens: Array, ratio: Array) -> Prediction:
+                    return self.predict(
+                        "general", model_params=nearest, train_tokens=tokens, domain_ratio=ratio
+                    )
+
+                own = scattered_from(nearest, near, own, self.log, self.settings.seed)
         return GeneralLoss(own, base, tuple(said))
 
     def completed(

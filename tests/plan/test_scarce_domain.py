@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from by_hand import BASE, D, N, make_fit
 from scipy.optimize import brentq

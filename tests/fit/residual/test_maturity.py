@@ -162,3 +162,29 @@ def test_what_is_said_of_some_bases_or_of_two_at_one_size_is_left_alone():
     assert mean_base_tokens(some) is None
     assert mean_base_tokens(two) is None
     assert mean_base_tokens(log.drop(columns="base_tokens")) is None
+
+
+def test_the_interval_has_room_for_the_error_of_the_rule():
+    """Replay of a base that saw four times as much goes with another power of that than the rule says."""
+    log = with_base(log_of([1e6], SEEN), 1e7, 8e7)
+    known = cp.fit(log)
+    tokens, ratios = 8e6, np.array(RATIOS)
+    for power in (0.7, 1.0, 1.3):
+        as_old_as = SEEN[1e6] * 4.0**power
+        truth = general_loss(1e7, tokens, ratios, as_old_as)
+        low, high = known.general_loss_from_base(1e7, tokens, ratios).prediction.interval(0.9)
+        assert np.all((low <= truth) & (truth <= high)), power
+
+
+def test_at_the_age_of_the_probed_base_there_is_no_such_error():
+    same, unknown = (
+        cp.fit(with_base(log_of([1e6], SEEN, has_base_tokens=has), 1e7, 2e7 if has else None))
+        for has in (True, False)
+    )
+    spreads = []
+    for fit in (same, unknown):
+        draws = fit.general_loss_from_base(1e7, 8e6, np.array(RATIOS)).prediction.draws
+        spreads.append(np.std(np.log(draws), axis=0))
+    assert np.all(
+        spreads[0] < spreads[1]
+    )  # four tenths of the scatter between sizes stand, half without
