@@ -76,7 +76,7 @@ class TestNarrowerCorpus:
         messages = [w.message for w in plan.warnings if w.code == "repetition_assumed"]
         assert len(messages) == 1
         assert (
-            "the probes drew from 4e+09; a narrower corpus raises the general loss" in messages[0]
+            "the probes drew from 4e+09; in one small sweep (data/sweep2) narrower corpora" in messages[0]
         )
 
 
