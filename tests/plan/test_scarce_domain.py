@@ -1,5 +1,6 @@
 """Domain data scarcer than the probes' own: what passes over them and a narrower corpus do to both losses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,13 @@ class TestPasses:
     def test_replay_itself_stays_as_it_was(self):
         assert rise(0.0, domain_tokens=0.01 * D, max_epochs=100) == pytest.approx(0, abs=1e-12)
 
+    def test_fewer_than_the_probes_made_earn_nothing(self):
+        fit = make_fit(spread=SPREAD)
+        fit.log["unique_domain_tokens"] = 0.05 * D
+        repeating = replace(fit)  # looks at its log again
+        assert repeating.probed.supply.most_passes == pytest.approx(20)
+        assert rise(0.8, fit=repeating, domain_tokens=0.2 * D) == pytest.approx(0.2 * 0.64)
+
     def test_what_is_not_known_of_them_widens_the_intervals(self):
         def width(corpus, **options):
             low, high = getattr(curves_at(1.0, **options), corpus).interval(0.9)
@@ -76,7 +84,8 @@ class TestNarrowerCorpus:
         messages = [w.message for w in plan.warnings if w.code == "repetition_assumed"]
         assert len(messages) == 1
         assert (
-            "the probes drew from 4e+09; in one small sweep (data/sweep2) narrower corpora" in messages[0]
+            "the probes drew from 4e+09; in one small sweep (data/sweep2) narrower corpora"
+            in messages[0]
         )
 
 
