@@ -1,8 +1,8 @@
 """Profile-likelihood intervals of a fit: of a parameter, of a loss, of the critical ratio.
 
 A second opinion beside the resamples: it follows curved valleys, and says which side of a parameter the log leaves
-open. Rows of a run count together as one observation. Where laws were averaged, the one with the largest weight is
-profiled. See :mod:`cmrplan.solve.profile` for the method.
+open. Rows of a run count together as one observation, and some rows may be noisier than others. Where laws were
+averaged, the one with the largest weight is profiled. See :mod:`cmrplan.solve.profile` for the method.
 """
 
 from __future__ import annotations
@@ -46,7 +46,13 @@ def parameter_interval(
     law = _top_law(fit, corpus)
     inputs, loss = _rows(fit, law)
     return profile_parameter(
-        law.fit, inputs, loss, name, confidence=confidence, num_clusters=law.num_runs
+        law.fit,
+        inputs,
+        loss,
+        name,
+        confidence=confidence,
+        num_clusters=law.num_runs,
+        unequal_noise=True,
     )
 
 
@@ -69,6 +75,7 @@ def loss_interval(
         _point(fit, law, model_params, train_tokens, domain_ratio),
         confidence=confidence,
         num_clusters=law.num_runs,
+        unequal_noise=True,
     )
 
 
@@ -102,6 +109,7 @@ def critical_ratio_interval(
         Crossing("share", general_loss_limit, (0.0, 1.0)),
         confidence=confidence,
         num_clusters=law.num_runs,
+        unequal_noise=True,
     )
     # The law reads the share of general data.
     return replace(

@@ -14,12 +14,13 @@ How a quantity is fixed:
 The objective is read as a quasi-likelihood: twice its rise over the noise scale ``tau`` is compared with the square of
 Student's t. For least squares ``tau`` is the residual variance and the interval of a linear law is the
 textbook one; for a Huber loss it is ``mean psi^2 / mean psi'``. Rows that share a run's noise count for less: give the
-number of runs.
+number of runs. Where rows are not equally noisy, ``tau`` is multiplied by how much larger the quantity's variance is by
+the residuals where they are (the sandwich) than by one noise for all.
 
 References
 ----------
 Bates & Watts 1988, ch. 6 (profile t). Heritier & Ronchetti 1994 (robust likelihood ratio). Cameron & Miller 2015
-(degrees of freedom with few clusters).
+(degrees of freedom with few clusters). Chandler & Bate 2007 (likelihood ratios adjusted by the sandwich). White 1980.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from cmrplan.solve.profile_paths import (
     exponent_path,
     prediction_path,
 )
-from cmrplan.solve.profile_walk import ProfileInterval, walk
+from cmrplan.solve.profile_walk import ProfileInterval, RowNoise, walk
 
 __all__ = [
     "Crossing",
@@ -55,9 +56,9 @@ def profile_parameter(
     target: Array,
     name: str,
     *,
-    weights: Array | None = None,
     confidence: float = 0.9,
     num_clusters: int | None = None,
+    unequal_noise: bool = False,
 ) -> ProfileInterval:
     """Return the interval of a named parameter.
 
@@ -70,19 +71,19 @@ def profile_parameter(
         Their losses, nats per token.
     name : str
         A coefficient or an exponent that the fit estimates.
-    weights : array (n,), optional
-        Other row weights than those of the fit.
     confidence : float
         In (0, 1).
     num_clusters : int, optional
         Number of runs, where the rows of a run share its noise: the rows then count as that many.
+    unequal_noise : bool
+        Whether rows that matter to the quantity may be noisier than others; the interval is never narrower for it.
 
     Raises
     ------
     InputError
         If the law has no such parameter or holds it.
     """
-    data = ProfiledFit.of(fit, inputs, target, weights)
+    data = ProfiledFit.of(fit, inputs, target)
     law = fit.law
     exponents = [e.name for e in law.exponents]
     coefficients = [term.coefficient for term in law.terms]
@@ -93,7 +94,7 @@ def profile_parameter(
     else:
         free = ", ".join(coefficients + exponents)
         raise InputError(f"the law {law.name} has no free parameter {name!r}; it has {free}")
-    return walk(data, path, name, confidence, num_clusters)
+    return walk(data, path, name, RowNoise(confidence, num_clusters, unequal_noise))
 
 
 def profile_prediction(
@@ -102,22 +103,22 @@ def profile_prediction(
     target: Array,
     at: Mapping[str, float],
     *,
-    weights: Array | None = None,
     confidence: float = 0.9,
     num_clusters: int | None = None,
+    unequal_noise: bool = False,
 ) -> ProfileInterval:
     """Return the interval of the law's value at one point, without the noise of a new run.
 
     Parameters
     ----------
-    fit, inputs, target, weights, confidence, num_clusters
+    fit, inputs, target, confidence, num_clusters, unequal_noise
         As in :func:`profile_parameter`.
     at : mapping of str to float
         The law's inputs at the point, in the caller's units.
     """
-    data = ProfiledFit.of(fit, inputs, target, weights)
+    data = ProfiledFit.of(fit, inputs, target)
     path = prediction_path(data, {key: float(value) for key, value in at.items()})
-    return walk(data, path, "prediction", confidence, num_clusters)
+    return walk(data, path, "prediction", RowNoise(confidence, num_clusters, unequal_noise))
 
 
 def profile_crossing(
@@ -127,15 +128,15 @@ def profile_crossing(
     at: Mapping[str, float],
     crossing: Crossing,
     *,
-    weights: Array | None = None,
     confidence: float = 0.9,
     num_clusters: int | None = None,
+    unequal_noise: bool = False,
 ) -> ProfileInterval:
     """Return the interval of the input at which the law reaches a level, such as a critical share.
 
     Parameters
     ----------
-    fit, inputs, target, weights, confidence, num_clusters
+    fit, inputs, target, confidence, num_clusters, unequal_noise
         As in :func:`profile_parameter`.
     at : mapping of str to float
         The law's other inputs, in the caller's units.
@@ -146,7 +147,7 @@ def profile_crossing(
     CmrplanError
         If the fitted law does not cross the level in the range.
     """
-    data = ProfiledFit.of(fit, inputs, target, weights)
+    data = ProfiledFit.of(fit, inputs, target)
     point = {key: float(value) for key, value in at.items() if key != crossing.variable}
     path = crossing_path(data, point, crossing)
-    return walk(data, path, crossing.variable, confidence, num_clusters)
+    return walk(data, path, crossing.variable, RowNoise(confidence, num_clusters, unequal_noise))

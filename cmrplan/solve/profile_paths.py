@@ -10,8 +10,8 @@ from scipy.optimize import brentq
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.laws.law import Factor, Inputs, Law, scaled_inputs, to_theta
-from cmrplan.solve.identification import NUMERICAL_NOISE
+from cmrplan.laws.law import Factor, Inputs, Law, link_jacobian, scaled_inputs, to_theta
+from cmrplan.solve.identification import MAD_TO_SIGMA, NUMERICAL_NOISE
 from cmrplan.solve.law_fit import LawFit
 from cmrplan.solve.problem import FitOptimum, FitProblem, box
 from cmrplan.solve.varpro import minimize
@@ -34,12 +34,11 @@ class ProfiledFit:
     weights: Array
 
     @classmethod
-    def of(cls, fit: LawFit, inputs: Inputs, target: Array, weights: Array | None) -> ProfiledFit:
+    def of(cls, fit: LawFit, inputs: Inputs, target: Array) -> ProfiledFit:
         """Return them as arrays."""
         target = np.asarray(target, dtype=float)
         rows = {name: np.asarray(inputs[name], dtype=float) for name in fit.law.inputs}
-        row_weights = fit.row_weights if weights is None else np.asarray(weights, dtype=float)
-        return cls(fit, rows, target, row_weights)
+        return cls(fit, rows, target, fit.row_weights)
 
     def problem(self, law: Law, scales: Mapping[str, float]) -> FitProblem:
         """Return the fit's problem for a law, its inputs divided by ``scales``."""
@@ -65,15 +64,60 @@ class ProfiledFit:
         floor = NUMERICAL_NOISE**2 * float(np.mean(self.weights))
         return max(float(variance / max(inside, 1 / len(size))), floor)
 
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.fit.law.parameter_names[: self.fit.law.num_free]
+
+    def gradient_at(self, point: Inputs) -> Array:
+        """Return the derivative of the fitted link of the law at one point by each parameter, ``(p,)``."""
+        fit = self.fit
+        jacobian = link_jacobian(fit.law, fit.scales, point, fit.search, fit.coefficients)
+        return np.asarray(jacobian[0])
+
+    def direction_of(self, name: str) -> Array:
+        """Return the derivative of a parameter by each, ``(p,)``."""
+        return np.array([float(other == name) for other in self._names])
+
+    def noise_ratio(self, gradient: Array) -> float:
+        """Return how much larger a quantity's variance is by each row's own residual than by one noise, at least 1.
+
+        Parameters
+        ----------
+        gradient : array (p,)
+            Of the quantity by the parameters, in any unit.
+        """
+        fit = self.fit
+        free = np.array([name not in fit.at_bound for name in self._names])
+        wanted = gradient[free]
+        jacobian = link_jacobian(fit.law, fit.scales, self.inputs, fit.search, fit.coefficients)
+        jacobian = jacobian[:, free]
+        length = np.sqrt(self.weights @ jacobian**2)
+        if not wanted.any() or not (length > 0).all():
+            return 1.0
+        scaled = np.sqrt(self.weights)[:, None] * jacobian / length
+        wanted = wanted / length
+        pull = np.clip(fit.residual, -fit.delta, fit.delta) * np.sqrt(self.weights)
+        # Where the noise is small more residuals lie near 0, and a Huber loss is the steeper there.
+        width = max(fit.delta, MAD_TO_SIGMA * float(np.median(np.abs(fit.residual))))
+        steep = (np.abs(fit.residual) <= width)[:, None] * scaled
+        direction = (
+            np.linalg.pinv(steep.T @ steep / np.mean(np.abs(fit.residual) <= width)) @ wanted
+        )
+        own = float(np.sum((pull * (scaled @ direction)) ** 2)) * int(np.sum(self.weights > 0))
+        equal = float(wanted @ np.linalg.pinv(scaled.T @ scaled) @ wanted * np.sum(pull**2))
+        return max(own / equal, 1.0) if 0 < equal < np.inf and np.isfinite(own) else 1.0
+
 
 @dataclass(frozen=True)
 class Path:
     """A quantity to profile, in a coordinate of order one.
 
     ``refit`` takes coordinates ``(K,)`` and starts ``(K, q)`` and returns the coordinates reached, objective and
-    search. ``edges`` are the values to report where a side is open.
+    search. ``edges`` are the values to report where a side is open; ``gradient`` ``(p,)`` is the quantity's by the
+    parameters of the law, in any unit.
     """
 
+    gradient: Array
     estimate: float
     lower: float
     upper: float
@@ -141,6 +185,7 @@ def exponent_path(data: ProfiledFit, which: int) -> Path:
 
     lower, upper = (float(edge[which]) for edge in box(law))
     return Path(
+        gradient=data.direction_of(exponent.name),
         estimate=float(data.fit.search[which]),
         lower=lower,
         upper=upper,
@@ -158,6 +203,7 @@ def coefficient_path(data: ProfiledFit, which: int) -> Path:
     unscaled = data.problem(law, {})
     unit = _coefficient_unit(data, unscaled, which)
     direction = np.sign(estimate) if term.sign and estimate else 0.0
+    gradient = data.direction_of(term.coefficient)
 
     def to_value(t: float) -> float:
         return float(direction * np.exp(t)) if direction else float(t * unit)
@@ -176,14 +222,13 @@ def coefficient_path(data: ProfiledFit, which: int) -> Path:
     if direction:  # the logarithm of the size, which may fall to zero
         near = float(np.log(abs(estimate)))
         edges = (0.0, np.inf) if direction > 0 else (0.0, -np.inf)
-        return Path(
-            near, near - LARGEST_LOGARITHM, near + LARGEST_LOGARITHM, edges, to_value, refit
-        )
+        low, high = near - LARGEST_LOGARITHM, near + LARGEST_LOGARITHM
+        return Path(gradient, near, low, high, edges, to_value, refit)
     far = float(np.exp(LARGEST_LOGARITHM / 2))
     lower = 0.0 if term.sign > 0 else -far
     upper = 0.0 if term.sign < 0 else far
     edges = (0.0 if term.sign > 0 else -np.inf, 0.0 if term.sign < 0 else np.inf)
-    return Path(estimate / unit, lower, upper, edges, to_value, refit)
+    return Path(gradient, estimate / unit, lower, upper, edges, to_value, refit)
 
 
 def _coefficient_unit(data: ProfiledFit, unscaled: FitProblem, which: int) -> float:
@@ -200,7 +245,8 @@ def prediction_path(data: ProfiledFit, at: dict[str, float]) -> Path:
     law = data.fit.law
     problem = data.problem(law, data.fit.scales)
     point = scaled_inputs({name: np.array([at[name]]) for name in law.inputs}, data.fit.scales)
-    estimate = float(data.fit.predict({name: np.array([at[name]]) for name in law.inputs})[0])
+    there = {name: np.array([at[name]]) for name in law.inputs}
+    estimate, gradient = float(data.fit.predict(there)[0]), data.gradient_at(there)
     is_log = law.link == "log"
     unit = 1.0 if is_log else float(np.max(np.abs(data.target))) or 1.0
 
@@ -219,11 +265,10 @@ def prediction_path(data: ProfiledFit, at: dict[str, float]) -> Path:
 
     if is_log:
         near = float(np.log(estimate))
-        return Path(
-            near, near - LARGEST_LOGARITHM, near + LARGEST_LOGARITHM, (0.0, np.inf), to_value, refit
-        )
+        low, high = near - LARGEST_LOGARITHM, near + LARGEST_LOGARITHM
+        return Path(gradient, near, low, high, (0.0, np.inf), to_value, refit)
     near, far = estimate / unit, float(np.exp(LARGEST_LOGARITHM / 2))
-    return Path(near, near - far, near + far, (-np.inf, np.inf), to_value, refit)
+    return Path(gradient, near, near - far, near + far, (-np.inf, np.inf), to_value, refit)
 
 
 @dataclass(frozen=True)
@@ -291,7 +336,10 @@ def crossing_path(data: ProfiledFit, at: dict[str, float], crossing: Crossing) -
         slope = (value[:, 1] - value[:, 0]) / SECANT
         return points - (value[:, 0] - level) / slope, objective, optimum.search
 
-    return Path((root - lower) / span, 0.0, 1.0, between, lambda t: lower + span * t, refit)
+    gradient = data.gradient_at(row(np.array([root])))
+    return Path(
+        gradient, (root - lower) / span, 0.0, 1.0, between, lambda t: lower + span * t, refit
+    )
 
 
 def _pinned(

@@ -50,9 +50,16 @@ class ProfileInterval:
     objective_gain: float
 
 
-def walk(
-    data: ProfiledFit, path: Path, name: str, confidence: float, num_clusters: int | None
-) -> ProfileInterval:
+@dataclass(frozen=True)
+class RowNoise:
+    """How sure an interval is to be, and what is known of the noise; see :mod:`cmrplan.solve.profile`."""
+
+    confidence: float
+    num_clusters: int | None
+    is_unequal: bool
+
+
+def walk(data: ProfiledFit, path: Path, name: str, noise: RowNoise) -> ProfileInterval:
     """Walk both sides of a profile and return the interval.
 
     Raises
@@ -60,8 +67,11 @@ def walk(
     InputError
         If ``confidence`` is not in (0, 1), or there are fewer than two clusters.
     """
+    confidence, num_clusters = noise.confidence, noise.num_clusters
     require_confidence(confidence)
     scale, degrees_of_freedom = data.noise_scale(), data.spare
+    if noise.is_unequal:
+        scale *= data.noise_ratio(path.gradient)
     if num_clusters is not None:
         if num_clusters < 2:
             raise InputError(f"num_clusters must be 2 or more, got {num_clusters}")

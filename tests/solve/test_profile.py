@@ -67,9 +67,7 @@ class TestLinearLaw:
         fit = line_fit(weights=weights)
         for k, name in enumerate(("level", "slope")):
             half = student.ppf((1 + confidence) / 2, freedom) * np.sqrt(covariance[k, k])
-            found = profile_parameter(
-                fit, {"x": X}, Y, name, weights=weights, confidence=confidence
-            )
+            found = profile_parameter(fit, {"x": X}, Y, name, confidence=confidence)
             assert found.low == pytest.approx(beta[k] - half, abs=END * half)
             assert found.high == pytest.approx(beta[k] + half, abs=END * half)
             assert found.is_open == (False, False)
@@ -101,6 +99,41 @@ class TestLinearLaw:
         half = student.ppf(0.95, 3) * np.sqrt(covariance[1, 1] * len(X) / 4)
         found = profile_parameter(line_fit(), {"x": X}, Y, "slope", num_clusters=4)
         assert found.high - beta[1] == pytest.approx(half, rel=END)
+
+    def test_unequal_noise_gives_the_sandwich(self):
+        """By hand, after White 1980 with n / (n - 2): the slope leans on the far rows, here the noisy ones."""
+        y = 3.0 - 0.25 * X + 0.05 * np.array([1, -1, 1, -1, 2, -6, 10, -8.0])
+        beta, covariance, freedom = ordinary(y=y)
+        design = np.stack([np.ones_like(X), X], axis=1)
+        inverse = np.linalg.inv(design.T @ design)
+        missed = design * (y - design @ beta)[:, None]
+        sandwich = inverse @ (missed.T @ missed) @ inverse * len(X) / freedom
+        assert sandwich[1, 1] > 1.2 * covariance[1, 1]
+        found = profile_parameter(line_fit(y=y), {"x": X}, y, "slope", unequal_noise=True)
+        half = student.ppf(0.95, freedom) * np.sqrt(sandwich[1, 1])
+        assert (found.low, found.high) == pytest.approx((beta[1] - half, beta[1] + half), rel=END)
+
+    def test_unequal_noise_never_narrows(self):
+        # the rows in the middle are the noisy ones
+        y = 3.0 - 0.25 * X + 0.05 * np.array([1, -1, 1, -6, 10, -6, 1, -1.0])
+        equal, unequal = (
+            profile_parameter(line_fit(y=y), {"x": X}, y, "slope", unequal_noise=told)
+            for told in (False, True)
+        )
+        assert (unequal.low, unequal.high) == (equal.low, equal.high)
+
+    def test_a_huber_slope_under_unequal_noise_has_the_spread_of_refits(self):
+        """Rows far out are five times as noisy; of 120 intervals nine in ten should hold the truth."""
+        rng, held = np.random.default_rng(5), {False: 0, True: 0}
+        x = np.linspace(1.0, 7.0, 60)
+        for _ in range(120):
+            y = 3.0 - 0.25 * x + np.where(x > 5, 0.1, 0.02) * rng.standard_normal(60)
+            fit = fit_law(LINE, {"x": x}, y)
+            for told in held:
+                found = profile_parameter(fit, {"x": x}, y, "slope", unequal_noise=told)
+                held[told] += found.low <= -0.25 <= found.high
+        assert held[False] < 0.8 * 120
+        assert 0.84 * 120 <= held[True] <= 0.97 * 120  # two standard errors are 0.055
 
     def test_a_huber_mean_has_the_interval_solved_for_directly(self):
         """One constant: the objective is a plain sum, its rise is inverted by bisection."""
