@@ -10,7 +10,13 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.probed import base_loss_at
-from cmrplan.mixture.batched_laws import BatchedLaws, batches_of, join
+from cmrplan.mixture.batched_laws import (
+    BatchedLaws,
+    CorpusSupply,
+    MixtureRun,
+    batches_of,
+    join,
+)
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.numbers import ROUNDING
@@ -45,7 +51,7 @@ class LossFunctions:
     limits : tuple of P float
         Highest loss that each tolerance allows, for the estimates.
     laws : BatchedLaws
-        Every averaged law of every corpus that is weighed or protected.
+        Every averaged law of every corpus that is weighed, protected, or may repeat.
     parts : dict of str to array (S,)
         What each of them counts for in the estimate of a corpus.
     draws : dict of str to BatchedLaws
@@ -81,6 +87,10 @@ class LossFunctions:
         for corpus, weight in self.weights.items():
             total += weight * self.draws[corpus](shares)
         return total
+
+    def loss(self, corpus: str, shares: Array) -> tuple[Array, Array]:
+        """Return the estimate ``(G,)`` and the resamples ``(B, G)`` of the loss of one of their corpora."""
+        return np.asarray(self.parts[corpus] @ self.laws(shares)), self.draws[corpus](shares)
 
     def protected(self, shares: Array) -> list[Array]:
         """Return the losses of the protected corpora, each ``(B, G)``, or ``(1, G)`` without resamples."""
@@ -146,6 +156,17 @@ class LossFunctions:
         return objective, excess
 
 
+def run_of(fit: MixtureFit, asked: MixturePlanRequest) -> MixtureRun:
+    """Return the run that is asked for, with what its corpora hold where they may be passed over more than once."""
+    unique = {corpus: tokens / asked.tokens for corpus, tokens in asked.unique_tokens.items()}
+    supplies = {
+        corpus: CorpusSupply(position, unique[corpus])
+        for position, corpus in enumerate(fit.corpora)
+        if unique.get(corpus, 1.0) < 1 and corpus in fit.models and asked.epochs(corpus) > 1
+    }
+    return MixtureRun(asked.size(fit), asked.tokens, supplies)
+
+
 def loss_functions_of(
     fit: MixtureFit,
     asked: MixturePlanRequest,
@@ -156,9 +177,10 @@ def loss_functions_of(
     reference = None if mixture is None else fit.shares_of(mixture)[None, :]
     weights = asked.weights(fit)
     # The order is that of the fit, so that names do not change a sum.
-    names = [corpus for corpus in fit.models if corpus in weights or corpus in asked.protected]
-    run = asked.size(fit), asked.tokens
-    batches = {c: batches_of(fit.models[c], fit.corpora, *run) for c in names}
+    run = run_of(fit, asked)
+    wanted = {*weights, *asked.protected, *run.supplies}
+    names = [corpus for corpus in fit.models if corpus in wanted]
+    batches = {c: batches_of(fit.models[c], fit.corpora, run) for c in names}
     laws = join([estimate for estimate, _ in batches.values()])
     corpus_of_law = np.repeat(names, [len(fit.models[corpus].components) for corpus in names])
     weight = np.concatenate([fit.models[corpus].component_weights for corpus in names])

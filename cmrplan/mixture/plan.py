@@ -22,7 +22,12 @@ from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.mixture.bounds import Box, box_of
 from cmrplan.mixture.fit import MixtureFit
-from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, references
+from cmrplan.mixture.loss_functions import (
+    LossFunctions,
+    loss_functions_of,
+    references,
+    run_of,
+)
 from cmrplan.mixture.mixture_plan import (
     AlternativeMixture,
     BindingConstraint,
@@ -191,18 +196,19 @@ def _dearness(constraint: BindingConstraint) -> float:
 def _losses(
     fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, shares: Array
 ) -> dict[str, CorpusLoss]:
-    at = {"model_params": asked.size(fit), "train_tokens": asked.tokens}
-    here = fit.predict(shares[None, :], **at)
     mixture = asked.reference_mixture
-    there = None if mixture is None else fit.predict(mixture, **at)
+    here = _losses_at(fit, asked, functions, shares)
+    there = None
+    if mixture is not None:
+        there = _losses_at(fit, asked, functions, fit.shares_of(mixture))
     limit = dict(zip(asked.protected, functions.limits, strict=True))
     losses = {}
     for corpus in sorted(here):
-        loss, draws = float(here[corpus].loss[0]), here[corpus].draws[:, 0]
+        loss, draws = here[corpus]
         reference: float | None = None
         from_draws: Array | float = np.nan
         if there is not None:
-            reference, from_draws = float(there[corpus].loss[0]), there[corpus].draws[:, 0]
+            reference, from_draws = there[corpus]
         elif corpus in functions.base:
             reference = from_draws = functions.base[corpus]
         rise = None
@@ -214,6 +220,18 @@ def _losses(
             rise=rise,
             limit=limit.get(corpus),
         )
+    return losses
+
+
+def _losses_at(
+    fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, shares: Array
+) -> dict[str, tuple[float, Array]]:
+    """Return the estimate and the resamples ``(B,)`` of every loss at one mixture, repeats counted."""
+    plain = fit.predict(shares[None, :], model_params=asked.size(fit), train_tokens=asked.tokens)
+    losses = {corpus: (float(one.loss[0]), one.draws[:, 0]) for corpus, one in plain.items()}
+    for corpus in run_of(fit, asked).supplies:
+        loss, draws = functions.loss(corpus, shares[None, :])
+        losses[corpus] = float(loss[0]), draws[:, 0]
     return losses
 
 

@@ -46,12 +46,23 @@ def plan_findings(
             continue
         drawn, unique = share * asked.tokens, asked.unique_tokens[name]
         if drawn > MOST_EPOCHS * unique:
-            worth = float(effective_tokens(np.array([drawn]), unique, REPEAT_SCALE)[0]) / drawn
-            findings.append(
-                Finding(
-                    Code.REPETITION_NOT_COUNTED,
-                    f"{name} is passed over {drawn / unique:.3g} times and the laws count its repeats as fresh; after "
-                    f"Muennighoff et al. its tokens are worth {worth:.2f} of fresh ones: probe with as many passes",
-                )
-            )
+            findings.append(_repeats(fit, name, drawn, unique))
     return findings
+
+
+def _repeats(fit: MixtureFit, name: str, drawn: float, unique: float) -> Finding:
+    """Return how passes over a corpus beyond the first count."""
+    worth = float(effective_tokens(np.array([drawn]), unique, REPEAT_SCALE)[0]) / drawn
+    text = f"{name} is passed over {drawn / unique:.3g} times"
+    after = f"after Muennighoff et al. its tokens are worth {worth:.2f} of fresh ones"
+    model = fit.models.get(name)
+    if model is not None and all("train_tokens" in law.fit.law.inputs for law in model.components):
+        text += (
+            f"; {after}, and its own loss counts them so, with what repeats harmed in one small sweep (data/sweep2); "
+            "other losses count them as fresh: probe with as many passes"
+        )
+        return Finding(Code.REPETITION_ASSUMED, text)
+    return Finding(
+        Code.REPETITION_NOT_COUNTED,
+        f"{text} and the laws count its repeats as fresh; {after}: probe with as many passes",
+    )

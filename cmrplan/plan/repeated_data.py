@@ -13,21 +13,17 @@ from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.general_loss import GeneralLoss
 from cmrplan.fit.supply import (
+    FIFTHS,
+    HARM,
+    SPREAD_OF_SCALES,
     Supply,
     discounted_tokens,
     most_unique_tokens,
     tokens_of_same_worth,
 )
-from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD
+from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.plan.request import PlanRequest
 
-# What domain data that the probes did not repeat may do. Each is one of five values, the middles of fifths of a normal
-# distribution, in an order of its own, so that they hardly go together.
-FIFTHS = np.array([-1.282, -0.524, 0.0, 0.524, 1.282])
-SPREAD_OF_SCALES = REPEAT_SCALE * np.exp(REPEAT_SCALE_SD * FIFTHS)  # around the published R*
-# Of the log domain loss per squared logarithm of the passes: 0.012 to 0.038 in data/sweep2; from scratch no harm is
-# reported up to 40 passes.
-HARM = np.maximum(0.005 + 0.01 * FIFTHS[[1, 4, 2, 0, 3]], 0.0)
 # The power with which the general loss's rise over pure replay grows as domain data get scarce: per square of
 # ratio^2 times the logarithm of the passes, and per logarithm of how much smaller the corpus is than the probes'
 # (data/sweep2/lessons.py repetition).

@@ -12,7 +12,7 @@ from picture_faults import faults
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.mixture.batched_laws import batches_of
+from cmrplan.mixture.batched_laws import MixtureRun, batches_of
 from cmrplan.mixture.extrapolation import distance_to_probed
 from cmrplan.mixture.simplex import project
 from cmrplan.plots import mixture_data, mixture_figure
@@ -168,7 +168,7 @@ def test_a_search_at_many_points_reads_the_laws_themselves(three):
     shares = np.random.default_rng(0).dirichlet(np.ones(3), 20)
     slow = three.predict(shares, model_params=1e8, train_tokens=D)
     for corpus, model in three.models.items():
-        estimates, draws = batches_of(model, three.corpora, 1e8, D)
+        estimates, draws = batches_of(model, three.corpora, MixtureRun(1e8, D, {}))
         np.testing.assert_allclose(
             model.component_weights @ estimates(shares), slow[corpus].loss, rtol=1e-9
         )

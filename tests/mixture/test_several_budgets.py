@@ -1,11 +1,16 @@
 """Several corpora over budgets and sizes: laws that interact with both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from known_mixtures import growing, truth
 
 import cmrplan as cp
-from cmrplan.mixture.batched_laws import batches_of
+from cmrplan.fit.supply import HARM
+from cmrplan.mixture.batched_laws import MixtureRun, batches_of
+from cmrplan.mixture.loss_functions import loss_functions_of
+from cmrplan.mixture.request import MixturePlanRequest
 
 LEVEL, SCALE, RATES = truth(3)
 
@@ -40,10 +45,54 @@ def test_a_search_reads_the_laws_themselves(fitted):
     shares = np.random.default_rng(0).dirichlet(np.ones(3), 20)
     slow = fitted.predict(shares, model_params=5e8, train_tokens=1e9)
     for corpus, model in fitted.models.items():
-        estimates, draws = batches_of(model, fitted.corpora, 5e8, 1e9)
+        estimates, draws = batches_of(model, fitted.corpora, MixtureRun(5e8, 1e9, {}))
         loss = model.component_weights @ estimates(shares)
         np.testing.assert_allclose(loss, slow[corpus].loss, rtol=1e-9)
         np.testing.assert_allclose(draws(shares), slow[corpus].draws, rtol=1e-9)
+
+
+class TestRepeats:
+    """A run of 1e9 tokens whose corpus c1 holds 5e7 and may be passed over ten times."""
+
+    asked = MixturePlanRequest(
+        model_params=5e8,
+        train_tokens=1e9,
+        available={"c1": 5e7},
+        max_epochs={"c1": 10},
+        objective={"c0": 1.0, "c1": 1.0, "c2": 1.0},
+    )
+
+    def test_the_own_loss_is_that_of_as_many_fresh_tokens_and_of_the_harm(self, fitted):
+        functions = loss_functions_of(fitted, self.asked, {})
+        for share in (0.04, 0.1, 0.3, 0.5):
+            shares = np.array([[(1 - share) / 2, share, (1 - share) / 2]])
+            passes = max(share * 1e9 / 5e7, 1.0)
+            worth = (1 + 15.387756 * (1 - np.exp(-(passes - 1) / 15.387756))) / passes
+            tokens = 1e9 * (1 - share + share * worth)
+            fresh = fitted.predict(shares, model_params=5e8, train_tokens=tokens)["c1"].loss[0]
+            expected = fresh * np.exp(np.mean(HARM) * np.log(passes) ** 2)
+            loss, _ = functions.loss("c1", shares)
+            assert loss[0] == pytest.approx(expected, rel=1e-5)
+
+    def test_others_count_them_as_fresh(self, fitted):
+        functions = loss_functions_of(fitted, self.asked, {})
+        shares = np.array([[0.3, 0.5, 0.2]])
+        plain = fitted.predict(shares, model_params=5e8, train_tokens=1e9)["c0"]
+        loss, draws = functions.loss("c0", shares)
+        np.testing.assert_allclose(loss, plain.loss, rtol=1e-9)
+        np.testing.assert_allclose(draws, plain.draws, rtol=1e-9)
+
+    def test_the_plan_takes_less_of_what_repeats_and_says_how_it_counts(self, fitted):
+        counted = cp.plan_mixture(fitted, self.asked)
+        fresh = cp.plan_mixture(fitted, replace(self.asked, available={"c1": 1e9}))
+        assert counted.shares["c1"] < fresh.shares["c1"] - 0.01
+        assert counted.epochs["c1"] > 1.2
+        assert "repetition_assumed" in [w.code for w in counted.warnings]
+        functions = loss_functions_of(fitted, self.asked, {})
+        at = np.array([[counted.shares[name] for name in fitted.corpora]])
+        assert counted.losses["c1"].loss.estimate == pytest.approx(
+            float(functions.loss("c1", at)[0][0]), rel=1e-12
+        )
 
 
 TOKENS = 1e8 * 2.0 ** np.arange(8)

@@ -9,8 +9,9 @@ from by_hand import BASE, D, N, make_fit
 from scipy.optimize import brentq
 
 import cmrplan as cp
+from cmrplan.fit.supply import HARM
 from cmrplan.plan.loss_curves import survey_at
-from cmrplan.plan.repeated_data import HARM, RISE_BY_NARROWING, RISE_BY_PASSES
+from cmrplan.plan.repeated_data import RISE_BY_NARROWING, RISE_BY_PASSES
 from cmrplan.plan.request import PlanRequest
 
 SWEEP = Path(__file__).parents[2] / "data" / "sweep2"

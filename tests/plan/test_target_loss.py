@@ -12,10 +12,10 @@ from scipy.optimize import minimize_scalar
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
+from cmrplan.fit.supply import HARM
 from cmrplan.plan.questions.compute_budget import best_budget
 from cmrplan.plan.questions.domain_tokens import by_epochs, spend_domain_tokens
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
-from cmrplan.plan.repeated_data import HARM
 
 PUBLISHED = Path(__file__).parents[2] / "data" / "published"
 RISE = {"max_general_rise": 0.05}
