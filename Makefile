@@ -15,7 +15,7 @@ quickstart: $(VENV)/.probes  ## embedded corpora -> probes -> fit -> plan -> rep
 test: $(VENV)/.test  ## every test, two at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-frameworks: $(VENV)/.test  ## reads exports back with each framework's own parser, in environments of their own
+frameworks: $(VENV)/.test  ## reads exports back with each framework's own parser, and logs that their own loggers wrote, in environments of their own
 	CMRPLAN_FRAMEWORKS=build/frameworks $(BIN)/python -m pytest -s tests/frameworks
 
 browser: $(VENV)/.test  ## the report's page in a headless Chromium (Debian: chromium, chromium-driver)

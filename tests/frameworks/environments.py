@@ -1,4 +1,4 @@
-"""The environments in which exports and job files are read back, one a framework, since their pins clash.
+"""The environments in which exports and job files are read back and logs written, one a framework: their pins clash.
 
 A step is what one call of pip installs, torch in the build for a CPU where the package index has it. Frameworks whose
 own requirements need a GPU's libraries come without them (``--no-deps``), beside what their readers import.
@@ -21,6 +21,7 @@ STEPS = {
         ["trl==0.24.0", "omegaconf"],
         ["--no-deps", "llamafactory==0.9.5"],
     ],
+    "nanotron": [[TORCH, "numpy", "packaging"], ["--no-deps", "nanotron==0.4"]],
     "axolotl": [
         [TORCH, "pydantic==2.12.5", "transformers==5.16.1", "datasets==4.8.4", "peft==0.20.0"],
         ["--no-deps", "--ignore-requires-python", "axolotl==0.21.0"],

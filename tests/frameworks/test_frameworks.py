@@ -106,11 +106,48 @@ def test_the_framework_reads_the_asked_shares(environment, to, corpora, tmp_path
         assert read["achieved"] == pytest.approx(expected, abs=0.01)
 
 
+# The framework, how to find and read its files, and how exact its log is.
+LOGS = [
+    ("llama-factory", "*/trainer_log.jsonl", ["--map", "eval_loss=general"], 1e-12),
+    ("olmo-core", "*/metrics_step*.json", [], 1e-12),
+    (
+        "nanotron",
+        "*.log",
+        ["--map", "lm_loss=general", "--tokens-per-step", str(64 * 2048)],
+        5e-3,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("framework", "files", "told", "rounding"), LOGS, ids=[name for name, *_ in LOGS]
+)
+def test_a_log_of_the_framework_is_read_as_it_was_written(
+    framework, files, told, rounding, call, tmp_path
+):
+    logged = run_in(framework, "framework_writers.py", tmp_path)
+    pattern = r"r(?P<domain_ratio>[\d.]+)-s(?P<seed>\d+)"
+    known = ["--run-pattern", pattern, "--set", "model_params=1M"]
+    arguments = [*sorted(tmp_path.glob(files)), *told, *known]
+    out = tmp_path / "log.csv"
+    answer = call("logs", "import", framework.replace("-", "_"), *arguments, "--out", out)
+    assert answer.code == 0, answer.err
+    log = cp.read_log(out).sort_values("train_tokens")
+    assert log["eval_corpus"].unique().tolist() == ["general"]
+    assert log["domain_ratio"].unique().tolist() == [0.3]
+    assert log["train_tokens"].tolist() == [tokens for _, tokens, _ in logged]
+    assert log["loss"].tolist() == pytest.approx([loss for *_, loss in logged], rel=rounding)
+
+
 def read_back(environment, file):
     """Return what the reader of a framework prints."""
+    return run_in(environment, "framework_readers.py", file)
+
+
+def run_in(environment, script, argument):
+    """Return what a script prints in the environment of a framework."""
     python = python_of(environment, Path(FOLDER))
-    reader = Path(__file__).parent / "framework_readers.py"
-    command = [python, reader, environment, file]
+    command = [python, Path(__file__).parent / script, environment, argument]
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
     assert done.returncode == 0, done.stderr[-2000:]
