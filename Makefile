@@ -51,6 +51,7 @@ fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, MINUTES o
 	$(BIN)/python tests/faults/fuzz.py --minutes $(MINUTES) $(if $(READER),--reader $(READER)) --keep fuzz-faults
 
 torture: fuzz  ## the long form of tests/faults: KILLS kills of every writing command and 50 of a sweep (a quarter of an hour and fuzz)
+	$(BIN)/python tests/faults/fuzz.py --cut --keep fuzz-faults
 	$(BIN)/python tests/faults/torture.py --kills $(KILLS)
 	$(BIN)/python benchmarks/faults.py --kills 50
 

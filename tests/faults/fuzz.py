@@ -1,6 +1,7 @@
 """Damage the seeds of a reader at random for some minutes, and keep every file that it did not refuse in one line.
 
     python tests/faults/fuzz.py [--reader csv ...] [--minutes 30] [--seed 0] [--keep FOLDER]
+    python tests/faults/fuzz.py --cut [--reader csv ...] [--keep FOLDER]    # cut off at every byte instead
 
 A file is either read or refused by a CmrplanError of one line, within two seconds of processor time and 1 GB of memory.
 Where a file is evidence, as fits, plans and run folders are, what is read of a damaged one is no number that the sound
@@ -15,6 +16,7 @@ import resource
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from mutations import mutated
@@ -73,11 +75,24 @@ def _largest_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def cut(sound: bytes) -> Iterator[bytes]:
+    """Yield every beginning of a file."""
+    return (sound[:length] for length in range(len(sound)))
+
+
+def damaged(sound: bytes, options: argparse.Namespace) -> Iterator[bytes]:
+    """Yield files damaged at random, until the time is over."""
+    generator, start = random.Random(options.seed), time.process_time()
+    while time.process_time() - start < 60 * options.minutes:
+        yield mutated(sound, generator)
+
+
 def main() -> None:
     """Print a line for each reader."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reader", nargs="+", choices=READERS, default=list(READERS))
     parser.add_argument("--minutes", type=float, default=30.0, help="for each reader")
+    parser.add_argument("--cut", action="store_true", help="cut each file off at every byte")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that broke a reader")
     options = parser.parse_args()
@@ -87,9 +102,9 @@ def main() -> None:
         number, faults = 0, dict[str, bytes]()
         with tempfile.TemporaryDirectory() as folder:
             target = Target(reader, Path(folder))
-            generator, start = random.Random(options.seed), time.process_time()
-            while time.process_time() - start < 60 * options.minutes:
-                data = mutated(target.sound, generator)
+            start = time.process_time()
+            files = cut(target.sound) if options.cut else damaged(target.sound, options)
+            for data in files:
                 problem = target.fault(data)
                 number += 1
                 if problem:
