@@ -20,7 +20,7 @@ from cmrplan.arrays import Array
 from cmrplan.fit.residual.covariance import residual_parts
 from cmrplan.fit.residual.hyper import Hyper
 from cmrplan.fit.residual.kriging import SMALLEST_VARIANCE, Kriging, KrigingProblem, by_row
-from cmrplan.fit.residual.likelihood import NOISE, mean_derivatives, minus_log_posterior
+from cmrplan.fit.residual.likelihood import NOISE, SUSPECT, mean_derivatives, minus_log_posterior
 
 NUM_PROBES = 64
 FARTHEST = 4.0  # standard deviations of the prior that the search stays within
@@ -109,16 +109,21 @@ def _descended(problem: KrigingProblem, hyper: Array, curvature: Array) -> Array
     sd = np.sqrt(np.diag(np.linalg.inv(curvature)))
     value, gradient = minus_log_posterior(problem, hyper)
     curvature = _curvature_by_differences(problem, hyper, gradient, sd)
-    idle = 0
+    idle, part = 0, 1.0
     for _ in range(MOST_DESCENTS):
         free = ~(((hyper <= low) & (gradient > 0)) | ((hyper >= high) & (gradient < 0)))
         step = np.zeros_like(hyper)
         step[free] = -np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
-        step = np.clip(hyper + step, low, high) - hyper
+        step = np.clip(hyper + part * step, low, high) - hyper
         if np.max(np.abs(step) / sd) < STEADY or idle == PATIENCE:
             break
         new_value, new_gradient = minus_log_posterior(problem, hyper + step)
-        curvature = _updated(curvature, step, new_gradient - gradient)
+        if new_value >= SUSPECT:  # there is no likelihood, and the gradient says nothing
+            part, idle = 0.25 * part, idle + 1
+            continue
+        if part == 1:  # rounding has too large a part in a short one
+            curvature = _updated(curvature, step, new_gradient - gradient)
+        part = 1.0
         pull, new_pull = (np.linalg.norm((sd * g)[free]) for g in (gradient, new_gradient))
         if new_pull >= pull and new_value > value - ROUNDING_OF_VALUE:
             curvature, idle = 2 * curvature, idle + 1

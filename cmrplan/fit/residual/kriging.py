@@ -19,13 +19,13 @@ Rahimi & Recht 2007, Random features for large-scale kernel machines.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import LinAlgError, cho_solve, cholesky
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from cmrplan.arrays import Array
@@ -40,6 +40,7 @@ from cmrplan.fit.residual.hyper import Hyper, hyper_prior
 from cmrplan.fit.residual.mean_functions import MeanFunction, Points, Prior
 from cmrplan.fit.residual.observations import Observations
 
+ROUNDED_AWAY = (0.0, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-6)  # of the largest variance
 SMALLEST_VARIANCE = 1e-9  # of log losses, added to every row: the covariance can be factorised
 NUM_FEATURES = 128
 KNOT_DISTANCE = 0.1  # in ln N
@@ -161,8 +162,17 @@ class Kriging:
 
     @cached_property
     def factor(self) -> Array:
-        """Lower Cholesky factor of the covariance of the observed log losses, ``(n, n)``."""
-        return np.asarray(cholesky(self.problem.covariance(self.hyper), lower=True))
+        """Lower Cholesky factor of the covariance of the observed log losses, ``(n, n)``.
+
+        Where that is far larger than the noise, rounding may leave it without one; as little noise as helps is added.
+        """
+        covariance = self.problem.covariance(self.hyper)
+        rows, largest = np.arange(len(covariance)), float(np.max(np.diag(covariance)))
+        for part in ROUNDED_AWAY:
+            covariance[rows, rows] += part * largest
+            with suppress(LinAlgError):
+                return np.asarray(cholesky(covariance, lower=True))
+        raise FloatingPointError(f"no covariance at the hyperparameters {self.hyper.tolist()}")
 
     @cached_property
     def solved(self) -> Array:

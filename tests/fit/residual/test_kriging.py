@@ -439,3 +439,31 @@ def test_the_mode_of_many_rows_is_reached_and_not_given_up(monkeypatch) -> None:
     reach = hyper_posterior.FARTHEST * problem.prior.sd
     inside = np.abs(mode.kriging.hyper - problem.prior.mean) < reach - 1e-9
     assert np.max(np.abs(gradient * sd)[inside]) < 1e-3
+
+
+@pytest.mark.parametrize("name", OWN_LAWS)
+def test_hyperparameters_at_the_ends_of_their_ranges_have_a_covariance(problems, name):
+    """A residual of 4 nats over noise of 1e-5 is smooth to the last digit, and rounding makes it indefinite."""
+    problem, generator = problems[name], np.random.default_rng(0)
+    for _ in range(100):
+        ends = generator.choice([-4.0, 0.0, 4.0], len(problem.prior.mean))
+        kriging = Kriging(problem, problem.prior.mean + ends * problem.prior.sd)
+        assert np.isfinite(kriging.log_loss(problem.observed.points)).all()
+
+
+def test_the_descent_does_not_step_where_there_is_no_likelihood(problems, monkeypatch):
+    """Its gradient is 0 there, which looks like the end of the way."""
+    problem = problems["bilinear"]
+    near = near_mode(problem, None)
+    sound, count = hyper_posterior.minus_log_posterior, itertools.count()
+    first = 1 + len(near.hyper)  # calls, at the start and for the differences; then steps begin
+
+    def lost(problem, hyper):
+        if first <= next(count) < first + 3:
+            return hyper_posterior.SUSPECT, np.zeros_like(hyper)
+        return sound(problem, hyper)
+
+    mode = surveyed(near, np.random.default_rng(0))
+    expected = mode_of(mode).kriging.hyper
+    monkeypatch.setattr(hyper_posterior, "minus_log_posterior", lost)
+    np.testing.assert_allclose(mode_of(mode).kriging.hyper, expected, atol=1e-5)
