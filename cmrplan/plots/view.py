@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -15,6 +15,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.log import CORPORA
 from cmrplan.numbers import compact, require_confidence, require_positive
+from cmrplan.plan.loss_curves import survey_at
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.wording import law_title
 
@@ -256,9 +257,16 @@ def predicted_at(
 ) -> Prediction:
     """Return the loss of a corpus over the ratio, the general one as a plan would carry it to the view's size.
 
-    Without a plan, a base loss given or one in the log there is nothing to carry it with, and it is the law's.
+    Without a plan, a base loss given or one in the log there is nothing to carry it with, and it is the law's. Where a
+    plan says what the domain corpus holds, both losses count repeats as the plan does.
     """
     size, tokens = view.model_params, view.train_tokens
+    if plan is not None and plan.asked.unique_tokens is not None:
+        asked = plan.asked.at(size, tokens)
+        if base_loss is not None or not is_same(size, plan.model_params):
+            asked = replace(asked, base_loss=base_loss)
+        curves = survey_at(fit, asked, ratio)
+        return curves.general if corpus == "general" else curves.domain
     is_carried = plan is not None or base_loss is not None or bool(fit.base_loss.get("general"))
     if corpus != "general" or not is_carried:
         return fit.predict(corpus, model_params=size, train_tokens=tokens, domain_ratio=ratio)

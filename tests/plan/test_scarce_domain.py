@@ -13,6 +13,7 @@ from cmrplan.fit.supply import HARM
 from cmrplan.plan.loss_curves import survey_at
 from cmrplan.plan.repeated_data import RISE_BY_NARROWING, RISE_BY_PASSES
 from cmrplan.plan.request import PlanRequest
+from cmrplan.plots.ratio import ratio_data
 
 SWEEP = Path(__file__).parents[2] / "data" / "sweep2"
 QUESTIONS = [(tolerance, over) for tolerance in ("2%", "3%", "5%") for over in ("base", "replay")]
@@ -138,3 +139,19 @@ def test_plans_for_a_scarce_corpus_keep_limits_that_were_measured_there(small, a
         reference = base if over == "base" else float(measured["loss"].iloc[0])
         loss = np.interp(plan.domain_ratio, measured["domain_ratio"], measured["loss"])
         assert loss <= reference * (1 + float(tolerance[0]) / 100), (tolerance, over)
+
+
+@pytest.mark.parametrize("corpus", ["general", "domain"])
+def test_a_plan_lies_on_the_curves_of_its_pictures(small, corpus):
+    plan = cp.plan(
+        small,
+        model_params=150_976,
+        train_tokens=2_400_256,
+        max_general_rise="5%",
+        domain_tokens=3e5,
+        max_epochs=1000,
+    )
+    drawn = ratio_data(small, corpus, plan=plan)
+    loss = plan.general_loss if corpus == "general" else plan.domain_loss
+    at_plan = np.interp(plan.domain_ratio, drawn.domain_ratio, drawn.loss)
+    assert at_plan == pytest.approx(loss.estimate, abs=2e-4)
