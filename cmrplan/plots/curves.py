@@ -106,9 +106,11 @@ class CurvesData:
     is_rise: bool = False
 
     @property
-    def is_other_size(self) -> bool:
-        """Whether the points belong to another size than the curves."""
-        return not is_same(self.measured_params, self.view.model_params)
+    def measured_note(self) -> str:
+        """Where the points were measured, if not at the size and the supply of the curves."""
+        is_there = is_same(self.measured_params, self.view.model_params)
+        size = "" if is_there else f"N = {compact(self.measured_params)}"
+        return ", ".join(filter(None, (size, self.view.probed_supply)))
 
     @property
     def title(self) -> str:
@@ -246,13 +248,14 @@ def draw_curves(data: CurvesData, ax: Axes) -> Axes:
             "o",
             markersize=3.8,
             label="_measured",
-            **point_face(data.is_other_size, color),
+            **point_face(bool(data.measured_note), color),
         )
     if any(np.isfinite(one.low).any() for one in data.series):
         name = f"{percent(data.view.confidence)} interval"
         ax.fill_between([], [], [], color=FORBIDDEN, alpha=0.3, linewidth=0, label=name)
-    where = f"measured at N = {compact(data.measured_params)}" if data.is_other_size else "measured"
-    ax.plot([], [], "o", markersize=3.8, label=where, **point_face(data.is_other_size, FORBIDDEN))
+    note = data.measured_note
+    where = f"measured at {note}" if note else "measured"
+    ax.plot([], [], "o", markersize=3.8, label=where, **point_face(bool(note), FORBIDDEN))
     if data.base_loss is not None:
         soft.append(np.array([data.base_loss]))
         ax.axhline(data.base_loss, color=LIMIT, linewidth=1, linestyle="--", label="base loss")

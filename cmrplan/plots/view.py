@@ -13,6 +13,7 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.fit.supply import ONE_PASS
 from cmrplan.log import CORPORA
 from cmrplan.numbers import compact, require_confidence, require_positive
 from cmrplan.plan.loss_curves import survey_at
@@ -52,6 +53,8 @@ class View:
         Level of the bands, in (0, 1).
     beyond : str
         Which of N and D lie outside of the probes; empty where none does.
+    probed_supply : str
+        What the probes' domain data were where the plan repeats its own otherwise; empty where it does not.
     """
 
     law: str
@@ -59,6 +62,7 @@ class View:
     train_tokens: float
     confidence: float
     beyond: str = ""
+    probed_supply: str = ""
 
     @property
     def law_and_size(self) -> str:
@@ -150,7 +154,19 @@ def view_of(
         float(train_tokens),
         float(confidence),
         beyond=" and ".join(outside),
+        probed_supply="" if plan is None else _probed_supply(fit, plan),
     )
+
+
+def _probed_supply(fit: Fit, plan: Plan) -> str:
+    """Return what the probes' domain data were where a plan repeats its own otherwise; empty where it does not."""
+    unique, supply = plan.asked.unique_tokens, fit.probed.supply
+    if unique is None:
+        return ""
+    if supply is not None:
+        known = compact(supply.unique_tokens)
+        return "" if is_same(unique, supply.unique_tokens) else f"U = {known} domain tokens"
+    return "one pass or less" if (plan.domain_epochs or 0) > ONE_PASS else ""
 
 
 def require_plan(kind: str, plan: Plan | None) -> Plan:
@@ -198,6 +214,8 @@ def measured_at(fit: Fit, corpus: str, view: View) -> Measured:
         elsewhere.append(f"N = {compact(size)}")
     if not is_same(tokens, view.train_tokens):
         elsewhere.append(f"D = {compact(tokens)} tokens")
+    if view.probed_supply:
+        elsewhere.append(view.probed_supply)
     return Measured(
         run_id=tuple(rows["run_id"].astype(str)),
         domain_ratio=rows["domain_ratio"].to_numpy(dtype=float),

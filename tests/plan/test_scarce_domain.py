@@ -155,3 +155,4 @@ def test_a_plan_lies_on_the_curves_of_its_pictures(small, corpus):
     loss = plan.general_loss if corpus == "general" else plan.domain_loss
     at_plan = np.interp(plan.domain_ratio, drawn.domain_ratio, drawn.loss)
     assert at_plan == pytest.approx(loss.estimate, abs=2e-4)
+    assert drawn.measured.label == "measured at one pass or less"
