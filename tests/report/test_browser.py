@@ -8,8 +8,10 @@ from browsing import asked_for, forget, opened
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
+from cmrplan.plan.loss_curves import survey_at
 from cmrplan.plan.questions.slider_stops import slider_stops
 from cmrplan.report.page.formats import html_page
+from cmrplan.report.page.two_corpora import report_on
 
 pytestmark = pytest.mark.browser
 
@@ -92,6 +94,15 @@ def expected_rows(fit, question, stops, setting):
         if not plan.is_feasible:  # nothing is recommended, so nothing is said of it
             recommended = [name for name in rows if name.startswith("row-recommended-")]
             rows |= {name: [None] * len(rows[name]) for name in recommended}
+    if question.max_epochs > 1:
+        try:
+            own = survey_at(fit, request, np.array([ratio]))
+        except CmrplanError:
+            return rows
+        for name, loss in (("general", own.general_of_run), ("domain", own.domain)):
+            bounds = loss.interval(level)
+            rows[f"row-own-{name}"] = [loss.loss[0], *(bound[0] for bound in bounds)]
+        return rows
     domain = fit.predict("domain", model_params=size, train_tokens=tokens, domain_ratio=ratio)
     rows["row-own-domain"] = [domain.loss[0], *(bound[0] for bound in domain.interval(level))]
     if size in fit.sizes and tokens <= fit.probed.token_range[1]:
@@ -101,9 +112,15 @@ def expected_rows(fit, question, stops, setting):
     return rows
 
 
+@pytest.mark.parametrize("passes", [1, 4])
 def test_the_numbers_are_those_of_the_library_at_random_settings(
-    browser, page, named_fit, question
+    browser, named_fit, question, passes, tmp_path
 ):
+    """Domain data may be passed over four times too: then both losses follow the slider of their tokens."""
+    question = replace(question, max_epochs=passes)
+    page = tmp_path / "report.html"
+    text = html_page(report_on(named_fit, question, is_quick=True))
+    page.write_text(text, encoding="utf-8")
     opened(browser, page)
     stops = slider_stops(named_fit, question)
     lengths = [
