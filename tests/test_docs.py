@@ -4,6 +4,7 @@ import ast
 import doctest
 import json
 import re
+import runpy
 from pathlib import Path
 
 import documented_commands as documented
@@ -155,3 +156,22 @@ def test_the_session_of_the_python_page_prints_what_it_shows(monkeypatch):
     outcome = doctest.testfile(page, module_relative=False, optionflags=doctest.ELLIPSIS)
     assert outcome.attempted > 5
     assert outcome.failed == 0
+
+
+def test_every_page_that_a_page_of_the_site_links_to_is_on_it():
+    """Sphinx ends with an error at others, but is not run here."""
+    patterns = runpy.run_path(str(ROOT / "docs" / "site" / "conf.py"))["include_patterns"]
+    assert "docs/**.md" in patterns
+    shown = {
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / pattern for pattern in patterns if "*" not in pattern),
+    }
+    missing = []
+    for page in shown:
+        for target in re.findall(
+            r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")
+        ):
+            linked = (page.parent / target).resolve()
+            if linked not in shown:
+                missing.append(f"{page.relative_to(ROOT)} -> {target}")
+    assert not missing

@@ -26,6 +26,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "data/README.md",
+    "data/sweep2/README.md",
     "benchmarks/README.md",
 ]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
