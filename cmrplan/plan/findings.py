@@ -377,7 +377,7 @@ def repetition_findings(fit: Fit, request: PlanRequest, domain_ratio: float) -> 
     elif (most := most_unique_tokens(fit.log) or 0.0) > MANY_MORE * request.unique_tokens:
         text = (
             f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from {most:.4g}; "
-            "in one small sweep (data/sweep2) narrower corpora raised the general loss 1.1 to 1.5 times as far; probe "
+            "in one small sweep (data/sweep2) narrower corpora raised the general loss 1.0 to 1.4 times as far; probe "
             "on the corpus of the run"
         )
     else:

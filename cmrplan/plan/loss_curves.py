@@ -206,7 +206,7 @@ def survey_at(fit: Fit, request: PlanRequest, domain_ratio: float | Array) -> Lo
 def _survey_at(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> LossCurves:
-    general = _general_loss(fit, request, train_tokens, ratio)
+    general = planned_general_loss(fit, request, train_tokens, ratio)
     findings = [*general.findings]
     if request.unique_tokens is None and fit.probed.supply is None:
         size = request.size
@@ -251,9 +251,10 @@ def _run_noise(fit: Fit, general: Prediction, train_tokens: Array) -> Array:
     return np.where(is_beyond, moved - general.loss, 0.0)
 
 
-def _general_loss(
+def planned_general_loss(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> GeneralLoss:
+    """Return the general loss of a run at ratios ``(G,)``, and what its rise is counted from."""
     if "general" not in fit.models and request.is_domain_only:
         unknown = fit.predict(
             "domain", model_params=request.size, train_tokens=train_tokens, domain_ratio=ratio
@@ -318,7 +319,7 @@ def replay_loss(
         return None, []
     zeros = np.zeros(np.shape(train_tokens) or 1)
     try:
-        replay = _general_loss(fit, request, train_tokens, zeros).prediction
+        replay = planned_general_loss(fit, request, train_tokens, zeros).prediction
     except CmrplanError:
         return None, []
     if not (np.isfinite(replay.loss).all() and np.isfinite(replay.draws).all()):

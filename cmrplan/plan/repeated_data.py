@@ -63,9 +63,8 @@ def general_of_repeats(
         return general
     probed = np.inf if supply is None else supply.unique_tokens
     passes = [ratio**2 * log_passes(train_tokens, ratio, unique) for unique in (asked, probed)]
-    repeated = np.maximum(
-        passes[0] ** 2 - passes[1] ** 2, 0.0
-    )  # more data than the probes had earn nothing
+    # A run that repeats less than the probes did earns nothing by it.
+    repeated = np.maximum(passes[0] ** 2 - passes[1] ** 2, 0.0)
     narrowing = np.log(max((most_unique_tokens(fit.log) or 0.0) / asked, 1.0))
     if not narrowing and not repeated.any():
         return general

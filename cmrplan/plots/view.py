@@ -16,8 +16,9 @@ from cmrplan.fit.other_sizes import general_loss_at
 from cmrplan.fit.supply import ONE_PASS
 from cmrplan.log import CORPORA
 from cmrplan.numbers import compact, require_confidence, require_positive
-from cmrplan.plan.loss_curves import survey_at
+from cmrplan.plan.loss_curves import planned_general_loss
 from cmrplan.plan.plan import Plan
+from cmrplan.plan.repeated_data import domain_of_repeats
 from cmrplan.plots.wording import law_title
 
 NUM_CURVE_RATIOS = 301
@@ -283,8 +284,9 @@ def predicted_at(
         asked = plan.asked.at(size, tokens)
         if base_loss is not None or not is_same(size, plan.model_params):
             asked = replace(asked, base_loss=base_loss)
-        curves = survey_at(fit, asked, ratio)
-        return curves.general if corpus == "general" else curves.domain
+        if corpus == "general":
+            return planned_general_loss(fit, asked, tokens, ratio).prediction
+        return domain_of_repeats(fit, asked, tokens, ratio)[0]
     is_carried = plan is not None or base_loss is not None or bool(fit.base_loss.get("general"))
     if corpus != "general" or not is_carried:
         return fit.predict(corpus, model_params=size, train_tokens=tokens, domain_ratio=ratio)
