@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.general_loss import GeneralLoss
+from cmrplan.fit.residual.kriging import MOST_POINTS, between_nodes, ratio_nodes
 from cmrplan.fit.supply import (
     FIFTHS,
     HARM,
+    ONE_PASS,
     SPREAD_OF_SCALES,
     Supply,
     discounted_tokens,
@@ -22,6 +24,7 @@ from cmrplan.fit.supply import (
     tokens_of_same_worth,
 )
 from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.numbers import compact
 from cmrplan.plan.request import PlanRequest
 
 # The power with which the general loss's rise over pure replay grows as domain data get scarce: per square of
@@ -94,12 +97,14 @@ def domain_of_repeats(
     model, supply, asked = fit.model_of("domain"), fit.probed.supply, request.unique_tokens
     repeats = asked is not None and request.max_epochs > 1
 
-    def predicted(tokens: float | Array, unique: float | None = None) -> Prediction:
+    def predicted(
+        tokens: float | Array, unique: float | None = None, at: Array = ratio
+    ) -> Prediction:
         return fit.predict(
             "domain",
             model_params=request.size,
             train_tokens=tokens,
-            domain_ratio=ratio,
+            domain_ratio=at,
             unique_domain_tokens=unique,
         )
 
@@ -115,11 +120,42 @@ def domain_of_repeats(
     squared = log_passes(train_tokens, ratio, asked) ** 2
     scales, harms = (REPEAT_SCALE, *SPREAD_OF_SCALES), (float(np.mean(HARM)), *HARM)
     repeated = []
-    for scale, harm in zip(scales, harms, strict=True):
-        worth = predicted(discounted_tokens(train_tokens, ratio, asked, scale))
+    for worth, harm in zip(
+        _discounted(predicted, train_tokens, ratio, asked, scales), harms, strict=True
+    ):
         factor = np.exp(harm * squared)
         repeated.append(replace(worth, loss=worth.loss * factor, draws=worth.draws * factor))
     return _spread_over(repeated), []
+
+
+def _discounted(
+    predicted: Callable[..., Prediction],
+    train_tokens: float | Array,
+    ratio: Array,
+    unique_tokens: float,
+    scales: tuple[float, ...],
+) -> Iterator[Prediction]:
+    """Yield the domain loss at each ratio ``(G,)`` with repeats discounted by each scale.
+
+    A long curve is one of fresh data up to one pass, and drawn through nodes beyond.
+    """
+    if np.ndim(train_tokens) or len(ratio) <= MOST_POINTS:
+        for scale in scales:
+            yield predicted(discounted_tokens(train_tokens, ratio, unique_tokens, scale))
+        return
+    fresh = predicted(train_tokens)
+    low, high = max(unique_tokens / float(train_tokens), float(ratio.min())), float(ratio.max())
+    repeats = ratio > low
+    nodes = ratio_nodes(low, high)
+    for scale in scales:
+        if not repeats.any():
+            yield fresh
+            continue
+        worth = predicted(discounted_tokens(train_tokens, nodes, unique_tokens, scale), at=nodes)
+        loss, draws = fresh.loss.copy(), fresh.draws.copy()
+        loss[repeats] = between_nodes(nodes, worth.loss, ratio[repeats])
+        draws[:, repeats] = between_nodes(nodes, worth.draws, ratio[repeats])
+        yield replace(fresh, loss=loss, draws=draws)
 
 
 def fitted_repetition_findings(
@@ -144,6 +180,25 @@ def fitted_repetition_findings(
     if not text:
         return []
     return [Finding(Code.REPETITION_ASSUMED, f"{text}; probe at as many passes to be sure")]
+
+
+def other_supply_text(fit: Fit, unique_tokens: float, passes: float) -> str:
+    """Return what the domain data of the probes were where a run's differ from them; empty where they do not.
+
+    Parameters
+    ----------
+    fit : Fit
+    unique_tokens : float
+        Unique tokens of the run's domain corpus.
+    passes : float
+        The most passes over them that the run makes.
+    """
+    supply = fit.probed.supply
+    if supply is None:
+        return "one pass or less" if passes > ONE_PASS else ""
+    if abs(unique_tokens / supply.unique_tokens - 1) <= SAME_SIZE:
+        return ""
+    return f"U = {compact(supply.unique_tokens)} domain tokens"
 
 
 def _spread_over(predictions: list[Prediction]) -> Prediction:

@@ -13,12 +13,11 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
-from cmrplan.fit.supply import ONE_PASS
 from cmrplan.log import CORPORA
 from cmrplan.numbers import compact, require_confidence, require_positive
 from cmrplan.plan.loss_curves import planned_general_loss
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.repeated_data import domain_of_repeats
+from cmrplan.plan.repeated_data import domain_of_repeats, other_supply_text
 from cmrplan.plots.wording import law_title
 
 NUM_CURVE_RATIOS = 301
@@ -161,13 +160,8 @@ def view_of(
 
 def _probed_supply(fit: Fit, plan: Plan) -> str:
     """Return what the probes' domain data were where a plan repeats its own otherwise; empty where it does not."""
-    unique, supply = plan.asked.unique_tokens, fit.probed.supply
-    if unique is None:
-        return ""
-    if supply is not None:
-        known = compact(supply.unique_tokens)
-        return "" if is_same(unique, supply.unique_tokens) else f"U = {known} domain tokens"
-    return "one pass or less" if (plan.domain_epochs or 0) > ONE_PASS else ""
+    unique = plan.asked.unique_tokens
+    return "" if unique is None else other_supply_text(fit, unique, plan.domain_epochs or 0)
 
 
 def require_plan(kind: str, plan: Plan | None) -> Plan:

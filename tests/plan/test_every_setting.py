@@ -125,6 +125,10 @@ def test_repeats_of_the_domain_corpus_count_where_they_are_allowed(fit):
     assert answer[0] == pytest.approx(plan.domain_ratio, abs=1e-9)
     assert answer[4] == pytest.approx(plan.general_loss.estimate, abs=1e-9)
     assert answer[7] == pytest.approx(plan.domain_loss.estimate, abs=1e-9)
+    # So many losses are worked out at every second percent.
+    step = np.diff(slider_stops(fit, request).domain_ratio).max()
+    assert step == pytest.approx(0.02)
+    assert np.diff(slider_stops(fit, replace(request, max_epochs=1)).domain_ratio).max() < 0.0101
     # Repeated tokens are worth less than fresh ones and harm, so losses are higher than of fresh ones.
     assert table.domain_loss[n, d, u, -1] > table.domain_loss[n, d, -1, -1] + 1e-4
     assert table.general_loss[n, d, u, -1] > table.general_loss[n, d, -1, -1] + 1e-4
@@ -149,7 +153,7 @@ def test_stops_hold_what_was_planned_and_probed():
     assert stops.model_params == (3e5, 1e6, 3e6)
     assert {1e6, 4e6} <= set(stops.train_tokens)
     assert len(stops.train_tokens) <= 9
-    assert stops.domain_tokens == (2e5, 8e5, 1e6, 2e6, None)
+    assert stops.domain_tokens == (4e5, 1e6, 2e6, None)
     assert stops.confidences == (0.9,)
     assert [str(one) for one in stops.tolerances][3] == "3%"
     assert {0.01, 0.05, 1.0} <= set(stops.domain_ratio)

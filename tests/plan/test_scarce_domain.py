@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 import cmrplan as cp
 from cmrplan.fit.supply import HARM
 from cmrplan.plan.loss_curves import survey_at
-from cmrplan.plan.repeated_data import RISE_BY_NARROWING, RISE_BY_PASSES
+from cmrplan.plan.repeated_data import RISE_BY_NARROWING, RISE_BY_PASSES, domain_of_repeats
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.ratio import ratio_data
 
@@ -139,6 +139,25 @@ def test_plans_for_a_scarce_corpus_keep_limits_that_were_measured_there(small, a
         reference = base if over == "base" else float(measured["loss"].iloc[0])
         loss = np.interp(plan.domain_ratio, measured["domain_ratio"], measured["loss"])
         assert loss <= reference * (1 + float(tolerance[0]) / 100), (tolerance, over)
+
+
+@pytest.mark.parametrize("passes", [0.5, 4, 40])
+def test_a_long_curve_is_the_one_of_its_single_points(small, passes):
+    """It is drawn through nodes beyond one pass, and each point of a short one is computed."""
+    size, tokens = 150_976, 2_400_256
+    request = PlanRequest(
+        model_params=size,
+        train_tokens=tokens,
+        domain_tokens=tokens / passes,
+        max_epochs=max(passes, 2),
+        max_general_rise=0.1,
+    )
+    ratios = np.linspace(0, 1, 501)
+    some = np.array([0, 3, 12, 13, 125, 126, 250, 400, 499, 500])
+    long = domain_of_repeats(small, request, tokens, ratios)[0]
+    short = domain_of_repeats(small, request, tokens, ratios[some])[0]
+    np.testing.assert_allclose(long.loss[some], short.loss, rtol=1e-6)
+    np.testing.assert_allclose(long.draws[:, some], short.draws, rtol=1e-5)
 
 
 @pytest.mark.parametrize("corpus", ["general", "domain"])

@@ -120,6 +120,7 @@ def test_the_numbers_are_those_of_the_library_at_random_settings(
     question = replace(question, max_epochs=passes)
     page = tmp_path / "report.html"
     text = html_page(report_on(named_fit, question, is_quick=True))
+    assert len(text.encode()) < 500_000
     page.write_text(text, encoding="utf-8")
     opened(browser, page)
     stops = slider_stops(named_fit, question)
@@ -149,6 +150,29 @@ def test_the_numbers_are_those_of_the_library_at_random_settings(
             answered += 1
             assert rows["answer"].startswith("Recommended: ")
     assert NUM_SETTINGS / 4 < answered < NUM_SETTINGS
+
+
+def test_points_of_other_domain_data_than_the_curve_are_hollow_and_say_so(
+    browser, named_fit, question, tmp_path
+):
+    """The probes passed over their domain data once; the run passes over a twentieth of it at the lowest stop."""
+    question = replace(question, max_epochs=100, domain_tokens=question.train_tokens / 20)
+    page = tmp_path / "report.html"
+    page.write_text(html_page(report_on(named_fit, question, is_quick=True)), encoding="utf-8")
+    opened(browser, page)
+    stops = slider_stops(named_fit, question)
+    size, tokens = (stops.model_params.index(1e6), stops.train_tokens.index(1e6))
+    for supply, words in ((0, "measured, one pass or less"), (-1, "measured")):
+        position = supply % len(stops.domain_tokens)
+        setting = [size, tokens, 0, 0, position, 0]
+        browser.execute_async_script(MOVE, list(SLIDERS), [setting])
+        shown = browser.execute_script(
+            "const box = document.querySelector('#live-charts figure');"
+            "return [[...box.querySelectorAll('.legend bdi')].map((one) => one.textContent),"
+            " box.querySelectorAll('svg[role=img] .hollow').length]"
+        )
+        assert words in shown[0]
+        assert (shown[1] > 0) is (supply == 0)
 
 
 def test_it_opens_within_a_second_without_an_error_or_a_request(browser, page):

@@ -362,12 +362,15 @@ def curve_nodes(columns: Mapping[str, Array]) -> dict[str, Array] | None:
     is_curve = all(np.all(values == values[0]) for values in others.values() if len(values))
     if len(ratio) <= MOST_POINTS or not is_curve or np.ptp(ratio) == 0:
         return None
-    low, high = np.min(ratio), np.max(ratio)
-    nodes = low + (high - low) * CURVE_PARAMETER**2 * (3 - 2 * CURVE_PARAMETER)
-    nodes[-1] = high
     return {name: np.full(NUM_NODES, values[0]) for name, values in others.items()} | {
-        "domain_ratio": nodes
+        "domain_ratio": ratio_nodes(float(np.min(ratio)), float(np.max(ratio)))
     }
+
+
+def ratio_nodes(low: float, high: float) -> Array:
+    """Return ratios between which :func:`between_nodes` draws curves."""
+    nodes = low + (high - low) * CURVE_PARAMETER**2 * (3 - 2 * CURVE_PARAMETER)
+    return np.append(nodes[:-1], high)
 
 
 def between_nodes(nodes: Array, values: Array, ratio: Array) -> Array:
@@ -381,7 +384,6 @@ def between_nodes(nodes: Array, values: Array, ratio: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
     >>> nodes = curve_nodes({"domain_ratio": np.linspace(0, 1, 200)})["domain_ratio"]
     >>> at = np.array([0.0, 0.123, 1.0])
     >>> np.abs(between_nodes(nodes, np.sqrt(nodes)[None, :], at) - np.sqrt(at)).max() < 1e-6

@@ -29,7 +29,7 @@ from cmrplan.plan.optimum import (
     require_explaining,
 )
 from cmrplan.plan.plan import require_mixture_laws
-from cmrplan.plan.questions.slider_stops import SliderStops
+from cmrplan.plan.questions.slider_stops import SliderStops, supply_matters
 from cmrplan.plan.refusals import empty_text
 from cmrplan.plan.request import PlanRequest
 
@@ -126,7 +126,7 @@ def _empty_table(fit: Fit, request: PlanRequest, stops: SliderStops) -> EverySet
         "L": len(stops.tolerances),
         "C": len(stops.confidences),
         "U": len(stops.domain_tokens),
-        "V": len(stops.domain_tokens) if _supply_matters(fit, request) else 1,
+        "V": len(stops.domain_tokens) if supply_matters(fit, request) else 1,
         "R": len(stops.domain_ratio),
         "F": len(ANSWER_FIELDS),
     }
@@ -152,12 +152,6 @@ def _empty_table(fit: Fit, request: PlanRequest, stops: SliderStops) -> EverySet
         binding=np.full([counts[axis] for axis in "NDLCU"], -1, dtype=np.int8),
         reasons={},
     )
-
-
-def _supply_matters(fit: Fit, request: PlanRequest) -> bool:
-    """Tell whether losses depend on the unique tokens of the domain corpus."""
-    reads_repetition = fit.model_of("domain").reads_repetition
-    return request.max_epochs > 1 or fit.probed.supply is not None or reads_repetition
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.request import PlanRequest
 
 STOP_STEP = 0.01
+STOP_STEP_OF_SUPPLIES = 0.02  # where each supply has losses of its own, which fill the page
 STEPS_OF_TEN = (1.0, 2.0, 5.0)
 MOST_TOKEN_STOPS = 9
 MOST_PROBED_BUDGETS = 5
 LEAST_LOG_STEP = 0.1  # between two budgets
 MOST_SIZE_STOPS = 5
 STOPS_BEYOND = 4.0  # times the largest probed tokens, where the plan asks for no more
-SHARES_OF_BUDGET = (0.5, 0.2, 0.05)  # that the domain corpus holds, of the planned tokens
+SHARES_OF_BUDGET = (0.4, 0.1)  # that the domain corpus holds, of the planned tokens
 SHOWN_RISES: dict[Unit, tuple[float, ...]] = {
     "nats": (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
     "fraction": (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2),
@@ -62,13 +63,21 @@ def slider_stops(fit: Fit, request: PlanRequest) -> SliderStops:
     return SliderStops(
         model_params=_with_planned(sizes, request.size),
         train_tokens=_token_stops(fit, budgets, request.tokens),
-        domain_ratio=_ratio_stops(fit),
+        domain_ratio=_ratio_stops(
+            fit, STOP_STEP_OF_SUPPLIES if supply_matters(fit, request) else STOP_STEP
+        ),
         tolerances=_tolerance_stops(request.tolerance),
         confidences=_with_planned(
             CONFIDENCES if fit.num_draws else (request.confidence,), request.confidence
         ),
         domain_tokens=_domain_stops(request),
     )
+
+
+def supply_matters(fit: Fit, request: PlanRequest) -> bool:
+    """Tell whether losses depend on the unique tokens of the domain corpus."""
+    reads_repetition = fit.model_of("domain").reads_repetition
+    return request.max_epochs > 1 or fit.probed.supply is not None or reads_repetition
 
 
 def _with_planned(values: list[float] | tuple[float, ...], planned: float) -> tuple[float, ...]:
@@ -100,10 +109,10 @@ def _round_between(low: float, high: float) -> list[float]:
     return [value for value in values if low <= value <= high]
 
 
-def _ratio_stops(fit: Fit) -> Array:
-    """Return each percent between the outermost fitted ratios, and the fitted ratios."""
+def _ratio_stops(fit: Fit, step: float) -> Array:
+    """Return each multiple of a step between the outermost fitted ratios, and the fitted ratios."""
     low, high = fit.probed.ratio_range
-    percent = np.round(np.arange(0, 1 + STOP_STEP / 2, STOP_STEP), 2)
+    percent = np.round(np.arange(0, 1 + step / 2, step), 2)
     fitted = np.concatenate([losses.ratios for losses in fit.probed.losses.values()])
     every = np.unique(np.round(np.concatenate([percent, fitted, [low, high]]), 12))
     return every[(every >= low) & (every <= high)]

@@ -121,6 +121,11 @@ function drawLine(group, one, scales) {
   }
 }
 
+// Points measured under other conditions than the curve's are hollow.
+function dotOf(one) {
+  return one.isHollow ? "dot hollow" : "dot";
+}
+
 function drawSeries(svg, one, scales) {
   const group = element("g", { class: `k${one.color}` });
   if (one.kind === "line") drawLine(group, one, scales);
@@ -128,7 +133,7 @@ function drawSeries(svg, one, scales) {
   one.x.forEach((value, k) => {
     if (one.kind === "points" && isNumber(value) && isNumber(one.y[k])) {
       const size = one.x.length > 60 ? 2.2 : 4;
-      group.append(element("circle", { class: "dot", cx: scales.x.at(value).toFixed(1), cy: scales.y.at(one.y[k]).toFixed(1), r: size }));
+      group.append(element("circle", { class: dotOf(one), cx: scales.x.at(value).toFixed(1), cy: scales.y.at(one.y[k]).toFixed(1), r: size }));
     }
     if (one.kind === "bars" && isNumber(one.low[k]) && isNumber(one.high[k])) {
       const y = scales.y.at(one.y[k]).toFixed(1);
@@ -202,7 +207,7 @@ function legendOf(chart) {
     if (one.kind === "line") key.append(element("line", { class: "curve", x1: 0, x2: 24, y1: 5.5, y2: 5.5 }));
     if (one.kind === "bars") key.append(element("line", { class: "bar", x1: 0, x2: 24, y1: 5.5, y2: 5.5 }));
     if (one.kind === "band") key.append(element("rect", { class: "area", x: 0, y: 0, width: 24, height: 11 }));
-    if (one.kind === "points") key.append(element("circle", { class: "dot", cx: 12, cy: 5.5, r: 4 }));
+    if (one.kind === "points") key.append(element("circle", { class: dotOf(one), cx: 12, cy: 5.5, r: 4 }));
     item.append(key, html("bdi", {}, one.name));
     list.append(item);
   }

@@ -17,6 +17,7 @@ from cmrplan.plan.questions.every_setting import (
     every_setting,
 )
 from cmrplan.plan.questions.slider_stops import SliderStops, slider_stops
+from cmrplan.plan.repeated_data import other_supply_text
 from cmrplan.plan.request import PlanRequest
 from cmrplan.report.page.content import plain_numbers, shown_text
 from cmrplan.report.page.packing import packed
@@ -58,6 +59,7 @@ def explorer_of(
         "rise_over": request.rise_over,
         "reasons": {",".join(map(str, at)): shown_text(text) for at, text in table.reasons.items()},
         "measured": _measured(fit, stops),
+        "measured_supply": _measured_supply(fit, stops, request.max_epochs),
         "extrapolated": _extrapolated(fit, stops),
         "probed_tokens": fit.probed.token_range[1],
         "packed": packed(_arrays(table)),
@@ -133,6 +135,20 @@ def _measured(fit: Fit, stops: SliderStops) -> dict[str, list[list[list[list[flo
             for size in stops.model_params
         ]
     return by_corpus
+
+
+def _measured_supply(fit: Fit, stops: SliderStops, max_epochs: float) -> list[list[str]]:
+    """Return by budget and supply what the probes' domain data were where curves are of others; empty where not."""
+    highest = float(stops.domain_ratio[-1])
+    return [
+        [
+            ""
+            if unique is None or max_epochs <= 1
+            else other_supply_text(fit, unique, tokens * highest / unique)
+            for unique in stops.domain_tokens
+        ]
+        for tokens in stops.train_tokens
+    ]
 
 
 def _extrapolated(fit: Fit, stops: SliderStops) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """Arrays as text that a page can hold and its script reads back.
 
-Each number is rounded to a step, 1e-7 or so that the largest has 30 bits. The whole numbers are taken as differences
+Each number is rounded to a step, 4e-7 or so that the largest has 30 bits. The whole numbers are taken as differences
 along the array, their four bytes stored apart, and everything is compressed (zlib) and written in base64. NaN and
 infinity have a number of their own, the smallest.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from cmrplan.arrays import Array
 
-FINEST_STEP = 1e-7
+FINEST_STEP = 4e-7
 LARGEST_WHOLE = 2**30
 MISSING = -(2**31)
 

@@ -147,7 +147,9 @@ function lossChart(corpus, explorer, numbers, curve, state) {
     { name: `${stopText(explorer, "confidence", state.confidence)} interval`, kind: "band", x, y: [], low, high, color: 1 },
     { name: "fitted", kind: "line", x, y: loss, low: [], high: [], color: 1 },
   ];
-  if (ratio.length) series.push({ name: "measured", kind: "points", x: ratio, y: measured, low: [], high: [], color: 2 });
+  const supply = explorer.measured_supply[state.train_tokens][state.domain_tokens];
+  const name = supply ? `measured, ${supply}` : "measured";
+  if (ratio.length) series.push({ name, kind: "points", isHollow: supply !== "", x: ratio, y: measured, low: [], high: [], color: 2 });
   const rules = [{ axis: "x", at: numbers.recommended.domain_ratio, name: "recommended" }, { axis: "x", at: numbers.own.domain_ratio, name: "yours" }];
   if (corpus === "general") rules.push({ axis: "y", at: numbers.limit, name: "limit" }, { axis: "y", at: numbers.base_loss, name: "base" });
   const title = `${corpus === "general" ? "General" : "Domain"} loss by domain ratio`;
