@@ -14,6 +14,10 @@ MARIN = "0.2.227.dev40316220070"
 MARIN_PARTS = ("levanter", "haliax", "rigging", "fray", "iris", "zephyr", "finestore")
 STEPS = {
     "megatron": [[TORCH, "numpy", "pyyaml", "megatron-core==0.16.1"]],
+    "megatron-bridge": [
+        [TORCH, "numpy", "pyyaml", "megatron-core==0.16.1"],
+        ["--no-deps", "megatron-bridge==0.3.1"],
+    ],
     "torchtitan": [[TORCH, "torchtitan==0.3.0"]],
     "olmo-core": [[TORCH, "ai2-olmo-core==3.0.0"]],
     "llama-factory": [

@@ -117,6 +117,73 @@ def nanotron(folder):
     return logged
 
 
+def megatron_bridge(folder):
+    """Print the lines of progress and of evaluation by the functions of Megatron-Bridge's trainer, without a GPU.
+
+    What its trainer is built of needs a GPU's libraries, so the modules that these functions do not print with are
+    stood in for.
+    """
+    import contextlib
+    import importlib.util
+    from unittest.mock import MagicMock
+
+    import torch
+
+    name = "megatron.bridge"
+    root = Path(next(iter(importlib.util.find_spec(name).submodule_search_locations)))
+    for part in ("", "training", "training.utils", "utils"):
+        package = types.ModuleType(f"{name}.{part}".rstrip("."))
+        package.__path__ = [str(root.joinpath(*part.split(".")) if part else root)]
+        sys.modules[package.__name__] = package
+    for part in (
+        *("data", "data.finetuning", "data.iterator_utils", "utils.slurm_utils"),
+        *("training.fault_tolerance", "training.callbacks", "training.config", "training.state"),
+        *("training.forward_step_func_types", "training.utils.flop_utils"),
+        *("training.utils.mlflow_utils", "training.utils.pg_utils"),
+        "training.utils.theoretical_memory_utils",
+    ):
+        sys.modules[f"{name}.{part}"] = MagicMock()
+    tensor = torch.tensor
+    torch.tensor = lambda value, dtype=None, device=None: tensor(value, dtype=dtype)
+    torch.cuda.current_device = lambda: None
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'processes'}", rank=0, world_size=1
+    )
+    from megatron.bridge.training import eval as evaluation
+    from megatron.bridge.training.utils import train_utils
+
+    evaluation.should_fire = lambda manager, event: False
+    train_utils.get_num_microbatches = lambda: 1
+    train_utils.get_pg_collection = lambda model: MagicMock(mp=None)
+    train_utils.num_floating_point_operations = lambda config, batch: 1e12
+    config, state = MagicMock(), MagicMock(tensorboard_logger=None, wandb_logger=None)
+    state.mlflow_logger = state.energy_monitor = None
+    state.timers.return_value.elapsed.return_value = 0.5
+    state.train_state.skipped_train_samples = 0
+    config.logger.timing_log_level, config.logger.log_interval = 0, 10
+    config.logger.log_throughput = config.profiling = False
+    config.model.num_moe_experts = config.model.mtp_num_layers = None
+    config.train.train_iters, config.train.micro_batch_size = 40, 8
+    config.data_parallel_size = 1
+    totals, logged = {}, []
+    with (folder / "r0.3-s0.log").open("w") as log, contextlib.redirect_stdout(log):
+        for step in range(1, 41):
+            state.train_state.step, state.train_state.consumed_train_samples = step, 8 * step
+            loss = {"lm loss": tensor([3.0 - 0.01 * step])}
+            train_utils.training_log(
+                *(loss, totals, 3e-4, None, 1.0, False, 0, 0.7, None, None),
+                *(config, state, [], []),
+            )
+            if step % 20 == 0:
+                measured = {"lm loss": tensor(2.5 - 0.01 * step)}
+                evaluation.evaluate = lambda *args, m=measured, **options: (m, None, False)
+                evaluation.evaluate_and_print_results(
+                    state, f"iteration {step}", None, None, [], config
+                )
+                logged.append([step, 8 * step * 4096, 2.5 - 0.01 * step])
+    return logged
+
+
 if __name__ == "__main__":
     framework, place = sys.argv[1], Path(sys.argv[2])
     print(json.dumps(globals()[framework.replace("-", "_")](place)))

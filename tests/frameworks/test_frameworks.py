@@ -116,7 +116,14 @@ LOGS = [
         ["--map", "lm_loss=general", "--tokens-per-step", str(64 * 2048)],
         5e-3,
     ),
+    (
+        "megatron-bridge",
+        "*.log",
+        ["--map", "lm loss=general", "--set", "sequence_length=4096"],
+        1e-6,
+    ),
 ]
+IMPORTED_AS = {"megatron-bridge": "megatron"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,8 @@ def test_a_log_of_the_framework_is_read_as_it_was_written(
     known = ["--run-pattern", pattern, "--set", "model_params=1M"]
     arguments = [*sorted(tmp_path.glob(files)), *told, *known]
     out = tmp_path / "log.csv"
-    answer = call("logs", "import", framework.replace("-", "_"), *arguments, "--out", out)
+    layout = IMPORTED_AS.get(framework, framework).replace("-", "_")
+    answer = call("logs", "import", layout, *arguments, "--out", out)
     assert answer.code == 0, answer.err
     log = cp.read_log(out).sort_values("train_tokens")
     assert log["eval_corpus"].unique().tolist() == ["general"]
