@@ -105,7 +105,12 @@ def test_speed_is_measured_when_not_given(spec, monkeypatch):
         return calibrations[-1]
 
     monkeypatch.setattr("probes.design.calibrate", calibrate_and_keep)
-    design = design_sweep(spec, device="cpu", workers=2)
+    said = []
+    design = design_sweep(spec, device="cpu", workers=2, say=said.append)
+    assert [line for line in said if "measur" in line] == [
+        "starting the processes that measure the speed",
+        "measuring size nano, 1 at once (1 of 1)",  # its probes are one batch
+    ]
     (size,) = design.sizes
     assert 0 < size.tokens_per_second < size.evaluation_tokens_per_second
     (calibration,) = calibrations
