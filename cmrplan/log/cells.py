@@ -305,6 +305,8 @@ def _read_csv(text: str, source: str) -> RawLog:
             )
         )
     cells_of = {name: np.concatenate(pieces) for name, pieces in zip(header, chunks, strict=True)}
+    if width > 1 and not header[0] and all(map(str.isdigit, cells_of[""])):
+        del cells_of[""]  # pandas writes the numbers of rows so
     ends_open = not text.endswith(("\n", "\r"))
     return RawLog(_object_frame(cells_of), source, np.array(lines), ends_open=ends_open)
 

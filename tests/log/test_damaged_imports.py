@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from importer_files import FILES, changes_of
 
@@ -29,6 +30,23 @@ def rows(log):
 
 def test_every_format_has_a_file():
     assert set(FILES) == set(LOG_FORMATS) - {"wandb_api"}  # which reads no file
+
+
+TABLES = [
+    *("litgpt", "olmix", "regmix", "chinchilla", "wandb_chart", "wandb_history", "lightning"),
+    "table",
+]
+
+
+@pytest.mark.parametrize("format", TABLES)
+def test_the_row_numbers_that_pandas_writes_without_a_name_change_nothing(format, tmp_path):
+    path = Path(FILES[format][0](tmp_path))
+    plain = import_with_remarks(format, path, changes_of(format)).log
+    for file in tmp_path.rglob("*.csv"):
+        pd.read_csv(file, dtype=str).to_csv(file)
+        assert file.read_text().startswith(",")
+    numbered = import_with_remarks(format, path, changes_of(format)).log
+    pd.testing.assert_frame_equal(numbered, plain)
 
 
 @pytest.mark.parametrize("format", FILES)

@@ -65,6 +65,9 @@ def _import_swarm(folder: Path, changes: Changes) -> Imported:
     names = expanded(changes.names, [*ratios.table, *metrics.table])
     shares = ratios.table.rename(columns=_names(ratios, names, "share_"))
     losses = metrics.table.rename(columns=_names(metrics, names, LOSS_PREFIX))
+    left_out = sorted(_NOT_READ & {*shares, *losses})
+    shares = shares.drop(columns=left_out, errors="ignore")
+    losses = losses.drop(columns=left_out, errors="ignore")
     common = shares["run_id"].isin(losses["run_id"])
     if not common.any():
         raise InputError(
@@ -86,9 +89,7 @@ def _import_swarm(folder: Path, changes: Changes) -> Imported:
             LogFinding(Code.CELLS_LEFT_OUT, message, metrics.source, num_rows=len(lost))
         )
     used = {**_names(ratios, names, "share_"), **_names(metrics, names, LOSS_PREFIX)}
-    return replace(
-        imported, columns=used, left_out=tuple(sorted(_NOT_READ & {*ratios.table, *metrics.table}))
-    )
+    return replace(imported, columns=used, left_out=tuple(left_out))
 
 
 def _table_of(path: Path) -> RawLog:
