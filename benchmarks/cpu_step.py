@@ -1,8 +1,9 @@
 """What a training step of a small model takes on a CPU, and where the time goes.
 
-Tokens a second of one run of our own decoder: with one thread and two, compiled, in bf16, and in evaluations of
-several slices; then the shares of matrix products and attention in the time of a step, and their rate. Random tokens,
-128 a sequence, 16 sequences a step; medians of several rounds.
+Tokens a second of one run of our own decoder: with one thread and two, with PyTorch's own matrix products, compiled, in
+bf16, and in evaluations of several slices; then the shares of matrix products and attention in the time of a step, and
+their rate beside that of one large product. Random tokens, 128 a sequence, 16 sequences a step; medians of several
+rounds.
 
     python benchmarks/cpu_step.py --sizes 0.3M 1M 3M
 """
@@ -15,20 +16,24 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
+from unittest.mock import patch
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+import torch
 from batched import make_run
 from torch.profiler import ProfilerActivity, profile
 
 import probes.training.trainee as trainee_module
+from probes.models import fused
 from probes.models.build import build_model
 from probes.run_settings import Numerics, RunSettings
 from probes.training.repeatable import make_repeatable
 from probes.training.trainee import Single
 
 ROUNDS, ROUND_SECONDS = 3, 1.5
+PROFILED_STEPS = 5
 
 
 def settings_of(size: str, numerics: Numerics) -> RunSettings:
@@ -75,6 +80,10 @@ def report(size: str) -> None:
         speed = rate(steps(trainee_of(asked, threads), asked), step_tokens)
         first = first or speed
         print(f"| {size} | {name} | {speed:,.0f} | {speed / first:.2f} |", flush=True)
+    with patch.object(fused, "has_onednn", lambda: False):
+        speed = rate(steps(trainee_of(settings), settings), step_tokens)
+    name = "1 thread, PyTorch's own products"
+    print(f"| {size} | {name} | {speed:,.0f} | {speed / first:.2f} |", flush=True)
     sequences = np.random.default_rng(1).integers(257, size=(128, 129), dtype=np.uint16)
     trainee = trainee_of(settings)
     for slice_size in (32, 8):
@@ -88,17 +97,24 @@ def shares(trainee: Single, settings: RunSettings) -> str:
     """Say what part of a step's time matrix products and attention take."""
     work = steps(trainee, settings)
     work()
-    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiled:
-        for _ in range(5):
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(PROFILED_STEPS):
             work()
     events = profiled.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
-    products = [event for event in events if event.key == "aten::mm"]
+    products = [event for event in events if event.key == "mkldnn::_linear_pointwise"]
     attention = [event for event in events if "scaled_dot_product_flash" in event.key]
     spent = sum(event.self_cpu_time_total for event in products)
-    gflops = sum(event.flops for event in products) / spent / 1e3
+    matrices = [w for w in trainee.model.modules() if isinstance(w, torch.nn.Linear)]
+    multiplied = sum(layer.weight.numel() for layer in matrices)
+    flops = (
+        6 * multiplied * settings.step_tokens * PROFILED_STEPS
+    )  # two each: output and both gradients
+    gflops = flops / spent / 1e3
+    large = torch.randn(2048, 2048)
+    measured = rate(lambda: fused.Product.apply(large, large), 1) * 2 * 2048**3 / 1e9
     part = sum(event.self_cpu_time_total for event in attention) / total
-    return f"matrix products {spent / total:.0%} at {gflops:.0f} GFLOP/s, attention {part:.0%}"
+    return f"matrix products {spent / total:.0%} at {gflops:.0f} of {measured:.0f} GFLOP/s, attention {part:.0%}"
 
 
 def main() -> None:

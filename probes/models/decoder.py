@@ -23,14 +23,27 @@ INITIAL_STD = 0.02
 """Standard deviation of initial weights; layers that write to the residual stream get less."""
 
 
+class Projection(nn.Linear):
+    """Multiplies by a matrix."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__(width, outputs, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Return the product at every position, shape ``(B, T, outputs)``."""
+        if fused.product_pays(x_BTC):
+            return fused.Product.apply(x_BTC, self.weight)
+        return super().forward(x_BTC)
+
+
 class Attention(nn.Module):
     """Causal multi-head attention with rotary positions."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
-        self.out = nn.Linear(shape.width, shape.width, bias=False)
+        self.qkv = Projection(shape.width, 3 * shape.width)
+        self.out = Projection(shape.width, shape.width)
 
     def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Let every position read from itself and earlier ones, shape ``(B, T, C)``."""
@@ -56,8 +69,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(shape.width, 2 * shape.feedforward, bias=False)
-        self.down = nn.Linear(shape.feedforward, shape.width, bias=False)
+        self.gate_up = Projection(shape.width, 2 * shape.feedforward)
+        self.down = Projection(shape.feedforward, shape.width)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Return ``down(silu(gate(x)) * up(x))`` of every position, shape ``(B, T, C)``."""
@@ -116,7 +129,7 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = Norm(shape.width)
-        self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
+        self.head = Projection(shape.width, shape.vocab_size)
         if shape.tied_embeddings:
             self.head.weight = self.embedding.weight
         self._initialize(torch.Generator().manual_seed(seed))

@@ -1,15 +1,18 @@
-"""Two parts of the decoder have hand-written gradients here, for a CPU without a compiler.
+"""Three parts of the decoder have hand-written gradients here, for a CPU without a compiler.
 
 Between the matrix products of a small model PyTorch's own gradients read and write the activations
 many times. These take 0.2 to 0.5 times as long for rotary positions and norms, and a whole training
-step is 1.05 to 1.1 times as fast. Only the rounding differs.
+step is 1.05 to 1.1 times as fast. The matrix products themselves are oneDNN's, which PyTorch has beside
+the library it takes for float32: on some processors they are twice as fast (benchmarks/cpu_step.py). Only
+the rounding differs.
 
 Shape suffixes as in :mod:`probes.models.decoder`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import platform
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -22,6 +25,45 @@ def pays(x: Tensor) -> bool:
     """Tell whether the functions here are faster for ``x`` than what they replace."""
     is_wide = x.dtype in (torch.float32, torch.float64)
     return is_wide and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def product_pays(x: Tensor) -> bool:
+    """Tell whether :class:`Product` can take the place of a linear layer's product for ``x``."""
+    is_plain = x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+    return is_plain and pays(x) and has_onednn()
+
+
+@cache
+def has_onednn() -> bool:
+    """Tell whether this PyTorch has oneDNN's products for this processor."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return is_x86 and torch.backends.mkldnn.is_available()
+
+
+def _onednn(x: Tensor, weight: Tensor) -> Tensor:
+    """Return ``x @ weight.T`` of float32 matrices, which may be transposed views."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return product
+
+
+class Product(Function):
+    """``x @ weight.T`` over the last axis."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the product, shape ``(..., O)``, with ``weight`` of shape ``(O, C)``."""
+        rows = x.reshape(-1, x.shape[-1])
+        ctx.save_for_backward(rows, weight)
+        return _onednn(rows, weight).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of ``x`` and ``weight``."""
+        rows, weight = ctx.saved_tensors
+        grads = grad.reshape(-1, grad.shape[-1])
+        grad_x = _onednn(grads, weight.t()).view(*grad.shape[:-1], -1)
+        return grad_x, _onednn(grads.t(), rows.t())
 
 
 class NormalizedRows(Function):

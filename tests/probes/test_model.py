@@ -123,6 +123,30 @@ class TestFused:
         turns = fused.turns(4, 2, 4, 10_000.0, torch.float64)
         assert torch.autograd.gradcheck(lambda x: fused.TurnedHeads.apply(x, turns, 2), (qkv,))
 
+    def test_products_are_those_of_float64(self):
+        """Float32 rounds at 6e-8 a term; sums of 200 terms of size 1 stay within 1e-4."""
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(3, 70, 96, generator=generator, requires_grad=True)
+        weight = torch.randn(200, 96, generator=generator, requires_grad=True)
+        pull = torch.randn(3, 70, 200, generator=generator)
+        assert fused.product_pays(x) is fused.has_onednn()
+        if not fused.has_onednn():
+            pytest.skip("PyTorch has no oneDNN for this processor")
+        made = fused.Product.apply(x, weight)
+        own = [made, *torch.autograd.grad((made * pull).sum(), (x, weight))]
+        wide_x, wide_weight = (t.detach().double().requires_grad_() for t in (x, weight))
+        exact = torch.nn.functional.linear(wide_x, wide_weight)
+        exact_grads = torch.autograd.grad((exact * pull).sum(), (wide_x, wide_weight))
+        for one, true in zip(own, [exact, *exact_grads], strict=True):
+            assert one.dtype is torch.float32
+            assert torch.allclose(one.double(), true, rtol=0, atol=1e-4)
+
+    def test_other_precisions_keep_their_own_products(self):
+        x = torch.randn(2, 4, 8)
+        assert not fused.product_pays(x.double())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert not fused.product_pays(x)
+
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_whole_model_equals_the_plain_formulas(self, monkeypatch, dtype):
         tokens = random_tokens(3, 17)
