@@ -12,7 +12,6 @@ from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.general_loss import GeneralLoss
-from cmrplan.fit.residual.kriging import MOST_POINTS, between_nodes, ratio_nodes
 from cmrplan.fit.supply import (
     FIFTHS,
     HARM,
@@ -139,6 +138,9 @@ def _discounted(
 
     A long curve is one of fresh data up to one pass, and drawn through nodes beyond.
     """
+    # Only a plan that repeats data waits for this module.
+    from cmrplan.fit.residual.kriging import MOST_POINTS, between_nodes, ratio_nodes
+
     if np.ndim(train_tokens) or len(ratio) <= MOST_POINTS:
         for scale in scales:
             yield predicted(discounted_tokens(train_tokens, ratio, unique_tokens, scale))
