@@ -28,12 +28,15 @@ from torch.profiler import ProfilerActivity, profile
 import probes.training.trainee as trainee_module
 from probes.models import fused
 from probes.models.build import build_model
+from probes.models.decoder import Projection
 from probes.run_settings import Numerics, RunSettings
 from probes.training.repeatable import make_repeatable
 from probes.training.trainee import Single
 
 ROUNDS, ROUND_SECONDS = 3, 1.5
 PROFILED_STEPS = 5
+LARGE = 2048  # rows and columns of a product that is as fast as any
+PRODUCTS = ("mkldnn::_linear_pointwise", "aten::mm")
 
 
 def settings_of(size: str, numerics: Numerics) -> RunSettings:
@@ -102,17 +105,16 @@ def shares(trainee: Single, settings: RunSettings) -> str:
             work()
     events = profiled.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
-    products = [event for event in events if event.key == "mkldnn::_linear_pointwise"]
+    products = [event for event in events if event.key in PRODUCTS]
     attention = [event for event in events if "scaled_dot_product_flash" in event.key]
     spent = sum(event.self_cpu_time_total for event in products)
     matrices = [w for w in trainee.model.modules() if isinstance(w, torch.nn.Linear)]
     multiplied = sum(layer.weight.numel() for layer in matrices)
-    flops = (
-        6 * multiplied * settings.step_tokens * PROFILED_STEPS
-    )  # two each: output and both gradients
-    gflops = flops / spent / 1e3
-    large = torch.randn(2048, 2048)
-    measured = rate(lambda: fused.Product.apply(large, large), 1) * 2 * 2048**3 / 1e9
+    # Two for each weight and token, in the output and in both gradients.
+    gflops = 6 * multiplied * settings.step_tokens * PROFILED_STEPS / spent / 1e3
+    large, layer = torch.randn(LARGE, LARGE), Projection(LARGE, LARGE)
+    with torch.no_grad():
+        measured = rate(lambda: layer(large), 1) * 2 * LARGE**3 / 1e9
     part = sum(event.self_cpu_time_total for event in attention) / total
     return f"matrix products {spent / total:.0%} at {gflops:.0f} of {measured:.0f} GFLOP/s, attention {part:.0%}"
 

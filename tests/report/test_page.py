@@ -15,6 +15,7 @@ from hostile_names import FOLDER, HIDDEN, HOSTILE, RIGHT_TO_LEFT
 
 import cmrplan as cp
 from cmrplan.report.page.content import shown_rows, shown_text
+from cmrplan.report.page.explorer import explorer_of
 from cmrplan.report.page.formats import html_page, json_text, markdown_page, write_report
 
 
@@ -117,3 +118,16 @@ def test_json_and_pdf_are_written(content, tmp_path):
     assert said["plan"]["domain_ratio"] == content.plan["domain_ratio"]
     write_report(content, tmp_path / "r.pdf", "pdf")
     assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_points_of_probes_that_repeated_other_data_say_how_many(log):
+    """Where a log says what its domain corpus held, curves follow the supply without any passes allowed."""
+    fit = cp.fit(log.assign(unique_domain_tokens=2e5), law="dcpt", bootstrap=0)
+    request = cp.PlanRequest(model_params=1e6, train_tokens=1e6, max_general_rise="5%")
+    explorer = explorer_of(fit, request)
+    supplies = explorer["stops"]["domain_tokens"]
+    assert supplies[-1] is None
+    for words in explorer["measured_supply"]:
+        assert words[-1] == ""
+        for unique, said in zip(supplies[:-1], words[:-1], strict=True):
+            assert said == ("" if unique == 2e5 else "U = 200k domain tokens")

@@ -16,7 +16,7 @@ from cmrplan.plan.questions.every_setting import (
     EverySetting,
     every_setting,
 )
-from cmrplan.plan.questions.slider_stops import SliderStops, slider_stops
+from cmrplan.plan.questions.slider_stops import SliderStops, slider_stops, supply_matters
 from cmrplan.plan.repeated_data import other_supply_text
 from cmrplan.plan.request import PlanRequest
 from cmrplan.report.page.content import plain_numbers, shown_text
@@ -59,7 +59,7 @@ def explorer_of(
         "rise_over": request.rise_over,
         "reasons": {",".join(map(str, at)): shown_text(text) for at, text in table.reasons.items()},
         "measured": _measured(fit, stops),
-        "measured_supply": _measured_supply(fit, stops, request.max_epochs),
+        "measured_supply": _measured_supply(fit, request, stops),
         "extrapolated": _extrapolated(fit, stops),
         "probed_tokens": fit.probed.token_range[1],
         "packed": packed(_arrays(table)),
@@ -137,13 +137,13 @@ def _measured(fit: Fit, stops: SliderStops) -> dict[str, list[list[list[list[flo
     return by_corpus
 
 
-def _measured_supply(fit: Fit, stops: SliderStops, max_epochs: float) -> list[list[str]]:
+def _measured_supply(fit: Fit, request: PlanRequest, stops: SliderStops) -> list[list[str]]:
     """Return by budget and supply what the probes' domain data were where curves are of others; empty where not."""
     highest = float(stops.domain_ratio[-1])
     return [
         [
             ""
-            if unique is None or max_epochs <= 1
+            if unique is None or not supply_matters(fit, request)
             else other_supply_text(fit, unique, tokens * highest / unique)
             for unique in stops.domain_tokens
         ]
