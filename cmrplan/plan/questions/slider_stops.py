@@ -14,7 +14,7 @@ from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.request import PlanRequest
 
 STOP_STEP = 0.01
-STOP_STEP_OF_SUPPLIES = 0.02  # where each supply has losses of its own, which fill the page
+STOP_STEP_OF_SUPPLIES = 0.025  # where each supply has losses of its own, which fill the page
 STEPS_OF_TEN = (1.0, 2.0, 5.0)
 MOST_TOKEN_STOPS = 9
 MOST_PROBED_BUDGETS = 5
@@ -112,7 +112,7 @@ def _round_between(low: float, high: float) -> list[float]:
 def _ratio_stops(fit: Fit, step: float) -> Array:
     """Return each multiple of a step between the outermost fitted ratios, and the fitted ratios."""
     low, high = fit.probed.ratio_range
-    percent = np.round(np.arange(0, 1 + step / 2, step), 2)
+    percent = np.round(np.arange(0, 1 + step / 2, step), 3)
     fitted = np.concatenate([losses.ratios for losses in fit.probed.losses.values()])
     every = np.unique(np.round(np.concatenate([percent, fitted, [low, high]]), 12))
     return every[(every >= low) & (every <= high)]
