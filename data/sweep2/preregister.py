@@ -4,7 +4,7 @@
     python data/sweep2/preregister.py compare large     # tables, after `stages.py train large` and `stages.py collect`
     python data/sweep2/preregister.py again large       # the same with what the present code would have predicted
 
-``write`` reads the sizes of ``log.csv`` that are smaller than that of the part, and the losses of the part's base in
+``write`` reads the smaller sizes of the log that the part's probes will stand in, and the losses of the part's base in
 ``bases.csv``; it refuses where the log has probes of the part already. The default's losses are those that a plan is
 made from, with the 90 % interval of one new run. Laws and baselines answer as in ``cmrplan backtest``. Every question
 is asked at the largest budget: 2, 3 and 5 % over the base and over pure replay.
@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from comparison import compare, summary
-from targets import GRID, Target, questions, read_target, target_of
+from targets import GRID, Target, log_path, questions, read_target, target_of
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
@@ -214,10 +214,11 @@ def write(part: str, folder: Path, out: Path) -> None:
         If the log has rows of it, or its base is not finished.
     """
     target = target_of(part, folder)
-    log = cp.read_log(folder / "log.csv")
+    path = log_path(part, folder)
+    log = cp.read_log(path)
     if (log["model_params"] == target.model_params).any():
         raise InputError(
-            f"{folder / 'log.csv'} has probes of {part} already; a prediction is written before they are trained"
+            f"{path} has probes of {part} already; a prediction is written before they are trained"
         )
     seen = smaller(log, target)
     losses, ratios = predict(seen, target)
@@ -254,7 +255,7 @@ def main() -> None:
     parser.add_argument("part", help="of stages.yaml")
     parser.add_argument("--summary", action="store_true", help="leave out single questions")
     parser.add_argument("--into", help="folder of predictions  [default: the part]")
-    parser.add_argument("--folder", type=Path, default=HERE, help="with log.csv and bases.csv")
+    parser.add_argument("--folder", type=Path, default=HERE, help="with the logs and bases.csv")
     options = parser.parse_args()
     out = options.folder / "predictions" / (options.into or options.part)
     try:
@@ -262,7 +263,7 @@ def main() -> None:
             write(options.part, options.folder, out)
             return
         target = read_target(out / "target.json")
-        log = cp.read_log(options.folder / "log.csv")
+        log = cp.read_log(log_path(options.part, options.folder))
         if options.action == "again":
             target = target_of(options.part, options.folder)
             losses, ratios = predict(smaller(log, target), target)

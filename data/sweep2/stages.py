@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ from probes.training.metrics import read_rows
 
 HERE = Path(__file__).parent
 CLI = [sys.executable, "-c", "from cmrplan.cli import main; main()", "probe", "run"]
-MAIN = ("small", "middle", "large")
 OF_THE_FILES = ("source", "train_shards")
 UNFINISHED = 3
 
@@ -60,7 +59,7 @@ def main() -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     if options.action == "collect":
-        write_logs(specs, options.out, options.to)
+        write_logs({part: log_of(plan, part) for part in specs}, options.out, options.to)
         write_json(options.to / "corpora.json", read_json(options.corpora / "manifest.json"))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -100,6 +99,11 @@ def spec_of(plan: dict[str, Any], part: str, corpora: Path, *, toy: bool = False
         spec["probes"]["runs"] = [run for run in runs if run["seed"] == 0]
         spec["evaluation_sequences"] = 32
     return spec
+
+
+def log_of(plan: dict[str, Any], part: str) -> str:
+    """Return the name of the log that the probes of a part stand in; parts of one domain may share it."""
+    return str(plan["parts"][part].get("log", part))
 
 
 def merged(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -163,21 +167,21 @@ def base_of(spec: dict[str, Any], folder: Path) -> str:
     return base.run_id
 
 
-def write_logs(parts: Iterable[str], out: Path, to: Path) -> None:
-    """Write a log and ledger of the three sizes and of each arm, the bases, and the counts of documents.
+def write_logs(logs: Mapping[str, str], out: Path, to: Path) -> None:
+    """Write each log with its ledger, the bases, and the counts of documents, from the parts and their logs.
 
     What stands there of runs and parts whose folders are gone is kept.
     """
     tables: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
     bases, counts = [], {}
-    for part in parts:
+    for part, log in logs.items():
         path = out / part / "corpora" / "manifest.json"
         if not path.exists():
             continue
         counts[part] = counts_of(read_json(path))
         bases += base_rows(part, SweepFolder(out / part))
         try:
-            tables.setdefault("log" if part in MAIN else part, []).append(collect(out / part))
+            tables.setdefault(log, []).append(collect(out / part))
         except CmrplanError as error:
             print(error, file=sys.stderr)
     for name, pairs in tables.items():

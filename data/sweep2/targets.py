@@ -62,7 +62,7 @@ def target_of(part: str, folder: Path) -> Target:
     from probes.spec.file import parse_spec
     from probes.training.schedule import evaluation_steps
 
-    spec = parse_spec(spec_of(yaml.safe_load((HERE / "stages.yaml").read_text()), part, folder))
+    spec = parse_spec(spec_of(_plan(), part, folder))
     probes, step = spec.probes, spec.step_tokens
     steps = evaluation_steps(probes.train_tokens, step, evaluations=probes.evaluations)
     bases = pd.read_csv(folder / "bases.csv").set_index("part")
@@ -78,6 +78,18 @@ def target_of(part: str, folder: Path) -> Target:
         {corpus: float(base[f"{corpus}_loss"]) for corpus in CORPORA},
         float(base["base_tokens"]),
     )
+
+
+def log_path(part: str, folder: Path) -> Path:
+    """Return the log that has the smaller sizes of a part, and will have its probes."""
+    from stages import log_of
+
+    return folder / f"{log_of(_plan(), part)}.csv"
+
+
+def _plan() -> dict[str, Any]:
+    plan: dict[str, Any] = yaml.safe_load((HERE / "stages.yaml").read_text())
+    return plan
 
 
 def read_target(path: Path) -> Target:

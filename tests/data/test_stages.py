@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "data" / "sweep2"))
 import stages
 
 PLAN = yaml.safe_load((stages.HERE / "stages.yaml").read_text())
+SIZES = ("small", "middle", "large")
 PARAMS = {"150k": 150_976, "440k": 443_232, "1M": 974_208}
 
 
@@ -21,7 +22,7 @@ def spec_of(part):
     return parse_spec(stages.spec_of(PLAN, part, Path("corpora")))
 
 
-@pytest.mark.parametrize("part", stages.MAIN)
+@pytest.mark.parametrize("part", SIZES)
 def test_a_size_has_eight_ratios_two_seeds_at_four_and_eight_tokens_a_parameter(part):
     spec = spec_of(part)
     (size,) = spec.sizes
@@ -96,3 +97,11 @@ def test_a_table_keeps_the_rows_of_runs_whose_folders_are_gone(tmp_path):
     path.write_text("run_id,loss,note\na,2.5000,\nb,2.25,old\n")
     stages.write_merged(path, pd.DataFrame({"run_id": ["b", "c"], "loss": [2.0, 0.1]}), "run_id")
     assert path.read_text() == "run_id,loss,note\na,2.5000,\nb,2.0,\nc,0.1,\n"
+
+
+def test_parts_of_one_domain_share_a_log():
+    logs = {part: stages.log_of(PLAN, part) for part in PLAN["parts"]}
+    assert {logs[part] for part in SIZES} == {"log"}
+    assert logs["middle_french"] == logs["french"] == "french"
+    assert logs["middle_c_headers"] == logs["c_headers"] == "c_headers"
+    assert logs["mature"] == "mature"
