@@ -219,6 +219,29 @@ class TestOlmix:
         assert shares.loc["a"].tolist() == [0.25, 0.75]
         assert shares.loc["b"].tolist() == pytest.approx([0.667 / 1.001, 0.334 / 1.001])
 
+    def test_the_pair_that_its_readme_asks_for(self, imported, tmp_path):
+        """The tables of olmix's README, which users prepare: olmix reads the pair and writes none."""
+        (tmp_path / "ratios.csv").write_text(
+            "run,dclm,wikipedia,arxiv\nrun_001,0.45,0.30,0.25\nrun_002,0.60,0.20,0.20\nrun_003,0.33,0.33,0.34\n"
+        )
+        (tmp_path / "metrics.csv").write_text(
+            "run,arc_challenge_bpb,hellaswag_bpb,mmlu_stem_bpb\n"
+            "run_001,1.23,0.87,1.45\nrun_002,1.15,0.91,1.38\nrun_003,1.20,0.89,1.42\n"
+        )
+        log = imported(
+            "olmix", tmp_path, *self.OPTIONS, "--loss-unit", "bpb", "--bytes-per-token", "4"
+        )
+        bits = 2.772588722239781  # 4 ln 2
+        losses = log.pivot(index="run_id", columns="eval_corpus", values="loss") / bits
+        shares = log.drop_duplicates("run_id").set_index("run_id").filter(like="share_")
+        assert losses.loc["run_002"].to_dict() == pytest.approx(
+            {"arc_challenge_bpb": 1.15, "hellaswag_bpb": 0.91, "mmlu_stem_bpb": 1.38}
+        )
+        assert shares.loc["run_003"].to_dict() == pytest.approx(
+            {"share_dclm": 0.33, "share_wikipedia": 0.33, "share_arxiv": 0.34}
+        )
+        assert len(log) == 9
+
 
 class TestTensorBoardRecords:
     def test_the_check_value_of_crc_32c(self):

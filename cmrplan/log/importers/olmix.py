@@ -1,9 +1,9 @@
-"""The pair ``ratios.csv`` and ``metrics.csv`` of github.com/allenai/olmix: a folder of one swarm of runs.
+"""The pair ``ratios.csv`` and ``metrics.csv`` that github.com/allenai/olmix reads: a folder of one swarm of runs.
 
-Both have a row for each run, known by ``run_id`` (``run`` in earlier versions). ``ratios.csv`` has a column for each
-source, whose shares may lie one percent from a sum of 1 and are divided by it; ``metrics.csv`` a column for each
-task, in bits per byte, lower is better. Sources become ``share_<source>``, tasks ``loss_<task>``; an empty cell gives
-no row. The files do not say how long the runs were, how large, nor the bytes of a token::
+Users prepare the pair; olmix writes none. Both have a row for each run, known by ``run_id`` or ``run``. ``ratios.csv``
+has a column for each source, whose shares may lie one percent from a sum of 1 and are divided by it; ``metrics.csv`` a
+column for each task, in bits per byte, lower is better. Sources become ``share_<source>``, tasks ``loss_<task>``; an
+empty cell gives no row. The files do not say how long the runs were, how large, nor the bytes of a token::
 
     cmrplan logs import olmix SWARM --out log.csv --set model_params=30M --set train_tokens=3B \
         --loss-unit bpb --bytes-per-token 4.3
