@@ -181,9 +181,11 @@ def write_logs(logs: Mapping[str, str], out: Path, to: Path) -> None:
         counts[part] = counts_of(read_json(path))
         bases += base_rows(part, SweepFolder(out / part))
         try:
-            tables.setdefault(log, []).append(collect(out / part))
+            collected = collect(out / part)
         except CmrplanError as error:
             print(error, file=sys.stderr)
+        else:
+            tables.setdefault(log, []).append(collected)
     for name, pairs in tables.items():
         for suffix, some in zip((".csv", ".runs.csv"), zip(*pairs, strict=True), strict=True):
             write_merged(to / f"{name}{suffix}", pd.concat(some), "run_id")
