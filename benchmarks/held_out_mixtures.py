@@ -18,9 +18,11 @@ from scipy.stats import spearmanr
 
 from cmrplan.errors import CmrplanError
 from cmrplan.laws.mixtures import autoscale_law, data_mixing_law, optimal_mixture_law
+from cmrplan.laws.registry import AUTO
 from cmrplan.log.columns import share_columns
 from cmrplan.numbers import compact
 from cmrplan.solve.law_fit import fit_law
+from cmrplan.validate.predictors import mixture_predictors
 
 FOLDS = 5
 SHOWN_ALONE = "pile_cc"
@@ -69,6 +71,8 @@ def by_lightgbm(seen: Shares, loss: np.ndarray, wanted: Shares, corpus: str) -> 
 
 
 def predict(name: str, seen: Shares, loss: np.ndarray, wanted: Shares, corpus: str) -> np.ndarray:
+    if name == AUTO:
+        return mixture_predictors()[AUTO](seen, wanted, corpus)
     simple: dict[str, Callable] = {
         "linear": by_line,
         "gradient_boosting": by_boosting,
@@ -82,6 +86,7 @@ def predict(name: str, seen: Shares, loss: np.ndarray, wanted: Shares, corpus: s
 def known_predictors() -> list[str]:
     packages = {"gradient_boosting": "sklearn", "lightgbm": "lightgbm"}
     return [
+        AUTO,
         *LAW_OF,
         "linear",
         *(name for name, package in packages.items() if importlib.util.find_spec(package)),

@@ -3,8 +3,7 @@
 ``python benchmarks/regmix.py FOLDER`` fits the runs of the smallest size and predicts those of the largest. Another
 size has another level, so what counts is the order: Spearman's rank correlation of predicted and measured losses over
 the mixtures, for Pile-CC and as the mean over the validation corpora. Beside it the seconds of the whole fit, and of
-the processor. The last row puts the Gaussian process of ``mixture_process.py`` above the additive optimal mixture law;
-it is a measure of what the laws leave, and no part of a fit.
+the processor.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from mixture_process import residual_at
 from scipy.stats import spearmanr
 
 import cmrplan as cp
@@ -26,7 +24,9 @@ from cmrplan.numbers import compact
 
 FITS: dict[str, dict[str, str]] = {
     "auto": {},
+    "auto, laws alone": {"residual": "none"},
     "optimal_mixture": {"law": "optimal_mixture"},
+    "optimal_mixture with a residual": {"law": "optimal_mixture", "residual": "gp"},
     "data_mixing": {"law": "data_mixing"},
 }
 SHOWN_ALONE = "pile_cc"
@@ -40,18 +40,6 @@ def by_fit(options: dict[str, str], small: pd.DataFrame, large: pd.DataFrame) ->
     """Return the predicted losses of the runs of the larger size, in the order of :func:`of_corpus`."""
     fit = cp.fit_mixture(small, bootstrap=0, **options)
     return predicted(fit, large)
-
-
-def by_process(small: pd.DataFrame, large: pd.DataFrame) -> Losses:
-    """Return the same by the additive optimal mixture law with a Gaussian process above it."""
-    fit = cp.fit_mixture(small, "optimal_mixture", bootstrap=0)
-    fitted, there = predicted(fit, small), predicted(fit, large)
-    for corpus in there:
-        rows = of_corpus(small, corpus)
-        left = np.log(rows["loss"].to_numpy(dtype=float) / fitted[corpus])
-        shares = shares_of(fit, rows), shares_of(fit, of_corpus(large, corpus))
-        there[corpus] = there[corpus] * np.exp(residual_at(shares[0], left, shares[1]))
-    return there
 
 
 def predicted(fit: cp.MixtureFit, rows: pd.DataFrame) -> Losses:
@@ -86,7 +74,7 @@ def main() -> None:
     )
     print("| --- | --- | --- | --- | --- | --- |")
     ways = {name: partial(by_fit, options) for name, options in FITS.items()}
-    for name, way in (ways | {"optimal_mixture, process": by_process}).items():
+    for name, way in ways.items():
         began, worked = time.perf_counter(), time.process_time()
         losses = way(small, large)
         seconds, processor = time.perf_counter() - began, time.process_time() - worked

@@ -25,6 +25,7 @@ from cmrplan.cli.parameters import (
 )
 from cmrplan.errors import InputError
 from cmrplan.files import sealed, write_json
+from cmrplan.fit.settings import RESIDUAL_MODELS, ResidualModel
 from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.files import read_plausible_log
 from cmrplan.mixture import (
@@ -61,6 +62,14 @@ def mix() -> None:
 @seed
 @click.option("--model-params", type=COUNT, help="Fit only the runs of this size.")
 @first_tokens
+@click.option(
+    "--residual",
+    type=click.Choice(RESIDUAL_MODELS),
+    default="auto",
+    show_default=True,
+    help="gp: a Gaussian process over mixtures above the laws; none: the laws alone; auto: gp where laws are chosen "
+    "and it misses unknown runs by less than the laws miss known ones.",
+)
 @confidence
 @as_json
 @force_option
@@ -72,6 +81,7 @@ def fit_command(
     seed: int,
     model_params: float | None,
     min_train_tokens: float | Literal["auto"] | None,
+    residual: ResidualModel,
     confidence: float,
     as_json: bool,
 ) -> None:
@@ -90,6 +100,7 @@ def fit_command(
             model_params=model_params,
             min_train_tokens=min_train_tokens or 0.0,
             confidence=confidence,
+            residual=residual,
         )
     if out:
         write_mixture_fit(fitted, out)

@@ -32,7 +32,7 @@ _NAMES: dict[Kind, str] = {"two_corpora": "a fit", "mixture": "the fit of a mixt
 
 UNSEALED_VERSION = "0.2.0"
 _LATER_ENTRIES = {"residual", "resampled_in_order", "without_early"}
-_LATER_KINDS = {"kriged"}
+_LATER_KINDS = {"kriged", "kriged_mixture"}
 
 
 class _SettingsRecord(Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
@@ -10,7 +10,6 @@ import pandas as pd
 
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
-from cmrplan.fit.arguments import Accepted, Returned, named_arguments
 from cmrplan.fit.bootstrap import Method, Resamples
 from cmrplan.fit.cmr_model import fit_cmr_model
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
@@ -30,7 +29,14 @@ from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.residual.choice import with_residual
 from cmrplan.fit.residual.observations import FEWEST_ROWS, has_enough
 from cmrplan.fit.row_weights import Weights
-from cmrplan.fit.settings import FitSettings, Objective, ResidualKind, ResidualModel
+from cmrplan.fit.settings import (
+    FitSettings,
+    Objective,
+    ResidualKind,
+    ResidualModel,
+    settings_of,
+    with_settings,
+)
 from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
 from cmrplan.fit.supply import COLUMN, supply_of
 from cmrplan.laws.registry import (
@@ -47,7 +53,7 @@ from cmrplan.log.cells import named
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of, validate_log
 from cmrplan.log.plausibility import plausibility_findings
 from cmrplan.log.realized import with_token_share
-from cmrplan.numbers import FIRST_TOKENS, CountOrText, parse_first_tokens, parse_named_count
+from cmrplan.numbers import CountOrText
 
 KEPT_COLUMNS = (
     "run_id",
@@ -76,11 +82,7 @@ class FitOptions(TypedDict, total=False):
     residual: ResidualModel
 
 
-def _with_settings(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
-    return named_arguments(function, FitSettings)
-
-
-@_with_settings
+@with_settings
 def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit:
     """Fit the laws of the general and the domain loss to a probe log.
 
@@ -128,14 +130,8 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
     CmrplanError
         If the log cannot support a fit; the message says what would.
     """
-    size, first = options.get("model_params"), options.get("min_train_tokens", 0.0)
-    is_auto = first == "auto"
     require_choice(law, FitKind.RUNS, FitKind.BUDGETS)
-    counts = {
-        "model_params": None if size is None else parse_named_count("model_params", size),
-        "min_train_tokens": 0.0 if is_auto else parse_first_tokens(first, FIRST_TOKENS),
-    }
-    settings = FitSettings(law=law, **{**options, **counts})  # type: ignore[arg-type]
+    settings, is_auto = settings_of(law, options)
     rows = log_of(log)
     remarks = _remarks(rows, "log" if isinstance(log, pd.DataFrame) else named(log))
     rows, of_shares = with_token_share(rows)

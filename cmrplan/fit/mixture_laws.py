@@ -9,10 +9,12 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
+from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.hold_outs import holdouts, levels_needed
 from cmrplan.fit.law_fitting import level_options, require_one_size
 from cmrplan.fit.law_model import LawModel, law_model, row_inputs
 from cmrplan.fit.model_averaging import Score, held_out_score
+from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import LawChoice
 from cmrplan.laws import build_law
 from cmrplan.laws.law import Law
@@ -102,6 +104,21 @@ def mixture_redeclared(model: LawModel, rows: pd.DataFrame) -> Law:
     """Return the law of a model as some of its rows support it, with the corpora in the same order."""
     levels = level_options(model.law, model.corpus, rows)
     return build_law(model.law, dict(model.fit.law.options) | levels)
+
+
+def with_mixture_residual(
+    laws: CorpusModel, rows: pd.DataFrame, settings: FitSettings
+) -> CorpusModel:
+    """Return laws with a process above them where the settings ask for one, and where by default it serves."""
+    if not settings.may_have_residual:
+        return laws
+    # Its modules take a tenth of a second to import.
+    from cmrplan.fit.residual.mixture_model import with_process
+
+    model = with_process(laws, rows, settings.seed)
+    if model is None or (settings.residual == "auto" and not model.is_better_than_laws):
+        return laws
+    return model
 
 
 def _losses(rows: pd.DataFrame) -> Array:

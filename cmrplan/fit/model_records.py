@@ -91,6 +91,16 @@ class KrigedModelRecord(Strict):
     count: int
 
 
+class KrigedMixtureRecord(Strict):
+    """Laws of the mixture with a process above them; the rows that it knows are those of the log."""
+
+    kind: Literal["kriged_mixture"] = "kriged_mixture"
+    laws: LawModelRecord | AveragedModelRecord
+    unit: float
+    log_hyper: list[float]
+    raised: list[float]
+
+
 class RunCurveRecord(Strict):
     """The losses of one run, and its token law where it has one."""
 
@@ -111,7 +121,9 @@ class CmrModelRecord(Strict):
     num_runs: int
 
 
-ModelRecord = LawModelRecord | AveragedModelRecord | CmrModelRecord | KrigedModelRecord
+ModelRecord = (
+    LawModelRecord | AveragedModelRecord | CmrModelRecord | KrigedModelRecord | KrigedMixtureRecord
+)
 
 
 def dump_state(fit: FittedLog) -> dict[str, Any]:
@@ -173,7 +185,16 @@ def dump_model(model: CorpusModel) -> dict[str, Any]:
 def _dump_kriged_model(model: CorpusModel) -> dict[str, Any]:
     # Most fits have no residual, and its modules take a tenth of a second to import.
     from cmrplan.fit.residual.kriged_model import KrigedModel
+    from cmrplan.fit.residual.mixture_model import KrigedMixture
 
+    if isinstance(model, KrigedMixture):
+        return {
+            "kind": "kriged_mixture",
+            "laws": dump_model(model.laws),
+            "unit": model.process.unit,
+            "log_hyper": model.process.log_hyper.tolist(),
+            "raised": model.process.raised.tolist(),
+        }
     assert isinstance(model, KrigedModel)
     return {
         "kind": "kriged",
@@ -230,6 +251,8 @@ def load_model(corpus: str, record: ModelRecord, fitted_to: FittedTo) -> CorpusM
         return AveragedModel(corpus, members, np.array(record.weights))
     if isinstance(record, KrigedModelRecord):
         return _load_kriged_model(corpus, record, fitted_to)
+    if isinstance(record, KrigedMixtureRecord):
+        return _load_kriged_mixture(corpus, record, fitted_to)
     sizes: dict[float, tuple[RunCurve, ...]] = {}
     for item in record.curves:
         curve = RunCurve(
@@ -277,6 +300,17 @@ def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: Fitted
     )
     model.require_whole()
     return model
+
+
+def _load_kriged_mixture(
+    corpus: str, record: KrigedMixtureRecord, fitted_to: FittedTo
+) -> CorpusModel:
+    from cmrplan.fit.residual.mixture_model import kriged_mixture
+
+    laws = load_model(corpus, record.laws, fitted_to)
+    rows = fitted_rows(fitted_to.log, corpus, fitted_to.settings.min_train_tokens)
+    about = record.unit, np.array(record.log_hyper), np.array(record.raised)
+    return kriged_mixture(laws, rows, fitted_to.settings.seed, *about)
 
 
 def _load_law_model(corpus: str, record: LawModelRecord) -> LawModel:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from cmrplan.errors import InputError
+from cmrplan.fit.arguments import Accepted, Returned, named_arguments
 from cmrplan.fit.bootstrap import Method
 from cmrplan.fit.row_weights import WEIGHTS, Weights
 from cmrplan.laws.law import Link
-from cmrplan.numbers import require_confidence
+from cmrplan.numbers import (
+    FIRST_TOKENS,
+    parse_first_tokens,
+    parse_named_count,
+    require_confidence,
+)
 
 Objective = Literal["huber", "least_squares"]
 OBJECTIVES: tuple[Objective, ...] = ("huber", "least_squares")
@@ -124,3 +131,26 @@ class FitSettings:
     def link(self) -> Link:
         """What the law's residuals are differences of."""
         return "log" if self.residuals == "log" else "identity"
+
+
+def settings_of(law: str, options: Mapping[str, Any]) -> tuple[FitSettings, bool]:
+    """Return what keywords ask a fit for, and whether early evaluations are to be found and left out.
+
+    Parameters
+    ----------
+    law : str
+    options : mapping of str to value
+        Fields of :class:`FitSettings`; counts may be texts, and ``min_train_tokens`` may be ``"auto"``.
+    """
+    size, first = options.get("model_params"), options.get("min_train_tokens", 0.0)
+    is_auto = first == "auto"
+    counts = {
+        "model_params": None if size is None else parse_named_count("model_params", size),
+        "min_train_tokens": 0.0 if is_auto else parse_first_tokens(first, FIRST_TOKENS),
+    }
+    return FitSettings(law=law, **{**options, **counts}), is_auto
+
+
+def with_settings(function: Callable[Accepted, Returned]) -> Callable[Accepted, Returned]:
+    """Let a function whose options are settings name them, see :func:`~cmrplan.fit.arguments.named_arguments`."""
+    return named_arguments(function, FitSettings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
-from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.diagnosis.burn_in import burn_in_findings, burn_in_of, left_out_findings
@@ -28,15 +27,16 @@ from cmrplan.fit.mixture_laws import (
     ordered_corpora,
     run_shares,
     varied_corpora,
+    with_mixture_residual,
 )
-from cmrplan.fit.settings import FitSettings
+from cmrplan.fit.settings import FitSettings, ResidualModel, settings_of, with_settings
 from cmrplan.fit.steps import fit_corpus, with_resamples
 from cmrplan.laws.registry import FitKind, require_choice
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
 from cmrplan.mixture.extrapolation import beyond_levels, beyond_shares, far_from_probed
 from cmrplan.mixture.fit_findings import fit_findings
-from cmrplan.numbers import FIRST_TOKENS, CountOrText, parse_first_tokens, parse_named_count
+from cmrplan.numbers import CountOrText, parse_named_count
 
 RUNS_PER_PARAMETER = 4  # from here on resamples of runs still hold more mixtures than parameters
 SAME_SUM = 1e-6
@@ -138,17 +138,21 @@ class MixtureFit(FittedLog):
         }
 
 
-@named_arguments
+class MixtureFitOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`fit_mixture` beside the law, as they are explained there."""
+
+    bootstrap: int
+    seed: int
+    method: Method | None
+    confidence: float
+    model_params: CountOrText | None
+    min_train_tokens: CountOrText
+    residual: ResidualModel
+
+
+@with_settings
 def fit_mixture(
-    log: LogOrPath,
-    law: str = "auto",
-    *,
-    bootstrap: int = 200,
-    seed: int = 0,
-    method: Method | None = None,
-    confidence: float = 0.9,
-    model_params: CountOrText | None = None,
-    min_train_tokens: CountOrText = 0.0,
+    log: LogOrPath, law: str = "auto", **options: Unpack[MixtureFitOptions]
 ) -> MixtureFit:
     """Fit one law of the mixture to the loss on each validation corpus.
 
@@ -172,6 +176,11 @@ def fit_mixture(
     min_train_tokens : float or str, default 0
         Leave out evaluations before this many tokens, ``1.6e6`` or ``"1.6M"``. ``"auto"`` leaves out the early
         evaluations that are found to lie outside the laws, see :mod:`cmrplan.fit.diagnosis.burn_in`, and says so.
+    residual : {"auto", "gp", "none"}
+        What stands above the laws: a Gaussian process over mixtures, see
+        :mod:`cmrplan.fit.residual.mixture_process`, or nothing. ``auto``: the process where laws are chosen by
+        ``auto``, runs are 20 or more, and it misses runs that it does not know by less than the laws miss those that
+        they were fitted to, corpus by corpus.
 
     Raises
     ------
@@ -181,25 +190,14 @@ def fit_mixture(
         If the log cannot support a fit; the message says what would.
     """
     require_choice(law, FitKind.CORPORA)
-    is_auto = min_train_tokens == "auto"
-    settings = FitSettings(
-        law=law,
-        bootstrap=bootstrap,
-        seed=seed,
-        method=method,
-        confidence=confidence,
-        model_params=None
-        if model_params is None
-        else parse_named_count("model_params", model_params),
-        min_train_tokens=0.0 if is_auto else parse_first_tokens(min_train_tokens, FIRST_TOKENS),
-    )
+    settings, is_auto = settings_of(law, options)
     log = log_of(log)
     return _fit_after_burn_in(log, settings) if is_auto else _fit_with(log, settings)
 
 
 def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
     """Fit without the early evaluations that lie outside the laws."""
-    whole = _fit_with(log, replace(settings, bootstrap=0))
+    whole = _fit_with(log, replace(settings, bootstrap=0, residual="none"))
     rows = {corpus: whole.rows(corpus) for corpus in whole.models}
     first = burn_in_of(whole.models, rows, mixture_redeclared).chosen
     later = _fit_with(log, replace(settings, min_train_tokens=first))
@@ -218,10 +216,11 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         for corpus in _ordered_targets(fitted)
     }
     choice = mixture_law_choice(settings.law, fitted, varied)
-    models: dict[str, CorpusModel] = {c: fit_corpus(choice, c, part) for c, part in rows.items()}
+    laws: dict[str, CorpusModel] = {c: fit_corpus(choice, c, part) for c, part in rows.items()}
+    early = burn_in_of(laws, rows, mixture_redeclared)
+    models = {c: with_mixture_residual(model, rows[c], settings) for c, model in laws.items()}
     if settings.bootstrap:
         models = with_resamples(models, rows, _resamples(models, rows, settings))
-    early = burn_in_of(models, rows, mixture_redeclared)
     kept = [
         "run_id",
         "model_params",

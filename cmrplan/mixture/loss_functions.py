@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
@@ -19,9 +21,15 @@ from cmrplan.mixture.batched_laws import (
 )
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
+from cmrplan.mixture.run_residual import (
+    ExcessOfLimits,
+    KrigedLosses,
+    RunResidual,
+    WeightedSum,
+    run_residuals,
+)
+from cmrplan.mixture.simplex import Values
 from cmrplan.numbers import ROUNDING
-
-Values = Callable[[Array], Array]
 
 
 def needed_draws(num_draws: int, confidence: float) -> int:
@@ -56,7 +64,9 @@ class LossFunctions:
         What each of them counts for in the estimate of a corpus.
     draws : dict of str to BatchedLaws
         The resamples of those corpora.
-    ceilings : tuple of P array (B, 1)
+    above : dict of str to (RunResidual, RunResidual)
+        What stands above the laws of a corpus, for the estimate and for the resamples, where something does.
+    ceilings : array (P, B)
         Highest loss that each tolerance allows, for the resamples.
     """
 
@@ -69,60 +79,50 @@ class LossFunctions:
     laws: BatchedLaws
     parts: dict[str, Array]
     draws: dict[str, BatchedLaws]
-    ceilings: tuple[Array, ...]
+    above: dict[str, tuple[RunResidual, RunResidual]]
+    ceilings: Array
 
     @property
     def num_draws(self) -> int:
         """Number of resamples B."""
         return self.fit.num_draws
 
-    def objective(self, shares: Array) -> Array:
-        """Return the weighted sum of the estimated losses, ``(G,)``."""
-        total = sum(weight * self.parts[corpus] for corpus, weight in self.weights.items())
-        return np.asarray(total @ self.laws(shares))
+    @cached_property
+    def objective(self) -> WeightedSum:
+        """The weighted sum of the estimated losses."""
+        return WeightedSum(self._estimates(self.weights), np.array(list(self.weights.values())))
 
     def objective_draws(self, shares: Array) -> Array:
         """Return the weighted sum of the losses for every resample, ``(B, G)``."""
         total = np.zeros((self.num_draws, len(shares)))
         for corpus, weight in self.weights.items():
-            total += weight * self.draws[corpus](shares)
+            total += weight * self._drawn([corpus])(shares)
         return total
 
     def loss(self, corpus: str, shares: Array) -> tuple[Array, Array]:
         """Return the estimate ``(G,)`` and the resamples ``(B, G)`` of the loss of one of their corpora."""
-        return np.asarray(self.parts[corpus] @ self.laws(shares)), self.draws[corpus](shares)
+        return self._estimates([corpus])(shares)[0], self._drawn([corpus])(shares)
 
-    def protected(self, shares: Array) -> list[Array]:
-        """Return the losses of the protected corpora, each ``(B, G)``, or ``(1, G)`` without resamples."""
-        if self.num_draws:
-            return [self.draws[corpus](shares) for corpus in self.asked.protected]
-        losses = self.laws(shares)
-        return [(self.parts[corpus] @ losses)[None, :] for corpus in self.asked.protected]
+    @cached_property
+    def estimated_excess(self) -> ExcessOfLimits:
+        """How far the estimates lie above their limits, ``(P, 1, G)``, nats."""
+        limits = np.array(self.limits)[:, None]
+        return ExcessOfLimits(self._estimates(self.asked.protected), limits + ROUNDING)
 
-    def estimated_excess(self, shares: Array) -> Array:
-        """Return how far the estimates lie above their limits, ``(P, 1, G)``, nats."""
-        losses = self.laws(shares)
-        over = [
-            self.parts[corpus] @ losses - limit
-            for corpus, limit in zip(self.asked.protected, self.limits, strict=True)
-        ]
-        return np.stack(over)[:, None, :] - ROUNDING
-
-    def excess(self, shares: Array) -> Array:
-        """Return how far each resample lies above its limits, ``(P, B, G)``, nats; the estimates without resamples."""
+    @cached_property
+    def excess(self) -> ExcessOfLimits:
+        """How far each resample lies above its limits, ``(P, B, G)``, nats; the estimates without resamples."""
         if not self.num_draws:
-            return self.estimated_excess(shares)
-        losses = self.protected(shares)
-        over = np.stack([a - b for a, b in zip(losses, self.ceilings, strict=True)])
-        return np.asarray(over - ROUNDING)
+            return self.estimated_excess
+        return ExcessOfLimits(self._drawn(self.asked.protected), self.ceilings + ROUNDING)
 
     def rises(self, shares: Array) -> list[Array]:
         """Return how far each protected corpus rises in the unit of its tolerance, each ``(B or 1, G)``."""
-        losses = self.protected(shares)
+        losses = self._protected(shares)
         if self.reference is None:
             bases = [np.array(self.base[corpus]) for corpus in self.asked.protected]
         else:
-            bases = self.protected(self.reference)
+            bases = list(self._protected(self.reference))
         return [
             self.asked.tolerance(corpus).rise(loss, base)
             for corpus, loss, base in zip(self.asked.protected, losses, bases, strict=True)
@@ -138,22 +138,61 @@ class LossFunctions:
         """Return objective and excess of one resample; no excess where nothing is protected."""
         at = np.array([which])
         chosen = [corpus for corpus in self.draws if corpus in self.weights]
-        weighed = join([self.draws[corpus].take(at) for corpus in chosen])
         weights = np.array([self.weights[corpus] for corpus in chosen])
-
-        def objective(shares: Array) -> Array:
-            return np.asarray(weights @ weighed(shares))
-
+        objective = WeightedSum(self._drawn(chosen, at), weights)
         if not self.asked.protected:
             return objective, None
-        guarded = join([self.draws[corpus].take(at) for corpus in self.asked.protected])
-        ceiling = np.array([limit[which, 0] for limit in self.ceilings])
+        guarded = self._drawn(self.asked.protected, at)
+        return objective, ExcessOfLimits(guarded, self.ceilings[:, at] + ROUNDING)
 
-        def excess(shares: Array) -> Array:
-            over = guarded(shares) - ceiling[:, None]
-            return np.asarray(over[:, None, :] - ROUNDING)
+    def _protected(self, shares: Array) -> Array:
+        """Return the losses of the protected corpora, ``(P, B, G)``, or ``(P, 1, G)`` without resamples."""
+        corpora = self.asked.protected
+        losses = self._drawn(corpora) if self.num_draws else self._estimates(corpora)
+        return losses(shares).reshape(len(corpora), -1, len(shares))
 
-        return objective, excess
+    def _estimates(self, corpora: Iterable[str]) -> KrigedLosses:
+        """Return the estimates of some losses, a row each."""
+        names = list(corpora)
+        averaged = AveragedLaws(self.laws, np.stack([self.parts[corpus] for corpus in names]))
+        above = [
+            (slice(row, row + 1), self.above[corpus][0])
+            for row, corpus in enumerate(names)
+            if corpus in self.above
+        ]
+        return KrigedLosses(averaged, tuple(above))
+
+    def _drawn(self, corpora: Iterable[str], which: NDArray[np.intp] | None = None) -> KrigedLosses:
+        """Return the resamples of some losses, all or some of them of one corpus after the other."""
+        names = list(corpora)
+        chosen = np.arange(self.num_draws) if which is None else which
+        above = [
+            (slice(row * len(chosen), (row + 1) * len(chosen)), self.above[corpus][1].take(chosen))
+            for row, corpus in enumerate(names)
+            if corpus in self.above
+        ]
+        return KrigedLosses(
+            join([self.draws[corpus].take(chosen) for corpus in names]), tuple(above)
+        )
+
+
+@dataclass(frozen=True)
+class AveragedLaws:
+    """Averages of laws, ``(C, G)``.
+
+    Parameters
+    ----------
+    laws : BatchedLaws
+        ``S`` laws.
+    parts : array (C, S)
+    """
+
+    laws: BatchedLaws
+    parts: Array
+
+    def __call__(self, shares: Array) -> Array:
+        """Return the averages at mixtures ``(G, m)``."""
+        return np.asarray(self.parts @ self.laws(shares))
 
 
 def run_of(fit: MixtureFit, asked: MixturePlanRequest) -> MixtureRun:
@@ -184,29 +223,39 @@ def loss_functions_of(
     laws = join([estimate for estimate, _ in batches.values()])
     corpus_of_law = np.repeat(names, [len(fit.models[corpus].components) for corpus in names])
     weight = np.concatenate([fit.models[corpus].component_weights for corpus in names])
-    parts = {corpus: np.where(corpus_of_law == corpus, weight, 0.0) for corpus in names}
-    limits, ceilings = [], []
-    for corpus in asked.protected:
-        tolerance = asked.tolerance(corpus)
-        if reference is None:
-            limits.append(tolerance.limit(base[corpus]))
-            ceilings.append(np.full((fit.num_draws, 1), limits[-1]))
-            continue
-        limits.append(tolerance.limit(float((parts[corpus] @ laws(reference))[0])))
-        there = batches[corpus][1](reference)[:, 0]
-        ceilings.append(np.array([[tolerance.limit(float(loss))] for loss in there]))
-    return LossFunctions(
+    pairs = {corpus: run_residuals(fit.models[corpus], fit.corpora, run) for corpus in names}
+    functions = LossFunctions(
         fit=fit,
         asked=asked,
         weights={corpus: weights[corpus] for corpus in names if corpus in weights},
         base=base,
         reference=reference,
-        limits=tuple(limits),
+        limits=(),
         laws=laws,
-        parts=parts,
+        parts={corpus: np.where(corpus_of_law == corpus, weight, 0.0) for corpus in names},
         draws={corpus: draws for corpus, (_, draws) in batches.items()},
-        ceilings=tuple(ceilings),
+        above={corpus: pair for corpus, pair in pairs.items() if pair is not None},
+        ceilings=np.empty((0, fit.num_draws)),
     )
+    return _with_limits(functions)
+
+
+def _with_limits(functions: LossFunctions) -> LossFunctions:
+    """Return the losses of a question with the limits of its protected corpora."""
+    asked, reference, count = functions.asked, functions.reference, functions.num_draws
+    if not asked.protected:
+        return functions
+    limits, ceilings = [], []
+    for corpus in asked.protected:
+        tolerance = asked.tolerance(corpus)
+        if reference is None:
+            limits.append(tolerance.limit(functions.base[corpus]))
+            ceilings.append(np.full(count, limits[-1]))
+            continue
+        loss, there = functions.loss(corpus, reference)
+        limits.append(tolerance.limit(float(loss[0])))
+        ceilings.append(np.array([tolerance.limit(float(drawn)) for drawn in there[:, 0]]))
+    return replace(functions, limits=tuple(limits), ceilings=np.stack(ceilings))
 
 
 def references(

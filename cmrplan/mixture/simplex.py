@@ -9,8 +9,9 @@ Where several mixtures are equally good, the one nearest to a given center is ta
 is flat all over the box are followed toward it. Of optima that lie apart and are equally good the first one is taken,
 in the order of the starts. So rounding, which differs between processors, chooses nothing.
 
-Gradients are central differences over a step of 1e-4 in the share: a law with a power of the share below one has an
-infinite slope at zero, and nobody mixes a corpus to a finer grain. Everything is deterministic.
+Gradients are those that a function knows, or central differences over a step of 1e-4 in the share: a law with a power
+of the share below one has an infinite slope at zero, and nobody mixes a corpus to a finer grain. Everything is
+deterministic.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,19 @@ MOST_DESCENT_STEPS = 150
 HALVINGS = 12
 
 Values = Callable[[Array], Array]
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A function of mixtures that knows its derivatives."""
+
+    def __call__(self, shares: Array) -> Array:
+        """Return the values at mixtures ``(G, m)``, ``(..., G)``."""
+        ...
+
+    def gradient(self, shares: Array) -> Array:
+        """Return the derivatives at one mixture ``(m,)`` by each share, ``(..., m)``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -190,7 +204,9 @@ def _nearest_to_center(problem: SimplexProblem, best: SimplexOptimum) -> Simplex
     if not np.isfinite(solution.x).all():
         return best
     nearest = project(solution.x, problem.low, problem.high)
-    return _nearest_feasible(problem, nearest, best)
+    moved = _nearest_feasible(problem, nearest, best)
+    # In a narrow box the slopes may have seen too few points to know every direction.
+    return moved if moved.value <= best.value + FLAT else best
 
 
 def _solve_from(problem: SimplexProblem, shares: Array) -> SimplexOptimum:
@@ -293,7 +309,7 @@ def _room(excess: Values, kept: NDArray[np.intp], is_relaxed: bool = False) -> d
 
     def slope(z: Array) -> Array:
         shares = z[:-1] if is_relaxed else z
-        slopes = gradient(lambda x: excess(x)[:, kept], shares).reshape(-1, len(shares))
+        slopes = gradient(excess, shares)[:, kept].reshape(-1, len(shares))
         return np.hstack([-slopes, np.ones((len(slopes), int(is_relaxed)))])
 
     return {"type": "ineq", "fun": room, "jac": slope}
@@ -302,10 +318,12 @@ def _room(excess: Values, kept: NDArray[np.intp], is_relaxed: bool = False) -> d
 def gradient(function: Values, shares: Array) -> Array:
     """Return the derivative of a function of mixtures by each share, ``(..., m)`` for values ``(..., G)``."""
     shares = np.maximum(shares, 0.0)
+    if isinstance(function, Differentiable):
+        return function.gradient(shares)
     num = len(shares)
     up, down = shares + STEP * np.eye(num), np.maximum(shares - STEP * np.eye(num), 0.0)
     values = function(np.concatenate([up, down]))
-    width = np.diag(up) - np.diag(down)
+    width = np.diag(up - down)
     return np.asarray((values[..., :num] - values[..., num:]) / width)
 
 

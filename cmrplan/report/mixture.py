@@ -22,6 +22,8 @@ def mixture_fit_text(fit: MixtureFit) -> str:
     for corpus, figures in sorted(fit.summary().items()):
         r2 = "n/a" if figures["r2"] is None else f"{figures['r2']:.4f}"
         laws = ", ".join(f"{m['law']} {100 * m['weight']:.0f} %" for m in figures["members"])
+        if "residual" in figures:
+            laws += f"; with a residual {figures['residual']['left_out_mae']:.4f} on runs left out"
         lines.append(
             f"{corpus:<24}{figures['n_rows']:>6}{figures['n_runs']:>6}{r2:>9}{figures['mae']:>9.4f}  {laws}"
         )

@@ -19,6 +19,7 @@ from cmrplan.fit.mixture_laws import (
     mixture_law_choice,
     ordered_corpora,
     varied_corpora,
+    with_mixture_residual,
 )
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import fit_corpus
@@ -69,7 +70,8 @@ def mixture_predictors() -> dict[str, Predictor]:
 
 def _default_mixture(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
     choice = mixture_law_choice(AUTO, seen, varied_corpora(seen, ordered_corpora(seen)))
-    return fit_corpus(choice, corpus, seen).fitted_loss(wanted)
+    laws = fit_corpus(choice, corpus, seen)
+    return with_mixture_residual(laws, seen, FitSettings(bootstrap=0)).fitted_loss(wanted)
 
 
 def _mixture_law(name: str) -> Predictor:

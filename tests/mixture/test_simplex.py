@@ -99,6 +99,18 @@ def test_an_inner_optimum_has_an_optimality_near_0():
     assert prices(problem, solve(problem, STARTS).shares).residual < 1e-4
 
 
+def test_a_narrow_box_hides_no_direction():
+    """Where shares can hardly move, slopes all over the box are those of few points and do not tell all directions."""
+    target = np.array([0.5, 0.485, 0.005, 0.01])
+    unit = np.array([1.0, 1.0, 0.05, 0.05])
+    problem = SimplexProblem(
+        lambda x: (((x - target) / unit) ** 2).sum(axis=1),
+        np.zeros(4),
+        np.array([1.0, 1.0, 0.03, 0.03]),
+    )
+    assert solve(problem, [np.full(4, 0.25)]).shares == pytest.approx(target, abs=1e-6)
+
+
 def test_prices_that_differ_by_rounding_leave_the_order():
     pair = [BindingConstraint("ceiling", name, 0.1, 0.5) for name in ("b", "a")]
     pair[1] = BindingConstraint("ceiling", "a", 0.1, 0.5 + 1e-13)
