@@ -1,9 +1,9 @@
 """Processor seconds and memory of reading and fitting logs of growing size, and of a sweep of thousands of runs.
 
-    python benchmarks/scale.py [--rows 1e3 1e4 1e5 1e6] [--law dcpt] [--bootstrap 200] [--runs 500]
+    python benchmarks/scale.py [--rows 1e3 1e4 1e5 1e6] [--law dcpt] [--bootstrap 200] [--runs 500] [--uneven]
 
 Logs are of runs at eight ratios and three sizes that follow a law like D-CPT with noise of runs and of evaluations,
-evaluated at even steps. Each command is a process of its own with one thread; seconds are those of its processor, so
+evaluated at even steps; with ``--uneven`` each has a ratio and steps of its own. Each command is a process of its own with one thread; seconds are those of its processor, so
 that other work on the machine counts little. The ratio is to the size before it: below that of the rows, the cost
 grows less than they do.
 """
@@ -25,7 +25,7 @@ SIZES = (1e7, 5e7, 2e8)
 NOISE_OF_RUNS, NOISE_OF_EVALUATIONS = 0.003, 0.002
 
 
-def simulated_log(num_rows: int, num_runs: int) -> pd.DataFrame:
+def simulated_log(num_rows: int, num_runs: int, *, is_uneven: bool = False) -> pd.DataFrame:
     """Return a log of about so many rows."""
     generator = np.random.default_rng(0)
     evaluations = max(num_rows // (2 * num_runs), 1)
@@ -33,6 +33,9 @@ def simulated_log(num_rows: int, num_runs: int) -> pd.DataFrame:
     parts = []
     for k in range(num_runs):
         ratio, size = RATIOS[k % len(RATIOS)], SIZES[k // len(RATIOS) % len(SIZES)]
+        if is_uneven:
+            ratio = float(np.clip(ratio + generator.uniform(-0.02, 0.02), 0, 1))
+            tokens = np.sort(np.exp(generator.uniform(*np.log([2e7, 1e9]), evaluations))).round()
         for corpus, share in (("general", 1 - ratio), ("domain", ratio)):
             loss = 1.7 + 60 / size**0.3 + 12 / tokens**0.25 + 0.12 / (share + 0.1) ** 0.5
             noise = NOISE_OF_RUNS * generator.normal() + NOISE_OF_EVALUATIONS * generator.normal(
@@ -87,6 +90,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=24, help="runs of a log")
     parser.add_argument("--law", default="dcpt")
     parser.add_argument("--bootstrap", type=int, default=200)
+    parser.add_argument("--uneven", action="store_true", help="ratios and steps of each run's own")
     options = parser.parse_args()
     print("| rows | runs | command | processor seconds | MB | ratio of seconds |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -94,7 +98,7 @@ def main() -> None:
     for number in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             path, fit = Path(folder) / "log.csv", Path(folder) / "fit.json"
-            log = simulated_log(int(number), options.runs)
+            log = simulated_log(int(number), options.runs, is_uneven=options.uneven)
             log.to_csv(path, index=False)
             fitting = ["fit", str(path), "--law", options.law, "--bootstrap"]
             commands = {

@@ -18,7 +18,7 @@ from cmrplan.fit.residual.replicates import Differences, seed_means
 from cmrplan.fit.schedule_areas import RateScales
 from cmrplan.laws.registry import FEWEST_RATIOS
 
-MOST_OBSERVATIONS = 480  # the work grows with their third power
+MOST_OBSERVATIONS = 360  # the work grows with their third power
 FEWEST_BINS = 3
 FEWEST_ROWS = 8
 

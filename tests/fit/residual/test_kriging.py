@@ -250,7 +250,7 @@ def test_many_evaluations_of_a_run_become_means() -> None:
         for ratio in (0.0, 0.5, 1.0)
     )
     thin = thinned(rows)
-    assert len(thin) == 480
+    assert len(thin) == 360
     assert thin["count"].sum() == 1200
     assert thin.groupby("run_id")["count"].sum().tolist() == [400, 400, 400]
     # a mean of logs over a bin lies on the smooth curve
