@@ -3,9 +3,9 @@
     python benchmarks/scale.py [--rows 1e3 1e4 1e5 1e6] [--law dcpt] [--bootstrap 200] [--runs 500] [--uneven]
 
 Logs are of runs at eight ratios and three sizes that follow a law like D-CPT with noise of runs and of evaluations,
-evaluated at even steps; with ``--uneven`` each has a ratio and steps of its own. Each command is a process of its own with one thread; seconds are those of its processor, so
-that other work on the machine counts little. The ratio is to the size before it: below that of the rows, the cost
-grows less than they do.
+evaluated at even steps; with ``--uneven`` each has a ratio and steps of its own. Each command is a process of its own
+with one thread; seconds are those of its processor, so that other work on the machine counts little. The ratio is to
+the size before it: below that of the rows, the cost grows less than they do.
 """
 
 from __future__ import annotations
