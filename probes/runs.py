@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrplan.errors import InputError
-from cmrplan.files import read_json, write_json
+from cmrplan.files import CHECKSUM, read_json, require_seal, write_json
 from probes.locks import is_locked
 from probes.run_settings import RunSettings
 
@@ -198,7 +198,7 @@ class RunFolder:
 def _read_fields(path: Path, fields: Mapping[str, type[Any]]) -> dict[str, Any] | None:
     """Return the object of a JSON file whose fields have these types and, as numbers, are finite and not negative.
 
-    None if there is no file.
+    None if there is no file. Its checksum is compared; files of 0.2.0 have none.
 
     Raises
     ------
@@ -220,6 +220,8 @@ def _read_fields(path: Path, fields: Mapping[str, type[Any]]) -> dict[str, Any] 
             sound = value in tuple(RunState)
         if not sound:
             raise InputError(f"{path} is damaged ({name} is {ascii(value)[:40]}); remove it")
+    if CHECKSUM in stored:
+        require_seal(path, stored, remedy="write it again from a copy, or remove it")
     return stored
 
 
