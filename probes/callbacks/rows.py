@@ -144,9 +144,20 @@ class ProbeLogWriter:
                 self._written.add((step, corpus))
 
     def end(self, step: int) -> None:
-        """Note that the trainer has ended after ``step`` steps; a failed run stays failed."""
+        """Note that the trainer has ended after ``step`` steps; a failed run stays failed.
+
+        Raises
+        ------
+        InputError
+            If rows that were written are gone, or the file cannot be written.
+        """
         if self._has_failed:
             return
+        if len(read_rows(self.path)) < len(self._written):
+            raise InputError(
+                f"{self.path} has lost rows that were written; it was removed or cut while the run went on, so its "
+                "end is not noted: train the run again"
+            )
         if self._planned_steps is not None and step < self._planned_steps:
             reason = f"ended at step {step} of {self._planned_steps}"
             self._save_state(State.STOPPED, reason)
