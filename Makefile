@@ -52,6 +52,7 @@ fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, MINUTES o
 
 torture: fuzz  ## the long form of tests/faults: KILLS kills of every writing command and 50 of a sweep (a quarter of an hour and fuzz)
 	$(BIN)/python tests/faults/fuzz.py --cut --keep fuzz-faults
+	$(BIN)/python tests/faults/fuzz.py --edit --minutes 5 --keep fuzz-faults
 	$(BIN)/python tests/faults/torture.py --kills $(KILLS)
 	$(BIN)/python benchmarks/faults.py --kills 50
 

@@ -1,9 +1,10 @@
-"""Processor seconds of ``probe status`` and ``logs collect`` on a sweep of many runs.
+"""Processor seconds of ``probe status``, ``logs collect``, a fit, a plan and a report on a sweep of many runs.
 
     python benchmarks/many_runs.py [--runs 10000] [--evaluations 4]
 
 The folders are those that a sweep would leave: settings, metrics and losses of sequences go through the project's own
-writers, with invented losses and without waiting for the disk. Each command is a process of its own with one thread.
+writers, with invented losses and without waiting for the disk. The losses follow a law of ratio and steps, with noise
+of runs and of sequences. Each command is a process of its own with one thread.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from probes.training.evaluations import Clock, record
 SEEDS = 10
 STEPS = 40
 LOSS = {"general": 3.0, "domain": 2.5}
+BASE_LOSS = {"general": 3.2, "domain": 4.0}
+NOISE_OF_RUNS = 0.003
+ASKED = ["--model-params", "2224", "--train-tokens", "2560", "--max-general-rise", "3%"]
 
 
 def write_runs(folder: Path, num_runs: int, num_evaluations: int) -> Path:
@@ -51,12 +55,15 @@ def write_runs(folder: Path, num_runs: int, num_evaluations: int) -> Path:
 
 def write_run(run: RunFolder, settings: RunSettings, generator: np.random.Generator) -> None:
     """Write a finished run with invented losses."""
+    of_run = np.exp(NOISE_OF_RUNS * generator.normal())
     for step in (0, *settings.evaluation_steps):
-        losses = {
-            name: generator.uniform(0.9, 1.1, settings.evaluation_sequences).astype(np.float32)
-            * loss
-            for name, loss in LOSS.items()
-        }
+        losses = {}
+        for name, loss in LOSS.items():
+            share = settings.domain_ratio if name == "domain" else 1 - settings.domain_ratio
+            learned = loss * (1 + 0.015 * (1 - share) / (0.1 + share) + 0.8 * (step + 20) ** -0.7)
+            sequences = np.random.default_rng(0) if step == 0 else generator
+            spread = sequences.uniform(0.9, 1.1, settings.evaluation_sequences).astype(np.float32)
+            losses[name] = spread * (BASE_LOSS[name] if step == 0 else learned * of_run)
         record(run, settings, step, losses)
     Clock(run, settings, share=1.0).write(settings.steps)
     write_outcome(run, Outcome(RunState.FINISHED, "", 1.0))
@@ -74,11 +81,16 @@ def main() -> None:
             "probe status": ["probe", "status", str(runs), "--json"],
             "logs collect": ["logs", "collect", str(runs), "--out", f"{name}/log.csv"],
             "logs check": ["logs", "check", f"{name}/log.csv"],
+            "fit": ["fit", f"{name}/log.csv", "--out", f"{name}/fit.json"],
+            "plan": ["plan", f"{name}/fit.json", *ASKED, "--out", f"{name}/plan.json"],
+            "report": ["report", f"{name}/fit.json", "--quick", "--out", f"{name}/report.html"],
         }
         print("| runs | command | processor seconds | MB |\n| --- | --- | --- | --- |")
         for title, arguments in commands.items():
             seconds, memory = measured(arguments)
             print(f"| {options.runs:,} | `{title}` | {seconds:.1f} | {memory:.0f} |", flush=True)
+        for written in ("log.csv", "fit.json", "report.html"):
+            print(f"\n{written}: {Path(name, written).stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ the size before it: below that of the rows, the cost grows less than they do.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -64,8 +65,18 @@ def simulated_log(num_rows: int, num_runs: int, *, is_uneven: bool = False) -> p
     return pd.concat([bases, *parts], ignore_index=True)
 
 
+MEASURE = """
+import json, os, sys
+process = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(process, 0)
+print(json.dumps([status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3]))
+"""
+
+
 def measured(arguments: list[str]) -> tuple[float, float]:
     """Return the processor seconds and the largest memory, in MB, of a command.
+
+    A small process starts it: the system counts the memory of whoever starts a process as memory of that process.
 
     Raises
     ------
@@ -73,14 +84,17 @@ def measured(arguments: list[str]) -> tuple[float, float]:
         If the command fails.
     """
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    command = [sys.executable, "-m", "cmrplan", *arguments]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | one_thread
-    )
-    _, status, usage = os.wait4(process.pid, 0)
+    command = [sys.executable, "-c", MEASURE, sys.executable, "-m", "cmrplan", *arguments]
+    with tempfile.TemporaryFile("w+") as answer:
+        environment = os.environ | one_thread
+        subprocess.run(
+            command, stdout=answer, stderr=subprocess.DEVNULL, env=environment, check=True
+        )
+        answer.seek(0)
+        status, seconds, megabytes = json.loads(answer.read().splitlines()[-1])
     if status:
-        raise SystemExit(f"{' '.join(command)} ended with status {status}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
+        raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
+    return seconds, megabytes
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ TEMPORARY_PREFIX = ".cmrplan-"
 MOST_BYTES = 2**30
 """Longest file that is read whole: a log of a million rows has a fifth of it."""
 
+_SHORT = 2**16  # bytes
+
 CHECKSUM = "checksum"
 """The entry of a JSON file that holds the checksum over all others."""
 
@@ -164,7 +166,10 @@ def read_bytes(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> bytes
     require_regular(path)
     try:
         with open(path, "rb") as stream:
-            content = stream.read(most + 1)
+            # Room for all that is asked for is set aside first, which costs more than to read a short file.
+            content = stream.read(min(_SHORT, most + 1))
+            if len(content) == _SHORT:
+                content += stream.read(most + 1 - _SHORT)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     if len(content) > most:

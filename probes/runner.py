@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError
-from cmrplan.files import write_json
+from cmrplan.files import sealed, write_json
 from probes.data.prepared import load_corpora
 from probes.locks import locked
 from probes.models.build import build_model
@@ -136,17 +136,15 @@ def make_trainee(
 
 def write_outcome(run: RunFolder, outcome: Outcome, *, retry: bool = False) -> None:
     """Write how a run ended; ``retry`` says that the next start of the sweep tries it again."""
-    write_json(
-        run.outcome,
-        {
-            "state": outcome.state,
-            "reason": outcome.reason,
-            "retry": retry,
-            "seconds": round(outcome.seconds, 3),
-            "torch_version": torch.__version__,
-            "code_version": __version__,
-        },
-    )
+    content = {
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "retry": retry,
+        "seconds": round(outcome.seconds, 3),
+        "torch_version": torch.__version__,
+        "code_version": __version__,
+    }
+    write_json(run.outcome, sealed(content))
 
 
 def write_failure(run: RunFolder, reason: str, *, retry: bool) -> None:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrplan.errors import InputError
-from cmrplan.files import read_json, write_json
+from cmrplan.files import CHECKSUM, read_json, require_seal, write_json
 from probes.locks import is_locked
 from probes.run_settings import RunSettings
 
@@ -162,7 +162,7 @@ class RunFolder:
 
     def read_outcome(self) -> dict[str, Any] | None:
         """Return how the run ended, or None."""
-        return _read_fields(self.outcome, _OUTCOME_FIELDS) if self.outcome.exists() else None
+        return _read_fields(self.outcome, _OUTCOME_FIELDS)
 
     def read_finished(self) -> Outcome:
         """Return how a run that has an outcome ended."""
@@ -172,7 +172,7 @@ class RunFolder:
 
     def read_progress(self) -> dict[str, Any] | None:
         """Return where the run is, or None before its first step."""
-        return _read_fields(self.progress, _PROGRESS_FIELDS) if self.progress.exists() else None
+        return _read_fields(self.progress, _PROGRESS_FIELDS)
 
     def read_attempt(self) -> dict[str, Any] | None:
         """Return who works on the run, or None before anyone did."""
@@ -180,7 +180,7 @@ class RunFolder:
 
     def was_begun(self) -> bool:
         """Return whether the folder is a run's: it has settings, or results without them."""
-        return any(path.exists() for path in (self.settings, self.outcome, self.metrics))
+        return self.settings.exists() or self.outcome.exists() or self.metrics.exists()
 
     def state(self) -> RunState:
         """Return the run's state, as its files and its lock tell it."""
@@ -195,14 +195,18 @@ class RunFolder:
         return RunState.STOPPED if self.progress.exists() else RunState.PLANNED
 
 
-def _read_fields(path: Path, fields: Mapping[str, type[Any]]) -> dict[str, Any]:
+def _read_fields(path: Path, fields: Mapping[str, type[Any]]) -> dict[str, Any] | None:
     """Return the object of a JSON file whose fields have these types and, as numbers, are finite and not negative.
+
+    None if there is no file. Its checksum is compared; files of 0.2.0 have none.
 
     Raises
     ------
     InputError
         Naming the file and the first field that has not.
     """
+    if not path.exists():
+        return None
     stored = read_json(path)
     if not isinstance(stored, dict):
         raise InputError(f"{path} is damaged (it is no object); remove it")
@@ -216,6 +220,8 @@ def _read_fields(path: Path, fields: Mapping[str, type[Any]]) -> dict[str, Any]:
             sound = value in tuple(RunState)
         if not sound:
             raise InputError(f"{path} is damaged ({name} is {ascii(value)[:40]}); remove it")
+    if CHECKSUM in stored:
+        require_seal(path, stored, remedy="write it again from a copy, or remove it")
     return stored
 
 

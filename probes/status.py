@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from probes.jobs import Job, makespan, run_flops
@@ -95,7 +95,7 @@ class SweepStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as JSON-able values."""
-        return asdict(self)
+        return vars(self) | {"runs": [vars(run) for run in self.runs]}
 
 
 def read_status(runs: str | os.PathLike[str]) -> SweepStatus:

@@ -25,6 +25,7 @@ from cmrplan.log.columns import share_columns
 
 FEWEST_TRAINING_RATIOS = 3
 FOLDS = 5
+MOST_RATIOS = 32  # hidden one at a time; of more, neighbors are hidden together
 LATE_SHARE = 2.0  # the largest budgets are those within this factor of the largest
 
 
@@ -50,8 +51,8 @@ class Holdout:
 def holdouts(rows: pd.DataFrame) -> list[Holdout]:
     """Return every holdout that the levels of a log support.
 
-    - one for each ratio strictly between 0 and 1, where three others stay; of several corpora a fifth of the mixtures,
-      drawn at random and always the same, five times;
+    - one for each ratio strictly between 0 and 1, where three others stay, or for each of 32 stretches of more ratios;
+      of several corpora a fifth of the mixtures, drawn at random and always the same, five times;
     - the budgets within a factor of two of the largest, where three smaller ones stay;
     - the largest model, where two others stay.
 
@@ -80,7 +81,15 @@ def _ratios(rows: pd.DataFrame) -> list[Holdout]:
     if len(levels) <= FEWEST_TRAINING_RATIOS:
         return []
     inner = levels[(levels > 0) & (levels < 1)]
-    return [Holdout("ratio", f"{level:g}", ratio == level) for level in inner]
+    stretches = np.array_split(inner, min(len(inner), MOST_RATIOS)) if len(inner) else []
+    return [
+        Holdout("ratio", _named(part), (ratio >= part[0]) & (ratio <= part[-1]))
+        for part in stretches
+    ]
+
+
+def _named(levels: Array) -> str:
+    return f"{levels[0]:g}" if len(levels) == 1 else f"{levels[0]:g} to {levels[-1]:g}"
 
 
 def _mixtures(rows: pd.DataFrame) -> list[Holdout]:

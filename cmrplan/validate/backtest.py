@@ -29,7 +29,7 @@ from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens, parse_tolerance
 from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.validate.baselines import SIMPLE_NAMES
-from cmrplan.validate.predictors import Predictor, predictors
+from cmrplan.validate.predictors import SAID_OF_ROWS, Predictor, predictors
 
 NUM_TRUTH_RATIOS = 1001
 FEWEST_BUDGETS = 3
@@ -289,6 +289,13 @@ def _predict(
                 "domain_ratio": truth.grid,
             }
         )
+        general = rows["general"]
+        at_truth = (general["model_params"] == truth.model_params) & (
+            general["train_tokens"] == truth.train_tokens
+        )
+        for name in SAID_OF_ROWS:  # these are known before the run is
+            if name in general:
+                wanted[name] = float(general.loc[at_truth, name].mean())
         for corpus in CORPORA:
             yield predictor(window.seen(rows[corpus]), wanted, corpus)
 

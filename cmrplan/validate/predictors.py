@@ -21,11 +21,14 @@ from cmrplan.fit.mixture_laws import (
     varied_corpora,
     with_mixture_residual,
 )
+from cmrplan.fit.schedule_areas import AREA_COLUMNS, COOLED
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import fit_corpus
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, names_for, plain_ratio_laws
 from cmrplan.validate.baselines import BASELINES, MIXTURE_BASELINES, Baseline
 
+# What a log can say of its rows beside size, tokens and ratio: areas of the learning rate, and the age of the base.
+SAID_OF_ROWS = (*AREA_COLUMNS, COOLED, "base_tokens")
 Predictor = Callable[[pd.DataFrame, pd.DataFrame, str], Array]
 
 
@@ -51,7 +54,8 @@ def predictors(base_loss: Mapping[str, Mapping[float, float]]) -> dict[str, Pred
 def _default(base_loss: Mapping[str, Mapping[float, float]]) -> Predictor:
     def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
         model = fit_rows(seen, corpus, base_loss.get(corpus, {}), FitSettings(bootstrap=0))
-        return model.predict(_mixture_columns(wanted)).loss
+        said = {name: wanted[name].to_numpy(dtype=float) for name in SAID_OF_ROWS if name in wanted}
+        return model.predict(_mixture_columns(wanted) | said).loss
 
     return predict
 

@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.files import read_json
 from cmrplan.log.cells import shown
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.log.files import validate_log
-from probes.callbacks.rows import LOG_SUFFIX, STATE_SUFFIX, State, rows_checksum
+from probes.callbacks.rows import LOG_SUFFIX, STATE_SUFFIX, State, read_state, rows_checksum
 from probes.training.metrics import read_rows
 
 CALLBACK_LEDGER_COLUMNS = (
@@ -56,7 +55,7 @@ def collect_logs(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFra
         run_id = file.name.removesuffix(STATE_SUFFIX)
         entry: dict[str, Any] = {"run_id": run_id, "train_tokens": 0}
         try:
-            state = _read_state(file, run_id)
+            state = read_state(file, run_id)
             entry = {**state["run"], **state}
             if state["state"] == State.FINISHED:
                 rows += _read_log(file.with_name(f"{run_id}{LOG_SUFFIX}"), state)
@@ -76,27 +75,6 @@ def collect_logs(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFra
     order[3:3] = shares
     log = log.sort_values([name for name in order if name in log], ignore_index=True)
     return log, ledger
-
-
-def _read_state(path: Path, run_id: str) -> dict[str, Any]:
-    """Return the state of a run.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, or that of another run.
-    """
-    state = read_json(path)
-    run = state.get("run") if isinstance(state, dict) else None
-    if not isinstance(run, dict) or state.get("state") not in tuple(State):
-        raise InputError(
-            f"{path} is damaged (it has no run, or no state); copy it back or remove it"
-        )
-    if run.get("run_id") != run_id:
-        raise InputError(
-            f"{path} is of run {shown(run.get('run_id'))}; it was edited or renamed, so copy it back"
-        )
-    return state
 
 
 def _read_log(path: Path, state: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """The log file of one run is ``<run_id>.jsonl``, with a line for each evaluation and corpus.
 
 Beside it stands ``<run_id>.run.json`` with the run's state and, where it has failed, the reason: a diverged run has
-no loss, so it has no row for it. Both are for any training loop; the callbacks use nothing else.
+no loss, so it has no row for it. The state carries a checksum over its content, and one over the rows. Both files are
+for any training loop; the callbacks use nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from cmrplan._version import __version__
 from cmrplan.errors import InputError
-from cmrplan.files import fingerprint, read_json, write_json
+from cmrplan.files import CHECKSUM, fingerprint, read_json, require_seal, sealed, write_json
 from cmrplan.log.cells import shown
 from cmrplan.log.columns import SHARE_PREFIX
 from probes.callbacks.description import ProbeRun
@@ -23,6 +24,7 @@ from probes.training.metrics import append_row, cut_back, read_rows
 
 LOG_SUFFIX = ".jsonl"
 STATE_SUFFIX = ".run.json"
+_ROWS_CHECKSUM = "rows_checksum"
 
 _BEFORE_TOKENS = ("run_id", "model_params")
 _BEFORE_CORPUS = ("domain_ratio", SHARE_PREFIX)
@@ -142,9 +144,20 @@ class ProbeLogWriter:
                 self._written.add((step, corpus))
 
     def end(self, step: int) -> None:
-        """Note that the trainer has ended after ``step`` steps; a failed run stays failed."""
+        """Note that the trainer has ended after ``step`` steps; a failed run stays failed.
+
+        Raises
+        ------
+        InputError
+            If rows that were written are gone, or the file cannot be written.
+        """
         if self._has_failed:
             return
+        if len(read_rows(self.path)) < len(self._written):
+            raise InputError(
+                f"{self.path} has lost rows that were written; it was removed or cut while the run went on, so its "
+                "end is not noted: train the run again"
+            )
         if self._planned_steps is not None and step < self._planned_steps:
             reason = f"ended at step {step} of {self._planned_steps}"
             self._save_state(State.STOPPED, reason)
@@ -174,18 +187,16 @@ class ProbeLogWriter:
         rows = read_rows(self.path)
         if train_tokens is None:
             train_tokens = rows[-1]["train_tokens"] if rows else 0
-        write_json(
-            self.state_path,
-            {
-                "state": str(state),
-                "reason": reason,
-                "train_tokens": train_tokens,
-                "planned_steps": self._planned_steps,
-                "run": self._columns,
-                "code_version": __version__,
-                "rows_checksum": rows_checksum(self.path),
-            },
-        )
+        content = {
+            "state": str(state),
+            "reason": reason,
+            "train_tokens": train_tokens,
+            "planned_steps": self._planned_steps,
+            "run": self._columns,
+            "code_version": __version__,
+            _ROWS_CHECKSUM: rows_checksum(self.path),
+        }
+        write_json(self.state_path, sealed(content))
 
     def _check_earlier(self, resume_step: int) -> None:
         """Refuse to write into the file of another run, or over a finished one."""
@@ -196,7 +207,7 @@ class ProbeLogWriter:
                     "choose another folder or run_id"
                 )
             return
-        earlier = read_json(self.state_path)
+        earlier = read_state(self.state_path, str(self._columns["run_id"]))
         before, now = (_chosen(run, _SAME_IN_A_RUN) for run in (earlier["run"], self._columns))
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
@@ -209,6 +220,40 @@ class ProbeLogWriter:
                 f"run_id {shown(self._columns['run_id'])} is finished in {self.path}; choose another "
                 "run_id, resume from a checkpoint, or remove the file to train it again"
             )
+
+
+def read_state(path: Path, run_id: str) -> dict[str, Any]:
+    """Return the state of a run.
+
+    Parameters
+    ----------
+    path : Path
+    run_id : str
+        Name of the run, which the file's name begins with.
+
+    Returns
+    -------
+    dict
+        ``state``, ``run`` and what else :class:`ProbeLogWriter` writes; of 0.2 without checksums.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, was edited, or is that of another run.
+    """
+    state = read_json(path)
+    run = state.get("run") if isinstance(state, dict) else None
+    if not isinstance(run, dict) or state.get("state") not in tuple(State):
+        raise InputError(
+            f"{path} is damaged (it has no run, or no state); copy it back or remove it"
+        )
+    if run.get("run_id") != run_id:
+        raise InputError(
+            f"{path} is of run {shown(run.get('run_id'))}; it was edited or renamed, so copy it back"
+        )
+    if {CHECKSUM, _ROWS_CHECKSUM} & state.keys():
+        require_seal(path, state, remedy="copy it back, or remove it and train the run again")
+    return state
 
 
 def rows_checksum(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cmrplan.files import atomic_write, write_json
+from cmrplan.files import atomic_write, sealed, write_json
 from probes.data.thresholds import domain_sequences
 from probes.run_settings import RunSettings
 from probes.runs import RunFolder
@@ -96,13 +96,11 @@ class Clock:
     def write(self, step: int) -> None:
         """Write the file."""
         self._written = time.monotonic()
-        write_json(
-            self._run.progress,
-            {
-                "step": step,
-                "steps": self._settings.steps,
-                "train_tokens": step * self._settings.step_tokens,
-                "seconds": round(self.seconds(), 3),
-                "notes": self.notes,
-            },
-        )
+        content = {
+            "step": step,
+            "steps": self._settings.steps,
+            "train_tokens": step * self._settings.step_tokens,
+            "seconds": round(self.seconds(), 3),
+            "notes": self.notes,
+        }
+        write_json(self._run.progress, sealed(content))

@@ -2,10 +2,12 @@
 
     python tests/faults/fuzz.py [--reader csv ...] [--minutes 30] [--seed 0] [--keep FOLDER]
     python tests/faults/fuzz.py --cut [--reader csv ...] [--keep FOLDER]    # cut off at every byte instead
+    python tests/faults/fuzz.py --edit [--reader plan ...] [--minutes 5]    # sound JSON that says something else
 
 A file is either read or refused by a CmrplanError of one line, within two seconds of processor time and 1 GB of memory.
 Where a file is evidence, as fits, plans and run folders are, what is read of a damaged one is no number that the sound
-one does not have. Ends with 1 where a reader broke that.
+one does not have. A file of JSON that was edited, as by hand, is refused or named, or what is read of it is just what
+the sound file says: no number is changed or lost without a word. Ends with 1 where a reader broke that.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from mutations import mutated
-from readers import READERS, Numbers
+from mutations import edited, mutated
+from readers import EDITED, READERS, Numbers
 
 from cmrplan.errors import CmrplanError
 
@@ -44,6 +46,15 @@ class Target:
         self.path = self._reader.write(folder)
         self.sound = self.path.read_bytes()
         self._whole = self._numbers(self._reader.read(self.path))
+
+    def was_believed(self, data: bytes) -> bool:
+        """Tell whether a file that was edited is read as sound, and says something else than the sound one."""
+        self.path.write_bytes(data)
+        try:
+            value = self._reader.read(self.path)
+        except CmrplanError:
+            return False
+        return not self._reader.names(value) and self._numbers(value) != self._whole
 
     def _numbers(self, value: object) -> Numbers:
         return self._reader.numbers(value) if self._reader.numbers else frozenset()
@@ -87,25 +98,36 @@ def damaged(sound: bytes, options: argparse.Namespace) -> Iterator[bytes]:
         yield mutated(sound, generator)
 
 
+def edits(sound: bytes, options: argparse.Namespace) -> Iterator[bytes]:
+    """Yield files that were edited at random, until the time is over."""
+    generator, start = random.Random(options.seed), time.process_time()
+    while time.process_time() - start < 60 * options.minutes:
+        yield edited(sound, generator)
+
+
 def main() -> None:
     """Print a line for each reader."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reader", nargs="+", choices=READERS, default=list(READERS))
+    parser.add_argument("--reader", nargs="+", choices=READERS)
     parser.add_argument("--minutes", type=float, default=30.0, help="for each reader")
     parser.add_argument("--cut", action="store_true", help="cut each file off at every byte")
+    parser.add_argument("--edit", action="store_true", help="edit what files of JSON say instead")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that broke a reader")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, MOST_ADDRESSES))
     total = 0
-    for reader in options.reader:
+    for reader in options.reader or (EDITED if options.edit else READERS):
         number, faults = 0, dict[str, bytes]()
         with tempfile.TemporaryDirectory() as folder:
             target = Target(reader, Path(folder))
             start = time.process_time()
-            files = cut(target.sound) if options.cut else damaged(target.sound, options)
+            make = edits if options.edit else damaged
+            files = cut(target.sound) if options.cut else make(target.sound, options)
             for data in files:
                 problem = target.fault(data)
+                if options.edit and not problem and target.was_believed(data):
+                    problem = "an edited file was believed"
                 number += 1
                 if problem:
                     faults.setdefault(problem[:60], data)

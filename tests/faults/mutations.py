@@ -1,8 +1,14 @@
-"""Damage to a file: bytes cut, flipped, doubled and moved, and words that number readers trip over."""
+"""Damage to a file: bytes cut, flipped, doubled and moved, and words that number readers trip over.
+
+Edits leave a JSON file, or each line of JSON, what it is by its syntax, and change what it says.
+"""
 
 from __future__ import annotations
 
+import copy
+import json
 import random
+from typing import Any
 
 # What has no place in a sound file, and what a reader may take for something else.
 WORDS = (
@@ -62,3 +68,90 @@ def _replace_number(data: bytes, generator: random.Random) -> bytes:
 
 
 KINDS = (_cut, _flip, _remove, _double, _insert, _replace_number)
+
+
+def edited(data: bytes, generator: random.Random) -> bytes:
+    """Return a file of JSON, or of lines of JSON, whose content was edited once."""
+    lines = _lines(data)
+    if len(lines) > 1 and generator.random() < 0.3:
+        return _joined(_shuffled(lines, generator))
+    at = generator.randrange(len(lines))
+    value = json.loads(lines[at])
+    while True:
+        other = copy.deepcopy(value)
+        generator.choice(EDITS)(*generator.choice(list(_parts(other))), generator)
+        if json.dumps(other, sort_keys=True) != json.dumps(value, sort_keys=True):
+            break
+    text = json.dumps(other).encode()
+    return text if len(lines) == 1 else _joined([*lines[:at], text, *lines[at + 1 :]])
+
+
+def _lines(data: bytes) -> list[bytes]:
+    try:
+        json.loads(data)
+    except ValueError:
+        return data.splitlines()
+    return [data]
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _shuffled(lines: list[bytes], generator: random.Random) -> list[bytes]:
+    """Drop, double or move a line; another order of equal lines is none."""
+    at, to = generator.sample(range(len(lines)), 2)
+    rest = lines[:at] + lines[at + 1 :]
+    ways = (rest, [*lines[: at + 1], *lines[at:]], [*rest[:to], lines[at], *rest[to:]])
+    return generator.choice(ways)
+
+
+def _parts(value: Any) -> Any:
+    """Yield each container of a JSON value that is not empty, with a key of its."""
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    for key in keys:
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from _parts(value[key])
+
+
+def _edit_value(part: Any, key: Any, generator: random.Random) -> None:
+    value = part[key]
+    if isinstance(value, bool) or value is None:
+        part[key] = generator.choice([True, False, None, 0])
+    elif isinstance(value, int | float):
+        part[key] = _other_digit(value, generator)
+    elif isinstance(value, str) and value:
+        at = generator.randrange(len(value))
+        part[key] = value[:at] + generator.choice("0x3.b") + value[at + 1 :]
+
+
+def _other_digit(value: float, generator: random.Random) -> float:
+    text = repr(value)
+    at = generator.choice([k for k, letter in enumerate(text) if letter.isdigit()])
+    other = text[:at] + generator.choice("123456789") + text[at + 1 :]
+    return type(value)(other)
+
+
+def _rename(part: Any, key: Any, generator: random.Random) -> None:
+    if isinstance(part, dict):
+        part[key + generator.choice("xs_")] = part.pop(key)
+
+
+def _drop(part: Any, key: Any, _: random.Random) -> None:
+    del part[key]
+
+
+def _double_entry(part: Any, key: Any, generator: random.Random) -> None:
+    if isinstance(part, list):
+        part.insert(generator.randint(0, len(part)), copy.deepcopy(part[key]))
+    else:
+        part[f"{key}_2"] = copy.deepcopy(part[key])
+
+
+def _swap(part: Any, key: Any, generator: random.Random) -> None:
+    other = generator.choice(list(part) if isinstance(part, dict) else range(len(part)))
+    part[key], part[other] = part[other], part[key]
+
+
+EDITS = (_edit_value, _edit_value, _rename, _drop, _double_entry, _swap)

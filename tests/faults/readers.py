@@ -78,6 +78,8 @@ class Reader:
     write: Callable[[Path], Path]
     read: Callable[[Path], object]
     numbers: Callable[[object], Numbers] | None = None
+    names: Callable[[object], bool] = lambda value: False
+    """Whether what was read names a part that is damaged."""
 
 
 def _copy(seed: Path) -> Callable[[Path], Path]:
@@ -199,11 +201,14 @@ def _all_of(runs: Path) -> object:
 
 def _rows(collected: object) -> Numbers:
     assert isinstance(collected, tuple)
-    log = collected[0]
-    names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
     # A mean of the same losses differs in its last digits from processor to processor, so they are not compared.
-    rounded = log[names].assign(loss=log["loss"].map("{:.11g}".format))
-    return frozenset(rounded.itertuples(index=False, name=None))
+    rounded = collected[0].map(lambda cell: f"{cell:.11g}" if isinstance(cell, float) else cell)
+    return frozenset(tuple(row.items()) for row in rounded.to_dict("records"))
+
+
+def _has_damaged(collected: object) -> bool:
+    assert isinstance(collected, tuple)
+    return "damaged" in set(collected[1]["state"])
 
 
 def _callbacks(suffix: str) -> Callable[[Path], Path]:
@@ -258,7 +263,7 @@ SWEEP_FILES = {
     "sweep corpora": "corpora/manifest.json",
 }
 RUN_FOLDERS = {
-    name: Reader(_in_sweep(pattern), _of_sweep(_all_of), _rows)
+    name: Reader(_in_sweep(pattern), _of_sweep(_all_of), _rows, _has_damaged)
     for name, pattern in SWEEP_FILES.items()
 }
 EVIDENCE = {
@@ -266,13 +271,19 @@ EVIDENCE = {
     "sealed mixture": Reader(_sealed("mixture.json"), read_mixture_fit, _content),
     "plan": Reader(_sealed("plan.json"), planned_mixture, _shares),
     "mixture plan": Reader(_sealed("mixture-plan.json"), planned_mixture, _shares),
-    "callback rows": Reader(_callbacks(".jsonl"), lambda path: collect_logs(path.parent), _rows),
+    "callback rows": Reader(
+        _callbacks(".jsonl"), lambda path: collect_logs(path.parent), _rows, _has_damaged
+    ),
     "callback state": Reader(
-        _callbacks(".run.json"), lambda path: collect_logs(path.parent), _rows
+        _callbacks(".run.json"), lambda path: collect_logs(path.parent), _rows, _has_damaged
     ),
     "checkpoint": Reader(_checkpoint, _tensors, _values),
     **RUN_FOLDERS,
 }
+EDITED = (
+    *("sealed fit", "sealed mixture", "plan", "mixture plan", "callback rows", "callback state"),
+    *("run settings", "run metrics", "run outcome", "run progress", "sweep corpora"),
+)  # files of JSON whose numbers an edit could change
 READERS: dict[str, Reader] = {
     "csv": Reader(_copy(CORPUS / "log.csv"), _log),
     "jsonl": Reader(_copy(CORPUS / "log.jsonl"), _log),

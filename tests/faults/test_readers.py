@@ -4,15 +4,17 @@ The sound file is read, as evidence of some number, wherever a target is set up.
 """
 
 import random
+from importlib import import_module
 
 import pytest
 from fuzz import Target
 from importer_files import FILES as IMPORTED
-from mutations import mutated
-from readers import READERS
+from mutations import edited, mutated
+from readers import EDITED, READERS
 
 FILES = 30
 CUTS = 40
+EDITS = 12
 LONG = (
     "fit",
     "mixture",
@@ -40,3 +42,19 @@ def test_a_file_that_was_cut(reader, tmp_path):
     target = Target(reader, tmp_path)
     for length in range(0, len(target.sound), max(1, len(target.sound) // CUTS)):
         assert not target.fault(target.sound[:length]), length
+
+
+@pytest.mark.parametrize("reader", EDITED)
+def test_an_edited_file_is_refused_or_named(reader, tmp_path):
+    target, generator = Target(reader, tmp_path), random.Random(16)
+    for _ in range(EDITS):
+        data = edited(target.sound, generator)
+        assert not target.fault(data), data[:300]
+        assert not target.was_believed(data), data[:300]
+
+
+def test_an_edit_that_is_believed_is_seen(tmp_path, monkeypatch):
+    planned = import_module("cmrplan.export.planned")
+    monkeypatch.setattr(planned, "require_seal", lambda *_, **options: None)
+    target, generator = Target("plan", tmp_path), random.Random(16)
+    assert any(target.was_believed(edited(target.sound, generator)) for _ in range(200))

@@ -1,5 +1,6 @@
 """The short form of `make torture`: faults around a few commands, and that every writing command is in the long one."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,10 +9,18 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from test_outputs import commands
-from torture import MESSAGES, PARTS, Broken, Mounted, Torture
-from writers import COMMANDS, Child
+from torture import MESSAGES, PARTS, Broken, Mounted, Torture, make_read_only
+from writers import COMMANDS, Child, as_user, write_rows
+
+from cmrplan.errors import InputError
+from probes.callbacks.description import ProbeRun
+from probes.callbacks.rows import ProbeLogWriter
 
 SHORT = ("export yaml", "logs import csv")
+with_capabilities = pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="root is refused nothing, and only Linux can take that from a process",
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +35,8 @@ def test_a_command_that_is_killed_leaves_whole_files(torture, name):
 
 
 def test_a_folder_that_vanishes_a_second_process_and_a_clock_that_jumps(torture):
-    torture.vanishing(SHORT[0], 1)
+    for name in SHORT:
+        torture.vanishing(name, 3)
     torture.two_at_a_time(SHORT[0])
     torture.jumping_clock(SHORT[0])
 
@@ -42,6 +52,51 @@ def test_a_full_disk(torture, tmp_path):
         if disk is None:
             pytest.skip("mounting a small disk needs root")
         torture.full_disk(SHORT[1], disk)
+
+
+@pytest.fixture
+def read_only_folder(tmp_path):
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o555)
+    return folder
+
+
+@with_capabilities
+@pytest.mark.parametrize("name", [*SHORT, "fit", "logs collect callbacks"])
+def test_a_read_only_folder(torture, read_only_folder, name):
+    torture.read_only(name, read_only_folder)
+
+
+def test_a_read_only_disk(torture, tmp_path):
+    with Mounted(tmp_path / "disk", 64) as disk:
+        if disk is None:
+            pytest.skip("mounting a small disk needs root")
+        make_read_only(disk)
+        for name in SHORT:
+            torture.read_only(name, disk)
+
+
+def test_a_folder_that_can_be_written_to_is_seen(torture, tmp_path):
+    with pytest.raises(Broken, match="in a read-only place ended with 0"):
+        torture.read_only(SHORT[0], tmp_path)
+
+
+@with_capabilities
+def test_a_callback_in_a_read_only_folder_says_so_in_one_line(torture, read_only_folder):
+    ended = torture.start(as_user(lambda: write_rows(read_only_folder))).wait()
+    assert "InputError: cannot write" in ended.errors
+    assert ended.errors.count("\n") == 1
+
+
+def test_a_callback_whose_folder_vanishes_does_not_finish(tmp_path):
+    run = ProbeRun(run_id="r0.3", domain_ratio=0.3, model_params=1e6)
+    writer = ProbeLogWriter(tmp_path / "logs", run)
+    writer.write(0, 0.0, {"general": 3.0, "domain": 2.0})
+    shutil.rmtree(tmp_path / "logs")
+    with pytest.raises(InputError, match=r"cannot write .*r0.3.jsonl"):
+        writer.write(1, 1e3, {"general": 3.0, "domain": 2.0})
+    with pytest.raises(InputError, match=r"r0.3.jsonl has lost rows"):
+        writer.end(1)
 
 
 def test_the_rows_of_a_callback_survive(torture):

@@ -25,7 +25,17 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-from writers import COMMANDS, Child, Ended, command, contents, prepare, quickstart, write_rows
+from writers import (
+    COMMANDS,
+    Child,
+    Ended,
+    as_user,
+    command,
+    contents,
+    prepare,
+    quickstart,
+    write_rows,
+)
 
 from cmrplan import cli
 from cmrplan.files import TEMPORARY_PREFIX
@@ -317,11 +327,11 @@ class Torture:
         (disk / "filling").write_bytes(b"x" * max(free - room, 0))
         return disk
 
-    def read_only(self, name: str, disk: Path) -> None:
-        """Do a command on a disk that is read-only."""
-        ended = self.start(command(name, self.inputs, disk)).wait()
-        if not ended.is_sound or ended.status == 0 or contents(disk):
-            raise Broken(f"{name} on a read-only disk ended with {ended.status}: {ended.errors!r}")
+    def read_only(self, name: str, folder: Path) -> None:
+        """Do a command on a disk, or in a folder, that is read-only and empty."""
+        ended = self.start(as_user(command(name, self.inputs, folder))).wait()
+        if not ended.is_sound or ended.status == 0 or contents(folder):
+            raise Broken(f"{name} in a read-only place ended with {ended.status}: {ended.errors!r}")
 
 
 def _is_writing(folder: Path) -> bool:
@@ -400,6 +410,12 @@ class Mounted:
             subprocess.run(["umount", str(self.folder)], check=True, capture_output=True)
 
 
+def make_read_only(disk: Path) -> None:
+    """Mount a small disk anew, read-only."""
+    remount = ["mount", "-o", "remount,ro", str(disk)]
+    subprocess.run(remount, check=True, capture_output=True)
+
+
 def everything(torture: Torture, names: list[str], kills: int) -> int:
     """Print a table of what was done to each command, and return how many broke a promise."""
     each = max(-(-kills // (len(names) + 3)), 1)
@@ -449,10 +465,9 @@ def _on_a_read_only_disk(torture: Torture, names: list[str], disk: Path | None) 
     if disk is None:
         print("\nNo full and no read-only disk was tried: mounting one needs root.\n")
         return 0
-    remount = ["mount", "-o", "remount,ro", str(disk)]
     for path in disk.iterdir():
         path.unlink()
-    subprocess.run(remount, check=True, capture_output=True)
+    make_read_only(disk)
     broken = 0
     for name in names:
         try:

@@ -6,6 +6,7 @@ are whole processes: SIGKILL hits them as it hits any.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import shutil
@@ -126,6 +127,23 @@ class Child:
         _, status = os.waitpid(self.pid, 0)
         errors = self._errors.read_text() if self._errors.exists() else ""
         return Ended(os.waitstatus_to_exitcode(status), errors)
+
+
+def as_user(work: Callable[[], int]) -> Callable[[], int]:
+    """Return some work that is refused what the modes of files forbid, as root is not with capabilities 1 and 2."""
+
+    def without_privilege() -> int:
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+        sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable ones, twice 32 bits
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.capget(header, sets):
+            raise OSError(ctypes.get_errno(), "capget")
+        sets[0] &= ~0b110
+        if libc.capset(header, sets):
+            raise OSError(ctypes.get_errno(), "capset")
+        return work()
+
+    return without_privilege
 
 
 def command(name: str, inputs: Path, out: Path) -> Callable[[], int]:

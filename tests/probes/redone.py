@@ -1,7 +1,10 @@
 """Runs of a finished sweep, to be done once more in a copy of it."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+from cmrplan.files import CHECKSUM, sealed, write_json
 from probes.runs import RunFolder
 
 
@@ -25,3 +28,10 @@ def has_results_of(run: RunFolder, other: RunFolder) -> bool:
 def _results(run: RunFolder) -> dict[str, bytes]:
     paths = [run.metrics, *run.losses(0).parent.iterdir()]
     return {path.name: path.read_bytes() for path in paths}
+
+
+def rewrite(path: Path, **values: Any) -> None:
+    """Write a file of a run as if the run had had other values."""
+    content = json.loads(path.read_text())
+    del content[CHECKSUM]
+    write_json(path, sealed(content | values))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, InputError
 from probes.callbacks import ProbeLogWriter, ProbeRun
 from probes.callbacks.folder import collect_logs
 
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 def without_checksum(folder):
     """Make the state as version 0.2 wrote it."""
-    edit_state(folder, lambda state: state.pop("rows_checksum"))
+    edit_state(folder, lambda state: [state.pop(name) for name in ("rows_checksum", "checksum")])
 
 
 def edit_state(folder, change):
@@ -48,6 +48,22 @@ EDITS = {
     "log gone": (lambda f: (f / "r0.3.jsonl").unlink(), ["r0.3.jsonl", "cut or edited"]),
     "ratio of the state edited": (
         lambda f: edit_state(f, lambda state: state["run"].update(domain_ratio=0.4)),
+        ["r0.3.run.json", "its checksum is of other content"],
+    ),
+    "tokens of the state edited": (
+        lambda f: edit_state(f, lambda state: state.update(train_tokens=3e6)),
+        ["r0.3.run.json", "its checksum is of other content"],
+    ),
+    "checksum of the state gone": (
+        lambda f: edit_state(f, lambda state: state.pop("checksum")),
+        ["r0.3.run.json", "its checksum is gone"],
+    ),
+    "checksum of the rows gone": (
+        lambda f: edit_state(f, lambda state: state.pop("rows_checksum")),
+        ["r0.3.run.json", "its checksum is of other content"],
+    ),
+    "old state, ratio of the state edited": (
+        lambda f: (without_checksum(f), edit_state(f, lambda s: s["run"].update(domain_ratio=0.4))),
         ["r0.3.jsonl", "domain_ratio", "0.4"],
     ),
     "state renamed": (
@@ -94,6 +110,26 @@ def test_a_log_of_0_2_without_a_checksum_is_read(folder):
     whole, _ = collect_logs(folder)
     without_checksum(folder)
     assert collect_logs(folder)[0].equals(whole)
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed", "unfinished"])
+def test_a_run_that_did_not_end_cannot_be_made_a_finished_one(state, folder):
+    edit_state(folder, lambda kept: kept.update(state=state))
+    _, ledger = collect_logs(folder)
+    assert ledger.set_index("run_id")["state"]["r0.3"] == "damaged"
+
+
+def test_a_run_does_not_go_on_from_a_state_that_was_edited(folder):
+    edit_state(folder, lambda state: state.update(state="unfinished"))
+    with pytest.raises(InputError, match=r"r0.3.run.json is not what was written"):
+        write_run(folder, 0.3)
+
+
+def test_a_run_goes_on_from_a_state_of_0_2(folder):
+    edit_state(folder, lambda state: state.update(state="unfinished"))
+    without_checksum(folder)
+    write_run(folder, 0.3)
+    assert set(collect_logs(folder)[1]["state"]) == {"finished"}
 
 
 def test_logs_that_are_all_damaged_say_why(folder):

@@ -132,6 +132,14 @@ EDITS = {
         lambda run: edit_json(run.outcome, seconds=-1),
         ["outcome.json is damaged (seconds is -1)"],
     ),
+    "seconds edited": (
+        lambda run: edit_json(run.outcome, seconds=1.5),
+        ["outcome.json is not what was written"],
+    ),
+    "tokens of the progress edited": (
+        lambda run: edit_json(run.progress, train_tokens=64),
+        ["progress.json is not what was written"],
+    ),
     "progress as text": (
         lambda run: edit_json(run.progress, train_tokens="many"),
         ["progress.json is damaged"],

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from redone import rewrite
 from sweeping import tiny_values
 
 from cmrplan.errors import CmrplanError, InputError
@@ -82,17 +83,15 @@ def test_a_failure_that_may_be_mended_is_tried_again_and_one_for_good_is_not(spe
     probe = next(run_id for run_id in ids if "r1" in run_id)
     one(spec, ready, probe)
     outcome = ready / "probes" / probe / "outcome.json"
-    stored = json.loads(outcome.read_text()) | {"state": "failed", "reason": "loss was nan"}
-    outcome.write_text(json.dumps(stored))
+    rewrite(outcome, state="failed", reason="loss was nan")
     assert one(spec, ready, probe).state is RunState.FAILED
-    outcome.write_text(json.dumps(stored | {"retry": True}))
+    rewrite(outcome, retry=True)
     assert one(spec, ready, probe).state is RunState.FINISHED
 
 
 def test_a_failed_base_is_told_and_leaves_the_probe_open(spec, ready, ids):
     outcome = ready / "bases" / ids[0] / "outcome.json"
-    stored = json.loads(outcome.read_text()) | {"state": "failed", "reason": "loss was nan"}
-    outcome.write_text(json.dumps(stored))
+    rewrite(outcome, state="failed", reason="loss was nan")
     with pytest.raises(CmrplanError, match=r"base nano-base.* failed: loss was nan"):
         one(spec, ready, ids[1])
     assert not (ready / "probes" / ids[1] / "outcome.json").exists()

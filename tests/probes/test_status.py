@@ -1,11 +1,10 @@
 """What ``probe status`` says of finished, failed, stopped and planned runs."""
 
-import json
 import shutil
 
 import pytest
+from redone import rewrite
 
-from cmrplan.files import write_json
 from probes.ledger import Event, Ledger
 from probes.runs import RunFolder
 from probes.status import read_status
@@ -19,14 +18,11 @@ def out(finished_sweep, tmp_path):
     shutil.copytree(finished_sweep, out)
     stopped = RunFolder(next(out.glob("probes/*-r0.3-*")))
     stopped.outcome.unlink()
-    progress = json.loads(stopped.progress.read_text())
-    half = {"step": 24, "train_tokens": 24 * 64, "seconds": 2.0}
-    write_json(stopped.progress, progress | half)
+    rewrite(stopped.progress, step=24, train_tokens=24 * 64, seconds=2.0)
     lines = stopped.metrics.read_bytes().splitlines(keepends=True)
     stopped.metrics.write_bytes(b"".join(lines[:3]))
     failed = RunFolder(next(out.glob("probes/*-r1-*")))
-    outcome = json.loads(failed.outcome.read_text())
-    write_json(failed.outcome, outcome | {"state": "failed", "reason": "loss was nan at step 7"})
+    rewrite(failed.outcome, state="failed", reason="loss was nan at step 7")
     ledger = Ledger(out / "ledger.jsonl")
     attempt = {"token": "t", "host": "node7", "pid": 1, "time": "2026"}
     ledger.write(Event.STARTED, stopped.path.name, attempt=attempt)

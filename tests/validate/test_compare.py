@@ -52,6 +52,15 @@ class TestHoldouts:
         assert hidden["tokens", "> 5e+05"].sum() == 3 * 4 * 2
         assert hidden["size", "4e+06"].sum() == 4 * 5
 
+    def test_of_many_ratios_neighbors_are_hidden_together(self):
+        rows = table(np.linspace(0, 1, 98).round(4), (1e6,))
+        parts = [h for h in holdouts(rows) if h.kind == "ratio"]
+        assert len(parts) == 32
+        assert all(part.hidden.sum() == 3 for part in parts)
+        assert parts[0].name == "0.0103 to 0.0309"
+        inner = (rows["domain_ratio"] > 0) & (rows["domain_ratio"] < 1)
+        assert (sum(part.hidden.astype(int) for part in parts) == inner).all()
+
     def test_nothing_is_hidden_where_too_little_would_stay(self):
         assert holdouts(table((0, 0.5, 1), (1e6,))) == []
 
@@ -114,6 +123,14 @@ class TestOnAKnownLaw:
         assert 0.05 < last["best_domain_ratio"] < 0.95
         assert abs(last["ratio_error"]) < 0.05
         assert last["general_mae"] < 0.003
+
+    def test_a_log_of_rates_and_of_the_age_of_its_base_is_replayed(self, known):
+        steps = known["train_tokens"] / known["train_tokens"].max() * 1000
+        said = known.assign(step=steps.round(), learning_rate=1e-3, base_tokens=2e9)
+        said.loc[said["step"] == 0, "learning_rate"] = np.nan
+        replay = backtest(said, max_general_rise=0.0, base_loss=1.75)
+        last = replay[(replay["kind"] == "tokens") & (replay["predictor"] == "auto")].iloc[-1]
+        assert last["general_mae"] < 0.01
 
 
 class TestVerdicts:

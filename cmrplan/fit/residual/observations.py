@@ -14,12 +14,15 @@ from cmrplan.fit.corpus_model import row_columns
 from cmrplan.fit.evaluation_bins import evaluation_counts
 from cmrplan.fit.residual.maturity import mean_base_tokens
 from cmrplan.fit.residual.mean_functions import Frame, Points
-from cmrplan.fit.residual.replicates import Differences, seed_means
-from cmrplan.fit.schedule_areas import RateScales
+from cmrplan.fit.residual.replicates import POOLED, Differences, seed_means
+from cmrplan.fit.schedule_areas import AREA_COLUMNS, RateScales
+from cmrplan.fit.supply import COLUMN
 from cmrplan.laws.registry import FEWEST_RATIOS
 
 MOST_OBSERVATIONS = 360  # the work grows with their third power
-FEWEST_BINS = 3
+FEWEST_BINS = (
+    3  # of the evaluations of a run; where there is no room for so many, neighbors are pooled
+)
 FEWEST_ROWS = 8
 
 
@@ -39,7 +42,7 @@ class Observations:
     counts : array (n,)
         How many evaluations of one run each log loss is the mean of.
     seeds : array (n,)
-        How many seeds it is the mean of.
+        How many seeds, or runs that were pooled, it is the mean of.
     differences : list of Differences
         Between those seeds.
     run, step : int array (n,)
@@ -140,12 +143,15 @@ def thinned(rows: pd.DataFrame, most: int = MOST_OBSERVATIONS) -> pd.DataFrame:
     """Return at most about ``most`` rows with a column ``count``.
 
     Where there are more, neighboring evaluations of a run become their mean: they share nearly all their noise. Log
-    losses and log tokens are averaged in bins of equal numbers.
+    losses and log tokens are averaged in bins of equal numbers. Where even three bins a run are too many, the runs of
+    neighboring ratios are pooled first, and count as so many seeds.
     """
-    rows = rows.reset_index(drop=True).assign(count=evaluation_counts(rows))
-    num_runs = rows["run_id"].nunique()
+    rows = rows.reset_index(drop=True).assign(count=evaluation_counts(rows), **{POOLED: 1.0})
     if len(rows) <= most:
         return rows
+    if rows["run_id"].nunique() > most // FEWEST_BINS:
+        rows = _pooled_runs(rows, most // FEWEST_BINS)
+    num_runs = rows["run_id"].nunique()
     bins = max(most // num_runs, FEWEST_BINS)
     rank = rows.groupby("run_id")["train_tokens"].rank(method="first") - 1
     length = rows.groupby("run_id")["train_tokens"].transform("size")
@@ -161,3 +167,31 @@ def thinned(rows: pd.DataFrame, most: int = MOST_OBSERVATIONS) -> pd.DataFrame:
     )
     means[["loss", "train_tokens"]] = np.exp(means[["loss", "train_tokens"]])
     return means.reset_index(level="run_id").reset_index(drop=True)
+
+
+def _pooled_runs(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return rows in which runs of neighboring ratios, of one size and supply, are one; about ``most`` of them.
+
+    A row is the mean over its runs at one token count and areas of the rate: of the log losses, and of the ratios.
+    """
+    kinds = ["model_params", *([COLUMN] if COLUMN in rows else [])]
+    order = [*kinds, "domain_ratio", *(["seed"] if "seed" in rows else [])]
+    runs = rows.groupby("run_id", sort=False)[order].first().reset_index()
+    runs = runs.sort_values(order, kind="stable", ignore_index=True)
+    each = -(-len(runs) // most)
+    kind = runs.groupby(kinds, sort=False, dropna=False)
+    number = pd.factorize(pd.MultiIndex.from_arrays([kind.ngroup(), kind.cumcount() // each]))[0]
+    pool = rows["run_id"].map(pd.Series(number, index=runs["run_id"]))
+    cell = ["train_tokens", *(name for name in AREA_COLUMNS if name in rows)]
+    names = ("loss", "domain_ratio", "count", POOLED)
+    averaged = {c: "first" for c in rows.columns if c not in (*names, *cell)}
+    means = rows.assign(loss=np.log(rows["loss"])).groupby([pool.rename("pool"), *cell])
+    pooled = means.agg(
+        {**averaged, "loss": "mean", "domain_ratio": "mean", "count": "mean", POOLED: "sum"}
+    ).reset_index()
+    pooled["loss"] = np.exp(pooled["loss"])
+    pooled["run_id"] = pooled["pool"].map(pooled.groupby("pool")["run_id"].first())
+    if "seed" in pooled:
+        # A step is shared by the runs of one seed, and these had several.
+        pooled["seed"] = pooled["pool"]
+    return pooled.drop(columns="pool")

@@ -19,6 +19,7 @@ from scipy.linalg.lapack import dpotri
 from cmrplan.arrays import Array
 from cmrplan.fit.supply import COLUMN
 
+POOLED = "pooled_runs"  # a column: how many runs each row is the mean of
 CELL = ["train_tokens", "domain_ratio"]
 
 
@@ -89,7 +90,7 @@ def seed_means(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Differences]]:
     Parameters
     ----------
     rows : DataFrame
-        With a column ``count``, one where a row is one evaluation.
+        With a column ``count``, one where a row is one evaluation. Pooled runs have no seeds to average.
 
     Returns
     -------
@@ -98,8 +99,8 @@ def seed_means(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Differences]]:
     differences : list of Differences
         One for each plan of probes of sizes whose seeds were averaged.
     """
-    rows = rows.assign(seeds=1.0)
-    if "seed" not in rows:
+    rows = rows.assign(seeds=rows.get(POOLED, 1.0))
+    if "seed" not in rows or (rows["seeds"] > 1).any():
         return rows, []
     parts, differences = [], []
     for _, part in rows.groupby("model_params", sort=True):

@@ -260,6 +260,31 @@ def test_many_evaluations_of_a_run_become_means() -> None:
     assert thinned(few)["loss"].tolist() == few["loss"].tolist()
 
 
+def test_many_runs_are_pooled_with_their_neighbors() -> None:
+    ratios = np.linspace(0, 1, 201).round(3)
+    rows = pd.DataFrame(
+        [
+            (f"r{ratio}-{seed}", 1e7, tokens, ratio, seed, np.exp(1 - ratio + 0.001 * seed))
+            for ratio in ratios
+            for seed in (0, 1)
+            for tokens in (1e6, 2e6, 4e6, 8e6)
+        ],
+        columns=["run_id", "model_params", "train_tokens", "domain_ratio", "seed", "loss"],
+    )
+    observed = observations("general", rows, BASE)
+    assert 300 < len(observed.log_loss) <= 360
+    thin = observed.rows
+    first = thin[thin["run_id"] == thin["run_id"].iloc[0]]
+    assert first["pooled_runs"].tolist() == [4.0, 4.0, 4.0]  # both seeds of 0 and of 0.005
+    assert first["domain_ratio"].tolist() == pytest.approx([0.0025] * 3)
+    expected = 1 - 0.0025 + 0.0005
+    assert np.log(first["loss"]).tolist() == pytest.approx([expected] * 3)
+    assert thin["pooled_runs"].sum() == 3 * 402
+    assert observed.seeds.tolist() == thin["pooled_runs"].tolist()
+    mixed = observations("general", rows.sample(frac=1, random_state=1), BASE)
+    assert np.sort(mixed.log_loss) == pytest.approx(np.sort(observed.log_loss), rel=1e-12)
+
+
 def test_order_of_rows_changes_nothing(rows: pd.DataFrame) -> None:
     observed = observations("general", rows, BASE)
     mixed = observations("general", rows.sample(frac=1, random_state=1), BASE)
