@@ -156,12 +156,7 @@ def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:
     InputError
         If a row after the base checkpoint has no learning rate.
     """
-    rows = log[log["train_tokens"] > 0]
-    if "learning_rate" not in rows or rows["learning_rate"].isna().any():
-        raise InputError(
-            f"the law {law} reads the column learning_rate, which every row after the base checkpoint needs: the rate "
-            "of the last step before it"
-        )
+    rows = _rated_rows(log, law)
     has_steps = "step" in rows and bool(rows["step"].notna().all())
     schedules = {}
     for run, group in rows.groupby("run_id", sort=False):
@@ -171,6 +166,17 @@ def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:
         rate = ordered["learning_rate"].to_numpy(dtype=float)
         schedules[str(run)] = RunSchedule(tokens, step, rate)
     return schedules
+
+
+def _rated_rows(log: pd.DataFrame, law: str) -> pd.DataFrame:
+    """Return the rows after the base checkpoint; refuse those of which one has no learning rate."""
+    rows = log[log["train_tokens"] > 0]
+    if "learning_rate" not in rows or rows["learning_rate"].isna().any():
+        raise InputError(
+            f"the law {law} reads the column learning_rate, which every row after the base checkpoint needs: the rate "
+            "of the last step before it"
+        )
+    return rows
 
 
 def with_areas(log: pd.DataFrame, law: str) -> pd.DataFrame:
@@ -190,9 +196,9 @@ def longest_schedule(log: pd.DataFrame, law: str, model_params: float) -> RunSch
     Of the runs of the probed size that is nearest, since rates and batches mostly go by size.
     """
     away = np.abs(np.log(log["model_params"].to_numpy(dtype=float) / model_params))
-    log = log[away <= away.min() + SAME_SIZE]
-
-    def length_and_rates(schedule: RunSchedule) -> tuple[float, float]:
-        return float(schedule.train_tokens[-1]), -float(schedule.learning_rate.sum())
-
-    return max(run_schedules(log, law).values(), key=length_and_rates)
+    rows = _rated_rows(log[away <= away.min() + SAME_SIZE], law)
+    runs = rows.drop_duplicates(["run_id", "train_tokens"]).groupby("run_id", sort=False)
+    longest = runs["train_tokens"].max() == rows["train_tokens"].max()
+    chosen = runs["learning_rate"].sum()[longest].idxmin()
+    (schedule,) = run_schedules(rows[rows["run_id"] == chosen], law).values()
+    return schedule
