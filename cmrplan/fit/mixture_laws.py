@@ -107,15 +107,25 @@ def mixture_redeclared(model: LawModel, rows: pd.DataFrame) -> Law:
 
 
 def with_mixture_residual(
-    laws: CorpusModel, rows: pd.DataFrame, settings: FitSettings
+    laws: CorpusModel, rows: pd.DataFrame, settings: FitSettings, number: int = 0
 ) -> CorpusModel:
-    """Return laws with a process above them where the settings ask for one, and where by default it serves."""
+    """Return laws with a process above them where the settings ask for one, and where by default it serves.
+
+    Parameters
+    ----------
+    laws : CorpusModel
+    rows : DataFrame
+        Of its corpus.
+    settings : FitSettings
+    number : int
+        Of the corpus among those of the fit.
+    """
     if not settings.may_have_residual:
         return laws
     # Its modules take a tenth of a second to import.
     from cmrplan.fit.residual.mixture_model import with_process
 
-    model = with_process(laws, rows, settings.seed)
+    model = with_process(laws, rows, settings.seed, number)
     if model is None or (settings.residual == "auto" and not model.is_better_than_laws):
         return laws
     return model

@@ -99,6 +99,7 @@ class KrigedMixtureRecord(Strict):
     unit: float
     log_hyper: list[float]
     raised: list[float]
+    number: int
 
 
 class RunCurveRecord(Strict):
@@ -194,6 +195,7 @@ def _dump_kriged_model(model: CorpusModel) -> dict[str, Any]:
             "unit": model.process.unit,
             "log_hyper": model.process.log_hyper.tolist(),
             "raised": model.process.raised.tolist(),
+            "number": model.number,
         }
     assert isinstance(model, KrigedModel)
     return {
@@ -309,8 +311,7 @@ def _load_kriged_mixture(
 
     laws = load_model(corpus, record.laws, fitted_to)
     rows = fitted_rows(fitted_to.log, corpus, fitted_to.settings.min_train_tokens)
-    about = record.unit, np.array(record.log_hyper), np.array(record.raised)
-    return kriged_mixture(laws, rows, fitted_to.settings.seed, *about)
+    return kriged_mixture(laws, rows, record, fitted_to.settings.seed)
 
 
 def _load_law_model(corpus: str, record: LawModelRecord) -> LawModel:

@@ -218,7 +218,10 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
     choice = mixture_law_choice(settings.law, fitted, varied)
     laws: dict[str, CorpusModel] = {c: fit_corpus(choice, c, part) for c, part in rows.items()}
     early = burn_in_of(laws, rows, mixture_redeclared)
-    models = {c: with_mixture_residual(model, rows[c], settings) for c, model in laws.items()}
+    models = {
+        corpus: with_mixture_residual(model, rows[corpus], settings, number)
+        for number, (corpus, model) in enumerate(laws.items())
+    }
     if settings.bootstrap:
         models = with_resamples(models, rows, _resamples(models, rows, settings))
     kept = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,15 @@ from cmrplan.log.columns import share_columns
 FEWEST_PROCESS_RUNS = 20
 NOTHING_LEFT = 1e-6  # nats: laws that leave no more are exact
 MOST_PROCESS_ROWS = 600  # a process of n rows takes n^3 steps
+
+
+class ProcessRecord(Protocol):
+    """A process as it stands in a file."""
+
+    unit: float
+    log_hyper: list[float]
+    raised: list[float]
+    number: int
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,8 @@ class KrigedMixture(CorpusModel):
     rows : ProcessRows
     process : MixtureProcess
     seed : int
+    number : int
+        Of the corpus among those of the fit, so that each has random numbers of its own.
     """
 
     corpus: str
@@ -114,6 +125,7 @@ class KrigedMixture(CorpusModel):
     rows: ProcessRows
     process: MixtureProcess
     seed: int
+    number: int
 
     @property
     def law(self) -> str:
@@ -144,7 +156,7 @@ class KrigedMixture(CorpusModel):
     def curves(self) -> ProcessCurves:
         """What the process adds to the logarithm of the loss: the estimate, then each draw."""
         of_laws = self.laws.predict(self.rows.columns)
-        generator = RandomStream.POSTERIOR.generator(self.seed)
+        generator = RandomStream.POSTERIOR.generator(self.seed, self.number)
         with one_thread():
             return self.process.curves(
                 self.rows.left_by(of_laws.loss), self.rows.left_by(of_laws.draws), generator
@@ -198,29 +210,32 @@ class KrigedMixture(CorpusModel):
 
 
 def kriged_mixture(
-    laws: CorpusModel, rows: pd.DataFrame, seed: int, unit: float, log_hyper: Array, raised: Array
+    laws: CorpusModel, rows: pd.DataFrame, record: ProcessRecord, seed: int
 ) -> KrigedMixture:
-    """Return laws with a process whose hyperparameters are known, as they stand in a file.
+    """Return laws with a process that was fitted before, as it stands in a file.
 
     Raises
     ------
     ValueError
-        If these are not those of the rows.
+        If it is not one of the rows.
     """
     known = process_rows(rows)
+    unit, log_hyper, raised = record.unit, np.array(record.log_hyper), np.array(record.raised)
     count, dimension = known.at.shape
     if (len(raised), len(log_hyper)) != (count, dimension + NUM_NOISES):
         raise ValueError(
             f"a process of {len(raised)} rows with {len(log_hyper)} hyperparameters, where the log has {count} rows "
             f"and {dimension + NUM_NOISES} belong"
         )
-    if not (unit > 0 and (raised >= 1).all()):
-        raise ValueError("a process whose unit or noise no fit has")
+    if not (unit > 0 and (raised >= 1).all() and record.number >= 0):
+        raise ValueError("a process whose unit, noise or number no fit has")
     process = MixtureProcess(known.at, known.runs, unit, log_hyper, raised)
-    return KrigedMixture(laws.corpus, laws, known, process, seed)
+    return KrigedMixture(laws.corpus, laws, known, process, seed, record.number)
 
 
-def with_process(laws: CorpusModel, rows: pd.DataFrame, seed: int) -> KrigedMixture | None:
+def with_process(
+    laws: CorpusModel, rows: pd.DataFrame, seed: int, number: int
+) -> KrigedMixture | None:
     """Return laws of the mixture with a process above them; None where runs are few or nothing is left.
 
     Parameters
@@ -228,7 +243,8 @@ def with_process(laws: CorpusModel, rows: pd.DataFrame, seed: int) -> KrigedMixt
     laws : CorpusModel
     rows : DataFrame
         The rows of its corpus that they were fitted to.
-    seed : int
+    seed, number : int
+        See :class:`KrigedMixture`.
     """
     if rows["run_id"].nunique() < FEWEST_PROCESS_RUNS:
         return None
@@ -238,4 +254,4 @@ def with_process(laws: CorpusModel, rows: pd.DataFrame, seed: int) -> KrigedMixt
         return None
     with one_thread():
         process = fit_process(known.at, known.runs, left)
-    return KrigedMixture(laws.corpus, laws, known, process, seed)
+    return KrigedMixture(laws.corpus, laws, known, process, seed, number)

@@ -229,6 +229,19 @@ class TestFit:
         np.testing.assert_allclose(of_laws + added, model.predict(columns).loss, rtol=1e-12)
         assert np.abs(added).max() > 0.01
 
+    def test_draws_of_different_corpora_are_not_the_same_numbers(self, kriged):
+        """What the processes add is unknown for each corpus by itself, while resamples of the laws are paired."""
+        far = kriged.shares_of({"c0": 0.98, "c1": 0.01, "c2": 0.01})[None, :]
+        columns = {f"share_{name}": far[:, j] for j, name in enumerate(kriged.corpora)} | {
+            "model_params": np.array([1e8]),
+            "train_tokens": np.array([D]),
+        }
+        added = [
+            model.curves(model.rows.coordinates.at(columns))[1:, 0]
+            for model in kriged.models.values()
+        ]
+        assert np.abs(np.corrcoef(added) - np.eye(3)).max() < 0.5
+
     def test_other_names_and_another_order_give_the_same_numbers(self, log, kriged):
         names = {run: f"x{k}" for k, run in enumerate(reversed(sorted(log["run_id"].unique())))}
         other = log.assign(run_id=log["run_id"].map(names)).sample(frac=1, random_state=0)
@@ -310,6 +323,7 @@ class TestFile:
             (lambda record: record["raised"].pop(), "rows"),
             (lambda record: record["log_hyper"].pop(), "hyperparameters"),
             (lambda record: record.update(unit=-1.0), "unit"),
+            (lambda record: record.update(number=-1), "number"),
         ],
     )
     def test_a_process_of_another_log_is_refused(self, kriged, tmp_path, change, said):
