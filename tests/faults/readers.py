@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import faults
 import many_runs
 from importer_files import FILES, changes_of
+from known_mixtures import world
 from tiny_checkpoints import END, trained_tokenizer
 
 import cmrplan as cp
@@ -140,6 +141,8 @@ def _sealed_files() -> Path:
     fit, mixture = read_fit(FITS / "two_corpora.json"), read_mixture_fit(FITS / "mixture.json")
     write_fit(fit, folder / "fit.json")
     write_mixture_fit(mixture, folder / "mixture.json")
+    kriged = cp.fit_mixture(world(3, 24), "data_mixing", bootstrap=2, residual="gp")
+    write_mixture_fit(kriged, folder / "kriged-mixture.json")
     asked = ["--model-params", "1.8e9", "--train-tokens", "1e10", "--max-general-rise", "3%"]
     tokens = ["--train-tokens", "1e9", "--out", str(folder / "mixture-plan.json")]
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
@@ -269,6 +272,7 @@ RUN_FOLDERS = {
 EVIDENCE = {
     "sealed fit": Reader(_sealed("fit.json"), read_fit, _content),
     "sealed mixture": Reader(_sealed("mixture.json"), read_mixture_fit, _content),
+    "kriged mixture": Reader(_sealed("kriged-mixture.json"), read_mixture_fit, _content),
     "plan": Reader(_sealed("plan.json"), planned_mixture, _shares),
     "mixture plan": Reader(_sealed("mixture-plan.json"), planned_mixture, _shares),
     "callback rows": Reader(
@@ -281,7 +285,15 @@ EVIDENCE = {
     **RUN_FOLDERS,
 }
 EDITED = (
-    *("sealed fit", "sealed mixture", "plan", "mixture plan", "callback rows", "callback state"),
+    *(
+        "sealed fit",
+        "sealed mixture",
+        "kriged mixture",
+        "plan",
+        "mixture plan",
+        "callback rows",
+        "callback state",
+    ),
     *("run settings", "run metrics", "run outcome", "run progress", "sweep corpora"),
 )  # files of JSON whose numbers an edit could change
 READERS: dict[str, Reader] = {
