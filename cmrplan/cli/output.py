@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
 MOST_REMARKS = 3  # remarks
+LONG_JSON = 100_000  # characters
 OUTPUT_WORDS = {Severity.STOP: "stop", Severity.CAUTION: "caution", Severity.NOTE: "note"}
 NARROWEST = 40  # columns
 HEAD_WIDTH = 26  # columns before the text of a line of a list
@@ -81,11 +82,17 @@ def wrapped(text: str, width: int | None) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on standard output, with the options that a project file gave under ``project_file``."""
+    """Print one JSON object on standard output, with the options that a project file gave under ``project_file``.
+
+    A long one stands on one line: breaking it into many takes longer than all else about it.
+    """
     defaults = used_defaults(click.get_current_context(silent=True))
     if defaults and isinstance(value, dict):
         value = value | {"project_file": defaults}
-    click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
+    text = json.dumps(value, allow_nan=False, default=str)
+    if len(text) < LONG_JSON:
+        text = json.dumps(value, indent=2, allow_nan=False, default=str)
+    click.echo(text)
 
 
 def print_findings(

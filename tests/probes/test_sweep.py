@@ -1,6 +1,5 @@
 """Whole sweeps in real worker processes: skipping, killing, failing, growing."""
 
-import json
 import os
 import shutil
 import signal
@@ -11,10 +10,10 @@ import time
 import pytest
 import torch
 import yaml
+from redone import rewrite
 from sweeping import run, run_here
 
 from cmrplan.errors import CmrplanError, InputError
-from cmrplan.files import write_json
 from probes.collect import collect, read_ledger
 from probes.data.prepare import prepare_corpora
 from probes.executors.scheduler import RunLimits
@@ -148,8 +147,7 @@ class TestTrouble:
         out = tmp_path / "runs"
         shutil.copytree(finished_sweep, out)
         failed = next(out.glob("probes/*-r0.3-*"))
-        outcome = json.loads((failed / "outcome.json").read_text())
-        write_json(failed / "outcome.json", outcome | {"state": "failed", "reason": "loss was nan"})
+        rewrite(failed / "outcome.json", state="failed", reason="loss was nan")
         log, ledger = collect(out)
         assert failed.name not in set(log["run_id"])
         assert log["run_id"].nunique() == 2
