@@ -118,6 +118,12 @@ def fit_command(
 @per_corpus("--share", "CORPUS=SHARE", "Share of a corpus; absent ones have none.", "shares")
 @click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest fitted]")
 @click.option("--train-tokens", type=COUNT, help="Tokens D.  [default: the largest fitted]")
+@click.option(
+    "--parts",
+    "with_parts",
+    is_flag=True,
+    help="Show beside each loss what the laws alone say and what the residual adds.",
+)
 @confidence
 @as_json
 def predict_command(
@@ -125,6 +131,7 @@ def predict_command(
     shares: tuple[tuple[str, str], ...],
     model_params: float | None,
     train_tokens: float | None,
+    with_parts: bool,
     confidence: float,
     as_json: bool,
 ) -> None:
@@ -141,6 +148,8 @@ def predict_command(
     for corpus, losses in sorted(fitted.predict(mixture, **at).items()):
         loss = Interval.of_draws(float(losses.loss[0]), losses.draws[:, 0], confidence)
         predicted[corpus] = interval_as_dict("loss", loss)
+    for corpus, two in (fitted.parts(mixture, **at) if with_parts else {}).items():
+        predicted[corpus] |= dict(zip(("law", "residual"), two, strict=True))
     findings = [*fitted.warnings, *fitted.extrapolation_findings(mixture, **at)]
     if as_json:
         print_json(
@@ -153,7 +162,10 @@ def predict_command(
             if value["loss_low"] is None
             else f"  ({value['loss_low']:.4f} to {value['loss_high']:.4f})"
         )
-        show(f"{corpus:<24}{value['loss']:>8.4f}{band}")
+        parts = (
+            f"  laws {value['law']:.4f}, residual {value['residual']:+.4f}" if with_parts else ""
+        )
+        show(f"{corpus:<24}{value['loss']:>8.4f}{band}{parts}")
     print_findings(findings)
 
 

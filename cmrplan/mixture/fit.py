@@ -109,14 +109,31 @@ class MixtureFit(FittedLog):
         model_params, train_tokens : float or str
             Counts such as ``1.8e9`` or ``"1.8B"``; read where the log had more than one.
         """
+        columns = self._columns(mixture, model_params, train_tokens)
+        return {corpus: model.predict(columns) for corpus, model in self.models.items()}
+
+    def parts(
+        self, mixture: Mixture, *, model_params: CountOrText, train_tokens: CountOrText
+    ) -> dict[str, tuple[float, float]]:
+        """Return each estimate of :meth:`predict` in two parts: by the laws alone, and what the residual adds.
+
+        Nats per token, by validation corpus; the arguments are those of :meth:`predict`.
+        """
+        columns = self._columns(mixture, model_params, train_tokens)
+        parts = {corpus: model.parts(columns) for corpus, model in self.models.items()}
+        return {corpus: (float(law[0]), float(added[0])) for corpus, (law, added) in parts.items()}
+
+    def _columns(
+        self, mixture: Mixture | Array, model_params: CountOrText, train_tokens: CountOrText
+    ) -> dict[str, Array]:
+        """Return mixtures at a size and tokens as the columns of a log."""
         size = parse_named_count("model_params", model_params)
         tokens = parse_named_count("train_tokens", train_tokens)
         shares = self.shares_of(mixture)[None, :] if isinstance(mixture, Mapping) else mixture
-        columns = {
+        return {
             "model_params": np.full(len(shares), size),
             "train_tokens": np.full(len(shares), tokens),
         } | {SHARE_PREFIX + name: shares[:, j] for j, name in enumerate(self.corpora)}
-        return {corpus: model.predict(columns) for corpus, model in self.models.items()}
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of every corpus, as plain values."""

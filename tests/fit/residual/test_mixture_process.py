@@ -342,6 +342,23 @@ def test_the_command_line_says_where_a_residual_stands(log, call, tmp_path):
     told = call("mix", "fit", tmp_path / "log.csv", "--bootstrap", 0)
     assert told.code == 0, told.err
     assert "; with a residual" in told.out
+    fitted = tmp_path / "fit.json"
+    asked = (
+        "mix",
+        "predict",
+        fitted,
+        "--share",
+        "c0=0.3",
+        "--share",
+        "c1=0.3",
+        "--share",
+        "c2=0.4",
+    )
+    call("mix", "fit", tmp_path / "log.csv", "--bootstrap", 0, "--out", fitted)
+    for loss in call(*asked, "--parts", "--json").json()["losses"].values():
+        assert loss["law"] + loss["residual"] == pytest.approx(loss["loss"], rel=1e-12)
+        assert abs(loss["residual"]) > 0.01
+    assert ", residual -0.0" in call(*asked, "--parts").out
     alone = call("mix", "fit", tmp_path / "log.csv", "--bootstrap", 0, "--residual", "none")
     assert alone.code == 0, alone.err
     assert "residual" not in alone.out
