@@ -129,8 +129,8 @@ class KrigedMixture(CorpusModel):
 
     @property
     def law(self) -> str:
-        """Name of the law below."""
-        return self.laws.law
+        """Name of the law below, marked as one with a process above it."""
+        return f"gp({self.laws.law})"
 
     @property
     def components(self) -> tuple[LawModel, ...]:
