@@ -307,11 +307,17 @@ def _load_kriged_model(corpus: str, record: KrigedModelRecord, fitted_to: Fitted
 def _load_kriged_mixture(
     corpus: str, record: KrigedMixtureRecord, fitted_to: FittedTo
 ) -> CorpusModel:
-    from cmrplan.fit.residual.mixture_model import kriged_mixture
+    from cmrplan.fit.residual.mixture_model import KrigedMixture, process_rows
+    from cmrplan.fit.residual.mixture_process import MixtureProcess
 
     laws = load_model(corpus, record.laws, fitted_to)
     rows = fitted_rows(fitted_to.log, corpus, fitted_to.settings.min_train_tokens)
-    return kriged_mixture(laws, rows, record, fitted_to.settings.seed)
+    known = process_rows(rows)
+    log_hyper, raised = np.array(record.log_hyper), np.array(record.raised)
+    process = MixtureProcess(known.at, known.runs, record.unit, log_hyper, raised)
+    model = KrigedMixture(corpus, laws, known, process, fitted_to.settings.seed, record.number)
+    model.require_whole()
+    return model
 
 
 def _load_law_model(corpus: str, record: LawModelRecord) -> LawModel:

@@ -110,9 +110,12 @@ class KrigedLosses:
     def gradient(self, shares: Array) -> Array:
         """Return their derivatives at one mixture ``(m,)``, ``(S, m)``."""
         slopes = gradient(self.laws, shares)
+        if not self.above:
+            return slopes
+        here = self.laws(shares[None, :])
         for rows, residual in self.above:
-            here, factor = self.laws(shares[None, :])[rows], residual.factors(shares[None, :])
-            slopes[rows] = factor * (slopes[rows] + here * residual.log_gradient(shares))
+            factor = residual.factors(shares[None, :])
+            slopes[rows] = factor * (slopes[rows] + here[rows] * residual.log_gradient(shares))
         return slopes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,15 +28,6 @@ from cmrplan.log.columns import share_columns
 FEWEST_PROCESS_RUNS = 20
 NOTHING_LEFT = 1e-6  # nats: laws that leave no more are exact
 MOST_PROCESS_ROWS = 600  # a process of n rows takes n^3 steps
-
-
-class ProcessRecord(Protocol):
-    """A process as it stands in a file."""
-
-    unit: float
-    log_hyper: list[float]
-    raised: list[float]
-    number: int
 
 
 @dataclass(frozen=True)
@@ -181,9 +172,15 @@ class KrigedMixture(CorpusModel):
         return self.laws.summary(confidence) | {"residual": self._figures}
 
     @cached_property
-    def _figures(self) -> dict[str, float]:
+    def _missed(self) -> tuple[Array, Array]:
+        """What the laws leave of the rows, and by what these are missed when their run is left out, log losses."""
         left = self.left_by_laws
-        missed = self.process.unit * self.process.left_out(left / self.process.unit)
+        with one_thread():
+            return left, self.process.left_out(left)
+
+    @property
+    def _figures(self) -> dict[str, float]:
+        left, missed = self._missed
         return {
             "laws_mae": float(np.mean(np.abs(left * self.rows.loss))),
             "left_out_mae": float(np.mean(np.abs(missed * self.rows.loss))),
@@ -195,10 +192,27 @@ class KrigedMixture(CorpusModel):
 
         By more than one standard error of the mean difference over runs (Hastie, Tibshirani & Friedman 2009, 7.10).
         """
-        left = self.left_by_laws
-        missed = self.process.unit * self.process.left_out(left / self.process.unit)
+        left, missed = self._missed
         gain = pd.Series(np.abs(left) - np.abs(missed)).groupby(self.rows.runs).mean()
         return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+    def require_whole(self) -> None:
+        """Refuse a process that is not one of the rows.
+
+        Raises
+        ------
+        ValueError
+            Saying what does not fit.
+        """
+        process = self.process
+        count, dimension = self.rows.at.shape
+        if (len(process.raised), len(process.log_hyper)) != (count, dimension + NUM_NOISES):
+            raise ValueError(
+                f"a process of {len(process.raised)} rows with {len(process.log_hyper)} hyperparameters, where the log "
+                f"has {count} rows and {dimension + NUM_NOISES} belong"
+            )
+        if not (process.unit > 0 and (process.raised >= 1).all() and self.number >= 0):
+            raise ValueError("a process whose unit, noise or number no fit has")
 
     def resampled(self, rows: pd.DataFrame, resamples: Resamples, noise: Noise) -> KrigedMixture:
         """Return the model with resamples of its laws, and so with draws."""
@@ -207,30 +221,6 @@ class KrigedMixture(CorpusModel):
     def without_resamples(self) -> KrigedMixture:
         """Return the model for estimates alone."""
         return replace(self, laws=self.laws.without_resamples())
-
-
-def kriged_mixture(
-    laws: CorpusModel, rows: pd.DataFrame, record: ProcessRecord, seed: int
-) -> KrigedMixture:
-    """Return laws with a process that was fitted before, as it stands in a file.
-
-    Raises
-    ------
-    ValueError
-        If it is not one of the rows.
-    """
-    known = process_rows(rows)
-    unit, log_hyper, raised = record.unit, np.array(record.log_hyper), np.array(record.raised)
-    count, dimension = known.at.shape
-    if (len(raised), len(log_hyper)) != (count, dimension + NUM_NOISES):
-        raise ValueError(
-            f"a process of {len(raised)} rows with {len(log_hyper)} hyperparameters, where the log has {count} rows "
-            f"and {dimension + NUM_NOISES} belong"
-        )
-    if not (unit > 0 and (raised >= 1).all() and record.number >= 0):
-        raise ValueError("a process whose unit, noise or number no fit has")
-    process = MixtureProcess(known.at, known.runs, unit, log_hyper, raised)
-    return KrigedMixture(laws.corpus, laws, known, process, seed, record.number)
 
 
 def with_process(

@@ -183,7 +183,7 @@ class MixtureProcess:
         return np.asarray(cholesky(covariance, lower=True))
 
     def left_out(self, residual: Array) -> Array:
-        """Return by what each row is missed when its run is left out, ``(n,)``, in the unit of the residuals."""
+        """Return by what each row is missed when its run is left out, ``(n,)``, in the unit that they are given in."""
         inverse = inverse_of(self._factor)
         solved, missed = inverse @ residual, np.zeros(len(residual))
         for run in np.unique(self.runs):
