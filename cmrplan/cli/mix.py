@@ -22,6 +22,7 @@ from cmrplan.cli.parameters import (
     per_corpus,
     resamples,
     seed,
+    with_parts,
 )
 from cmrplan.errors import InputError
 from cmrplan.files import sealed, write_json
@@ -118,12 +119,7 @@ def fit_command(
 @per_corpus("--share", "CORPUS=SHARE", "Share of a corpus; absent ones have none.", "shares")
 @click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest fitted]")
 @click.option("--train-tokens", type=COUNT, help="Tokens D.  [default: the largest fitted]")
-@click.option(
-    "--parts",
-    "with_parts",
-    is_flag=True,
-    help="Show beside each loss what the laws alone say and what the residual adds.",
-)
+@with_parts
 @confidence
 @as_json
 def predict_command(

@@ -245,3 +245,9 @@ first_tokens = click.option(
     type=COUNT_OR_AUTO,
     help="Leave out evaluations before this many tokens; auto: those that lie outside the law.",
 )
+with_parts = click.option(
+    "--parts",
+    "with_parts",
+    is_flag=True,
+    help="Show beside each loss what the laws alone say and what the residual adds.",
+)

@@ -8,7 +8,14 @@ import click
 import numpy as np
 
 from cmrplan.cli.output import print_findings, print_json, show
-from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence, model_params
+from cmrplan.cli.parameters import (
+    COUNT,
+    FRACTION,
+    as_json,
+    confidence,
+    model_params,
+    with_parts,
+)
 from cmrplan.cli.schedule import read_fit_under, schedule_options, schedule_record
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import Prediction
@@ -33,12 +40,7 @@ from cmrplan.fit.corpus_model import Prediction
     is_flag=True,
     help="Widen the intervals by the noise of a run: what one new run would measure.",
 )
-@click.option(
-    "--parts",
-    "with_parts",
-    is_flag=True,
-    help="Show beside each loss what the laws alone say and what the residual adds.",
-)
+@with_parts
 @schedule_options
 @confidence
 @as_json
