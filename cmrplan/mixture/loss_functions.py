@@ -19,15 +19,10 @@ from cmrplan.mixture.batched_laws import (
     batches_of,
     join,
 )
+from cmrplan.mixture.differentiable import ExcessOfLimits, MixtureLosses, WeightedSum
 from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
-from cmrplan.mixture.run_residual import (
-    ExcessOfLimits,
-    KrigedLosses,
-    RunResidual,
-    WeightedSum,
-    run_residuals,
-)
+from cmrplan.mixture.run_residual import RunResidual, run_residuals
 from cmrplan.mixture.simplex import Values
 from cmrplan.numbers import ROUNDING
 
@@ -151,7 +146,7 @@ class LossFunctions:
         losses = self._drawn(corpora) if self.num_draws else self._estimates(corpora)
         return losses(shares).reshape(len(corpora), -1, len(shares))
 
-    def _estimates(self, corpora: Iterable[str]) -> KrigedLosses:
+    def _estimates(self, corpora: Iterable[str]) -> MixtureLosses:
         """Return the estimates of some losses, a row each."""
         names = list(corpora)
         averaged = AveragedLaws(self.laws, np.stack([self.parts[corpus] for corpus in names]))
@@ -160,9 +155,11 @@ class LossFunctions:
             for row, corpus in enumerate(names)
             if corpus in self.above
         ]
-        return KrigedLosses(averaged, tuple(above))
+        return MixtureLosses(averaged, tuple(above))
 
-    def _drawn(self, corpora: Iterable[str], which: NDArray[np.intp] | None = None) -> KrigedLosses:
+    def _drawn(
+        self, corpora: Iterable[str], which: NDArray[np.intp] | None = None
+    ) -> MixtureLosses:
         """Return the resamples of some losses, all or some of them of one corpus after the other."""
         names = list(corpora)
         chosen = np.arange(self.num_draws) if which is None else which
@@ -171,7 +168,7 @@ class LossFunctions:
             for row, corpus in enumerate(names)
             if corpus in self.above
         ]
-        return KrigedLosses(
+        return MixtureLosses(
             join([self.draws[corpus].take(chosen) for corpus in names]), tuple(above)
         )
 

@@ -1,4 +1,4 @@
-"""What processes add to the laws of a mixture, for one run: functions of the mixture that know their derivatives."""
+"""What processes add to the laws of a mixture, for one run, as functions of the mixture that know their derivatives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.residual.share_roots import root_of_share, slope_of_root
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.mixture.batched_laws import MixtureRun
-from cmrplan.mixture.simplex import Values, gradient
 
 if TYPE_CHECKING:
     from cmrplan.fit.residual.mixture_process import ProcessCurves
@@ -83,78 +82,3 @@ def run_residuals(
         coordinates.at(one)[0, len(which) :],
     )
     return whole.take(np.zeros(1, dtype=np.intp)), whole.take(np.arange(1, len(model.curves.level)))
-
-
-@dataclass(frozen=True)
-class KrigedLosses:
-    """``S`` losses as functions of the mixture: laws, some multiplied by what stands above them.
-
-    Parameters
-    ----------
-    laws : callable
-        Mixtures ``(G, m)`` to values ``(S, G)``.
-    above : tuple of (slice, RunResidual)
-        Which rows a residual multiplies; it has as many curves.
-    """
-
-    laws: Values
-    above: tuple[tuple[slice, RunResidual], ...] = ()
-
-    def __call__(self, shares: Array) -> Array:
-        """Return the losses, ``(S, G)``."""
-        losses = self.laws(shares)
-        for rows, residual in self.above:
-            losses[rows] *= residual.factors(shares)
-        return losses
-
-    def gradient(self, shares: Array) -> Array:
-        """Return their derivatives at one mixture ``(m,)``, ``(S, m)``."""
-        slopes = gradient(self.laws, shares)
-        if not self.above:
-            return slopes
-        here = self.laws(shares[None, :])
-        for rows, residual in self.above:
-            factor = residual.factors(shares[None, :])
-            slopes[rows] = factor * (slopes[rows] + here[rows] * residual.log_gradient(shares))
-        return slopes
-
-
-@dataclass(frozen=True)
-class WeightedSum:
-    """A weighted sum of losses, ``(G,)``."""
-
-    losses: KrigedLosses
-    weights: Array
-
-    def __call__(self, shares: Array) -> Array:
-        """Return the sum at mixtures ``(G, m)``."""
-        return np.asarray(self.weights @ self.losses(shares))
-
-    def gradient(self, shares: Array) -> Array:
-        """Return its derivatives at one mixture, ``(m,)``."""
-        return np.asarray(self.weights @ self.losses.gradient(shares))
-
-
-@dataclass(frozen=True)
-class ExcessOfLimits:
-    """How far losses lie above their limits, ``(P, B, G)``, nats.
-
-    Parameters
-    ----------
-    losses : KrigedLosses
-        ``P B`` rows, the draws of the first limit first.
-    ceilings : array (P, B)
-        What a loss must stay below.
-    """
-
-    losses: KrigedLosses
-    ceilings: Array
-
-    def __call__(self, shares: Array) -> Array:
-        """Return the excess at mixtures ``(G, m)``."""
-        over = self.losses(shares) - self.ceilings.reshape(-1, 1)
-        return np.asarray(over.reshape(*self.ceilings.shape, -1))
-
-    def gradient(self, shares: Array) -> Array:
-        """Return its derivatives at one mixture, ``(P, B, m)``."""
-        return self.losses.gradient(shares).reshape(*self.ceilings.shape, -1)
