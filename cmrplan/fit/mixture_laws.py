@@ -119,12 +119,23 @@ def with_mixture_residual(
     settings : FitSettings
     number : int
         Of the corpus among those of the fit.
+
+    Raises
+    ------
+    CmrplanError
+        If a process is asked for by name, and there are too few runs.
     """
     if not settings.may_have_residual:
         return laws
     # Its modules take a tenth of a second to import.
-    from cmrplan.fit.residual.mixture_model import with_process
+    from cmrplan.fit.residual.mixture_model import FEWEST_PROCESS_RUNS, with_process
 
+    runs = rows["run_id"].nunique()
+    if settings.residual == "gp" and runs < FEWEST_PROCESS_RUNS:
+        raise CmrplanError(
+            f"the loss on {laws.corpus} has {runs} runs, too few for a residual; add probes, at least "
+            f"{FEWEST_PROCESS_RUNS} runs, or leave out --residual"
+        )
     model = with_process(laws, rows, settings.seed, number)
     if model is None or (settings.residual == "auto" and not model.is_better_than_laws):
         return laws

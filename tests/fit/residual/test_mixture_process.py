@@ -10,7 +10,7 @@ from scipy.optimize import check_grad
 from scipy.spatial.distance import cdist
 
 import cmrplan as cp
-from cmrplan.errors import InputError
+from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import sealed
 from cmrplan.fit.residual import mixture_process
 from cmrplan.fit.residual.mixture_model import MOST_PROCESS_ROWS, KrigedMixture, process_rows
@@ -217,6 +217,8 @@ class TestFit:
             isinstance(m, KrigedMixture)
             for m in cp.fit_mixture(bumped(15), bootstrap=0).models.values()
         )
+        with pytest.raises(CmrplanError, match=r"has 15 runs, too few for a residual"):
+            cp.fit_mixture(bumped(15), "data_mixing", bootstrap=0, residual="gp")
         named = cp.fit_mixture(log, "data_mixing", bootstrap=0)
         assert not any(isinstance(model, KrigedMixture) for model in named.models.values())
         asked = cp.fit_mixture(log, "data_mixing", bootstrap=0, residual="gp")
