@@ -210,7 +210,7 @@ class Code(StrEnum):
     PROBES_REPEAT = (
         "probes_repeat",
         _CAUTION,
-        "Probes repeat their domain data, so the fitted domain loss holds for that supply.",
+        "Probes repeat scarce data, so the fitted loss on it holds for that supply.",
     )
     REPETITION_ASSUMED = (
         "repetition_assumed",

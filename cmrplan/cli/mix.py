@@ -119,6 +119,12 @@ def fit_command(
 @per_corpus("--share", "CORPUS=SHARE", "Share of a corpus; absent ones have none.", "shares")
 @click.option("--model-params", type=COUNT, help="Parameters N.  [default: the largest fitted]")
 @click.option("--train-tokens", type=COUNT, help="Tokens D.  [default: the largest fitted]")
+@per_corpus(
+    "--available",
+    "CORPUS=TOKENS",
+    "Unique tokens of a training corpus: code=5B.  [default: those of the probes, where they repeat it]",
+    "available",
+)
 @with_parts
 @confidence
 @as_json
@@ -127,6 +133,7 @@ def predict_command(
     shares: tuple[tuple[str, str], ...],
     model_params: float | None,
     train_tokens: float | None,
+    available: tuple[tuple[str, str], ...],
     with_parts: bool,
     confidence: float,
     as_json: bool,
@@ -141,12 +148,14 @@ def predict_command(
     }
     predicted: dict[str, dict[str, float | None]] = {}
     mixture = numbers_of("--share", shares, FRACTION)
-    for corpus, losses in sorted(fitted.predict(mixture, **at).items()):
+    held = numbers_of("--available", available, COUNT)
+    for corpus, losses in sorted(fitted.predict(mixture, available=held, **at).items()):
         loss = Interval.of_draws(float(losses.loss[0]), losses.draws[:, 0], confidence)
         predicted[corpus] = interval_as_dict("loss", loss)
-    for corpus, two in (fitted.parts(mixture, **at) if with_parts else {}).items():
+    for corpus, two in (fitted.parts(mixture, available=held, **at) if with_parts else {}).items():
         predicted[corpus] |= dict(zip(("law", "residual"), two, strict=True))
-    findings = [*fitted.warnings, *fitted.extrapolation_findings(mixture, **at)]
+    beyond = fitted.extrapolation_findings(mixture, available=held, **at)
+    findings = [*fitted.warnings, *beyond]
     if as_json:
         print_json(
             {"losses": predicted, **at, "warnings": [finding.as_dict() for finding in findings]}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.fit.tabular import Tabular
-from cmrplan.log.columns import share_columns
+from cmrplan.log.columns import WORTH, share_columns
 
 if TYPE_CHECKING:
     from cmrplan.fit.bootstrap import Resamples
@@ -46,7 +46,7 @@ def target_share(corpus: str, domain_ratio: Array) -> Array:
 
 
 def law_inputs(corpus: str, columns: Mapping[str, Array]) -> LawInputs:
-    """Return a law's inputs by name, each ``(n,)``.
+    """Return a law's inputs by name, each ``(n,)``; tokens that are repeats count as what they are worth.
 
     Parameters
     ----------
@@ -55,16 +55,14 @@ def law_inputs(corpus: str, columns: Mapping[str, Array]) -> LawInputs:
     columns : mapping of str to array (n,)
         ``model_params``, ``train_tokens``, and ``domain_ratio`` or ``share_<corpus>`` columns; what else a law reads.
     """
-    inputs = {
-        name: np.asarray(values, dtype=float)
-        for name, values in columns.items()
-        if name != "domain_ratio"
-    }
-    if "domain_ratio" in columns:
-        ratio = np.asarray(columns["domain_ratio"], dtype=float)
+    inputs = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    if "domain_ratio" in inputs:
+        ratio = inputs.pop("domain_ratio")
         inputs["share"] = target_share(corpus, ratio)
         inputs["replay_ratio"] = 1.0 - ratio
     tokens = inputs["train_tokens"]
+    worth = inputs.pop(WORTH, tokens)
+    tokens = inputs["train_tokens"] = np.where(np.isnan(worth), tokens, worth)
     unique = inputs.get("unique_domain_tokens", np.full_like(tokens, np.nan))
     # A row that does not say how many tokens its corpus holds never repeats them.
     inputs["unique_tokens"] = np.where(np.isnan(unique), np.inf, unique)
@@ -394,7 +392,6 @@ def top_weighted_laws(models: Mapping[str, CorpusModel]) -> dict[str, LawModel]:
 
 def row_columns(rows: pd.DataFrame) -> dict[str, Array]:
     """Return the columns of a log that laws read, as arrays."""
-    mixture = ["domain_ratio"] if "domain_ratio" in rows else share_columns(rows)
-    more = [name for name in MORE_COLUMNS if name in rows]
-    names = ["model_params", "train_tokens", *mixture, *more]
-    return {name: rows[name].to_numpy(dtype=float) for name in names}
+    mixture = ["domain_ratio"] if "domain_ratio" in rows else [*share_columns(rows), WORTH]
+    names = ["model_params", "train_tokens", *mixture, *MORE_COLUMNS]
+    return {name: rows[name].to_numpy(dtype=float) for name in names if name in rows}

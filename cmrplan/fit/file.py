@@ -22,6 +22,7 @@ from cmrplan.fit.diagnosis.burn_in import burn_in_of
 from cmrplan.fit.file_checks import require_consistent, require_figures
 from cmrplan.fit.fit import Fit, WithoutEarly
 from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
+from cmrplan.fit.mixture_repeats import RepeatedCorpus
 from cmrplan.fit.model_records import FittedTo, ModelRecord, Strict, load_model
 from cmrplan.fit.settings import FitSettings
 
@@ -31,7 +32,7 @@ _COMMAND_OF_KIND: dict[Kind, str] = {"two_corpora": "cmrplan fit", "mixture": "c
 _NAMES: dict[Kind, str] = {"two_corpora": "a fit", "mixture": "the fit of a mixture"}
 
 UNSEALED_VERSION = "0.2.0"
-_LATER_ENTRIES = {"residual", "resampled_in_order", "without_early"}
+_LATER_ENTRIES = {"residual", "resampled_in_order", "without_early", "repeat_scales"}
 _LATER_KINDS = {"kriged", "kriged_mixture"}
 
 
@@ -68,6 +69,7 @@ class _StateRecord(Strict):
     models: dict[str, ModelRecord]
     base_loss: list[_BaseLossRecord]
     without_early: _WithoutEarlyRecord | None = None
+    repeat_scales: dict[str, float] = Field(default_factory=dict)
 
 
 class _FitFile(Strict):
@@ -78,6 +80,7 @@ class _FitFile(Strict):
     domain: dict[str, Any] | None = None
     corpora: list[str] | None = None
     eval_corpora: dict[str, dict[str, Any]] | None = None
+    repeated: dict[str, dict[str, Any]] | None = None
     warnings: list[dict[str, str]]
     settings: _SettingsRecord
     provenance: dict[str, Any]
@@ -165,6 +168,10 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         if not is_sealed:
             shown = value["eval_corpora"] if kind == "mixture" else value
             require_figures(models, shown, settings.confidence)
+        repeated = {
+            corpus: RepeatedCorpus.of(log, corpus, scale)
+            for corpus, scale in file.state.repeat_scales.items()
+        }
         warnings = tuple(Finding(Code(w["code"]), w["message"]) for w in file.warnings)
     except ValidationError as error:
         first = error.errors()[0]
@@ -183,6 +190,8 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
         "warnings": warnings,
         "provenance": file.provenance,
     }
+    if kind == "mixture":
+        fields["repeated"] = repeated
     return fields, early
 
 

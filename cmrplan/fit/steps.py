@@ -48,6 +48,20 @@ def fit_corpus(choice: LawChoice, corpus: str, rows: pd.DataFrame) -> LawModel |
     CmrplanError
         If the rows support none of them; the message of the first law that was tried.
     """
+    models = fitted_laws(choice, corpus, rows)
+    if len(models) == 1:
+        return models[0]
+    return averaged(models, averaging_weights([choice.score(model, rows) for model in models]))
+
+
+def fitted_laws(choice: LawChoice, corpus: str, rows: pd.DataFrame) -> list[LawModel]:
+    """Return every law of a choice that the rows of one corpus support, fitted.
+
+    Raises
+    ------
+    CmrplanError
+        If the rows support none of them; the message of the first law that was tried.
+    """
     models: list[LawModel] = []
     refusal: CmrplanError | None = None
     for name in choice.names:
@@ -62,9 +76,7 @@ def fit_corpus(choice: LawChoice, corpus: str, rows: pd.DataFrame) -> LawModel |
     if not models:
         assert refusal is not None
         raise refusal
-    if len(models) == 1:
-        return models[0]
-    return averaged(models, averaging_weights([choice.score(model, rows) for model in models]))
+    return models
 
 
 def with_resamples(

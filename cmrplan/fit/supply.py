@@ -1,13 +1,15 @@
-"""The domain corpus that the probes drew from: how much it holds, and how often they passed over it."""
+"""The scarce corpus that the probes drew from: how much it holds, and how often they passed over it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
+from cmrplan.fit.corpus_model import Prediction
 from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD, effective_tokens
 
 COLUMN = "unique_domain_tokens"
@@ -19,13 +21,14 @@ SPREAD_OF_SCALES = REPEAT_SCALE * np.exp(REPEAT_SCALE_SD * FIFTHS)  # around the
 # Of the logarithm of a corpus's own loss per squared logarithm of the passes over it: between none, as is reported from
 # scratch up to 40 passes, and what the arms of data/sweep2 show, whose corpora are narrow ones too.
 HARM = np.maximum(0.005 + 0.01 * FIFTHS[[1, 4, 2, 0, 3]], 0.0)
+MANY_MORE = 1.25  # times the passes of the probes, from where on a plan says that it makes more
 _LONGEST = 1e3  # times the tokens of a run, within which a run of the same worth is sought
 _HALVINGS = 60
 
 
 @dataclass(frozen=True)
 class Supply:
-    """What the log says of the domain corpus.
+    """What the log says of the domain corpus, or of one of several training corpora.
 
     Parameters
     ----------
@@ -44,11 +47,16 @@ class Supply:
 
 def supply_of(log: pd.DataFrame) -> Supply | None:
     """Return the supply of a log of which probes repeat their domain data; None where none does, or it is not known."""
-    if COLUMN not in log or "domain_ratio" not in log:
+    return supply_from(log, "domain_ratio", COLUMN)
+
+
+def supply_from(log: pd.DataFrame, share: str, unique_tokens: str) -> Supply | None:
+    """Return :func:`supply_of` for a corpus by its columns: that of its share, and that of the tokens it holds."""
+    if unique_tokens not in log or share not in log:
         return None
-    rows = log[(log["train_tokens"] > 0) & log[COLUMN].notna()]
-    unique = rows[COLUMN].to_numpy(dtype=float)
-    passes = rows["train_tokens"].to_numpy(dtype=float) * rows["domain_ratio"].to_numpy(dtype=float)
+    rows = log[(log["train_tokens"] > 0) & log[unique_tokens].notna()]
+    unique = rows[unique_tokens].to_numpy(dtype=float)
+    passes = rows["train_tokens"].to_numpy(dtype=float) * rows[share].to_numpy(dtype=float)
     most = float(np.max(passes / unique, initial=0.0))
     if most <= ONE_PASS:
         return None
@@ -123,3 +131,12 @@ def tokens_of_same_worth(
         is_short = discounted_tokens(np.exp(middle), ratio, probed_tokens) < worth
         low, high = np.where(is_short, middle, low), np.where(is_short, high, middle)
     return np.exp((low + high) / 2)
+
+
+def spread_over(predictions: Sequence[Prediction]) -> Prediction:
+    """Return the first prediction with draws that are dealt out over the others."""
+    first, *others = predictions
+    draws = first.draws.copy()
+    for k, other in enumerate(others):
+        draws[k :: len(others)] = other.draws[k :: len(others)]
+    return replace(first, draws=draws)

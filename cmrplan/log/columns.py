@@ -21,6 +21,7 @@ from cmrplan.log.cells import LogFinding, RawLog, shown
 from cmrplan.numbers import PERCENT_HINT, parse_count
 
 SHARE_PREFIX = "share_"
+WORTH = "worth_tokens"  # in a fit of mixtures: what the tokens of a run are worth to the loss, where some are repeats
 PARAMS_KINDS = ("non_embedding", "total")
 
 _ROUNDING = 1e-6  # relative; counts above a million may carry a fraction from arithmetic
@@ -89,12 +90,23 @@ def share_columns(table: pd.DataFrame) -> list[str]:
     )
 
 
+def unique_tokens_column(corpus: str) -> str:
+    """Return the name of the column with the tokens that a training corpus holds before it repeats."""
+    return f"unique_{corpus}_tokens"
+
+
 def canonical_columns(table: pd.DataFrame) -> list[Column]:
     """Return the columns of the contract that the table has, in the contract's order."""
     shares = [Column(name, "number", "fraction", required=True) for name in share_columns(table)]
+    of_domain = {column.name for column in _AFTER_SHARES}
+    unique = [
+        Column(name, "count", "positive")
+        for share in shares
+        if (name := unique_tokens_column(share.name.removeprefix(SHARE_PREFIX))) not in of_domain
+    ]
     return [
         column
-        for column in (*_BEFORE_SHARES, *shares, *_AFTER_SHARES)
+        for column in (*_BEFORE_SHARES, *shares, *_AFTER_SHARES, *unique)
         if column.name in table.columns
     ]
 

@@ -25,8 +25,8 @@ column                    type     meaning and unit
 ========================  =======  ==========================================================
 
 A log has ``domain_ratio``, ``share_`` columns, or both; from ``share_general`` and
-``share_domain`` alone the ratio is derived, and ``replay_ratio`` is read as its complement. Other columns are kept
-as they are, at the end.
+``share_domain`` alone the ratio is derived, and ``replay_ratio`` is read as its complement. Beside shares
+``unique_<corpus>_tokens`` says what each training corpus holds. Other columns are kept as they are, at the end.
 Files are CSV, JSONL (one object a line) or Parquet, by suffix. What is checked stands in
 validate.py (errors) and advice.py (warnings); rows in messages count from 1, without the header.
 """

@@ -1,7 +1,8 @@
 """Several training corpora: one law per validation corpus, and the best mixture on the simplex."""
 
 from cmrplan.mixture.file import mixture_report, read_mixture_fit, write_mixture_fit
-from cmrplan.mixture.fit import MixtureFit, fit_mixture
+from cmrplan.mixture.fit import fit_mixture
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.plan import plan_mixture
 from cmrplan.mixture.request import MixturePlanRequest

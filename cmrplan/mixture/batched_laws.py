@@ -38,15 +38,18 @@ class CorpusSupply:
         Of the corpus in the shares.
     unique : float
         Tokens that it holds, over those of the run.
+    repeat_scale : float, optional
+        R*, where the probes say it; else the published value with its spread, and what repeats may harm.
     """
 
     position: int
     unique: float
+    repeat_scale: float | None = None
 
     @property
     def least_worth(self) -> float:
         """What a run of this corpus alone is worth, over its tokens, if repeats are worth the least."""
-        scale = float(np.min(SPREAD_OF_SCALES))
+        scale = self.repeat_scale or float(np.min(SPREAD_OF_SCALES))
         return float(effective_tokens(1.0, self.unique, scale))
 
 
@@ -218,6 +221,8 @@ def _repeats(
     scale, harm = SPREAD_OF_SCALES[which], HARM[which]
     if count == 1:  # the estimate
         scale, harm = np.array([REPEAT_SCALE]), np.array([np.mean(HARM)])
+    if supply is not None and supply.repeat_scale is not None:
+        scale, harm = np.full(count, supply.repeat_scale), np.zeros(count)
     position = 0 if supply is None else supply.position
     unique = np.inf if supply is None else supply.unique
     least = np.full(count, run.least_worth)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
 
 Edge = Literal["probed", "floor", "ceiling", "available"]

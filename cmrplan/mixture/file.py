@@ -7,7 +7,7 @@ from typing import Any
 
 from cmrplan.files import sealed, write_json
 from cmrplan.fit.file import read_fitted_log
-from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.mixture_fit import MixtureFit
 
 
 def mixture_report(fit: MixtureFit) -> dict[str, Any]:

@@ -7,152 +7,40 @@ names give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from dataclasses import replace
+from typing import TypedDict, Unpack
 
-import numpy as np
 import pandas as pd
 
 from cmrplan._version import __version__
-from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
-from cmrplan.fit.corpus_model import CorpusModel, Prediction
+from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.diagnosis.burn_in import burn_in_findings, burn_in_of, left_out_findings
 from cmrplan.fit.evaluation_bins import EVALUATION_COUNT, averaged_neighbors
-from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog, rows_of_size
+from cmrplan.fit.fitted_log import rows_of_size
 from cmrplan.fit.mixture_laws import (
     mixture_law_choice,
     mixture_redeclared,
     ordered_corpora,
-    run_shares,
     varied_corpora,
     with_mixture_residual,
+)
+from cmrplan.fit.mixture_repeats import (
+    counted_log,
+    repeated_corpora,
+    repeated_corpora_findings,
 )
 from cmrplan.fit.settings import FitSettings, ResidualModel, settings_of, with_settings
 from cmrplan.fit.steps import fit_corpus, with_resamples
 from cmrplan.laws.registry import FitKind, require_choice
-from cmrplan.log.columns import SHARE_PREFIX, share_columns
+from cmrplan.log.columns import WORTH, share_columns, unique_tokens_column
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
-from cmrplan.mixture.extrapolation import beyond_levels, beyond_shares, far_from_probed
 from cmrplan.mixture.fit_findings import fit_findings
-from cmrplan.numbers import CountOrText, parse_named_count
+from cmrplan.mixture.mixture_fit import MixtureFit, rows_from
+from cmrplan.numbers import CountOrText
 
 RUNS_PER_PARAMETER = 4  # from here on resamples of runs still hold more mixtures than parameters
-SAME_SUM = 1e-6
-
-Mixture = Mapping[str, float]
-
-
-@dataclass(frozen=True, repr=False)
-class MixtureFit(FittedLog):
-    """Fitted laws of several validation corpora; the fields are those of :class:`~cmrplan.fit.fitted_log.FittedLog`."""
-
-    @property
-    def law(self) -> str:
-        """Name of the fitted law; several where corpora got different ones."""
-        return "+".join(sorted({model.law for model in self.models.values()}))
-
-    def mixtures(self) -> Array:
-        """Return the mixtures that were fitted, one row a run, ``(R, m)``."""
-        return run_shares(self.fitted(), self.corpora)
-
-    def fitted(self) -> pd.DataFrame:
-        """Return the rows of the log that were fitted, of all validation corpora."""
-        return _fitted(self.log, self.settings)
-
-    def extrapolation_findings(
-        self, mixture: Mixture, *, model_params: CountOrText, train_tokens: CountOrText
-    ) -> list[Finding]:
-        """Return a finding for each way in which a question lies outside of what was fitted.
-
-        In size, in tokens, in the share of a corpus, or since the mixture is no blend of probed ones; the arguments are
-        those of :meth:`predict`.
-        """
-        size = parse_named_count("model_params", model_params)
-        tokens = parse_named_count("train_tokens", train_tokens)
-        shares, probed = self.shares_of(mixture), self.mixtures()
-        return [
-            *beyond_levels(self.fitted(), size, tokens),
-            *beyond_shares(self.corpora, probed, shares),
-            *far_from_probed(probed, shares),
-        ]
-
-    def shares_of(self, mixture: Mixture) -> Array:
-        """Return a mixture as shares in the order of the fit, ``(m,)``; absent corpora have none.
-
-        Raises
-        ------
-        InputError
-            If a corpus is unknown, or the shares are no fractions that sum to 1.
-        """
-        unknown = [name for name in mixture if name not in self.corpora]
-        if unknown:
-            known = ", ".join(sorted(self.corpora))
-            raise InputError(f"the log has no training corpus {unknown[0]!r}; it has {known}")
-        shares = np.array([float(mixture.get(name, 0.0)) for name in self.corpora])
-        if not (np.all(shares >= 0) and abs(shares.sum() - 1) <= SAME_SUM):
-            raise InputError(
-                f"the shares of a mixture must be 0 or more and sum to 1, got {shares.sum():g}"
-            )
-        return shares
-
-    def predict(
-        self, mixture: Mixture | Array, *, model_params: CountOrText, train_tokens: CountOrText
-    ) -> dict[str, Prediction]:
-        """Return the losses of every validation corpus.
-
-        Parameters
-        ----------
-        mixture : mapping of str to float, or array (G, m)
-            Shares by corpus, or rows of shares in the order of :attr:`corpora`.
-        model_params, train_tokens : float or str
-            Counts such as ``1.8e9`` or ``"1.8B"``; read where the log had more than one.
-        """
-        columns = self._columns(mixture, model_params, train_tokens)
-        return {corpus: model.predict(columns) for corpus, model in self.models.items()}
-
-    def parts(
-        self, mixture: Mixture, *, model_params: CountOrText, train_tokens: CountOrText
-    ) -> dict[str, tuple[float, float]]:
-        """Return each estimate of :meth:`predict` in two parts: by the laws alone, and what the residual adds.
-
-        Nats per token, by validation corpus; the arguments are those of :meth:`predict`.
-        """
-        columns = self._columns(mixture, model_params, train_tokens)
-        parts = {corpus: model.parts(columns) for corpus, model in self.models.items()}
-        return {corpus: (float(law[0]), float(added[0])) for corpus, (law, added) in parts.items()}
-
-    def _columns(
-        self, mixture: Mixture | Array, model_params: CountOrText, train_tokens: CountOrText
-    ) -> dict[str, Array]:
-        """Return mixtures at a size and tokens as the columns of a log."""
-        size = parse_named_count("model_params", model_params)
-        tokens = parse_named_count("train_tokens", train_tokens)
-        shares = self.shares_of(mixture)[None, :] if isinstance(mixture, Mapping) else mixture
-        return {
-            "model_params": np.full(len(shares), size),
-            "train_tokens": np.full(len(shares), tokens),
-        } | {SHARE_PREFIX + name: shares[:, j] for j, name in enumerate(self.corpora)}
-
-    def summary(self) -> dict[str, Any]:
-        """Return the figures of every corpus, as plain values."""
-        figures = {c: model.summary(self.settings.confidence) for c, model in self.models.items()}
-        return {
-            corpus: values
-            | {"members": values.get("members", [{"law": values["law"], "weight": 1.0}])}
-            for corpus, values in figures.items()
-        }
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures of every corpus as plain values: what ``cmrplan mix fit --json`` prints."""
-        return {
-            "cmrplan_fit": FIT_FILE_VERSION,
-            "kind": "mixture",
-            "corpora": sorted(self.corpora),
-            "eval_corpora": dict(sorted(self.summary().items())),
-            **self._common_figures(),
-        }
 
 
 class MixtureFitOptions(TypedDict, total=False):
@@ -225,14 +113,14 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
     log, fitted = _rows_to_fit(log, settings)
     short, averaged = averaged_neighbors(log, settings.min_train_tokens)
     if averaged:
-        fitted = _fitted(short, settings)
+        fitted = rows_from(short, settings)
     corpora = ordered_corpora(fitted)
     varied = varied_corpora(fitted, corpora)
-    rows = {
-        corpus: fitted[fitted["eval_corpus"] == corpus].reset_index(drop=True)
-        for corpus in _ordered_targets(fitted)
-    }
     choice = mixture_law_choice(settings.law, fitted, varied)
+    repeated = repeated_corpora(_by_corpus(fitted), choice)
+    short = counted_log(short, repeated)
+    fitted = rows_from(short, settings)
+    rows = _by_corpus(fitted)
     laws: dict[str, CorpusModel] = {c: fit_corpus(choice, c, part) for c, part in rows.items()}
     early = burn_in_of(laws, rows, mixture_redeclared)
     models = {
@@ -249,6 +137,8 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         "eval_corpus",
         "loss",
         EVALUATION_COUNT,
+        *map(unique_tokens_column, sorted(repeated)),
+        WORTH,
     ]
     return MixtureFit(
         settings=settings,
@@ -259,16 +149,20 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         warnings=(
             *averaged,
             *fit_findings(models, fitted, corpora, varied),
+            *repeated_corpora_findings(fitted, repeated),
             *burn_in_findings(early),
         ),
         provenance={"log_fingerprint": log_fingerprint(log), "code_version": __version__},
+        repeated=repeated,
     )
 
 
-def _fitted(log: pd.DataFrame, settings: FitSettings) -> pd.DataFrame:
-    first = max(settings.min_train_tokens, np.nextafter(0, 1))
-    kept: pd.DataFrame = log[log["train_tokens"] >= first].reset_index(drop=True)
-    return kept
+def _by_corpus(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of each validation corpus, in the order of a fit."""
+    return {
+        corpus: rows[rows["eval_corpus"] == corpus].reset_index(drop=True)
+        for corpus in _ordered_targets(rows)
+    }
 
 
 def _rows_to_fit(log: pd.DataFrame, settings: FitSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -285,10 +179,9 @@ def _rows_to_fit(log: pd.DataFrame, settings: FitSettings) -> tuple[pd.DataFrame
         raise CmrplanError(
             "the log has no share_<corpus> columns, two or more; a log with domain_ratio is fitted by cmrplan fit"
         )
-    log = log.drop(
-        columns="domain_ratio", errors="ignore"
-    )  # the shares of two corpora say the same
-    fitted = _fitted(log, settings)
+    # The shares of two corpora say the same as the ratio; what tokens are worth is for the fit to say.
+    log = log.drop(columns=["domain_ratio", WORTH], errors="ignore")
+    fitted = rows_from(log, settings)
     if fitted.empty:
         raise CmrplanError(
             f"the log has no rows at {max(settings.min_train_tokens, 1):g} or more train_tokens"

@@ -20,7 +20,7 @@ from cmrplan.mixture.batched_laws import (
     join,
 )
 from cmrplan.mixture.differentiable import ExcessOfLimits, MixtureLosses, WeightedSum
-from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.mixture.run_residual import RunResidual, run_residuals
 from cmrplan.mixture.simplex import Values
@@ -194,12 +194,17 @@ class AveragedLaws:
 
 def run_of(fit: MixtureFit, asked: MixturePlanRequest) -> MixtureRun:
     """Return the run that is asked for, with what its corpora hold where they may be passed over more than once."""
-    unique = {corpus: tokens / asked.tokens for corpus, tokens in asked.unique_tokens.items()}
-    supplies = {
-        corpus: CorpusSupply(position, unique[corpus])
-        for position, corpus in enumerate(fit.corpora)
-        if unique.get(corpus, 1.0) < 1 and corpus in fit.models and asked.epochs(corpus) > 1
-    }
+    probed = {corpus: repeats.supply.unique_tokens for corpus, repeats in fit.repeated.items()}
+    # What the probes drew from is no bound of a plan that was not given any.
+    may_repeat = {c: tokens for c, tokens in asked.unique_tokens.items() if asked.epochs(c) > 1}
+    held = {c: tokens for c, tokens in probed.items() if c not in asked.unique_tokens} | may_repeat
+    supplies = {}
+    for position, corpus in enumerate(fit.corpora):
+        unique = held.get(corpus, np.inf) / asked.tokens
+        if unique < 1 and corpus in fit.models:
+            repeats = fit.repeated.get(corpus)
+            scale = None if repeats is None else repeats.repeat_scale
+            supplies[corpus] = CorpusSupply(position, unique, scale)
     return MixtureRun(asked.size(fit), asked.tokens, supplies)
 
 

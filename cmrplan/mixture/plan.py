@@ -21,13 +21,13 @@ from cmrplan.errors import Finding
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.mixture.bounds import Box, box_of
-from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.loss_functions import (
     LossFunctions,
     loss_functions_of,
     references,
     run_of,
 )
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import (
     AlternativeMixture,
     BindingConstraint,
@@ -144,8 +144,9 @@ def _alternatives(fit: MixtureFit, solution: MixtureSolution) -> dict[str, Alter
 
 
 def _epochs(fit: MixtureFit, asked: MixturePlanRequest, shares: Array) -> dict[str, float]:
-    """Return the passes over each corpus whose tokens are known."""
-    unique = asked.unique_tokens
+    """Return the passes over each corpus whose tokens are known, as given or as the probes drew from."""
+    probed = {corpus: repeats.supply.unique_tokens for corpus, repeats in fit.repeated.items()}
+    unique = probed | asked.unique_tokens
     return {
         name: float(share * asked.tokens / unique[name])
         for name, share in zip(fit.corpora, shares, strict=True)

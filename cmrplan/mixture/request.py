@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from cmrplan.errors import InputError
 from cmrplan.fit.arguments import asked_of
 from cmrplan.mixture.file import read_mixture_fit
-from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.numbers import (
     CountOrText,
     Tolerance,

@@ -9,8 +9,8 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.mixture.bounds import Box, probed_box
-from cmrplan.mixture.fit import MixtureFit
 from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, solve
 

@@ -16,13 +16,13 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
 from cmrplan.fit.probed import TWO_DIGITS, is_among
-from cmrplan.fit.supply import ONE_PASS, most_unique_tokens
+from cmrplan.fit.supply import MANY_MORE, ONE_PASS, most_unique_tokens
 from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.log import CORPORA
 from cmrplan.plan.early_evaluations import early_findings
 from cmrplan.plan.loss_curves import LossCurves
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision
-from cmrplan.plan.repeated_data import MANY_MORE, fitted_repetition_findings
+from cmrplan.plan.repeated_data import fitted_repetition_findings
 from cmrplan.plan.request import PlanRequest
 
 WORRYING_SHARE = 0.25  # of the allowed rise

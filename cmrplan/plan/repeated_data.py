@@ -15,11 +15,13 @@ from cmrplan.fit.general_loss import GeneralLoss
 from cmrplan.fit.supply import (
     FIFTHS,
     HARM,
+    MANY_MORE,
     ONE_PASS,
     SPREAD_OF_SCALES,
     Supply,
     discounted_tokens,
     most_unique_tokens,
+    spread_over,
     tokens_of_same_worth,
 )
 from cmrplan.laws.repetition import REPEAT_SCALE
@@ -31,7 +33,6 @@ from cmrplan.plan.request import PlanRequest
 # (data/sweep2/lessons.py repetition).
 RISE_BY_PASSES = np.maximum(0.06 + 0.05 * FIFTHS[[1, 3, 0, 4, 2]], 0.0)
 RISE_BY_NARROWING = np.maximum(0.05 + 0.04 * FIFTHS[[0, 3, 4, 2, 1]], 0.0)
-MANY_MORE = 1.25  # times the passes of the probes
 
 
 def log_passes(train_tokens: float | Array, ratio: Array, unique_tokens: float) -> Array:
@@ -82,7 +83,7 @@ def general_of_repeats(
         )
         for power in (np.mean(powers, axis=0), *powers)
     ]
-    return replace(general, prediction=_spread_over(scarce))
+    return replace(general, prediction=spread_over(scarce))
 
 
 def domain_of_repeats(
@@ -124,7 +125,7 @@ def domain_of_repeats(
     ):
         factor = np.exp(harm * squared)
         repeated.append(replace(worth, loss=worth.loss * factor, draws=worth.draws * factor))
-    return _spread_over(repeated), []
+    return spread_over(repeated), []
 
 
 def _discounted(
@@ -201,15 +202,6 @@ def other_supply_text(fit: Fit, unique_tokens: float, passes: float) -> str:
     if abs(unique_tokens / supply.unique_tokens - 1) <= SAME_SIZE:
         return ""
     return f"U = {compact(supply.unique_tokens)} domain tokens"
-
-
-def _spread_over(predictions: list[Prediction]) -> Prediction:
-    """Return the first prediction with draws that are dealt out over the others."""
-    first, *others = predictions
-    draws = first.draws.copy()
-    for k, other in enumerate(others):
-        draws[k :: len(others)] = other.draws[k :: len(others)]
-    return replace(first, draws=draws)
 
 
 def _uncounted() -> list[Finding]:

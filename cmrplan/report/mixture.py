@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import BindingConstraint, MixturePlan
 from cmrplan.numbers import compact
 

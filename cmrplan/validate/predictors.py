@@ -21,6 +21,7 @@ from cmrplan.fit.mixture_laws import (
     varied_corpora,
     with_mixture_residual,
 )
+from cmrplan.fit.mixture_repeats import counted_log, repeated_corpora
 from cmrplan.fit.schedule_areas import AREA_COLUMNS, COOLED
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import fit_corpus
@@ -74,6 +75,8 @@ def mixture_predictors() -> dict[str, Predictor]:
 
 def _default_mixture(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
     choice = mixture_law_choice(AUTO, seen, varied_corpora(seen, ordered_corpora(seen)))
+    repeated = repeated_corpora({corpus: seen}, choice)
+    seen, wanted = (counted_log(rows, repeated) for rows in (seen, wanted))
     laws = fit_corpus(choice, corpus, seen)
     return with_mixture_residual(laws, seen, FitSettings(bootstrap=0)).fitted_loss(wanted)
 

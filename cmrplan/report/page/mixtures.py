@@ -9,7 +9,7 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import DAMAGE
-from cmrplan.mixture.fit import MixtureFit
+from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.plan import mixture_plan_for
 from cmrplan.mixture.request import MixturePlanRequest

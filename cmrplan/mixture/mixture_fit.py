@@ -1,0 +1,237 @@
+"""The fitted laws of several validation corpora: what they predict at a mixture, and what lies outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import Array
+from cmrplan.errors import Finding, InputError
+from cmrplan.fit.corpus_model import Columns, Prediction
+from cmrplan.fit.fitted_log import FIT_FILE_VERSION, FittedLog
+from cmrplan.fit.mixture_laws import run_shares
+from cmrplan.fit.mixture_repeats import RepeatedCorpus, columns_of_repeats
+from cmrplan.fit.settings import FitSettings
+from cmrplan.fit.supply import spread_over
+from cmrplan.log.columns import SHARE_PREFIX
+from cmrplan.mixture.extrapolation import beyond_levels, beyond_shares, far_from_probed
+from cmrplan.mixture.repetition import repetition_findings
+from cmrplan.numbers import CountOrText, parse_named_count
+
+SAME_SUM = 1e-6
+
+Mixture = Mapping[str, float]
+
+
+@dataclass(frozen=True, repr=False)
+class MixtureFit(FittedLog):
+    """Fitted laws of several validation corpora.
+
+    Parameters
+    ----------
+    ...
+        The fields of :class:`~cmrplan.fit.fitted_log.FittedLog`.
+    repeated : dict of str to RepeatedCorpus
+        The training corpora that probes pass over more than once and whose own loss counts it.
+    """
+
+    repeated: Mapping[str, RepeatedCorpus] = field(default_factory=dict)
+
+    @property
+    def law(self) -> str:
+        """Name of the fitted law; several where corpora got different ones."""
+        return "+".join(sorted({model.law for model in self.models.values()}))
+
+    def mixtures(self) -> Array:
+        """Return the mixtures that were fitted, one row a run, ``(R, m)``."""
+        return run_shares(self.fitted(), self.corpora)
+
+    def fitted(self) -> pd.DataFrame:
+        """Return the rows of the log that were fitted, of all validation corpora."""
+        return rows_from(self.log, self.settings)
+
+    def extrapolation_findings(
+        self,
+        mixture: Mixture,
+        *,
+        model_params: CountOrText,
+        train_tokens: CountOrText,
+        available: Mapping[str, CountOrText] | None = None,
+    ) -> list[Finding]:
+        """Return a finding for each way in which a question lies outside of what was fitted.
+
+        In size, in tokens, in the share of a corpus, in passes over it, or since the mixture is no blend of probed
+        ones; the arguments are those of :meth:`predict`.
+        """
+        size = parse_named_count("model_params", model_params)
+        tokens = parse_named_count("train_tokens", train_tokens)
+        shares, probed = self.shares_of(mixture), self.mixtures()
+        return [
+            *beyond_levels(self.fitted(), size, tokens),
+            *beyond_shares(self.corpora, probed, shares),
+            *far_from_probed(probed, shares),
+            *repetition_findings(self, shares, tokens, _counts(available)),
+        ]
+
+    def shares_of(self, mixture: Mixture) -> Array:
+        """Return a mixture as shares in the order of the fit, ``(m,)``; absent corpora have none.
+
+        Raises
+        ------
+        InputError
+            If a corpus is unknown, or the shares are no fractions that sum to 1.
+        """
+        self._require_trained(mixture)
+        shares = np.array([float(mixture.get(name, 0.0)) for name in self.corpora])
+        if not (np.all(shares >= 0) and abs(shares.sum() - 1) <= SAME_SUM):
+            raise InputError(
+                f"the shares of a mixture must be 0 or more and sum to 1, got {shares.sum():g}"
+            )
+        return shares
+
+    def predict(
+        self,
+        mixture: Mixture | Array,
+        *,
+        model_params: CountOrText,
+        train_tokens: CountOrText,
+        available: Mapping[str, CountOrText] | None = None,
+    ) -> dict[str, Prediction]:
+        """Return the losses of every validation corpus.
+
+        Parameters
+        ----------
+        mixture : mapping of str to float, or array (G, m)
+            Shares by corpus, or rows of shares in the order of :attr:`corpora`.
+        model_params, train_tokens : float or str
+            Counts such as ``1.8e9`` or ``"1.8B"``; read where the log had more than one.
+        available : mapping of str to float or str, optional
+            Unique tokens of training corpora, whose own losses then count passes over them beyond the first. By
+            default what the probes drew from, of corpora that they repeated; others are fresh.
+
+        Raises
+        ------
+        InputError
+            If the log has no such training corpus.
+        """
+        pairs = self._pairs(mixture, model_params, train_tokens, available)
+        losses = {}
+        for corpus, model in self.models.items():
+            several = [(model.predict(columns), factor) for columns, factor in pairs[corpus]]
+            counted = [replace(p, loss=p.loss * f, draws=p.draws * f) for p, f in several]
+            losses[corpus] = spread_over(counted) if len(counted) > 1 else counted[0]
+        return losses
+
+    def parts(
+        self,
+        mixture: Mixture,
+        *,
+        model_params: CountOrText,
+        train_tokens: CountOrText,
+        available: Mapping[str, CountOrText] | None = None,
+    ) -> dict[str, tuple[float, float]]:
+        """Return each estimate of :meth:`predict` in two parts: by the laws alone, and what the residual adds.
+
+        Nats per token, by validation corpus; the arguments are those of :meth:`predict`.
+        """
+        pairs = self._pairs(mixture, model_params, train_tokens, available)
+        parts = {}
+        for corpus, model in self.models.items():
+            columns, factor = pairs[corpus][0]
+            law, added = (float((part * factor)[0]) for part in model.parts(columns))
+            parts[corpus] = law, added
+        return parts
+
+    def _pairs(
+        self,
+        mixture: Mixture | Array,
+        model_params: CountOrText,
+        train_tokens: CountOrText,
+        available: Mapping[str, CountOrText] | None,
+    ) -> dict[str, list[tuple[Columns, Array | float]]]:
+        """Return what the laws of each corpus read, and a factor, see :func:`columns_of_repeats`."""
+        columns = self._columns(mixture, model_params, train_tokens)
+        self._require_trained(available or {})
+        probed = {corpus: repeats.supply.unique_tokens for corpus, repeats in self.repeated.items()}
+        given = probed | _counts(available)
+        pairs: dict[str, list[tuple[Columns, Array | float]]] = {}
+        for corpus, model in self.models.items():
+            pairs[corpus] = [(columns, 1.0)]
+            if corpus in given:
+                repeats = self.repeated.get(corpus)
+                scale = None if repeats is None else repeats.repeat_scale
+                pairs[corpus] = columns_of_repeats(model, columns, given[corpus], scale)
+        return pairs
+
+    def _require_trained(self, corpora: Iterable[str]) -> None:
+        """Refuse training corpora that the log does not have."""
+        for name in corpora:
+            if name not in self.corpora:
+                known = ", ".join(sorted(self.corpora))
+                raise InputError(f"the log has no training corpus {name!r}; it has {known}")
+
+    def _columns(
+        self, mixture: Mixture | Array, model_params: CountOrText, train_tokens: CountOrText
+    ) -> dict[str, Array]:
+        """Return mixtures at a size and tokens as the columns of a log."""
+        size = parse_named_count("model_params", model_params)
+        tokens = parse_named_count("train_tokens", train_tokens)
+        shares = self.shares_of(mixture)[None, :] if isinstance(mixture, Mapping) else mixture
+        return {
+            "model_params": np.full(len(shares), size),
+            "train_tokens": np.full(len(shares), tokens),
+        } | {SHARE_PREFIX + name: shares[:, j] for j, name in enumerate(self.corpora)}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of every corpus, as plain values."""
+        figures = {c: model.summary(self.settings.confidence) for c, model in self.models.items()}
+        return {
+            corpus: values
+            | {"members": values.get("members", [{"law": values["law"], "weight": 1.0}])}
+            for corpus, values in figures.items()
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of every corpus as plain values: what ``cmrplan mix fit --json`` prints."""
+        return {
+            "cmrplan_fit": FIT_FILE_VERSION,
+            "kind": "mixture",
+            "corpora": sorted(self.corpora),
+            "eval_corpora": dict(sorted(self.summary().items())),
+            **({"repeated": self._repeated_figures()} if self.repeated else {}),
+            **self._common_figures(),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all that the file of the fit holds, as plain values."""
+        whole = super().as_dict()
+        if self.repeated:
+            scales = {corpus: repeats.repeat_scale for corpus, repeats in self.repeated.items()}
+            whole["state"]["repeat_scales"] = scales
+        return whole
+
+    def _repeated_figures(self) -> dict[str, dict[str, float | bool]]:
+        """Return the corpora that probes repeat: what they hold, how often they were passed over, and R*."""
+        return {
+            corpus: asdict(repeats.supply) | {"repeat_scale": repeats.repeat_scale}
+            for corpus, repeats in sorted(self.repeated.items())
+        }
+
+
+def _counts(available: Mapping[str, CountOrText] | None) -> dict[str, float]:
+    """Return the unique tokens of corpora as numbers."""
+    return {
+        corpus: parse_named_count(f"available of {corpus}", tokens)
+        for corpus, tokens in (available or {}).items()
+    }
+
+
+def rows_from(log: pd.DataFrame, settings: FitSettings) -> pd.DataFrame:
+    """Return the rows of all validation corpora that settings leave to fit."""
+    first = max(settings.min_train_tokens, np.nextafter(0, 1))
+    kept: pd.DataFrame = log[log["train_tokens"] >= first].reset_index(drop=True)
+    return kept
