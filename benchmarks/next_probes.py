@@ -9,7 +9,7 @@ to 1. A run is evaluated at the world's steps and counts as one, whatever its si
 
 - ``next``: 4 runs of the full size and length at even ratios, then batches of 4 from ``cmrplan.next_probes``, whose
   budget is 4 full runs in tokens, with a fit after each batch, up to 16 runs;
-- ``uniform``: even ratios from 0 to 1; also 0.5, 2 and 3 times as many runs, for the tokens it takes to be as near;
+- ``uniform``: even ratios from 0 to 1; also a quarter, half, 2 and 3 times as many runs, for the tokens it takes to be as near;
 - ``random``: both ends, and ratios drawn uniformly between them;
 - ``D-optimal``: the design for a cubic in the ratio, its four points (0, 0.276, 0.724, 1) in equal parts (Fedorov
   1972).
@@ -139,7 +139,7 @@ def designs_of(site: Site, name: str) -> Iterator[dict[str, float]]:
     if name == "next":
         yield from by_next(site)
     elif name == "uniform":
-        for times in (0.5, 1, 2, 3):
+        for times in (0.25, 0.5, 1, 2, 3):
             yield site.judged(site.runs(np.linspace(0, 1, int(times * RUNS))))[1]
     elif name == "random":
         ratios = np.round(site.rng.uniform(0, 1, RUNS - 2), 3)

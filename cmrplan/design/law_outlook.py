@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.design.candidates import Candidates
 from cmrplan.design.forecast import Outlook
 from cmrplan.design.information import (
     LossOutlook,
@@ -20,6 +19,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import central_interval, law_inputs
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.law_model import LawModel
+from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.plan.request import PlanRequest
 from cmrplan.solve.law_fit import residual_jacobian
 
@@ -32,10 +32,10 @@ class LawOutlook(Outlook):
     Of averaged laws the top-weighted one says how a new run would move them.
     """
 
-    def __init__(self, fit: Fit, request: PlanRequest, candidates: Candidates) -> None:
+    def __init__(self, fit: Fit, request: PlanRequest, more_sizes: Sequence[float] = ()) -> None:
         laws = {corpus: _top_law(fit, corpus) for corpus in ("general", "domain")}
-        super().__init__(fit, request, candidates)
-        self._covariance = run_covariance(fit.noise, candidates.evaluated.shape[1])
+        super().__init__(fit, request, more_sizes)
+        self._covariance = run_covariance(fit.noise, self.candidates.evaluated.shape[1])
         is_log = fit.settings.link == "log"
         self._to_units: Callable[[Array], Array] = np.log if is_log else np.asarray
         self._to_loss: Callable[[Array], Array] = np.exp if is_log else np.asarray
@@ -43,6 +43,15 @@ class LawOutlook(Outlook):
         self._losses = {c: self._loss_outlook(fit, law_model) for c, law_model in laws.items()}
         self._num_added = 0
         self._moved_answers = self._coarse.drawn_ratios(self.feasible.low, self.feasible.high)
+
+    def interval(self) -> tuple[float, float]:
+        """Return the expected ends of the interval of the best ratio."""
+        low, high = self.interval_now()
+        coarse = self._coarse.drawn_ratios(self.feasible.low, self.feasible.high)
+        coarse_low, coarse_high = central_interval(coarse, self.request.confidence)
+        expected_low, expected_high = self._ends()
+        # What is expected changes the interval now; how coarse the grid of the forecast is does not.
+        return low + (expected_low - float(coarse_low)), high + (expected_high - float(coarse_high))
 
     def _ends(self) -> tuple[float, float]:
         low, high = central_interval(self._moved_answers, self.request.confidence)
@@ -83,6 +92,26 @@ class LawOutlook(Outlook):
             general[:, num_grid:] if has_replay else None,
         )
         return after
+
+    def _ratios(self, general: Array, domain: Array, replay: Array | None) -> Array:
+        """Return the best ratio of each of ``K`` pairs of losses on the coarse grid, ``(K,)``.
+
+        Parameters
+        ----------
+        general, domain : array (K, G)
+        replay : array (K, 1), optional
+            What the rise is over; the base loss where there is none.
+        """
+        curves, request = self._coarse, self.request
+        low, high = self.feasible.low, self.feasible.high
+        k = curves.between(low, high)
+        reference: Array | float = curves.base_loss
+        if request.rise_over == "replay" and replay is not None:
+            reference = replay
+        rise = curves.tolerance.rise(general[:, k], reference)
+        objective = domain[:, k] + request.weight * general[:, k]
+        best = best_ratio(curves.domain_ratio[k], rise, objective, curves.tolerance.largest_rise)
+        return np.where(np.isnan(best), low, best)
 
     def _moved(self, corpus: str) -> Array:
         return self._to_loss(self._middle[corpus] + self._losses[corpus].off)

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.design.budget import ProbeBudget, parse_probe_budget
-from cmrplan.design.candidates import candidates_of
 from cmrplan.design.controls import ControlRun, controls_of
 from cmrplan.design.evaluations import BaseEvaluation, base_evaluations
 from cmrplan.design.forecast import Outlook
@@ -246,7 +245,7 @@ def next_probes(
 def _choose(
     fit: Fit, asked: PlanRequest, budget: ProbeBudget, rule: StoppingRule, sizes: tuple[float, ...]
 ) -> NextProbes:
-    outlook = outlook_of(fit, asked, candidates_of(fit, asked.tokens, sizes))
+    outlook = outlook_of(fit, asked, sizes)
     controls = {
         size: controls_of(fit, size, budget)
         for size in np.unique(outlook.candidates.model_params).tolist()

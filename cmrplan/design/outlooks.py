@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cmrplan.design.candidates import Candidates
+from collections.abc import Sequence
+
 from cmrplan.design.forecast import Outlook
 from cmrplan.design.kriged_outlook import KrigedOutlook
 from cmrplan.design.law_outlook import LawOutlook
@@ -11,8 +12,8 @@ from cmrplan.fit.fit import Fit
 from cmrplan.plan.request import PlanRequest
 
 
-def outlook_of(fit: Fit, request: PlanRequest, candidates: Candidates) -> Outlook:
-    """Return what a fit expects of candidates; see :class:`~cmrplan.design.forecast.Outlook`.
+def outlook_of(fit: Fit, request: PlanRequest, more_sizes: Sequence[float] = ()) -> Outlook:
+    """Return what a fit expects of possible probes; see :class:`~cmrplan.design.forecast.Outlook`.
 
     Raises
     ------
@@ -25,4 +26,4 @@ def outlook_of(fit: Fit, request: PlanRequest, candidates: Candidates) -> Outloo
                 f"the {corpus} loss was not fitted, and the next probes need both; add rows with eval_corpus = {corpus}"
             )
     kind = KrigedOutlook if all(m.follows_rows for m in fit.models.values()) else LawOutlook
-    return kind(fit, request, candidates)
+    return kind(fit, request, more_sizes)

@@ -26,7 +26,7 @@ from cmrplan.laws.chinchilla import HELD_EXPONENT
 
 # Part of what a rise scatters at an unprobed size beyond the nearest probed one, once its base loss is known, and once
 # it is known too what its base had seen: of nominal 90 % intervals ten transfers between the sizes of two sweeps hold
-# 0.78 and 0.94 without, and 0.87 and 0.90 with it (benchmarks/across_sizes.py --scatter).
+# 0.70 and 0.94 without, and 0.84 and 0.91 with it (benchmarks/across_sizes.py --scatter).
 KNOWN_BASE_SCATTER = 0.5
 KNOWN_MATURITY_SCATTER = 0.4
 # By what part the rule of what a base had seen misses the change that it makes to replay. It is off by about a half

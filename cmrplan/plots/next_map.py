@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cmrplan.arrays import Array
-from cmrplan.design.candidates import candidates_of
 from cmrplan.design.outlooks import outlook_of
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
@@ -55,8 +54,8 @@ class NextData:
 def next_data(fit: Fit, *, plan: Plan | None = None) -> tuple[NextData, ...]:
     """Return the numbers of :func:`plot_next` for every probed size, smallest first."""
     plan = require_plan("next", plan)
-    candidates = candidates_of(fit, plan.train_tokens)
-    narrowing = outlook_of(fit, plan.asked, candidates).expected_width_reduction()
+    outlook = outlook_of(fit, plan.asked)
+    candidates, narrowing = outlook.candidates, outlook.expected_width_reduction()
     parts = []
     for size in np.unique(candidates.model_params):
         mine = candidates.model_params == size

@@ -24,7 +24,7 @@ from cmrplan.fit.mixture_laws import (
 from cmrplan.fit.mixture_repeats import counted_log, repeated_corpora
 from cmrplan.fit.schedule_areas import AREA_COLUMNS, COOLED
 from cmrplan.fit.settings import FitSettings
-from cmrplan.fit.steps import fit_corpus
+from cmrplan.fit.steps import LawChoice, fit_corpus
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, names_for, plain_ratio_laws
 from cmrplan.validate.baselines import BASELINES, MIXTURE_BASELINES, Baseline
 
@@ -75,15 +75,24 @@ def mixture_predictors() -> dict[str, Predictor]:
 
 def _default_mixture(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
     choice = mixture_law_choice(AUTO, seen, varied_corpora(seen, ordered_corpora(seen)))
-    repeated = repeated_corpora({corpus: seen}, choice)
-    seen, wanted = (counted_log(rows, repeated) for rows in (seen, wanted))
+    seen, wanted = _counted(seen, wanted, corpus, choice)
     laws = fit_corpus(choice, corpus, seen)
     return with_mixture_residual(laws, seen, FitSettings(bootstrap=0)).fitted_loss(wanted)
 
 
+def _counted(
+    seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str, choice: LawChoice
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows of a mixture with what their repeated tokens are worth, as those that may be seen say it."""
+    repeated = repeated_corpora({corpus: seen}, choice)
+    return counted_log(seen, repeated), counted_log(wanted, repeated)
+
+
 def _mixture_law(name: str) -> Predictor:
     def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
-        model = fit_mixture_law(name, corpus, seen, varied_corpora(seen, ordered_corpora(seen)))
+        varied = varied_corpora(seen, ordered_corpora(seen))
+        seen, wanted = _counted(seen, wanted, corpus, mixture_law_choice(name, seen, varied))
+        model = fit_mixture_law(name, corpus, seen, varied)
         require_levels(model.fit.law, row_inputs(corpus, seen))
         predicted = model.fit.predict(row_inputs(corpus, wanted))
         if not np.isfinite(predicted).all():

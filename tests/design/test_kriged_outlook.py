@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import cmrplan as cp
-from cmrplan.design.candidates import candidates_of
 from cmrplan.design.kriged_outlook import KrigedOutlook, answer_weights
 from cmrplan.design.outlooks import outlook_of
 from cmrplan.plan.request import PlanRequest
@@ -32,7 +31,7 @@ def fit() -> cp.Fit:
 @pytest.fixture(scope="module")
 def outlook(fit: cp.Fit) -> KrigedOutlook:
     """What it expects."""
-    outlook = outlook_of(fit, PlanRequest(**ASK), candidates_of(fit, D))
+    outlook = outlook_of(fit, PlanRequest(**ASK))
     assert isinstance(outlook, KrigedOutlook)
     return outlook
 

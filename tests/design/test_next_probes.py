@@ -156,6 +156,23 @@ class TestCandidates:
         found = candidates_of(replace(fit, log=dense), D)
         assert np.unique(found.domain_ratio).tolist() == pytest.approx(np.arange(1, 40, 2) / 40)
 
+    def test_ratios_are_close_where_the_best_one_is_decided(self, fit):
+        found = np.unique(candidates_of(fit, 1e9, around=(0.413, 0.528)).domain_ratio)
+        inside = found[(found >= 0.413) & (found <= 0.528)]
+        assert np.diff(inside).max() < 0.0125
+        assert (inside[0], inside[-1]) == (0.413, 0.528)
+        assert not set(found) & set(fit.log["domain_ratio"])
+        outside = found[(found < 0.413) | (found > 0.528)]
+        assert set(outside) < set(candidates_of(fit, 1e9).domain_ratio)
+
+    def test_the_interval_of_the_answer_is_looked_at_closely(self, fit, made):
+        low, high = made.domain_ratio_low, made.domain_ratio_high
+        ratios = np.unique(asked_outlook(fit).candidates.domain_ratio)
+        assert np.sum((ratios > low - 1e-3) & (ratios < high + 1e-3)) >= 12
+        assert np.sum(ratios < low - 1e-3) == np.sum(
+            np.unique(candidates_of(fit, D).domain_ratio) < low - 1e-3
+        )
+
     def test_a_size_that_was_not_probed_has_every_ratio_and_the_lengths_of_the_others(self, fit):
         found = candidates_of(fit, 1e9, (3e6, 1.001 * N))
         assert np.unique(found.model_params).tolist() == [N, 3e6]
@@ -165,7 +182,7 @@ class TestCandidates:
 
 
 def asked_outlook(fit):
-    return outlook_of(fit, PlanRequest(**ASK), candidates_of(fit, D))
+    return outlook_of(fit, PlanRequest(**ASK))
 
 
 class TestChoice:

@@ -48,16 +48,25 @@ _ANCHORED = {Hyper.LEVEL_WALK: (0.004, 0.5)}
 _ALONE = dict.fromkeys((Hyper.AMPLITUDE, Hyper.LEVEL_WALK, Hyper.COEFFICIENT_WALK), (1e-6, 0.01))
 
 
-def hyper_prior(*, is_anchored: bool, has_residual: bool) -> Prior:
+def hyper_prior(effect: float | None, *, has_residual: bool) -> Prior:
     """Return what is thought of the hyperparameters before any data.
 
     Parameters
     ----------
-    is_anchored : bool
-        Whether losses are counted from the base loss of their size.
+    effect : float or None
+        How far losses move from the base loss of their size, over what is usual; None where they are not counted from
+        it. What a size does to them is a part of that.
     has_residual : bool
         Without one a law holds as it is at all sizes.
     """
-    known = _PRIORS | (_ANCHORED if is_anchored else {}) | ({} if has_residual else _ALONE)
+    known = _PRIORS | ({} if effect is None else _anchored(effect))
+    known |= {} if has_residual else _ALONE
     median, sd = np.array([known[hyper] for hyper in Hyper]).T
     return Prior(np.log(median), sd)
+
+
+def _anchored(effect: float) -> dict[Hyper, tuple[float, float]]:
+    walks = _PRIORS | _ANCHORED
+    return {
+        h: (walks[h][0] * effect, walks[h][1]) for h in (Hyper.LEVEL_WALK, Hyper.COEFFICIENT_WALK)
+    }

@@ -89,7 +89,7 @@ class KrigingProblem:
     @cached_property
     def prior(self) -> Prior:
         """Prior of hyperparameters and shape parameters."""
-        hyper = hyper_prior(is_anchored=self.observed.is_anchored, has_residual=self.has_residual)
+        hyper = hyper_prior(self.observed.effect, has_residual=self.has_residual)
         shape = self.mean.shape_prior
         return Prior(np.append(hyper.mean, shape.mean), np.append(hyper.sd, shape.sd))
 
