@@ -9,7 +9,8 @@ to 1. A run is evaluated at the world's steps and counts as one, whatever its si
 
 - ``next``: 4 runs of the full size and length at even ratios, then batches of 4 from ``cmrplan.next_probes``, whose
   budget is 4 full runs in tokens, with a fit after each batch, up to 16 runs;
-- ``uniform``: even ratios from 0 to 1; also a quarter, half, 2 and 3 times as many runs, for the tokens it takes to be as near;
+- ``uniform``: even ratios from 0 to 1; also a quarter, half, 2 and 3 times as many runs, for the tokens it takes to be
+  as near;
 - ``random``: both ends, and ratios drawn uniformly between them;
 - ``D-optimal``: the design for a cubic in the ratio, its four points (0, 0.276, 0.724, 1) in equal parts (Fedorov
   1972).

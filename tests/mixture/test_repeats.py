@@ -31,16 +31,16 @@ def true_loss(j, shares, tokens, held=U):
 def scarce(*, held=(U,), runs=24, budgets=BUDGETS, names=NAMES, noise=0.002):
     """Return a log whose ``code`` holds as many tokens as ``held`` says, one after the other."""
     rng, rows = np.random.default_rng(0), []
-    for run in range(runs):
+    for number in range(runs):
         corners = [*np.eye(3), np.full(3, 1 / 3)]
-        shares = np.round(corners[run] if run < 4 else rng.dirichlet(np.ones(3)), 4)
+        shares = np.round(corners[number] if number < 4 else rng.dirichlet(np.ones(3)), 4)
         shares[2] = 1 - shares[0] - shares[1]
-        holds = held[run % len(held)]
+        holds = held[number % len(held)]
         for tokens in budgets:
             for j, name in enumerate(names):
                 loss = true_loss(j, shares, tokens, holds) * np.exp(noise * rng.standard_normal())
                 mixture = {f"share_{n}": s for n, s in zip(names, shares, strict=True)}
-                row = {"run_id": f"r{run}", "model_params": 1e7, "train_tokens": tokens}
+                row = {"run_id": f"r{number}", "model_params": 1e7, "train_tokens": tokens}
                 about = {"eval_corpus": name, "loss": loss, f"unique_{names[0]}_tokens": holds}
                 rows.append(row | mixture | about)
     return pd.DataFrame(rows)
