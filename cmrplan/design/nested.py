@@ -155,11 +155,13 @@ def _at_price(
 def best_design(nested: list[Design], resolution: float, least_narrowing: float) -> Design:
     """Return the cheapest design that is as narrow as asked, or than which none is narrower by the share that counts.
 
-    Of the designs of a larger budget, all that are new cost more than those of a smaller one. So this one is as narrow
-    as that of the smaller budget, or narrower.
+    The share is one of the width now, that of the design without a run. Of the designs of a larger budget,
+    all that are new cost more than those of a smaller one. So this one is as narrow as that of the smaller budget, or
+    narrower.
     """
     narrowest = min(design.width for design in nested)
-    enough = max(resolution, narrowest / (1 - least_narrowing))
+    now = min(nested, key=lambda design: design.cost).width
+    enough = max(resolution, narrowest + least_narrowing * now)
     return min(
         (design for design in nested if design.width <= enough),
         key=lambda design: (design.cost, design.width),

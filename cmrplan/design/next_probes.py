@@ -220,7 +220,7 @@ def next_probes(
     resolution : float
         Width of the ratio's interval below which more does not matter.
     least_narrowing : float
-        Probes that narrow the interval by less than this share are not worth their cost.
+        Probes that narrow the interval by less than this share of its width now are not worth their cost.
     most_probes : int
         After so many, fit again before going on.
     sizes : sequence of float or str

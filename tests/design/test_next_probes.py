@@ -309,9 +309,11 @@ class TestBest:
         ("resolution", "least", "expected"),
         [
             (0.0, 0.0, most),
-            (0.0, 0.05, more),  # 0.049 is less than 5 % below 0.05
-            (0.0, 0.5, some),  # of what is at most twice as wide the cheapest
-            (0.0, 0.6, now),
+            (0.0, 0.005, most),
+            (0.0, 0.05, more),  # 0.049 is 1 % of the width now below 0.05
+            (0.0, 0.25, some),  # of those that are wider by at most a quarter of it, the cheapest
+            (0.0, 0.5, some),
+            (0.0, 0.52, now),
             (0.08, 0.0, some),  # narrow enough
         ],
     )
