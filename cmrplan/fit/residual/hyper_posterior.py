@@ -102,7 +102,8 @@ def _descended(problem: KrigingProblem, hyper: Array, curvature: Array) -> Array
     """Return the minimum near ``hyper`` by Newton's method, from a curvature that is nearly right.
 
     The curvature is found by differences of the gradient and kept up as in the BFGS method. The value of the posterior
-    is rounded far more than its gradient, so a step counts that lowers either.
+    is rounded far more than its gradient, so a step counts that lowers the gradient, or the value, as it is or by the
+    gradients at both ends of the step.
     """
     prior = problem.prior
     low, high = prior.mean - FARTHEST * prior.sd, prior.mean + FARTHEST * prior.sd
@@ -125,7 +126,8 @@ def _descended(problem: KrigingProblem, hyper: Array, curvature: Array) -> Array
             curvature = _updated(curvature, step, new_gradient - gradient)
         part = 1.0
         pull, new_pull = (np.linalg.norm((sd * g)[free]) for g in (gradient, new_gradient))
-        if new_pull >= pull and new_value > value - ROUNDING_OF_VALUE:
+        falls = new_value < value + ROUNDING_OF_VALUE and step @ (gradient + new_gradient) < 0
+        if new_pull >= pull and not falls and new_value > value - ROUNDING_OF_VALUE:
             curvature, idle = 2 * curvature, idle + 1
             continue
         hyper, value, gradient, idle = hyper + step, new_value, new_gradient, 0
