@@ -38,6 +38,13 @@ def critical(loss: pd.Series, limit: float) -> float:
     return float(inside.max()) if len(inside) else float("nan")
 
 
+def moved(log: pd.DataFrame, corpus: str) -> float:
+    """Return how far a loss moves from that of its base."""
+    rows = log[(log["eval_corpus"] == corpus) & (log["train_tokens"] > 0)]
+    base = rows["model_params"].map(by_ratio(log, corpus, 0.0).mean(axis=1))
+    return float(np.sqrt(np.mean(np.log(rows["loss"] / base) ** 2)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("log")
@@ -52,6 +59,8 @@ def main() -> None:
         text = markdown(table.rename(columns=str).set_axis(range(table.shape[1]), axis=1), 4, "N")
         names = "| N | " + " | ".join(table.columns) + " |"
         print("\n".join([names, *text.splitlines()[1:]]))
+    print("\nroot mean square of the logarithm of the loss over its base, all budgets and ratios\n")
+    print("; ".join(f"{corpus} {moved(log, corpus):.3f}" for corpus in base))
     runs = log[log["train_tokens"] == last]
     spread = runs.groupby(["eval_corpus", "model_params", "domain_ratio"])["loss"].std(ddof=1)
     pooled = np.sqrt((spread**2).groupby(level=[0, 1]).mean()).unstack("model_params")

@@ -20,9 +20,8 @@ from cmrplan.fit.corpus_model import Columns, CorpusModel
 from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.steps import LawChoice, fitted_laws
 from cmrplan.fit.supply import (
-    HARM,
+    ASSUMED_REPEATS,
     ONE_PASS,
-    SPREAD_OF_SCALES,
     Supply,
     discounted_tokens,
     supply_from,
@@ -30,7 +29,7 @@ from cmrplan.fit.supply import (
 from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD
 from cmrplan.log.columns import SHARE_PREFIX, WORTH, share_columns, unique_tokens_column
 
-FEWEST_TOKEN_LEVELS = 3  # below, laws do not read the tokens of a log
+FEWEST_TOKEN_LEVELS = 2  # of one budget no law reads the tokens
 _DEVIATIONS = np.linspace(-2, 2, 9)
 _SCALES = REPEAT_SCALE * np.exp(REPEAT_SCALE_SD * _DEVIATIONS)
 _EXACT = 1e-6  # nats; smaller misses are those of rounding
@@ -166,13 +165,12 @@ def columns_of_repeats(
     passes = np.maximum(tokens * share / unique_tokens, 1.0)
     if passes.max() <= ONE_PASS:
         return [(columns, 1.0)]
-    assumed = [(REPEAT_SCALE, float(np.mean(HARM))), *zip(SPREAD_OF_SCALES, HARM, strict=True)]
     return [
         (
             {**columns, WORTH: discounted_tokens(tokens, share, unique_tokens, scale)},
             np.exp(harm * np.log(passes) ** 2),
         )
-        for scale, harm in (assumed if repeat_scale is None else [(repeat_scale, 0.0)])
+        for scale, harm in (ASSUMED_REPEATS if repeat_scale is None else [(repeat_scale, 0.0)])
     ]
 
 

@@ -21,6 +21,8 @@ SPREAD_OF_SCALES = REPEAT_SCALE * np.exp(REPEAT_SCALE_SD * FIFTHS)  # around the
 # Of the logarithm of a corpus's own loss per squared logarithm of the passes over it: between none, as is reported from
 # scratch up to 40 passes, and what the arms of data/sweep2 show, whose corpora are narrow ones too.
 HARM = np.maximum(0.005 + 0.01 * FIFTHS[[1, 4, 2, 0, 3]], 0.0)
+# R* and harm: the estimate, and behind it the five that the draws are dealt out over.
+ASSUMED_REPEATS = ((REPEAT_SCALE, float(np.mean(HARM))), *zip(SPREAD_OF_SCALES, HARM, strict=True))
 MANY_MORE = 1.25  # times the passes of the probes, from where on a plan says that it makes more
 _LONGEST = 1e3  # times the tokens of a run, within which a run of the same worth is sought
 _HALVINGS = 60

@@ -17,11 +17,11 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.law_model import component_of_draws
-from cmrplan.fit.supply import HARM, SPREAD_OF_SCALES
+from cmrplan.fit.supply import ASSUMED_REPEATS, HARM, SPREAD_OF_SCALES
 from cmrplan.laws.law import scaled_inputs, to_theta
 from cmrplan.laws.mixtures import ExponentialOfSum, InverseSum
 from cmrplan.laws.registry import FitKind, averaged_names
-from cmrplan.laws.repetition import REPEAT_SCALE, effective_tokens
+from cmrplan.laws.repetition import effective_tokens
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.solve.law_fit import LawFit
 
@@ -220,7 +220,7 @@ def _repeats(
     which = np.arange(count) % len(HARM)
     scale, harm = SPREAD_OF_SCALES[which], HARM[which]
     if count == 1:  # the estimate
-        scale, harm = np.array([REPEAT_SCALE]), np.array([np.mean(HARM)])
+        scale, harm = np.array(ASSUMED_REPEATS[:1]).T
     if supply is not None and supply.repeat_scale is not None:
         scale, harm = np.full(count, supply.repeat_scale), np.zeros(count)
     position = 0 if supply is None else supply.position

@@ -194,17 +194,14 @@ class AveragedLaws:
 
 def run_of(fit: MixtureFit, asked: MixturePlanRequest) -> MixtureRun:
     """Return the run that is asked for, with what its corpora hold where they may be passed over more than once."""
-    probed = {corpus: repeats.supply.unique_tokens for corpus, repeats in fit.repeated.items()}
-    # What the probes drew from is no bound of a plan that was not given any.
-    may_repeat = {c: tokens for c, tokens in asked.unique_tokens.items() if asked.epochs(c) > 1}
-    held = {c: tokens for c, tokens in probed.items() if c not in asked.unique_tokens} | may_repeat
+    held = fit.probed_supplies | asked.unique_tokens
     supplies = {}
     for position, corpus in enumerate(fit.corpora):
         unique = held.get(corpus, np.inf) / asked.tokens
-        if unique < 1 and corpus in fit.models:
-            repeats = fit.repeated.get(corpus)
-            scale = None if repeats is None else repeats.repeat_scale
-            supplies[corpus] = CorpusSupply(position, unique, scale)
+        # What the probes drew from is no bound of a plan that was not given any.
+        may_repeat = corpus not in asked.unique_tokens or asked.epochs(corpus) > 1
+        if unique < 1 and corpus in fit.models and may_repeat:
+            supplies[corpus] = CorpusSupply(position, unique, fit.repeat_scale(corpus))
     return MixtureRun(asked.size(fit), asked.tokens, supplies)
 
 

@@ -29,17 +29,24 @@ Mixture = Mapping[str, float]
 
 @dataclass(frozen=True, repr=False)
 class MixtureFit(FittedLog):
-    """Fitted laws of several validation corpora.
+    """Fitted laws of several validation corpora; a :class:`~cmrplan.fit.fitted_log.FittedLog` with one more field.
 
     Parameters
     ----------
-    ...
-        The fields of :class:`~cmrplan.fit.fitted_log.FittedLog`.
     repeated : dict of str to RepeatedCorpus
         The training corpora that probes pass over more than once and whose own loss counts it.
     """
 
     repeated: Mapping[str, RepeatedCorpus] = field(default_factory=dict)
+
+    @property
+    def probed_supplies(self) -> dict[str, float]:
+        """Unique tokens that the probes drew from, of the corpora whose own loss counts their repeats."""
+        return {corpus: repeats.supply.unique_tokens for corpus, repeats in self.repeated.items()}
+
+    def repeat_scale(self, corpus: str) -> float | None:
+        """Return R* of a corpus as the probes say it; None where they say nothing of it."""
+        return self.repeated[corpus].repeat_scale if corpus in self.repeated else None
 
     @property
     def law(self) -> str:
@@ -118,7 +125,7 @@ class MixtureFit(FittedLog):
         InputError
             If the log has no such training corpus.
         """
-        pairs = self._pairs(mixture, model_params, train_tokens, available)
+        pairs = self._read_by_laws(mixture, model_params, train_tokens, available)
         losses = {}
         for corpus, model in self.models.items():
             several = [(model.predict(columns), factor) for columns, factor in pairs[corpus]]
@@ -138,7 +145,7 @@ class MixtureFit(FittedLog):
 
         Nats per token, by validation corpus; the arguments are those of :meth:`predict`.
         """
-        pairs = self._pairs(mixture, model_params, train_tokens, available)
+        pairs = self._read_by_laws(mixture, model_params, train_tokens, available)
         parts = {}
         for corpus, model in self.models.items():
             columns, factor = pairs[corpus][0]
@@ -146,7 +153,7 @@ class MixtureFit(FittedLog):
             parts[corpus] = law, added
         return parts
 
-    def _pairs(
+    def _read_by_laws(
         self,
         mixture: Mixture | Array,
         model_params: CountOrText,
@@ -156,16 +163,13 @@ class MixtureFit(FittedLog):
         """Return what the laws of each corpus read, and a factor, see :func:`columns_of_repeats`."""
         columns = self._columns(mixture, model_params, train_tokens)
         self._require_trained(available or {})
-        probed = {corpus: repeats.supply.unique_tokens for corpus, repeats in self.repeated.items()}
-        given = probed | _counts(available)
-        pairs: dict[str, list[tuple[Columns, Array | float]]] = {}
-        for corpus, model in self.models.items():
-            pairs[corpus] = [(columns, 1.0)]
-            if corpus in given:
-                repeats = self.repeated.get(corpus)
-                scale = None if repeats is None else repeats.repeat_scale
-                pairs[corpus] = columns_of_repeats(model, columns, given[corpus], scale)
-        return pairs
+        held = self.probed_supplies | _counts(available)
+        return {
+            corpus: columns_of_repeats(model, columns, held[corpus], self.repeat_scale(corpus))
+            if corpus in held
+            else [(columns, 1.0)]
+            for corpus, model in self.models.items()
+        }
 
     def _require_trained(self, corpora: Iterable[str]) -> None:
         """Refuse training corpora that the log does not have."""

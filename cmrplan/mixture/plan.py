@@ -145,8 +145,7 @@ def _alternatives(fit: MixtureFit, solution: MixtureSolution) -> dict[str, Alter
 
 def _epochs(fit: MixtureFit, asked: MixturePlanRequest, shares: Array) -> dict[str, float]:
     """Return the passes over each corpus whose tokens are known, as given or as the probes drew from."""
-    probed = {corpus: repeats.supply.unique_tokens for corpus, repeats in fit.repeated.items()}
-    unique = probed | asked.unique_tokens
+    unique = fit.probed_supplies | asked.unique_tokens
     return {
         name: float(share * asked.tokens / unique[name])
         for name, share in zip(fit.corpora, shares, strict=True)

@@ -13,18 +13,16 @@ from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.general_loss import GeneralLoss
 from cmrplan.fit.supply import (
+    ASSUMED_REPEATS,
     FIFTHS,
-    HARM,
     MANY_MORE,
     ONE_PASS,
-    SPREAD_OF_SCALES,
     Supply,
     discounted_tokens,
     most_unique_tokens,
     spread_over,
     tokens_of_same_worth,
 )
-from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.numbers import compact
 from cmrplan.plan.request import PlanRequest
 
@@ -118,7 +116,7 @@ def domain_of_repeats(
     if asked is None or not repeats or supply is not None:
         return predicted(train_tokens), []
     squared = log_passes(train_tokens, ratio, asked) ** 2
-    scales, harms = (REPEAT_SCALE, *SPREAD_OF_SCALES), (float(np.mean(HARM)), *HARM)
+    scales, harms = zip(*ASSUMED_REPEATS, strict=True)
     repeated = []
     for worth, harm in zip(
         _discounted(predicted, train_tokens, ratio, asked, scales), harms, strict=True

@@ -145,6 +145,14 @@ def test_probes_within_one_pass_are_those_of_fresh_data(log):
     assert missed(ample, U) == missed(fresh, U)
 
 
+def test_two_budgets_are_enough_to_count(log):
+    """Laws read the tokens of two budgets, so a supply that is given must not count on top of what they hold."""
+    late = cp.fit_mixture(log[log["train_tokens"] >= D / 2], bootstrap=0)
+    assert late.repeated
+    assert max(missed(late, U)) < 0.02
+    assert missed(late, U, available={"code": U}) == missed(late, U)
+
+
 def test_one_budget_shows_no_law_of_tokens(log):
     single = cp.fit_mixture(log[log["train_tokens"] == D], bootstrap=0)
     assert not single.repeated

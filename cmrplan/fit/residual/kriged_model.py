@@ -248,10 +248,8 @@ class KrigedModel(CorpusModel):
         with one_thread():
             members = tuple(conditional(mode, columns, spread) for mode in self.modes)
             _, log_draws = self._log_losses(columns)
-        sets = [len(member.samples) for member in self.members]
-        member_of_groups = np.repeat(np.arange(len(sets)), sets)
         weights = np.array([member.weight for member in self.members])
-        return Posterior(members, weights, member_of_groups[self._group_of_draws], log_draws)
+        return Posterior(members, weights, log_draws)
 
     def parts(self, columns: Columns) -> tuple[Array, Array]:
         """Return the loss by the laws alone, and what the residual adds to it, nats per token, ``(n,)`` each."""

@@ -25,7 +25,8 @@ FEWEST_BINS = (
     3  # of the evaluations of a run; where there is no room for so many, neighbors are pooled
 )
 FEWEST_ROWS = 8
-# Root mean square log loss over the base: between 0.06 and 0.10, and 0.12 and 0.31, in the two sweeps of data/.
+# Root mean square log loss over the base: between 0.06 and 0.10, and 0.12 and 0.31, in the two sweeps of data/
+# (benchmarks/sweep_tables.py).
 USUAL_EFFECT = {"general": 0.075, "domain": 0.19}
 
 

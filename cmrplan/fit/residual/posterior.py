@@ -114,14 +114,11 @@ class Posterior:
     members : tuple of Conditional
         One for each mean function.
     weights : array (K,)
-    member_of_draws : int array (B,)
-        Which of them each draw is of.
     log_draws : array (B, m)
     """
 
     members: tuple[Conditional, ...]
     weights: Array
-    member_of_draws: NDArray[np.intp]
     log_draws: Array
 
 
