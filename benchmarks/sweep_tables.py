@@ -73,7 +73,10 @@ def main() -> None:
     budgets = np.unique(log.loc[log["train_tokens"] > 0, "train_tokens"])
     for size in sorted(base["general"].index):
         for tokens in budgets[[2, 5, -1]]:
-            loss = by_ratio(log, "general", tokens).loc[size]
+            losses = by_ratio(log, "general", tokens)
+            if size not in losses.index:  # a size may have budgets of its own
+                continue
+            loss = losses.loc[size].dropna()
             start = base["general"][size]
             cells = [critical(loss, start * (1 + t)) for t in (0.02, 0.03, 0.05)]
             cells.append(critical(loss, loss.iloc[0] * 1.05))
