@@ -29,7 +29,7 @@ MOST_ITERATIONS = 150
 NO_GAIN = 1e-7  # of minus the log posterior, relative; what is left is done from the information
 STEADY = 1e-7  # largest move of a hyperparameter, in posterior standard deviations, after which the mode is known
 ROUNDING_OF_VALUE = 1e-5  # of minus the log posterior
-SHORT = 3e-6  # move of a hyperparameter, in posterior standard deviations, that rounding alone may cause
+SHORT_STEP = 3e-6  # move of a hyperparameter, in posterior standard deviations, that rounding alone may cause
 PATIENCE = 5  # steps in a row that are short or lower nothing: rounding is all that is left
 DIFFERENCE = 0.02  # over which the gradient is differentiated, in posterior standard deviations
 SMALLEST_CURVATURE = 0.2  # over what the information says
@@ -132,7 +132,7 @@ def _descended(problem: KrigingProblem, hyper: Array, curvature: Array) -> Array
             curvature, idle = 2 * curvature, idle + 1
             continue
         hyper, value, gradient = hyper + step, new_value, new_gradient
-        idle = idle + 1 if np.max(np.abs(step) / sd) < SHORT else 0
+        idle = idle + 1 if np.max(np.abs(step) / sd) < SHORT_STEP else 0
     return hyper
 
 
