@@ -132,7 +132,9 @@ def has_known_decay(log: pd.DataFrame) -> bool:
     their own, which the rates between them do not show.
     """
     rows = log[log["train_tokens"] > 0]
-    if "learning_rate" not in rows or not (rows["learning_rate"] > 0).all() or not len(rows):
+    if "learning_rate" not in rows or rows["learning_rate"].isna().any() or not len(rows):
+        return False
+    if not (peak_rates(rows) > 0).all():
         return False
     if "schedule" in rows and rows["schedule"].astype(str).str.contains("branch").any():
         return False

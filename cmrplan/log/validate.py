@@ -38,6 +38,8 @@ def convert(raw: RawLog) -> tuple[pd.DataFrame, list[LogFinding]]:
     as they are.
     """
     table = raw.table
+    if hidden := _unprintable_corpora(raw):
+        return table, hidden
     errors = _missing_columns(raw)
     cells: dict[str, Any] = {}
     for column in canonical_columns(table):
@@ -87,6 +89,16 @@ def _disagreement(
             column="domain_ratio",
             value=got,
         )
+    ]
+
+
+def _unprintable_corpora(raw: RawLog) -> list[LogFinding]:
+    """Refuse names of corpora that no message could show."""
+    names = [shown(name) for name in share_columns(raw.table) if not name.isprintable()]
+    rule = "must not hold control or invisible characters in its name. Write a plain one."
+    return [
+        LogFinding(Code.UNPRINTABLE, f"{raw.source}: column {name} {rule}", raw.source, column=name)
+        for name in names
     ]
 
 

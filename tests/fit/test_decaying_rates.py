@@ -175,8 +175,23 @@ def test_areas_of_a_stretched_schedule():
         )
 
 
+def test_a_rate_that_ends_at_0_is_one_that_ends_near_0(log):
+    is_last = log["train_tokens"] == log["train_tokens"].max()
+    at = {"model_params": 4e8, "train_tokens": 1e9, "domain_ratio": 0.4}
+    ends = [
+        cp.fit(log.assign(learning_rate=log["learning_rate"].mask(is_last, end)), bootstrap=0)
+        for end in (0.0, 1e-9 * PEAK)
+    ]
+    zero, near = (fit.predict("general", **at).loss[0] for fit in ends)
+    assert zero == pytest.approx(near, abs=1e-6)
+
+
 def test_when_rates_are_counted(log):
     assert has_known_decay(log)
+    is_last = log["train_tokens"] == log["train_tokens"].max()
+    assert has_known_decay(log.assign(learning_rate=log["learning_rate"].mask(is_last, 0.0)))
+    assert not has_known_decay(log.assign(learning_rate=0.0))
+    assert not has_known_decay(log.assign(learning_rate=log["learning_rate"].mask(is_last)))
     assert not has_known_decay(log.drop(columns="learning_rate"))
     assert not has_known_decay(log.assign(learning_rate=PEAK))
     assert not has_known_decay(log.assign(schedule="trunk_and_branch"))

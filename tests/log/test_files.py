@@ -246,6 +246,12 @@ BROKEN = {
         r"run_id must not hold control or invisible characters, got 'a\u200b' "
         "(runs.csv row 1, line 2). Write a plain name.",
     ),
+    "invisible character in a corpus": (
+        shares("a,1,0,0.7,0.3,general,2.9").replace("share_domain", "share_do\u202emain"),
+        "unprintable",
+        r"runs.csv: column 'share_do\u202emain' must not hold control or invisible characters in its name. "
+        "Write a plain one.",
+    ),
     "row twice": (
         rows("a,1,10,0.3,general,2.9", "b,1,10,0.3,general,2.9", "a,1,1e1,0.3,general,2.8"),
         "duplicate_row",

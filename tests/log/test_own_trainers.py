@@ -279,6 +279,54 @@ class TestTensorBoardRecords:
         assert len(log) == 1500
 
 
+class TestRates:
+    """The rate of an evaluation is the last one that was logged before it."""
+
+    HISTORY = (
+        {"step": 0, "eval_general_loss": 3.0},
+        {"step": 90, "loss": 4.0, "learning_rate": 2e-4},
+        {"step": 100, "loss": 4.0, "learning_rate": 1e-4},
+        {"step": 100, "eval_general_loss": 3.5},
+        {"step": 200, "loss": 4.0, "learning_rate": 0.0},
+        {"step": 200, "eval_general_loss": 3.25},
+    )
+
+    def write(self, folder, history):
+        (folder / "r0.5-s0").mkdir()
+        path = folder / "r0.5-s0" / "trainer_state.json"
+        path.write_text(json.dumps({"log_history": history}))
+        return ("trainer_state", path, *BY_NAME, "--tokens-per-step", "1M")
+
+    def test_it_falls_to_0(self, imported, tmp_path):
+        log = imported(*self.write(tmp_path, self.HISTORY))
+        assert log["learning_rate"].tolist()[1:] == [1e-4, 0.0]
+        assert log["learning_rate"].isna().tolist() == [True, False, False]
+
+    def test_another_one_that_is_named(self, imported, tmp_path):
+        arguments = self.write(tmp_path, [entry | {"peak": 7e-4} for entry in self.HISTORY])
+        log = imported(*arguments, "--map", "peak=learning_rate")
+        assert log["learning_rate"].tolist() == [7e-4] * 3
+
+    @pytest.mark.parametrize(
+        "name", ["lr", "train/learning_rate", "lr-AdamW", "learning rate", "optim/LR (group 0)"]
+    )
+    def test_what_trainers_call_it(self, imported, tmp_path, name):
+        history = [
+            {name if key == "learning_rate" else key: value for key, value in entry.items()}
+            for entry in self.HISTORY
+        ]
+        log = imported(*self.write(tmp_path, history))
+        assert log["learning_rate"].tolist()[1:] == [1e-4, 0.0]
+
+    @pytest.mark.parametrize("name", ["lr_scale", "lr/pg1", "color", "learning_rate_multiplier"])
+    def test_what_is_no_rate(self, imported, tmp_path, name):
+        history = [
+            {name if key == "learning_rate" else key: value for key, value in entry.items()}
+            for entry in self.HISTORY
+        ]
+        assert "learning_rate" not in imported(*self.write(tmp_path, history))
+
+
 class TestMeanings:
     def test_a_resumed_run_keeps_the_later_value(self, call, tmp_path):
         text = "step,eval_general_loss\n10,3.5\n20,3.25\n20,3.0\n"
@@ -412,6 +460,12 @@ class TestWandbApi:
             ("a", 6553600, 0.5, "domain", 2.25),
             ("a", 6553600, 0.5, "general", 3.25),
         ]
+
+    def test_the_rate_that_a_run_was_set_to_is_its_peak_and_not_read(self, run):
+        run.config = run.config | {"learning_rate": 1e-3}
+        assert "learning_rate" not in read_api_runs([run], Changes()).log
+        named = Changes(names={"learning_rate": "learning_rate"})
+        assert set(read_api_runs([run], named).log["learning_rate"]) == {1e-3}
 
     def test_a_scan_that_lost_values_is_refused(self, run):
         run.history_keys["keys"]["eval/domain/loss"]["typeCounts"][0]["count"] = 2

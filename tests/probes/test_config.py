@@ -135,6 +135,14 @@ class TestMistakes:
         values["sizes"][0][1] = "a"
         assert message_of(values).startswith("s.yaml: unknown key 'sizes[0][1]'; valid keys: name")
 
+    def test_a_key_with_an_invisible_character_is_written_out(self, values):
+        values["na\u202eme"] = 1
+        assert message_of(values).startswith(r"s.yaml: unknown key 'na\u202eme'; did you mean")
+
+    def test_a_value_with_an_invisible_character_is_written_out(self, values):
+        put(values, "sizes.0.heads", "t\u202ewo")
+        assert r"got 't\u202ewo'" in message_of(values)
+
     def test_unknown_key_inside_a_list(self, values):
         put(values, "sizes.0.colour", 1)
         assert message_of(values) == (

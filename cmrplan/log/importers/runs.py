@@ -5,7 +5,8 @@ own names, and the settings beside them. What they become is one rule for all fo
 such as ``eval`` or ``val`` and the word ``loss`` is a validation loss, of the corpus that the other words name;
 ``--map METRIC=CORPUS`` says it for others, and ``--map NAME=COLUMN`` makes a column of the probe log of what the
 trainer logs or was set to. Tokens are those that the trainer counted, at the line or at the last one before it, or
-else steps times ``tokens_per_step``.
+else steps times ``tokens_per_step``. The learning rate is the last one logged before the evaluation; one that a run was
+set to is that of its peak, and is not read.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ TOKEN_COUNTS = (
     "tokens",
 )
 """What trainers call their count of training tokens, whatever stands before it with a slash."""
+_RATE = re.compile(r"(.*/)?(learning[_ -]?rate|lr)(-[\w.]+)?( \(group 0\))?", re.IGNORECASE)
 _UNNAMED = re.compile(r"(dataloader_idx_)?\d*")
 _WORD = re.compile(r"[^0-9a-z]+")
 
@@ -110,6 +112,14 @@ class RunLayout:
         return next((by_end[name] for name in self.tokens if name in by_end), None)
 
 
+def _rate_of(run: TrainerRun, changes: Changes, names: Mapping[str, str]) -> dict[str, str]:
+    """Return the metric that is the learning rate, as what the log calls it, unless another was named."""
+    if "learning_rate" in names.values() or changes.gives("learning_rate"):
+        return {}
+    rates = [str(name) for name in run.table if _RATE.fullmatch(str(name)) and name not in names]
+    return dict.fromkeys(rates[:1], "learning_rate")
+
+
 def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes) -> Imported:
     """Return the validation losses of runs as a probe log, with the use that was made of each name.
 
@@ -138,6 +148,7 @@ def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes)
     used = {**{metric: f"{LOSS_PREFIX}{corpus}" for metric, corpus in corpora.items()}, **rest}
     used |= {name: name for name in _of_the_contract(runs)}
     used |= {column: "train_tokens" for column in _counted(runs, layout, changes, rest)}
+    used |= {old: new for run in runs for old, new in _rate_of(run, changes, rest).items()}
     left_out = tuple(name for name in present if name not in {*used, *layout.steps})
     remarks = (*log.remarks, *(remark for run in runs for remark in run.remarks))
     return Imported(log.log, remarks, used, left_out)
@@ -207,11 +218,12 @@ def _one_run(
     carried = {old: new for old, new in names.items() if old in run.table}
     for old in _counted([run], layout, changes, names):
         carried[old] = "train_tokens"
+    carried |= _rate_of(run, changes, names)
     for old, new in carried.items():
         cells[new] = _last_before(run.table[old])
     table = pd.DataFrame(cells, index=run.table.index, dtype=object).assign(run_id=run.name)
     for old, value in run.settings.items():
-        new = names.get(old, old if is_log_column(old) else "")
+        new = names.get(old, old if _is_setting(old) else "")
         if new and new not in table and not changes.gives(new):
             table[new] = value
     parts = [
@@ -309,7 +321,11 @@ def _counted(
 
 
 def _of_the_contract(runs: Sequence[TrainerRun]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for name in run.settings if is_log_column(name)))
+    return list(dict.fromkeys(name for run in runs for name in run.settings if _is_setting(name)))
+
+
+def _is_setting(name: str) -> bool:
+    return is_log_column(name) and name != "learning_rate"
 
 
 def _is_filled(cells: pd.Series[Any]) -> npt.NDArray[np.bool_]:
