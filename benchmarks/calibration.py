@@ -72,7 +72,7 @@ def strategies(fit, log, tokens, limit, lowest):
     chosen = {f"always {100 * rule:g} %": rule for rule in RULES}
     chosen["best probed ratio"] = best_probed(log, limit)
     where = {"model_params": SIZE, "train_tokens": tokens}
-    asked = {"max_general_rise": limit - lowest, "base_loss": lowest}
+    asked = {"max_general_rise": f"{limit - lowest:.17g}nats", "base_loss": lowest}
     try:
         made = cp.plan(fit, **where, **asked, confidence=CONFIDENCE)
     except cp.CmrplanError:

@@ -106,7 +106,9 @@ def decide_in(task: Task, world: World, result: Result) -> None:
         if fit is not None:
             where = {"model_params": size, "train_tokens": tokens}
             try:
-                plan = cp.plan(fit, **where, max_general_rise=rise, confidence=CONFIDENCE)
+                plan = cp.plan(
+                    fit, **where, max_general_rise=f"{rise:.17g}nats", confidence=CONFIDENCE
+                )
                 remarks = " ".join(str(finding.code) for finding in plan.warnings)
                 if plan.is_feasible:
                     answers["plan"] = plan.domain_ratio

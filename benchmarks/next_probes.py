@@ -59,11 +59,12 @@ class Site:
         self.number = 0
 
     @property
-    def asked(self) -> dict[str, float]:
+    def asked(self) -> dict[str, float | str]:
         """The question, as a plan takes it."""
         base = float(self.world.loss("general", self.size, 0, 0))
         rise = max(self.question[0] - base, 0.0)
-        return {"model_params": self.size, "train_tokens": self.tokens, "max_general_rise": rise}
+        limit = {"max_general_rise": f"{rise:.17g}nats"}
+        return {"model_params": self.size, "train_tokens": self.tokens, **limit}
 
     def run(self, ratio: float, size: float, length: float) -> pd.DataFrame:
         """Return the log of one run."""

@@ -29,6 +29,7 @@ FLOPS_PER_PARAM_AND_TOKEN = 6  # forward and backward pass, Kaplan et al. 2020
 SECONDS_PER_HOUR = 3600
 
 SHOWN_DIGITS = 3
+LARGEST_RISE = 0.5  # nats per token that a bare number may mean; a loss of 2.5 rises to 3, its perplexity by 65 %
 ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
 
 Reference = Literal["base", "replay"]  # what a rise is counted from
@@ -266,12 +267,13 @@ def parse_tolerance(given: float | str | Tolerance, name: str = "max_general_ris
     """Return a tolerance from its spelling.
 
     ``0.05``: nats per token. ``"3%"``: of the reference loss. ``"5%ppl"``: of its perplexity. ``"0.5ppl"``: perplexity.
-    ``name`` is what a message calls it.
+    ``name`` is what a message calls it. A number above :data:`LARGEST_RISE` is seldom meant in nats and needs the word:
+    ``"0.8nats"``.
 
     Raises
     ------
     InputError
-        If it is none of these, or negative.
+        If it is none of these, negative, or a large number without its unit.
 
     Examples
     --------
@@ -293,5 +295,10 @@ def parse_tolerance(given: float | str | Tolerance, name: str = "max_general_ris
         raise InputError(
             f"{name} must be nats per token such as 0.05, a percentage of the loss such as 3%, or of the "
             f"perplexity such as 5%ppl, zero or more; got {text!r}"
+        )
+    if match and not match[2] and not match[3] and value > LARGEST_RISE:
+        raise InputError(
+            f"{name}: {text} would be {value:g} nats per token, which allows nearly any loss. percent? write {text}%, "
+            f"or {text}nats"
         )
     return Tolerance(value / 100 if match and match[2] else value, unit)

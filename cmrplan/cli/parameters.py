@@ -9,9 +9,8 @@ from typing import Any, Literal
 import click
 
 from cmrplan.errors import InputError
-from cmrplan.numbers import parse_count, parse_tolerance
+from cmrplan.numbers import LARGEST_RISE, parse_count
 
-LARGEST_RISE = 0.5  # nats per token that a bare number may mean; a loss of 2.5 rises to 3, its perplexity by 65 %
 NATS_MEANT = "nats"  # the key under which a command remembers --nats
 
 
@@ -130,19 +129,19 @@ class Rise(click.ParamType[str]):
         """Return the text."""
         text = str(value).strip()
         try:
-            tolerance = parse_tolerance(text)
-        except InputError:
+            rise = float(text)
+        except ValueError:
             return text  # the library says what is wrong
-        is_bare = tolerance.unit == "nats" and not text.endswith("nats")
-        is_meant = ctx is not None and ctx.meta.get(NATS_MEANT, False)
-        if is_bare and tolerance.value > LARGEST_RISE and not is_meant:
-            self.fail(
-                f"{text} would be {tolerance.value:g} nats per token, which allows nearly any loss. percent? write "
-                f"{text}%, or add --nats",
-                param,
-                ctx,
-            )
-        return text
+        if not LARGEST_RISE < rise < math.inf:
+            return text
+        if ctx is not None and ctx.meta.get(NATS_MEANT, False):
+            return f"{text}nats"
+        self.fail(
+            f"{text} would be {rise:g} nats per token, which allows nearly any loss. percent? write {text}%, or add "
+            "--nats",
+            param,
+            ctx,
+        )
 
 
 COUNT = Count()

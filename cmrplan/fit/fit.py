@@ -32,7 +32,9 @@ from cmrplan.fit.probed import (
     base_loss_at,
     base_tokens_at,
     is_among,
+    other_base,
     probed_of,
+    require_plausible_base,
     rise_carried,
 )
 from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
@@ -219,35 +221,32 @@ class Fit(FittedLog):
     ) -> GeneralLoss | None:
         """Return the general loss of a model that counts it from the base loss of its size; else None.
 
-        ``train_tokens`` is a number or ``(G,)``, ``domain_ratio`` ``(G,)``; ``base_loss``, in nats, is that of the
-        size, by default as measured or carried between sizes; once known it narrows the draws of another size.
+        A given base loss is that of the checkpoint to be trained: where it is not that of the probed one, the loss goes
+        with it. At another size, once known, it narrows the draws.
         """
         measured, sizes = self.base_loss.get("general", {}), self.probed.losses["general"].sizes
         if not self.model_of("general").follows_rows or not set(sizes.tolist()) <= set(measured):
             return None
-        own = self.predict(
-            "general",
-            model_params=model_params,
-            train_tokens=train_tokens,
-            domain_ratio=domain_ratio,
-        )
+        require_plausible_base("base_loss", base_loss, measured, model_params)
+
+        def there(size: float, tokens: float | Array, ratio: Array) -> Prediction:
+            return self.predict(
+                "general", model_params=size, train_tokens=tokens, domain_ratio=ratio
+            )
+
+        own = there(model_params, train_tokens, domain_ratio)
         counted_from, findings = base_loss_at(measured, model_params)
-        base = counted_from if base_loss is None else base_loss
-        said = findings if base_loss is None else []
-        if not is_among(sizes, model_params):
+        base, said = (counted_from, findings) if base_loss is None else (base_loss, [])
+        is_probed = is_among(sizes, model_params)
+        other = other_base(base, counted_from, model_params) if is_probed else []
+        if other or not is_probed:
             scale = base / counted_from
             own = replace(own, loss=own.loss * scale, draws=own.draws * scale)
-            said = [*said, rise_carried(self.log, model_params, sizes)]
-            if base_loss is not None or is_among(np.array(list(measured)), model_params):
-                nearest = float(sizes[np.argmin(np.abs(np.log(sizes / model_params)))])
-
-                def near(tokens: Array, ratio: Array) -> Prediction:
-                    return self.predict(
-                        "general", model_params=nearest, train_tokens=tokens, domain_ratio=ratio
-                    )
-
-                own = scattered_from(nearest, near, own, self.log, self.settings.seed)
-        return GeneralLoss(own, base, tuple(said))
+        if is_probed:
+            return GeneralLoss(own, base, (*said, *other))
+        if base_loss is not None or is_among(np.array(list(measured)), model_params):
+            own = scattered_from(sizes, there, own, self.log, self.settings.seed)
+        return GeneralLoss(own, base, (*said, rise_carried(self.log, model_params, sizes)))
 
     def completed(
         self, corpus: str, columns: Columns, unique_domain_tokens: float | None

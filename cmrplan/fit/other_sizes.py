@@ -25,7 +25,12 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.corpus_model import Prediction, RandomStream
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.general_loss import GeneralLoss
-from cmrplan.fit.probed import base_loss_at, is_among
+from cmrplan.fit.probed import (
+    base_loss_at,
+    is_among,
+    other_base,
+    require_plausible_base,
+)
 from cmrplan.numbers import Reference
 
 # Standard deviation of a step, nats per square root of ln N: the root mean square over four steps seen between sizes.
@@ -37,7 +42,6 @@ OTHER_SIZE = (Code.RISE_CARRIED, Code.LEVEL_BY_LAW)  # findings on how the loss 
 
 def general_loss_at(
     fit: Fit,
-    *,
     model_params: float,
     train_tokens: float | Array,
     domain_ratio: Array,
@@ -61,6 +65,8 @@ def general_loss_at(
     ------
     CmrplanError
         If a loss or the base loss is not known there.
+    InputError
+        If the base loss cannot be in nats per token.
     """
     from_base = fit.general_loss_from_base(model_params, train_tokens, domain_ratio, base_loss)
     return from_base or general_loss_by_laws(
@@ -79,12 +85,18 @@ def general_loss_by_laws(
     """Return the same where the model does not count the loss from the base loss of its size."""
     own = _predicted(fit, model_params, train_tokens, domain_ratio)
     measured = fit.base_loss.get("general", {})
+    require_plausible_base("base_loss", base_loss, measured, model_params)
     sizes, with_base = fit.probed.losses["general"].sizes, np.array(sorted(measured))
     anchors = np.array([size for size in sizes if is_among(with_base, size)])
     has_base = base_loss is not None or is_among(with_base, model_params)
     is_probed = not len(sizes) or is_among(sizes, model_params)
     if is_probed and (has_base or rise_over == "replay" or not len(anchors)):
         base, findings = _base(base_loss, rise_over, measured, model_params)
+        if is_among(with_base, model_params):
+            known, _ = base_loss_at(measured, model_params)
+            if other := other_base(base, known, model_params):
+                level, findings = base - known, [*findings, *other]
+                own = replace(own, loss=own.loss + level, draws=own.draws + level)
         return GeneralLoss(own, base, tuple(findings))
     if len(anchors):
         there = _carried_rise(fit, own, model_params, train_tokens, anchors)

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import SAME_SIZE, Array
-from cmrplan.errors import CmrplanError, Code, Finding
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.supply import Supply, supply_of
 
 TWO_DIGITS = 0.01  # a size given to two digits is still the probed one
+SAME_BASE = 0.005  # by which a base loss that is measured again may differ
+FARTHEST_BASE = 1.4  # by which another checkpoint's may
+STEEPEST_SIZE = 0.12  # of base losses with size: Kaplan et al. 2020 have 0.076
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
 
@@ -223,6 +226,57 @@ def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[flo
             f"{sizes[upper - 1]:.4g} and {sizes[upper]:.4g}; give --base-loss if you have measured it",
         )
     ]
+
+
+def other_base(base: float, measured: float, model_params: float) -> list[Finding]:
+    """Return a finding where a base loss is not that of the probed checkpoint of the same size, measured again."""
+    if abs(base / measured - 1) <= SAME_BASE:
+        return []
+    return [
+        Finding(
+            Code.RISE_CARRIED,
+            f"the base loss {base:.4f} is not that of the probed base of {model_params:.4g} parameters, "
+            f"{measured:.4f}, so another checkpoint is planned for and the rise of the probes is carried to it; leave "
+            "out --base-loss to plan for the probed one",
+        )
+    ]
+
+
+def require_plausible_base(
+    name: str, base: float | None, measured: Mapping[float, float], model_params: float
+) -> None:
+    """Refuse a given base loss that cannot be in nats per token, by those of the log; without any it is taken.
+
+    Raises
+    ------
+    InputError
+        Naming the argument, both losses, and what it may be instead.
+    """
+    if base is None or not measured or _is_plausible(base, measured, model_params):
+        return
+    near = min(measured, key=lambda size: abs(np.log(size / model_params)))
+    meant = [
+        f"{what} gives {value:.4f}"
+        for what, value in (
+            ("the logarithm of a perplexity", np.log(base)),
+            ("bits times ln 2", base * np.log(2)),
+        )
+        if _is_plausible(value, measured, model_params)
+    ]
+    raise InputError(
+        f"{name} must be nats per token, got {base:g}; the log's base of {near:.4g} parameters has {measured[near]:.4f}"
+        + "".join(f"; {text}" for text in meant[:1])
+    )
+
+
+def _is_plausible(base: float, measured: Mapping[float, float], model_params: float) -> bool:
+    """Tell whether a base loss is near those of a log, with room for the size and another checkpoint."""
+    sizes = np.array(list(measured))
+    inside = float(np.clip(model_params, np.min(sizes), np.max(sizes)))
+    expected, _ = base_loss_at(dict(measured), inside)
+    grown = model_params / inside
+    low, high = sorted((1.0, grown**-STEEPEST_SIZE))
+    return bool(expected * low / FARTHEST_BASE <= base <= expected * high * FARTHEST_BASE)
 
 
 def rise_carried(log: pd.DataFrame, model_params: float, sizes: Array) -> Finding:

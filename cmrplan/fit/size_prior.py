@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -42,8 +43,8 @@ _NORMAL_95 = 1.6449  # quantile of the normal distribution that leaves 5 % above
 
 
 def scattered_from(
-    nearest: float,
-    near: Callable[[Array, Array], Prediction],
+    sizes: Array,
+    there: Callable[[float, Array, Array], Prediction],
     rise: Prediction,
     log: pd.DataFrame,
     seed: int,
@@ -52,10 +53,10 @@ def scattered_from(
 
     Parameters
     ----------
-    nearest : float
-        The probed size next to it, ``model_params``.
-    near : callable
-        Takes tokens and ratios, ``(G,)`` each, and returns the general loss at that size.
+    sizes : array (S,)
+        The probed ones, ``model_params``.
+    there : callable
+        Takes a size, tokens and ratios, ``(G,)`` each, and returns the general loss.
     rise : Prediction
         At ``G`` points of the other size.
     log : DataFrame
@@ -63,6 +64,8 @@ def scattered_from(
     seed : int
     """
     size, tokens = float(rise.inputs["model_params"][0]), rise.inputs["train_tokens"]
+    nearest = float(sizes[np.argmin(np.abs(np.log(sizes / size)))])
+    near = partial(there, nearest)
     beside = near(tokens, rise.domain_ratio)
     if not knows_base_tokens(log, size):
         return rise.scattered_like(beside, KNOWN_BASE_SCATTER)

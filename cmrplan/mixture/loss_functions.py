@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.probed import base_loss_at
+from cmrplan.fit.probed import base_loss_at, require_plausible_base
 from cmrplan.mixture.batched_laws import (
     BatchedLaws,
     CorpusSupply,
@@ -271,6 +271,10 @@ def references(
     for corpus in asked.protected:
         if corpus in asked.base_loss:
             base[corpus] = float(asked.base_loss[corpus])
+            measured = fit.base_loss.get(corpus, {})
+            require_plausible_base(
+                f"base_loss of {corpus}", base[corpus], measured, asked.size(fit)
+            )
             continue
         if not fit.base_loss.get(corpus):
             raise CmrplanError(

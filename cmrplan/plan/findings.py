@@ -153,7 +153,7 @@ def measured_beside(fit: Fit, request: PlanRequest) -> list[MeasuredBeside]:
             continue
         ratio, mean = budgets[tokens]
         base = fit.base_loss.get("general", {}).get(size)
-        if request.base_loss is not None and is_among(np.array([size]), request.size):
+        if base is None and is_among(np.array([size]), request.size):
             base = request.base_loss
         if request.rise_over == "replay":
             base = float(mean[0]) if ratio[0] == 0 else None

@@ -268,7 +268,7 @@ class TestChoice:
         assert says in found.stop_reason
 
     def test_an_answer_that_no_draw_changes_needs_no_probe(self, fit):
-        found = cp.next_probes(fit, budget="6Mtokens", **(ASK | {"max_general_rise": 5}))
+        found = cp.next_probes(fit, budget="6Mtokens", **(ASK | {"max_general_rise": "5nats"}))
         assert (found.stop, found.probes) == ("resolution", ())
 
     def test_answers_at_the_edge_of_the_probed_ratios_are_told(self, fit):
@@ -276,7 +276,7 @@ class TestChoice:
         found = cp.next_probes(
             cp.fit(inside, "dcpt", bootstrap=50),
             budget="6Mtokens",
-            **(ASK | {"max_general_rise": 5}),
+            **(ASK | {"max_general_rise": "5nats"}),
         )
         assert "ratio_at_edge" in {finding.code for finding in found.warnings}
 

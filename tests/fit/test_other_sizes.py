@@ -10,6 +10,7 @@ from by_hand import BASE, D, N, ask, make_fit
 from simulated import simulated_log
 
 import cmrplan as cp
+from cmrplan.errors import InputError
 from cmrplan.fit.other_sizes import WALK_STEP, general_loss_at
 from cmrplan.fit.size_prior import FACTOR, drawn_at
 from cmrplan.report.markdown import summary_page
@@ -176,11 +177,53 @@ class TestOneSize:
             cp.plan(fit, model_params=3e6, train_tokens=1e6, base_loss=1.5, max_general_rise=0.3)
 
 
+class TestBaseLossThatIsGiven:
+    """At a size whose probed base is known: another checkpoint, the same one measured again, or another unit."""
+
+    def test_the_loss_of_another_checkpoint_goes_with_its_base(self):
+        fit = make_fit()
+        first, other = ask(fit), ask(fit, base_loss=BASE + 0.3)
+        assert other.domain_ratio == pytest.approx(first.domain_ratio, abs=1e-9)
+        assert other.general_loss.estimate == pytest.approx(first.general_loss.estimate + 0.3)
+        (said,) = [finding.message for finding in other.warnings if finding.code == "rise_carried"]
+        assert f"the base loss {BASE + 0.3:.4f} is not that of the probed base" in said
+
+    def test_a_residual_carries_the_rise_in_proportion(self):
+        fit = cp.fit(simulated_log(sizes=(3e5,), seeds=(0,)), bootstrap=40)
+        asked = {"model_params": 3e5, "train_tokens": 1e6, "max_general_rise": "2%"}
+        base = fit.base_loss["general"][3e5]
+        first, other, near = (
+            cp.plan(fit, **asked, base_loss=times * base) for times in (1.0, 1.1, 1.002)
+        )
+        assert other.domain_ratio == pytest.approx(first.domain_ratio, abs=1e-9)
+        assert other.general_loss.estimate == pytest.approx(1.1 * first.general_loss.estimate)
+        assert "rise_carried" in codes(other)
+        assert "rise_carried" not in codes(near)
+        assert near.domain_ratio > first.domain_ratio  # only the limit is 0.2 % higher
+
+    @pytest.mark.parametrize(
+        ("base", "said"),
+        [
+            (np.exp(BASE), f"the logarithm of a perplexity gives {BASE:.4f}"),
+            (BASE / np.log(2), f"bits times ln 2 gives {BASE:.4f}"),
+            (60 * BASE, f"has {BASE:.4f}"),
+            (0.3 * BASE, f"has {BASE:.4f}"),
+        ],
+    )
+    def test_what_cannot_be_nats_is_refused(self, base, said):
+        for size in (N, 3 * N):
+            with pytest.raises(InputError, match=re.escape(said)):
+                ask(make_fit(), model_params=size, base_loss=base)
+
+    def test_a_much_larger_model_may_have_a_much_lower_base(self):
+        assert ask(make_fit(), model_params=100 * N, base_loss=0.6 * BASE).base_loss == 0.6 * BASE
+
+
 def test_without_any_base_row_the_law_has_the_level_and_says_so():
     log = simulated_log()
     fit = cp.fit(log[log["train_tokens"] > 0].reset_index(drop=True), "dcpt", bootstrap=60)
     where = {"model_params": 1e7, "train_tokens": 1e6}
-    made = cp.plan(fit, **where, base_loss=1.7, max_general_rise=1.0)
+    made = cp.plan(fit, **where, base_loss=1.7, max_general_rise="1nats")
     found = fit.predict("general", **where, domain_ratio=made.domain_ratio)
     assert made.general_loss.estimate == pytest.approx(float(found.loss[0]))
     assert "level_by_law" in codes(made)

@@ -263,6 +263,8 @@ class TestProperties:
     )
     def test_loosening_never_lowers_the_ratio(self, asked, name, factor):
         loosened = asked | {name: asked[name] * factor}
+        if name == "max_general_rise":
+            loosened[name] = f"{loosened[name]!r}nats"
         if name == "confidence":
             loosened["confidence"] = 0.5 + (asked["confidence"] - 0.5) / factor
         if name == "general_weight":
@@ -296,5 +298,6 @@ class TestProperties:
             return
         name = {"tolerance": "max_general_rise"}.get(made.binding, made.binding)
         breakpoint = of(made, made.binding).breakpoint
-        beyond = ask(self.fit, **(asked | {name: breakpoint * 1.001 + 1e-6}))
+        unit = "nats" if name == "max_general_rise" else ""
+        beyond = ask(self.fit, **(asked | {name: f"{breakpoint * 1.001 + 1e-6:.17g}{unit}"}))
         assert beyond.binding != made.binding

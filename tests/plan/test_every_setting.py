@@ -101,7 +101,7 @@ def test_beyond_the_probes_losses_at_a_ratio_are_those_of_a_plan_held_there(fit,
         train_tokens=table.stops.train_tokens[d],
         min_ratio=ratio,
         max_ratio=ratio,
-        max_general_rise=9.0,
+        max_general_rise="9nats",
         confidence=table.stops.confidences[c],
     )
     assert plan.domain_ratio == pytest.approx(ratio, abs=1e-12)

@@ -112,7 +112,7 @@ class TestProperties:
     @settings(deadline=None, max_examples=50)
     @given(st.floats(0, 1))
     def test_the_returned_ratio_is_feasible(self, tolerance):
-        made = ask(max_general_rise=tolerance)
+        made = ask(max_general_rise=f"{tolerance!r}nats")
         # the crossing is found on a straight line between grid points 1/1000 apart
         assert made.general_loss.estimate <= made.general_loss_limit + 1e-6
 
@@ -139,6 +139,7 @@ class TestRefusals:
             ("max_general_rise", -0.1),
             ("max_general_rise", "lots"),
             ("max_general_rise", "nan"),
+            ("max_general_rise", 3),
             ("confidence", 1.0),
             ("base_loss", 0),
             ("domain_tokens", -5),
@@ -148,6 +149,14 @@ class TestRefusals:
     def test_bad_input_names_the_argument(self, argument, value):
         with pytest.raises(InputError, match=argument):
             ask(**{argument: value})
+
+    @pytest.mark.parametrize("percent", [3, "3", 0.51])
+    def test_a_large_number_without_its_unit_is_taken_for_percent(self, percent):
+        with pytest.raises(InputError, match=rf"percent\? write {percent}%, or {percent}nats"):
+            ask(max_general_rise=percent)
+        with pytest.raises(InputError, match=rf"tolerance of web: .* write {percent}%, or"):
+            cp.MixturePlanRequest(train_tokens=1e9, protected={"web": percent})
+        assert ask(max_general_rise=f"{percent}nats").domain_ratio == 1.0
 
     def test_a_fit_that_explains_nothing_is_not_planned_from(self):
         """The general loss falls with the ratio, and this law knows none that does: its R² is that of a mean."""

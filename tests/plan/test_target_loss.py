@@ -260,7 +260,7 @@ class TestDcptPaperUsage2:
     def test_the_plan_gives_the_published_answer(self):
         fit, model, unique, best = self.fit()
         made = spend_domain_tokens(
-            fit, model_params=1.8e9, domain_tokens=unique, max_general_rise=1.0
+            fit, model_params=1.8e9, domain_tokens=unique, max_general_rise="1nats"
         )
         assert made.domain_ratio == pytest.approx(0.732, abs=0.001)  # the step of the ratios
         assert made.domain_loss.estimate == pytest.approx(best["domain_loss_predicted"], abs=1e-6)
