@@ -260,7 +260,7 @@ class Code(StrEnum):
     RISE_CARRIED = (
         "rise_carried",
         _CAUTION,
-        "The size was not probed, so the rise of the general loss is that of the nearest probed ones.",
+        "The size or its base was not probed, so what training does over the base is that of the nearest probed ones.",
     )
     LEVEL_BY_LAW = (
         "level_by_law",

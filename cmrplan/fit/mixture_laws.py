@@ -22,6 +22,11 @@ from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.solve.law_fit import fit_law
 
+BUDGETS_THAT_BEND, WIDE_BUDGETS = (
+    3,
+    4.0,
+)  # how many, over which factor, show how a loss goes with tokens
+
 
 def run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:
     """Return the shares of each run, runs in the order of the log, ``(R, m)``."""
@@ -60,14 +65,22 @@ def mixture_law_choice(law: str, rows: pd.DataFrame, varied: Sequence[str]) -> L
         return fit_mixture_law(name, corpus, rows, varied)
 
     has_late = any(question.kind == "tokens" for question in holdouts(rows))
+    has_budgets = has_late or _are_far_apart(rows["train_tokens"])
     num_sizes = rows["model_params"].nunique()
     averaged = (REGISTRY[name] for name in averaged_names(FitKind.CORPORA))
     names = tuple(
         entry.name
         for entry in averaged
-        if (has_late or not entry.needs_late_budgets) and num_sizes >= entry.fewest_sizes
+        if (has_budgets or not entry.needs_budgets) and num_sizes >= entry.fewest_sizes
     )
     return LawChoice(names if law == AUTO else (law,), fit_one, mixture_score)
+
+
+def _are_far_apart(tokens: pd.Series) -> bool:
+    """Tell whether three budgets or more span what shows how a loss bends over tokens."""
+    return bool(
+        tokens.nunique() >= BUDGETS_THAT_BEND and tokens.max() >= WIDE_BUDGETS * tokens.min()
+    )
 
 
 def fit_mixture_law(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> LawModel:

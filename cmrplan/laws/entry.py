@@ -71,8 +71,9 @@ class LawEntry:
         The law that it comes down to for a corpus whose tokens do not repeat.
     part_of : str
         The law that fits this one on the way; no fit takes it alone.
-    needs_late_budgets : bool
-        Whether ``auto`` fits it only where the largest budgets can be hidden from it, since nothing else judges it.
+    needs_budgets : bool
+        Whether ``auto`` fits it only where the largest budgets can be hidden from it, or three lie far apart: else
+        nothing tells what the mixture does over tokens.
     fewest_sizes : int
         How many sizes a log must have for ``auto`` to fit it: with fewer another law says the same.
     is_ranked : bool
@@ -95,7 +96,7 @@ class LawEntry:
     instead: str = ""
     plain: str = ""
     part_of: str = ""
-    needs_late_budgets: bool = False
+    needs_budgets: bool = False
     fewest_sizes: int = 1
     is_ranked: bool = True
 

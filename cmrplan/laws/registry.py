@@ -289,7 +289,7 @@ _ENTRIES = (
         options=("corpora", *_SCALED_LEVELS),
         columns=("share_",),
         is_averaged=True,
-        needs_late_budgets=True,
+        needs_budgets=True,
     ),
     LawEntry(
         "size_mixing",
@@ -301,7 +301,7 @@ _ENTRIES = (
         options=("corpora", *_SCALED_LEVELS),
         columns=("share_",),
         is_averaged=True,
-        needs_late_budgets=True,
+        needs_budgets=True,
         fewest_sizes=2,
     ),
     LawEntry(

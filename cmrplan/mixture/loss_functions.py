@@ -218,11 +218,17 @@ def loss_functions_of(
     run = run_of(fit, asked)
     wanted = {*weights, *asked.protected, *run.supplies}
     names = [corpus for corpus in fit.models if corpus in wanted]
-    batches = {c: batches_of(fit.models[c], fit.corpora, run) for c in names}
+    carried = fit.carried(run.model_params, asked.base_losses, asked.protected)
+    batches, runs = {}, {}
+    for corpus in names:
+        far = carried[corpus]
+        runs[corpus] = run if far is None else replace(run, model_params=far.model_params)
+        both = batches_of(fit.models[corpus], fit.corpora, runs[corpus])
+        batches[corpus] = both if far is None else far.laws(*both)
     laws = join([estimate for estimate, _ in batches.values()])
     corpus_of_law = np.repeat(names, [len(fit.models[corpus].components) for corpus in names])
     weight = np.concatenate([fit.models[corpus].component_weights for corpus in names])
-    pairs = {corpus: run_residuals(fit.models[corpus], fit.corpora, run) for corpus in names}
+    pairs = {c: run_residuals(fit.models[c], fit.corpora, runs[c]) for c in names}
     functions = LossFunctions(
         fit=fit,
         asked=asked,

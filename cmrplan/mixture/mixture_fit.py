@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,12 @@ from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.supply import spread_over
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.mixture.extrapolation import beyond_levels, beyond_shares, far_from_probed
+from cmrplan.mixture.other_sizes import (
+    CarriedLoss,
+    carried_loss,
+    carried_normal,
+    other_size_findings,
+)
 from cmrplan.mixture.repetition import repetition_findings
 from cmrplan.numbers import CountOrText, parse_named_count
 
@@ -78,6 +84,7 @@ class MixtureFit(FittedLog):
         tokens = parse_named_count("train_tokens", train_tokens)
         shares, probed = self.shares_of(mixture), self.mixtures()
         return [
+            *other_size_findings(size, self.fitted()["model_params"].unique(), self.carried(size)),
             *beyond_levels(self.fitted(), size, tokens),
             *beyond_shares(self.corpora, probed, shares),
             *far_from_probed(probed, shares),
@@ -126,12 +133,47 @@ class MixtureFit(FittedLog):
             If the log has no such training corpus.
         """
         pairs = self._read_by_laws(mixture, model_params, train_tokens, available)
-        losses = {}
+        losses, carried = {}, self.carried(model_params)
         for corpus, model in self.models.items():
             several = [(model.predict(columns), factor) for columns, factor in pairs[corpus]]
             counted = [replace(p, loss=p.loss * f, draws=p.draws * f) for p, f in several]
-            losses[corpus] = spread_over(counted) if len(counted) > 1 else counted[0]
+            loss = spread_over(counted) if len(counted) > 1 else counted[0]
+            if (far := carried[corpus]) is not None:
+                loss = replace(
+                    far.prediction(loss), inputs=self._columns(mixture, model_params, train_tokens)
+                )
+            losses[corpus] = loss
         return losses
+
+    def carried(
+        self,
+        model_params: CountOrText,
+        base_loss: Mapping[str, float] | None = None,
+        protected: Container[str] = (),
+    ) -> dict[str, CarriedLoss | None]:
+        """Return how each loss is carried to a size that was not probed; None where it was, or the laws give it.
+
+        Parameters
+        ----------
+        model_params : float or str
+        base_loss : mapping of str to float, optional
+            Known at that size.
+        protected : container of str
+            Corpora whose limit is counted from their base loss.
+        """
+        size = parse_named_count("model_params", model_params)
+        sizes = np.unique(self.fitted()["model_params"].to_numpy(dtype=float))
+        return {
+            corpus: carried_loss(
+                self.base_loss.get(corpus, {}),
+                sizes,
+                size,
+                carried_normal(self.settings.seed, position, model.num_draws),
+                (base_loss or {}).get(corpus),
+                keeps_level=corpus in protected,
+            )
+            for position, (corpus, model) in enumerate(self.models.items())
+        }
 
     def parts(
         self,
@@ -146,10 +188,12 @@ class MixtureFit(FittedLog):
         Nats per token, by validation corpus; the arguments are those of :meth:`predict`.
         """
         pairs = self._read_by_laws(mixture, model_params, train_tokens, available)
-        parts = {}
+        parts, carried = {}, self.carried(model_params)
         for corpus, model in self.models.items():
             columns, factor = pairs[corpus][0]
-            law, added = (float((part * factor)[0]) for part in model.parts(columns))
+            far = carried[corpus]
+            scale = factor if far is None else factor * far.scale
+            law, added = (float((part * scale)[0]) for part in model.parts(columns))
             parts[corpus] = law, added
         return parts
 
@@ -161,15 +205,17 @@ class MixtureFit(FittedLog):
         available: Mapping[str, CountOrText] | None,
     ) -> dict[str, list[tuple[Columns, Array | float]]]:
         """Return what the laws of each corpus read, and a factor, see :func:`columns_of_repeats`."""
-        columns = self._columns(mixture, model_params, train_tokens)
         self._require_trained(available or {})
         held = self.probed_supplies | _counts(available)
-        return {
-            corpus: columns_of_repeats(model, columns, held[corpus], self.repeat_scale(corpus))
-            if corpus in held
-            else [(columns, 1.0)]
-            for corpus, model in self.models.items()
-        }
+        read: dict[str, list[tuple[Columns, Array | float]]] = {}
+        for corpus, far in self.carried(model_params).items():
+            size = model_params if far is None else far.model_params
+            columns = self._columns(mixture, size, train_tokens)
+            scale = self.repeat_scale(corpus)
+            read[corpus] = [(columns, 1.0)]
+            if corpus in held:
+                read[corpus] = columns_of_repeats(self.models[corpus], columns, held[corpus], scale)
+        return read
 
     def _require_trained(self, corpora: Iterable[str]) -> None:
         """Refuse training corpora that the log does not have."""

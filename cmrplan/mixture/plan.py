@@ -229,7 +229,8 @@ def _losses_at(
     """Return the estimate and the resamples ``(B,)`` of every loss at one mixture, repeats counted."""
     plain = fit.predict(shares[None, :], model_params=asked.size(fit), train_tokens=asked.tokens)
     losses = {corpus: (float(one.loss[0]), one.draws[:, 0]) for corpus, one in plain.items()}
-    for corpus in run_of(fit, asked).supplies:
+    carried = {corpus for corpus, far in fit.carried(asked.size(fit)).items() if far is not None}
+    for corpus in functions.draws.keys() & {*run_of(fit, asked).supplies, *carried}:
         loss, draws = functions.loss(corpus, shares[None, :])
         losses[corpus] = float(loss[0]), draws[:, 0]
     return losses

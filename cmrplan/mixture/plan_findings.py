@@ -10,6 +10,7 @@ from cmrplan.errors import Code, Finding
 from cmrplan.log.cells import listed
 from cmrplan.mixture.extrapolation import beyond_levels, far_from_probed
 from cmrplan.mixture.mixture_fit import MixtureFit
+from cmrplan.mixture.other_sizes import other_size_findings
 from cmrplan.mixture.repetition import repetition_findings
 from cmrplan.mixture.request import MixturePlanRequest
 
@@ -24,7 +25,9 @@ def plan_findings(
     binding: Sequence[BindingConstraint],
 ) -> list[Finding]:
     """Return remarks on how far a mixture lies from what was probed, and on repeated data."""
+    sizes = fit.fitted()["model_params"].unique()
     findings = [
+        *other_size_findings(asked.size(fit), sizes, fit.carried(asked.size(fit))),
         *beyond_levels(fit.fitted(), asked.size(fit), asked.tokens),
         *far_from_probed(fit.mixtures(), shares),
     ]

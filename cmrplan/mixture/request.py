@@ -151,6 +151,11 @@ class MixturePlanRequest:
         """The tokens of each corpus for which they were given."""
         return _numbers(self.available)
 
+    @property
+    def base_losses(self) -> dict[str, float]:
+        """The base losses that were given, nats per token."""
+        return _numbers(self.base_loss)
+
     def epochs(self, corpus: str) -> float:
         """Return the passes allowed over a corpus."""
         passes = self.max_epochs

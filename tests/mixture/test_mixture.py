@@ -286,7 +286,7 @@ class TestExtrapolation:
     def test_size_and_tokens_outside_are_said_with_the_factor(self, corners):
         inside = {"c0": 0.5, "c1": 0.3, "c2": 0.2}
         found = self.codes(corners, inside, 2.9e8, "2.9B")
-        assert set(found) == {"extrapolates_size", "extrapolates_tokens"}
+        assert set(found) == {"rise_carried", "extrapolates_size", "extrapolates_tokens"}
         assert "2.9 times the largest fitted, 1e+08" in found["extrapolates_size"]
         assert "2.9 times the largest fitted, 1e+09" in found["extrapolates_tokens"]
 

@@ -150,12 +150,24 @@ class TestEarly:
         assert refused.code == 2
 
 
-@pytest.mark.parametrize("tokens", [(1e9,), (1e9, 2e9, 3e9, 4e9), (1e9, 1.2e9, 1.5e9, 1.8e9)])
-def test_auto_leaves_the_interaction_out_where_no_budgets_can_be_hidden(tokens):
-    """Those above half of the largest are hidden, and three smaller ones have to stay."""
+@pytest.mark.parametrize("tokens", [(1e9,), (1e9, 2e9, 3e9), (1e9, 1.2e9, 1.5e9, 1.8e9)])
+def test_auto_leaves_the_interaction_out_where_budgets_do_not_show_it(tokens):
+    """Three smaller than half of the largest would, or three over a factor of four."""
     log = growing(3, 12, sizes=(1e8,), tokens=tokens, noise=0.002)
     models = cp.fit_mixture(log, bootstrap=0).models.values()
     assert {law.law for m in models for law in m.components} <= {"data_mixing", "optimal_mixture"}
+
+
+def test_three_budgets_over_a_factor_of_four_show_the_interaction():
+    """Without it the loss at the largest budget was missed by far more than its interval is wide."""
+    log = growing(3, 16, sizes=(1e8,), tokens=(1e9, 2e9, 4e9), noise=0.001)
+    fit = cp.fit_mixture(log, bootstrap=40)
+    assert any("bilinear_mixing" in model.law for model in fit.models.values())
+    last = log[log["train_tokens"] == 4e9]
+    for corpus, rows in last.groupby("eval_corpus"):
+        shares = rows[[f"share_{name}" for name in fit.corpora]].to_numpy()
+        predicted = fit.predict(shares, model_params=1e8, train_tokens=4e9)[corpus].loss
+        assert np.mean(np.abs(predicted - rows["loss"].to_numpy())) < 0.003
 
 
 def test_a_log_that_also_has_a_domain_ratio_is_fitted_by_its_shares():
