@@ -19,6 +19,7 @@ from cmrplan.plan.request import PlanRequest
 SPREAD_FROM_ONE = 0.06
 SPREAD_FROM_MORE = 0.02
 SAME_END = 1e-3  # an interval whose ends move by less stays as it is
+LEAST_SAVED = 0.05  # of the width of the interval, that knowing a base loss has to take off it
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class BaseEvaluation:
         By what part of itself it may be off.
     low, high : float or None
         The interval of the ratio with room for that.
+    low_known, high_known : float or None
+        The interval once the base loss is known, at the one that is carried.
     """
 
     model_params: float
@@ -42,6 +45,8 @@ class BaseEvaluation:
     spread: float | None
     low: float | None
     high: float | None
+    low_known: float | None = None
+    high_known: float | None = None
 
 
 def base_evaluations(
@@ -69,15 +74,19 @@ def _of_target(fit: Fit, request: PlanRequest, outlook: Outlook) -> tuple[BaseEv
     distance = float(np.min(np.abs(np.log(measured / request.size))))
     spread = distance * (SPREAD_FROM_ONE if len(measured) == 1 else SPREAD_FROM_MORE)
     base, feasible = outlook.curves.base_loss, outlook.feasible
-    ends = [outlook.interval_now()]
-    for sign in (-1, 1):
-        moved = replace(request, base_loss=base * float(np.exp(sign * spread)))
+    now = outlook.interval_now()
+
+    def known(change: float) -> tuple[float, float]:
+        moved = replace(request, base_loss=base * float(np.exp(change)))
         curves = survey(fit, moved, marks=feasible.marks, num_grid=COARSE_GRID)
         answers = curves.drawn_ratios(feasible.low, feasible.high)
         low, high = central_interval(answers, request.confidence)
-        ends.append((float(low), float(high)))
-    lows, highs = zip(*ends, strict=True)
-    widened = max(lows[0] - min(lows), max(highs) - highs[0])
-    if widened <= SAME_END:
+        return float(low), float(high)
+
+    lows, highs = zip(now, known(-spread), known(spread), strict=True)
+    widened = max(now[0] - min(lows), max(highs) - now[1])
+    there = known(0.0)
+    saved = 1 - (there[1] - there[0]) / max(now[1] - now[0], SAME_END)
+    if widened <= SAME_END and saved < LEAST_SAVED:
         return ()
-    return (BaseEvaluation(request.size, base, spread, min(lows), max(highs)),)
+    return (BaseEvaluation(request.size, base, spread, min(lows), max(highs), *there),)

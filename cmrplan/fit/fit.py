@@ -125,6 +125,7 @@ class Fit(FittedLog):
         if unique_domain_tokens is not None:
             unique_domain_tokens = parse_named_count("unique_domain_tokens", unique_domain_tokens)
         size = parse_named_count("model_params", model_params)
+        self.probed.require_unit_of_sizes(size)
         if isinstance(train_tokens, str):
             train_tokens = parse_named_count("train_tokens", train_tokens)
         for extreme in (np.min(train_tokens), np.max(train_tokens)):

@@ -17,6 +17,9 @@ TWO_DIGITS = 0.01  # a size given to two digits is still the probed one
 SAME_BASE = 0.005  # by which a base loss that is measured again may differ
 FARTHEST_BASE = 1.4  # by which another checkpoint's may
 STEEPEST_SIZE = 0.12  # of base losses with size: Kaplan et al. 2020 have 0.076
+FARTHEST_BELOW = (
+    1e4  # the smallest probed size; a size farther below was meant in millions or billions
+)
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
 
@@ -61,6 +64,21 @@ class Probed:
         """The smallest and largest ratio at which every loss was fitted."""
         ratios = [losses.ratios for losses in self.losses.values()]
         return max(float(r[0]) for r in ratios), min(float(r[-1]) for r in ratios)
+
+    def require_unit_of_sizes(self, model_params: float) -> None:
+        """Refuse a size that is so far below those probed that it was not written in the same unit.
+
+        Raises
+        ------
+        InputError
+            Naming both.
+        """
+        smallest, _ = self.size_range
+        if model_params < smallest / FARTHEST_BELOW:
+            raise InputError(
+                f"model_params is {model_params:g} and the smallest probed size {smallest:.4g}; millions or billions? "
+                f"write {model_params:g}M or {model_params:g}B"
+            )
 
     def extrapolation_findings(
         self, *, model_params: float, train_tokens: float, domain_ratio: float | None = None

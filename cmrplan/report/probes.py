@@ -49,7 +49,8 @@ def _evaluation_text(evaluation: BaseEvaluation) -> str:
         return what + "the log lacks it, so its rises are counted from the law"
     return (
         f"{what}carried there as {evaluation.base_loss:.4f} it may be off by {100 * evaluation.spread:.2g} %, and with "
-        f"room for that the interval is {evaluation.low:.3f} to {evaluation.high:.3f}"
+        f"room for that the interval is {evaluation.low:.3f} to {evaluation.high:.3f}; known, and that, it is "
+        f"{evaluation.low_known:.3f} to {evaluation.high_known:.3f}"
     )
 
 

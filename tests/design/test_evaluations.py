@@ -35,6 +35,20 @@ def test_the_base_of_an_unprobed_size_is_worth_measuring(
     assert answer.as_dict()["evaluations"][0]["base_loss"] == evaluation.base_loss
 
 
+def test_one_that_would_narrow_the_interval_is_named() -> None:
+    """By the default an unknown base leaves the interval wider, and no base loss beside it goes beyond that."""
+    fit = cp.fit("data/probes/log.csv", bootstrap=60)
+    asked = {"model_params": 3e6, "train_tokens": 8e5, "max_general_rise": "5%"}
+    answer = cp.next_probes(fit, **asked, budget="1Mtokens", resolution=0.01)
+    (evaluation,) = answer.evaluations
+    known = cp.plan(fit, **asked, base_loss=evaluation.base_loss)
+    width = evaluation.high_known - evaluation.low_known
+    assert width < 0.95 * answer.width
+    assert width == pytest.approx(known.ratio.high - known.ratio.low, abs=0.02)  # on a coarser grid
+    said = f"known, and that, it is {evaluation.low_known:.3f} to {evaluation.high_known:.3f}"
+    assert said in next_text(answer)
+
+
 def test_one_that_moves_no_ratio_is_not_named(fit: cp.Fit) -> None:
     """The rise reaches the limit so steeply that 2 % of it make no difference."""
     assert not cp.next_probes(fit, model_params=3e6, **ASK).evaluations

@@ -150,6 +150,11 @@ class TestRefusals:
         with pytest.raises(InputError, match=argument):
             ask(**{argument: value})
 
+    @pytest.mark.parametrize("size", [0.97, 410])
+    def test_a_size_without_its_unit_is_asked_for_it(self, size):
+        with pytest.raises(InputError, match=rf"model_params is {size:g} .* write {size:g}M or"):
+            ask(model_params=size)
+
     @pytest.mark.parametrize("percent", [3, "3", 0.51])
     def test_a_large_number_without_its_unit_is_taken_for_percent(self, percent):
         with pytest.raises(InputError, match=rf"percent\? write {percent}%, or {percent}nats"):
