@@ -13,12 +13,19 @@ from typing import Any
 
 from cmrplan.codes import Code as Code
 from cmrplan.codes import Severity as Severity
+from cmrplan.log.texts import printable
 
 
 class CmrplanError(Exception):
-    """The data cannot answer the question; the message says what would (exit code 1)."""
+    """The data cannot answer the question; the message says what would (exit code 1).
+
+    What a file or an argument brought into the message and no line can show is written out.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message.replace("\n", " "), keep=""))
 
 
 class InputError(CmrplanError, ValueError):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import cmrplan as cp
-from cmrplan.errors import Code, Finding
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.files import sealed
 
 
@@ -35,3 +35,8 @@ def test_a_file_with_a_code_that_there_is_not_is_refused(fit_path, tmp_path, war
     path.write_text(json.dumps(sealed(changed)))
     with pytest.raises(cp.InputError, match="is not a whole fit"):
         cp.read_fit(path)
+
+
+@pytest.mark.parametrize("kind", [CmrplanError, InputError])
+def test_a_message_is_one_line_that_moves_no_cursor(kind):
+    assert str(kind("a\x1b[2Jb\u202ec\nd")) == r"a\x1b[2Jb\u202ec d"

@@ -36,6 +36,7 @@ def read_parquet(path: str | os.PathLike[str], source: str) -> pd.DataFrame:
             stream.seek(0)
             stored = pyarrow.parquet.ParquetFile(stream)
             table = pyarrow.Table.from_batches(_batches(stored, source), stored.schema_arrow)
+        table.validate(full=True)  # texts that are none would be found when they are used
         # The columns are the file's own, whatever pandas noted about them, and integers beside nulls stay exact.
         frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     except UnreadableLog:

@@ -14,7 +14,6 @@ from pydantic_core import ErrorDetails
 
 from cmrplan.errors import InputError
 from cmrplan.files import read_text
-from cmrplan.log.texts import printable
 from probes.spec.corpora import DATASETS_PREFIX, CorpusSpec, absolute_source
 from probes.spec.sizes import SIZE_KINDS, absolute_checkpoint, checkpoint_from
 from probes.spec.sweep import SweepSpec
@@ -90,7 +89,7 @@ def read_stored_spec(path: str | os.PathLike[str]) -> SweepSpec:
     try:
         value = yaml.load(read_text(path), Loader=_StoredLoader)
     except (yaml.YAMLError, ValueError) as error:
-        raise _unfit(path, _yaml_problem(error)) from None
+        raise InputError(f"{path}: {_yaml_problem(error)}") from None
     return parse_spec(value, origin=str(path))
 
 
@@ -113,16 +112,11 @@ def read_spec(path: str | os.PathLike[str]) -> SweepSpec:
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that is none
-        raise _unfit(path, _yaml_problem(error)) from None
+        raise InputError(f"{path}: {_yaml_problem(error)}") from None
     if value is None:
         raise InputError(f"{path} is empty; a sweep spec starts with name, corpora, sizes")
     spec = parse_spec(value, origin=str(path))
     return _with_absolute_sources(spec, Path(path).absolute().parent)
-
-
-def _unfit(origin: str | os.PathLike[str], problem: str) -> InputError:
-    """Return what says in one line, free of what would move a cursor, that a spec cannot be taken."""
-    return InputError(f"{origin}: {printable(problem, keep='')}")
 
 
 def _refused(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
@@ -136,10 +130,9 @@ def _refuse_long_lines(text: str, path: str | os.PathLike[str]) -> None:
         before, colon, _ = line.partition(":")
         key = _cut(before.strip(" -{[")) if colon else key
         if len(line) > MOST_LINE_CHARACTERS or number > MOST_LINES:
-            raise _unfit(
-                path,
-                f"line {number}, key '{key}': a spec has at most {MOST_LINES:,} lines of at most "
-                f"{MOST_LINE_CHARACTERS:,} characters; give fewer values",
+            raise InputError(
+                f"{path}: line {number}, key '{key}': a spec has at most {MOST_LINES:,} lines of at most "
+                f"{MOST_LINE_CHARACTERS:,} characters; give fewer values"
             )
 
 
@@ -156,13 +149,13 @@ def parse_spec(value: Any, *, origin: str = "spec") -> SweepSpec:
         If a key is unknown or missing, or a value is wrong.
     """
     if not isinstance(value, dict):
-        raise _unfit(origin, f"a sweep spec is a mapping of keys, got {_shown(value)}")
+        raise InputError(f"{origin}: a sweep spec is a mapping of keys, got {_shown(value)}")
     try:
         return SweepSpec.model_validate(value)
     except ValidationError as error:
         # An unknown key is often the cause of a missing one, so it goes first.
         details = sorted(error.errors(), key=lambda one: one["type"] not in _UNKNOWN_KEY)
-        raise _unfit(origin, _problem(details[0])) from None
+        raise InputError(f"{origin}: {_problem(details[0])}") from None
 
 
 def spec_text(spec: SweepSpec) -> str:

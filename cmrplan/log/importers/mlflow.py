@@ -83,9 +83,10 @@ def _runs_of_database(path: Path) -> list[tuple[str, TrainerRun]]:
             steps = iter(range(_MOST_STEPS))
             base.set_progress_handler(lambda: next(steps, None) is None, 1000)
             return _read(base, source)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        why = error if isinstance(error, sqlite3.Error) else "a text in it is no UTF-8"
         raise InputError(
-            f"{source} cannot be read as MLflow's database ({error}); copy it again while no server writes to it"
+            f"{source} cannot be read as MLflow's database ({why}); copy it again while no server writes to it"
         ) from None
 
 

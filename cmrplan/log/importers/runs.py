@@ -363,7 +363,14 @@ def by_step(run: TrainerRun, step: str) -> TrainerRun:
             if value is not None and value == value and value != "":
                 replaced += name in row and row[name] != value
                 row[str(name)] = value
-    steps = sorted(rows, key=float)
+    keys = list(rows)
+    numbers = pd.to_numeric(pd.Series(keys, dtype=object), errors="coerce").to_numpy(dtype=float)
+    if (is_none := np.isnan(numbers)).any():
+        wrong = shown(keys[int(np.argmax(is_none))])
+        raise InputError(
+            f"{run.source}: {step} of run {shown(run.name)} must be a number, got {wrong}"
+        )
+    steps = [keys[at] for at in np.argsort(numbers, kind="stable")]
     columns = {step: steps} | {
         str(name): [rows[at].get(str(name)) for at in steps] for name in metrics
     }
