@@ -17,7 +17,8 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, listed, raw_frame, shown
-from cmrplan.log.columns import Column, parse_column, parse_numbers, share_columns
+from cmrplan.log.columns import LOSS_PREFIX, Column, parse_column, parse_numbers, share_columns
+from cmrplan.log.corpora import with_one_spelling
 from cmrplan.log.files import validate_log
 from cmrplan.log.importers.loss_units import LossUnit, in_nats, require_named_unit
 from cmrplan.log.importers.run_facts import NAMES_OF_RUNS, STEP_TOKENS, RunFacts, expanded
@@ -25,7 +26,6 @@ from cmrplan.log.phases import first_phase, with_mean_mixture, with_phases_of_ro
 from cmrplan.log.plausibility import require_plausible
 from cmrplan.log.validate import SHARE_TOLERANCE, convert
 
-LOSS_PREFIX = "loss_"
 FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
 ROUNDED_SUM = 0.01  # how far shares that were rounded may lie from a sum of 1
 PhaseReading = Literal["keep", "rows", "first"]
@@ -145,7 +145,7 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
     """
     changes = replace(changes, names=expanded(changes.names, list(raw.table.columns)))
     require_named_unit(_loss_columns(raw, changes), changes.loss_unit, raw.source)
-    raw = _prepared(raw, changes)
+    raw, respelled = with_one_spelling(_prepared(raw, changes))
     frames, parts = [], list(_one_loss_each(raw))
     for part in parts:
         frame, errors = convert(part)
@@ -161,7 +161,11 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
         log = validate_log(first_phase(log), source=raw.source)
     old_names = {new: old for old, new in changes.names.items()}
     require_plausible(log, raw.source, old_names.get("domain_ratio", "domain_ratio"))
-    remarks = [*_left_out(raw, parts), *([ends_open(raw.source)] if raw.ends_open else [])]
+    remarks = [
+        *respelled,
+        *_left_out(raw, parts),
+        *([ends_open(raw.source)] if raw.ends_open else []),
+    ]
     return Imported(log, tuple(remarks), changes.names)
 
 

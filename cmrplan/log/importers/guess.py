@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cmrplan.log.cells import RawLog
-from cmrplan.log.importers.changes import LOSS_PREFIX, Changes
-from cmrplan.log.importers.run_facts import expanded, is_log_column
+from cmrplan.log.columns import LOSS_PREFIX
+from cmrplan.log.importers.changes import Changes
+from cmrplan.log.importers.run_facts import is_log_column
 from cmrplan.log.importers.runs import TOKEN_COUNTS, evaluated_corpus
+from cmrplan.log.importers.spellings import with_contract_names
 
 _SYNONYMS: dict[str, tuple[str, ...]] = {
     "run_id": ("run", "run name", "run id", "name", "experiment", "run uuid"),
@@ -69,7 +71,7 @@ def with_guesses(raw: RawLog, changes: Changes) -> Changes:
         What the caller says.
     """
     present = [str(name) for name in raw.table]
-    given = expanded(changes.names, present)
+    given = with_contract_names(present, changes).names
     taken = {*present, *given.values(), *changes.constants, *changes.facts.columns} - set(given)
     names: dict[str, str] = {}
     scales: dict[str, float] = {}

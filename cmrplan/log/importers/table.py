@@ -17,8 +17,10 @@ from pathlib import Path
 
 from cmrplan.log.cells import read_raw
 from cmrplan.log.importers.changes import Changes, Imported, to_log
+from cmrplan.log.importers.spellings import with_contract_names
 
 
 def import_table(source: Path, changes: Changes) -> Imported:
     """Return a table as a probe log; see the module for what it may look like."""
-    return to_log(read_raw(source), changes)
+    raw = read_raw(source)
+    return to_log(raw, with_contract_names([str(name) for name in raw.table], changes))
