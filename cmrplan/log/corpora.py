@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
-from cmrplan.errors import Code
+from cmrplan.errors import CmrplanError, Code
 from cmrplan.log import CORPORA
-from cmrplan.log.cells import LogFinding, RawLog, shown
+from cmrplan.log.cells import LogFinding, RawLog, listed, shown
+from cmrplan.log.columns import Numbers
 
 _OF_AN_EVALUATION = ("run_id", "train_tokens", "step")
 
@@ -92,3 +95,68 @@ def _are_one(raw: RawLog, names: pd.Series[str], alike: list[str]) -> bool:
     keys = [name for name in _OF_AN_EVALUATION if name in raw.table]
     table = raw.table.loc[rows, keys].astype(str).assign(corpus=names[rows])
     return not table.drop_duplicates().duplicated(keys).any()
+
+
+def renames(corpora: Iterable[str], trend: Mapping[str, float]) -> dict[str, str]:
+    """Return ``general`` and ``domain`` by the corpus that may be it, as far as a log lacks them.
+
+    Parameters
+    ----------
+    corpora : iterable of str
+        The validation corpora that there are.
+    trend : mapping of str to float
+        How the loss on each goes with the domain ratio: that on general data rises.
+    """
+    present = list(dict.fromkeys(corpora))
+    rising = sorted(
+        (name for name in present if name not in CORPORA), key=lambda name: -trend.get(name, 0.0)
+    )
+    lacking = [name for name in CORPORA if name not in present]
+    if len(lacking) == 2 and len(rising) == 1:
+        lacking = ["general" if trend.get(rising[0], 0.0) > 0 else "domain"]
+    ends = {"general": rising[:1], "domain": rising[-1:]}
+    by_case = {name.casefold(): [name] for name in rising}
+    return {old: new for new in lacking for old in by_case.get(new, ends[new])}
+
+
+def trend_with_ratio(ratio: Numbers, loss: Numbers) -> float:
+    """Return the covariance of losses with the domain ratio, 0 where either does not vary or is no number."""
+    is_number = np.isfinite(ratio) & np.isfinite(loss)
+    if is_number.sum() < 2:
+        return 0.0
+    return float(np.cov(ratio[is_number], loss[is_number])[0, 1])
+
+
+def naming_command(log: pd.DataFrame, source: str) -> str:
+    """Return what gives the corpora of a checked log the names general and domain, "" if none is left."""
+    training = log[log["train_tokens"] > 0]
+    ratio = training["domain_ratio"]
+    loss = training["loss"] - training.groupby("eval_corpus")["loss"].transform("mean")
+    trend = {
+        str(corpus): trend_with_ratio(ratio[rows].to_numpy(), loss[rows].to_numpy())
+        for corpus, rows in training.groupby("eval_corpus").groups.items()
+    }
+    pairs = renames(log["eval_corpus"], trend)
+    if not pairs:
+        return ""
+    if source == "log":  # a frame
+        return f"log.replace({{'eval_corpus': {pairs}}})"
+    options = " ".join(f"--map {shlex.quote(f'{old}={new}')}" for old, new in pairs.items())
+    return f"cmrplan logs import table {shlex.quote(source)} --out NEW.csv {options}"
+
+
+def require_a_corpus_to_fit(log: pd.DataFrame, source: str) -> None:
+    """Refuse a log of two corpora without a loss on general or domain.
+
+    Raises
+    ------
+    CmrplanError
+        Naming the corpora that it has, and the command that names them.
+    """
+    corpora = list(log["eval_corpus"].unique())
+    if "domain_ratio" not in log or set(CORPORA) & set(corpora):
+        return
+    raise CmrplanError(
+        f"{source} has no loss on the corpus general or domain to fit, only on {listed(corpora)}; name them: "
+        f"{naming_command(log, source)} (the other way round where that is what they are)"
+    )

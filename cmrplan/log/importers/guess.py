@@ -7,15 +7,15 @@ signs: ``Tokens (B)`` is ``tokens b``, a count of tokens in billions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cmrplan.log.cells import RawLog
 from cmrplan.log.columns import LOSS_PREFIX
 from cmrplan.log.importers.changes import Changes
-from cmrplan.log.importers.run_facts import is_log_column
+from cmrplan.log.importers.run_facts import expanded, is_log_column
 from cmrplan.log.importers.runs import TOKEN_COUNTS, evaluated_corpus
-from cmrplan.log.importers.spellings import with_contract_names
+from cmrplan.log.importers.spellings import respelled
 
 _SYNONYMS: dict[str, tuple[str, ...]] = {
     "run_id": ("run", "run name", "run id", "name", "experiment", "run uuid"),
@@ -88,6 +88,14 @@ def with_guesses(raw: RawLog, changes: Changes) -> Changes:
     if not has_corpus:
         names |= _losses(present, {**given, **names})
     return replace(changes, names={**names, **given}, scales={**scales, **changes.scales})
+
+
+def with_contract_names(columns: Sequence[str], changes: Changes) -> Changes:
+    """Return the changes with the contract's names of columns that the caller did not name."""
+    given = expanded(changes.names, columns)
+    taken = {*columns, *given.values(), *changes.constants, *changes.facts.columns}
+    free = [column for column in columns if column not in given]
+    return replace(changes, names={**respelled(free, taken), **given})
 
 
 def _column_of(column: str) -> tuple[str, float]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from cmrplan.log import CORPORA
 from cmrplan.log.columns import LOSS_PREFIX
-from cmrplan.log.importers.changes import Changes
-from cmrplan.log.importers.run_facts import expanded, is_log_column
+from cmrplan.log.importers.run_facts import is_log_column
 
 _UNIQUE_TOKENS = re.compile(r"unique_.+_tokens")
 
@@ -41,11 +39,3 @@ def respelled(columns: Sequence[str], taken: Collection[str]) -> dict[str, str]:
         if new not in ("", column, *taken, *names.values()):
             names[column] = new
     return names
-
-
-def with_contract_names(columns: Sequence[str], changes: Changes) -> Changes:
-    """Return the changes with the contract's names of columns that the caller did not name."""
-    given = expanded(changes.names, columns)
-    taken = {*columns, *given.values(), *changes.constants, *changes.facts.columns}
-    free = [column for column in columns if column not in given]
-    return replace(changes, names={**respelled(free, taken), **given})
