@@ -15,6 +15,9 @@ LONG = HEAD + "".join(
     for tokens in (0, 10, 20, 40)
     for corpus, level, slope in (("law", 3.0, -0.5 * (tokens > 0)), ("wiki", 3.25, tokens / 80))
 )
+WIDE = "run_id,model_params,train_tokens,domain_ratio,epoch,law,wiki\n" + "".join(
+    f"r{ratio},70M,20M,{ratio},0.5,{3 - ratio},{3.2 + ratio}\n" for ratio in (0.1, 0.3, 0.5)
+)
 
 
 @pytest.fixture
@@ -105,6 +108,11 @@ class TestLabels:
                 "law=domain",
                 ["may mean the column 'law'", "another name"],
             ),
+            (
+                LONG.replace("eval_corpus", "code").replace(",law,", ",2.25,").replace(",wiki,", ",2.5,"),
+                "code=eval_corpus",
+                ["'code'", "numbers such as 2.25", "--map code=loss_domain"],
+            ),
         ],
     )  # fmt: skip
     def test_what_cannot_be_meant_is_refused(self, imported, text, option, words):
@@ -121,3 +129,22 @@ class TestLabels:
         answer, out = imported(text, *names)
         assert answer.code == 0, answer.err
         assert set(cp.read_log(out)["eval_corpus"]) == {"general", "domain"}
+
+
+class TestWide:
+    @pytest.mark.parametrize("format", ["table", "auto"])
+    def test_columns_that_look_like_losses_are_named(self, imported, format):
+        answer, out = imported(WIDE, format=format)
+        assert answer.code == 2
+        assert "--map law=loss_domain --map wiki=loss_general" in answer.err
+        assert "epoch=" not in answer.err
+        options = ("--map", "law=loss_domain", "--map", "wiki=loss_general")
+        assert imported(WIDE, *options)[0].code == 0
+        assert set(cp.read_log(out)["eval_corpus"]) == {"general", "domain"}
+
+    def test_a_column_of_losses_that_is_called_domain_is_no_name_of_corpora(self, imported):
+        answer, _ = imported(
+            WIDE.replace("law", "domain").replace("wiki", "general"), format="auto"
+        )
+        assert answer.code == 2
+        assert "--map domain=loss_domain --map general=loss_general" in answer.err

@@ -152,7 +152,7 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
     for part in parts:
         frame, errors = convert(part)
         if errors:
-            raise InputError(errors[0].message + option_for(errors[0]))
+            raise InputError(errors[0].message + option_for(errors[0], part.table))
         frames.append(in_nats(part, frame, changes.loss_unit, changes.bytes_per_token))
     if not frames:
         raise InputError(

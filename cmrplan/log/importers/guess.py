@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cmrplan.log.cells import RawLog
-from cmrplan.log.columns import LOSS_PREFIX
+from cmrplan.log.columns import LOSS_PREFIX, parse_numbers
 from cmrplan.log.importers.changes import Changes
 from cmrplan.log.importers.run_facts import expanded, is_log_column
 from cmrplan.log.importers.runs import TOKEN_COUNTS, evaluated_corpus
@@ -79,6 +79,8 @@ def with_guesses(raw: RawLog, changes: Changes) -> Changes:
         if column in given or is_log_column(column):
             continue
         new, scale = _column_of(column)
+        if new == "eval_corpus" and not parse_numbers(raw.table[column])[2].any():
+            continue  # numbers are no names of corpora
         if new and new not in taken:
             names[column] = new
             taken.add(new)

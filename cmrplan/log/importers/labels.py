@@ -8,7 +8,7 @@ import pandas as pd
 
 from cmrplan.errors import InputError
 from cmrplan.log.cells import RawLog, listed, raw_frame, shown
-from cmrplan.log.columns import LOSS_PREFIX
+from cmrplan.log.columns import LOSS_PREFIX, parse_numbers
 from cmrplan.log.importers.run_facts import is_log_column
 
 
@@ -27,7 +27,8 @@ def renamed(raw: RawLog, names: Mapping[str, str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a name is of neither, or of both where either may be meant; or two corpora would become one.
+        If a name is of neither, or of both where either may be meant; two corpora would become one; or a column of
+        numbers is to name the corpora.
     """
     present = list(raw.table.columns)
     corpora = corpora_of(raw.table, names)
@@ -40,6 +41,7 @@ def renamed(raw: RawLog, names: Mapping[str, str]) -> pd.DataFrame:
     table = raw_frame(raw.table.rename(columns=columns), raw.source).table
     if not corpora:
         return table
+    _require_names(raw, names, corpora, labels)
     _require_apart(raw, corpora, labels)
     if not labels:
         return table
@@ -72,6 +74,20 @@ def _require_known(raw: RawLog, old: str, new: str, corpora: list[str]) -> None:
             f"--map {old}={new} cannot make a column of {shown(old)}, which is an eval_corpus of {raw.source}; give it "
             f"the name of a corpus: --map {old}=general"
         )
+
+
+def _require_names(
+    raw: RawLog, names: Mapping[str, str], corpora: list[str], labels: Mapping[str, str]
+) -> None:
+    """Refuse a column of numbers that the caller calls eval_corpus, unless each number gets a name."""
+    column = next((old for old, new in names.items() if new == "eval_corpus"), None)
+    _, _, bad = parse_numbers(pd.Series(corpora, dtype=object))
+    if column is None or bad.any() or all(name in labels for name in corpora):
+        return
+    raise InputError(
+        f"--map {column}=eval_corpus takes names of validation corpora, and the column {shown(column)} of {raw.source} "
+        f"holds numbers such as {corpora[0]}; if they are losses: --map {column}=loss_domain, or loss_general"
+    )
 
 
 def _require_apart(raw: RawLog, corpora: list[str], labels: Mapping[str, str]) -> None:
