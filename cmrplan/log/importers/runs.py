@@ -30,6 +30,7 @@ from cmrplan.log.importers.changes import (
     numbers_of,
     to_log,
 )
+from cmrplan.log.importers.name_patterns import require_mixture
 from cmrplan.log.importers.run_facts import STEP_TOKENS, expanded, is_log_column
 
 _EVALUATION_WORDS = {"eval", "val", "valid", "validation", "test", "heldout"}
@@ -128,11 +129,9 @@ def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes)
     if not corpora:
         raise InputError(_no_loss(runs[0].source, runs))
     rest = {old: new for old, new in names.items() if old not in corpora}
-    parts = [
-        _one_run(run, layout, corpora, rest, changes)
-        for run in runs
-        if any(metric in run.table for metric in corpora)
-    ]
+    evaluated = [run for run in runs if any(metric in run.table for metric in corpora)]
+    called = [run.name for run in evaluated]
+    parts = [_one_run(run, called, layout, corpora, rest, changes) for run in evaluated]
     log = joined(parts, runs[0].source if len(runs) == 1 else f"{len(runs)} runs")
     used = {**{metric: f"{LOSS_PREFIX}{corpus}" for metric, corpus in corpora.items()}, **rest}
     used |= {name: name for name in _of_the_contract(runs)}
@@ -191,12 +190,13 @@ def _no_loss(source: str, runs: Sequence[TrainerRun]) -> str:
 
 def _one_run(
     run: TrainerRun,
+    called: Sequence[str],
     layout: RunLayout,
     corpora: Mapping[str, str],
     names: Mapping[str, str],
     changes: Changes,
 ) -> Imported:
-    """Return one run as a probe log."""
+    """Return one run as a probe log; ``called`` are the names of all."""
     raw = RawLog(run.table, run.source, run.lines)
     cells: dict[str, Any] = {}
     counter = layout.step_of(run)
@@ -226,6 +226,8 @@ def _one_run(
             f"{run.source}: run {shown(run.name)} has no validation loss; leave it out"
         )
     _require_tokens(run, table, parts, layout, changes)
+    given = {*map(str, table), *changes.constants, *changes.facts.columns}
+    require_mixture(run.source, run.name, called, given, run.settings)
     imported = to_log(_concatenated(parts, changes), replace(changes, names={}))
     late = _steps_without_count(run, layout, names, changes, [m for m in corpora if m in run.table])
     if not late:
