@@ -317,7 +317,7 @@ class Code(StrEnum):
     CUT_OFF = ("cut_off", _CAUTION, "The file ends inside its last number, or seems to.")
     RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
     TOKENS_CARRIED = ("tokens_carried", _CAUTION, "Evaluations have tokens of an earlier count.")
-    CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty loss cells.")
+    CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty or repeated cells.")
     CORPUS_RENAMED = ("corpus_renamed", _NOTE, "An import read a corpus under another spelling.")
     DOCUMENT_SHARE = ("document_share", _CAUTION, "The realized token share is not domain_ratio.")
     FEW_TOKENS = (
