@@ -204,8 +204,11 @@ def read_raw(path: str | os.PathLike[str]) -> RawLog:
     UnreadableLog
         If the file cannot be read, has another suffix, holds no rows, or breaks its format.
     """
-    suffix = checked_suffix(path)
     source = named(path)
+    if os.path.isdir(path):
+        message = f"{source} is a folder; cmrplan logs import auto {source} --out LOG.csv makes a log of its runs"
+        raise unreadable(Code.UNREADABLE_FILE, source, message)
+    suffix = checked_suffix(path)
     if suffix == ".parquet":
         from cmrplan.log.parquet import read_parquet  # which knows the errors of this module
 
