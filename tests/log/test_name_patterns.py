@@ -60,6 +60,8 @@ def test_names_that_do_not_say_it_get_an_example(call, folder):
         (["0.1_x", "0.25_x"], r"^(?P<domain_ratio>[\d.]+)"),
         (["m70-replay0.9-lr3", "m70-replay0.5-lr3"], r"-replay(?P<replay_ratio>[\d.]+)"),
         (["seed3.r0.1", "seed4.r0.2"], r"seed(?P<seed>\d+)\.r(?P<domain_ratio>[\d.]+)"),
+        (["x/r0.1", "y2/r0.25"], r"r(?P<domain_ratio>[\d.]+)"),
+        (["r0.3/r0.1", "s/r0.25"], ""),  # the pattern would read the folder
         (["r10", "r20"], ""),  # percent, or something else
         (["r0.1", "s0.2"], ""),
         ([], ""),

@@ -32,6 +32,16 @@ def pattern_of(names: Sequence[str]) -> str:
     >>> pattern_of(["base", "long"])
     ''
     """
+    return _pattern_of(names, names) or _pattern_of([_last_part(name) for name in names], names)
+
+
+def _last_part(name: str) -> str:
+    """Return the name of a run without the folders that tell it from others."""
+    return name.rsplit("/", 1)[-1]
+
+
+def _pattern_of(names: Sequence[str], whole: Sequence[str]) -> str:
+    """Return a pattern from names that reads the same from the whole ones, "" if none is seen."""
     texts = {tuple(_NUMBER_IN_NAME.split(name)) for name in names}
     if len(texts) != 1 or not names:
         return ""
@@ -53,7 +63,7 @@ def pattern_of(names: Sequence[str]) -> str:
         pattern += _SPECIAL.sub(r"\\\1", before[k]) + slots.get(k, r"[\d.]+")
     is_read = all(
         (match := re.search(pattern, name)) and number in match.groups()
-        for name, number in zip(names, columns[ratio], strict=True)
+        for name, number in zip(whole, columns[ratio], strict=True)
     )
     return pattern if is_read else ""
 
