@@ -317,18 +317,15 @@ class Code(StrEnum):
     CUT_OFF = ("cut_off", _CAUTION, "The file ends inside its last number, or seems to.")
     RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
     TOKENS_CARRIED = ("tokens_carried", _CAUTION, "Evaluations have tokens of an earlier count.")
-    CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty loss cells.")
+    CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty or repeated cells.")
+    CORPUS_RENAMED = ("corpus_renamed", _NOTE, "An import read a corpus under another spelling.")
     DOCUMENT_SHARE = ("document_share", _CAUTION, "The realized token share is not domain_ratio.")
     FEW_TOKENS = (
         "few_tokens",
         _CAUTION,
         "The largest budget has very few tokens for such a model, so they may be steps or thousands.",
     )
-    NO_STDERR = (
-        "no_stderr",
-        _NOTE,
-        "The log has no loss_stderr, so the noise is taken from the residuals.",
-    )
+    NO_STDERR = ("no_stderr", _NOTE, "No loss_stderr: the noise is taken from the residuals.")
     NO_REPEATED_SEEDS = (
         "no_repeated_seeds",
         _NOTE,
@@ -397,3 +394,4 @@ class Code(StrEnum):
         "The tokens are steps, or far too few or too many for the model, as where they are in billions.",
     )
     LOSS_NOT_NATS = ("loss_not_nats", _STOP, "The losses are too high for nats per token.")
+    CORPUS_SPELLINGS = ("corpus_spellings", _STOP, "Two corpora differ by capitals alone.")

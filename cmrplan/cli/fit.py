@@ -28,6 +28,8 @@ from cmrplan.fit.settings import (
     ResidualModel,
 )
 from cmrplan.laws.registry import AUTO, FitKind, names_for
+from cmrplan.log.cells import named
+from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.files import read_plausible_log
 from cmrplan.report.text import fit_text
 
@@ -105,8 +107,10 @@ def fit(
     as_json: bool,
 ) -> None:
     """Fit the laws of the general and the domain loss to a probe log."""
+    rows = read_plausible_log(log)
+    require_a_corpus_to_fit(rows, named(log))
     fitted = fit_laws(
-        read_plausible_log(log),
+        rows,
         law,
         bootstrap=bootstrap,
         seed=seed,

@@ -59,7 +59,8 @@ cmrplan logs import table runs.csv --out log.csv --set model_params=1.2e8
     metavar="OLD=NEW",
     multiple=True,
     help="Rename a column (replay=replay_ratio where it is a share of replay), all that begin alike (w_*=share_*), or "
-    "say what a label or metric of the format means: 70M=18915328, eval_loss=general.",
+    "say what a label or metric of the format means: 70M=18915328, eval_loss=general. Of a table with eval_corpus also "
+    "a validation corpus: wiki=general.",
 )
 @click.option(
     "--scale",

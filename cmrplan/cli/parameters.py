@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 import click
@@ -58,7 +59,7 @@ class Sizes(click.ParamType[list[float] | tuple[float, float]]):
 
 
 class Fraction(click.ParamType[float]):
-    """A fraction in [0, 1], never percent."""
+    """A fraction in [0, 1], or a percentage with its sign: 57.6% is 0.576."""
 
     name = "fraction"
 
@@ -66,12 +67,17 @@ class Fraction(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the fraction."""
+        text = str(value).strip()
         try:
-            number = float(value)
-        except ValueError:
+            number = float(Decimal(text[:-1]) / 100) if text.endswith("%") else float(value)
+        except (ValueError, InvalidOperation):
             number = math.nan
         if not 0 <= number <= 1:
-            hint = ". Percent? Divide by 100." if 1 < number <= 100 else ""
+            hint = (
+                f". Percent? Divide by 100, or write {text}%."
+                if 1 < number <= 100 and "%" not in text
+                else ""
+            )
             self.fail(f"must be a fraction in [0, 1], got {value}{hint}", param, ctx)
         return number
 
@@ -91,7 +97,8 @@ class Assignment(click.ParamType[tuple[str, str]]):
         text = str(value)
         left, sign, right = text.partition("=") if self.first else text.rpartition("=")
         if not (sign and left.strip() and right.strip()):
-            self.fail(f"must be LEFT=RIGHT, got {value!r}", param, ctx)
+            sides = getattr(param, "metavar", None) or "LEFT=RIGHT"
+            self.fail(f"must be {sides}, got {value!r}", param, ctx)
         return left.strip(), right.strip()
 
 

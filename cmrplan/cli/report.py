@@ -74,6 +74,9 @@ def _content(
     fit: str, plan_file: str | None, say: Callable[[str], None], *, is_quick: bool
 ) -> ReportContent:
     """Return the report on a fit of either kind."""
+    from cmrplan.fit.file import read_fit, require_no_log
+
+    require_no_log(fit)
     content = read_json(fit)
     if isinstance(content, dict) and content.get("kind") == "mixture":
         from cmrplan.mixture import read_mixture_fit
@@ -82,7 +85,6 @@ def _content(
         mixed = read_mixture_fit(fit)
         question = None if plan_file is None else read_mixture_request(plan_file, mixed)
         return report_on_mixture(mixed, question)
-    from cmrplan.fit.file import read_fit
     from cmrplan.report.page.two_corpora import read_request, report_on
 
     fitted = read_fit(fit)

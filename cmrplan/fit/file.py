@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -25,11 +26,16 @@ from cmrplan.fit.fitted_log import FIT_FILE_VERSION, resamples_of
 from cmrplan.fit.mixture_repeats import RepeatedCorpus
 from cmrplan.fit.model_records import FittedTo, ModelRecord, Strict, load_model
 from cmrplan.fit.settings import FitSettings
+from cmrplan.log.cells import SUFFIXES, read_raw
 
 Kind = Literal["two_corpora", "mixture"]
 EarlyModels = tuple[float, dict[str, CorpusModel]]
 _COMMAND_OF_KIND: dict[Kind, str] = {"two_corpora": "cmrplan fit", "mixture": "cmrplan mix fit"}
 _NAMES: dict[Kind, str] = {"two_corpora": "a fit", "mixture": "the fit of a mixture"}
+_USES: dict[Kind, str] = {
+    "two_corpora": "a fit of two corpora; give it to cmrplan plan or cmrplan predict",
+    "mixture": "the fit of a mixture; give it to cmrplan mix plan or cmrplan mix predict",
+}
 
 UNSEALED_VERSION = "0.2.0"
 _LATER_ENTRIES = {"residual", "resampled_in_order", "without_early", "repeat_scales"}
@@ -141,6 +147,7 @@ def read_fitted_log(path: str | os.PathLike[str], kind: Kind) -> dict[str, Any]:
 
 def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], EarlyModels | None]:
     """Return the fields of a fit, and the first tokens and models of the fit without early evaluations."""
+    require_no_log(path)
     value = read_json(path)
     again = f"make it again with {_COMMAND_OF_KIND[kind]}"
     _require_kind(path, value, kind)
@@ -195,6 +202,28 @@ def _read(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Any], Ear
     return fields, early
 
 
+def require_no_log(path: str | os.PathLike[str]) -> None:
+    """Refuse a probe log, which has to be fitted first; another file with the suffix of one is told apart."""
+    if Path(path).suffix.lower() not in SUFFIXES or not Path(path).is_file():
+        return
+    try:
+        columns = set(map(str, read_raw(path).table))
+    except InputError:
+        columns = set()
+    if not {"eval_corpus", "loss"} <= columns:
+        raise InputError(
+            f"{path} is not a fit but a table, and no probe log; cmrplan logs import table {path} --out LOG.csv, then "
+            "cmrplan fit LOG.csv --out FIT.json"
+        )
+    is_mixture = "domain_ratio" not in columns and any(
+        name.startswith("share_") for name in columns
+    )
+    command = _COMMAND_OF_KIND["mixture" if is_mixture else "two_corpora"]
+    raise InputError(
+        f"{path} is not a fit: this is a probe log; {command} {path} --out FIT.json first"
+    )
+
+
 def _is_of_0_2_0(value: dict[str, Any]) -> bool:
     """Tell whether a fit has nothing that only later versions write, which give every fit a checksum."""
     try:
@@ -211,6 +240,8 @@ def _require_kind(path: str | os.PathLike[str], value: Any, kind: Kind) -> None:
     keys = value if isinstance(value, dict) else {}
     its_kind = keys.get("kind", "mixture" if "cmrplan_mixture_fit" in keys else "two_corpora")
     is_fit = "cmrplan_fit" in keys or "cmrplan_mixture_fit" in keys
+    if is_fit and its_kind != kind and its_kind in _USES:
+        raise InputError(f"{path} is not {_NAMES[kind]}: it is {_USES[its_kind]}")
     if not is_fit or its_kind != kind:
         raise InputError(
             f"{path} is not {_NAMES[kind]}; make one with {_COMMAND_OF_KIND[kind]} LOG --out FIT.json"

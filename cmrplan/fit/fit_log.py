@@ -49,8 +49,16 @@ from cmrplan.laws.registry import (
     require_choice,
 )
 from cmrplan.log import CORPORA
-from cmrplan.log.cells import named
-from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of, validate_log
+from cmrplan.log.cells import listed, named
+from cmrplan.log.corpora import require_a_corpus_to_fit
+from cmrplan.log.files import (
+    LogOrPath,
+    base_losses,
+    eval_corpora,
+    log_fingerprint,
+    log_of,
+    validate_log,
+)
 from cmrplan.log.plausibility import plausibility_findings
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText
@@ -133,7 +141,9 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
     require_choice(law, FitKind.RUNS, FitKind.BUDGETS)
     settings, is_auto = settings_of(law, options)
     rows = log_of(log)
-    remarks = _remarks(rows, "log" if isinstance(log, pd.DataFrame) else named(log))
+    source = "log" if isinstance(log, pd.DataFrame) else named(log)
+    remarks = _remarks(rows, source)
+    require_a_corpus_to_fit(rows, source)
     rows, of_shares = with_token_share(rows)
     fitted = _fit_after_burn_in(rows, settings) if is_auto else fit_with(rows, settings)
     return replace(fitted, warnings=(*remarks, *of_shares, *fitted.warnings))
@@ -167,7 +177,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     if not rows:
         raise CmrplanError(
             f"the log has no rows to fit: no loss of the corpus {' or '.join(corpora)} at "
-            f"{max(first, 1):g} or more train_tokens"
+            f"{max(first, 1):g} or more train_tokens, only losses on {listed(list(eval_corpora(log)))}"
         )
     resamples = resamples_of(log, settings)
     base = {corpus: base_losses(log, corpus) for corpus in CORPORA}

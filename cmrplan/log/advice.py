@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Code
+from cmrplan.log import CORPORA
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
 from cmrplan.log.columns import share_columns
+from cmrplan.log.corpora import naming_command
 from cmrplan.log.realized import REALIZED, with_token_share
 from cmrplan.log.schedules import inside_decay
 
@@ -34,7 +36,7 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
         LogFinding(code, f"{raw.source}: {text}", raw.source, column=column)
         for check in (_coverage, _base_rows, _settings, _shares, _losses_apart)
         for code, column, text in check(frame)
-    ]
+    ] + _lacking_corpora(raw, frame)
     if raw.ends_open and _is_cut(raw.table.iloc[:, -1]):
         findings.append(
             raw.finding(
@@ -100,15 +102,6 @@ def _coverage(frame: pd.DataFrame) -> Iterator[Advice]:
                 "domain_ratio",
                 f"no run with 0 < domain_ratio <= {_SMALL_RATIO}; do not trust a law there",
             )
-        corpora = list(frame["eval_corpus"].unique())
-        for corpus in ("general", "domain"):
-            if corpus not in corpora:
-                yield (
-                    Code.MISSING_CORPUS,
-                    "eval_corpus",
-                    f"no rows with eval_corpus {corpus}, only {listed(corpora)}; its loss cannot "
-                    "be predicted",
-                )
     if frame["model_params"].nunique() == 1:
         yield Code.ONE_MODEL_SIZE, "model_params", "one model size; nothing says how others behave"
     if training["train_tokens"].nunique() == 1:
@@ -126,6 +119,26 @@ def _coverage(frame: pd.DataFrame) -> Iterator[Advice]:
             "seed",
             "no mixture was run with two seeds; the spread between runs is unknown",
         )
+
+
+def _lacking_corpora(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
+    """Return a warning for each of general and domain that a log of two corpora lacks, with what would name it."""
+    corpora = list(frame["eval_corpus"].unique())
+    lacking = [corpus for corpus in CORPORA if corpus not in corpora]
+    if "domain_ratio" not in frame or not (frame["train_tokens"] > 0).any() or not lacking:
+        return []
+    command = naming_command(frame, raw.source)
+    remedy = f"if it goes by another name: {command}" if command else "evaluate the runs on it"
+    message = "{}: no rows with eval_corpus {}, only {}; its loss cannot be predicted; {}"
+    return [
+        LogFinding(
+            Code.MISSING_CORPUS,
+            message.format(raw.source, corpus, listed(corpora), remedy),
+            raw.source,
+            column="eval_corpus",
+        )
+        for corpus in lacking
+    ]
 
 
 def _counted(number: int, noun: str) -> str:

@@ -19,7 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +102,8 @@ class RawLog:
         The number of each row in its file, where rows were left out or put in another order.
     ends_open : bool
         Whether the last line of a text file has no line end.
+    labels : tuple of str, optional
+        What messages call the rows in place of their numbers, where the file has no rows.
     """
 
     table: pd.DataFrame
@@ -109,17 +111,23 @@ class RawLog:
     lines: npt.NDArray[np.int64] | None = None
     numbers: npt.NDArray[np.int64] | None = None
     ends_open: bool = False
+    labels: tuple[str, ...] | None = None
 
     def number(self, row: int) -> int:
         """Return the number, counted from 1, that messages give to the row at a position."""
         return row + 1 if self.numbers is None else int(self.numbers[row])
+
+    def called(self, row: int) -> str:
+        """Return what messages call the row at a position."""
+        return f"row {self.number(row)}" if self.labels is None else self.labels[row]
 
     def kept(self, rows: npt.NDArray[np.bool_]) -> RawLog:
         """Return the rows that are True, known by the numbers and lines they had."""
         numbers = np.arange(1, len(rows) + 1) if self.numbers is None else self.numbers
         lines = None if self.lines is None else self.lines[rows]
         table = self.table[rows].reset_index(drop=True)
-        return RawLog(table, self.source, lines, numbers[rows])
+        labels = self.labels and tuple(compress(self.labels, rows))
+        return RawLog(table, self.source, lines, numbers[rows], labels=labels)
 
     def finding(
         self,
@@ -134,17 +142,17 @@ class RawLog:
         """Return a finding on ``rows`` (positions from 0): ``problem (where). remedy``."""
         first = int(rows[0])
         line = None if self.lines is None else int(self.lines[first])
-        number = self.number(first)
-        where = f"{self.source} row {number}" + ("" if line is None else f", line {line}")
+        where = f"{self.source} {self.called(first)}" + ("" if line is None else f", line {line}")
         if len(rows) > 1:
-            named = [str(self.number(row)) for row in rows[1:_MAX_ROWS_NAMED]]
+            named = [self.called(row).removeprefix("row ") for row in rows[1:_MAX_ROWS_NAMED]]
             more = len(rows) - 1 - len(named)
-            where += f"; also row {', '.join(named)}" + (f" and {more:,} more" if more else "")
+            what = "" if self.labels else "row "
+            where += f"; also {what}{', '.join(named)}" + (f" and {more:,} more" if more else "")
         return LogFinding(
             code,
             f"{problem} ({where}). {remedy}",
             self.source,
-            number,
+            self.number(first),
             line,
             column,
             value,
@@ -196,8 +204,11 @@ def read_raw(path: str | os.PathLike[str]) -> RawLog:
     UnreadableLog
         If the file cannot be read, has another suffix, holds no rows, or breaks its format.
     """
-    suffix = checked_suffix(path)
     source = named(path)
+    if os.path.isdir(path):
+        message = f"{source} is a folder; cmrplan logs import auto {source} --out LOG.csv makes a log of its runs"
+        raise unreadable(Code.UNREADABLE_FILE, source, message)
+    suffix = checked_suffix(path)
     if suffix == ".parquet":
         from cmrplan.log.parquet import read_parquet  # which knows the errors of this module
 

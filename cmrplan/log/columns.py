@@ -21,6 +21,7 @@ from cmrplan.log.cells import LogFinding, RawLog, shown
 from cmrplan.numbers import PERCENT_HINT, parse_count
 
 SHARE_PREFIX = "share_"
+LOSS_PREFIX = "loss_"  # of a column of losses of one corpus, in a table to import
 WORTH = "worth_tokens"  # in a fit of mixtures: what the tokens of a run are worth to the loss, where some are repeats
 PARAMS_KINDS = ("non_embedding", "total")
 

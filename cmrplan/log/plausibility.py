@@ -1,4 +1,4 @@
-"""Whether a log that can be read can be what it says: which way round its ratio stands, and its units."""
+"""Whether a log that can be read can be what it says: which way round its ratio stands, its units, its corpora."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding
+from cmrplan.log.corpora import spelling_findings
 from cmrplan.log.orientation import orientation_findings
 from cmrplan.log.units import unit_findings
 
@@ -22,6 +23,7 @@ def plausibility_findings(
     ``ratio_column`` is the name that the ratio had in the file.
     """
     findings = [
+        *spelling_findings(log, source),
         *orientation_findings(log, source, ratio_column),
         *unit_findings(log, source),
         *_base_findings(log, source),

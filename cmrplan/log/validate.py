@@ -172,7 +172,7 @@ def _duplicate_rows(raw: RawLog, frame: pd.DataFrame) -> Iterator[LogFinding]:
     yield raw.finding(
         Code.DUPLICATE_ROW,
         f"run_id {shown(run_id)}, train_tokens {tokens:.12g}, eval_corpus {shown(corpus)} "
-        f"repeats row {raw.number(int(first))}",
+        f"repeats {raw.called(int(first))}",
         "Keep one of them.",
         rows=rows,
     )

@@ -46,6 +46,7 @@ from cmrplan.mixture.request import (
 from cmrplan.mixture.search import MixtureSolution, drawn_optima, search
 from cmrplan.mixture.simplex import Prices, prices
 
+_DUST = 1e-12  # a share below which is none: less than a token of any run
 BINDS = 1e-5  # nats for each unit of share, or for each nat: a price above it holds the answer
 
 
@@ -83,7 +84,8 @@ def mixture_plan_for(fit: MixtureFit, asked: MixturePlanRequest) -> MixturePlan:
     box = box_of(fit, asked)
     functions, findings = _functions(fit, asked)
     solution = search(fit, asked, functions, box)
-    shares, price = solution.best.shares, prices(solution.problem, solution.best.shares)
+    price = prices(solution.problem, solution.best.shares)
+    shares = _without_dust(solution.best.shares)
     drawn = drawn_optima(functions, asked, box, solution)
     objective, gain = _objective_and_gain(functions, solution, asked.confidence)
     binding = _binding(fit, asked, functions, box, price)
@@ -135,7 +137,7 @@ def _alternatives(fit: MixtureFit, solution: MixtureSolution) -> dict[str, Alter
     problem = solution.problem
     return {
         name: AlternativeMixture(
-            _named(fit, mixture),
+            _named(fit, _without_dust(mixture)),
             problem.value(mixture),
             None if problem.excess is None else problem.worst(mixture),
         )
@@ -160,7 +162,7 @@ def _best_shares(
     best = solution.candidates.get("point", np.full(drawn.shape[1], np.nan))
     if not (asked.protected and len(drawn)):
         best = solution.best.shares
-    sound = drawn[~np.isnan(drawn).any(axis=1)]
+    best, sound = _without_dust(best), _without_dust(drawn[~np.isnan(drawn).any(axis=1)])
     return [
         Interval.of_draws(share, draws, asked.confidence)
         for share, draws in zip(best, sound.T, strict=True)
@@ -234,6 +236,12 @@ def _losses_at(
         loss, draws = functions.loss(corpus, shares[None, :])
         losses[corpus] = float(loss[0]), draws[:, 0]
     return losses
+
+
+def _without_dust(shares: Array) -> Array:
+    """Return shares in which what rounding left beside 0 is 0, and beside 1 is 1."""
+    whole = np.round(shares)
+    return np.where(np.abs(shares - whole) < _DUST, whole + 0.0, shares)
 
 
 def _named(fit: MixtureFit, values: Array | Sequence[Any]) -> dict[str, Any]:

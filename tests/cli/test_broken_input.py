@@ -141,7 +141,7 @@ def test_broken_plan_argument(arguments, words, call, fit_path, tmp_path):
 
 def test_ratio_in_percent_on_the_command_line(call, fit_path):
     answer = call("predict", fit_path, *ASK, "--domain-ratio", "30")
-    refused(answer, 2, ["--domain-ratio", "30", "Divide by 100"])
+    refused(answer, 2, ["--domain-ratio", "30", "Divide by 100, or write 30%"])
 
 
 def test_impossible_tolerance_says_which_would_do(call, fit_path):

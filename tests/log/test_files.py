@@ -346,7 +346,7 @@ class TestBrokenFiles:
     @pytest.mark.parametrize("suffix", SUFFIXES)
     def test_folder(self, tmp_path, suffix):
         (tmp_path / f"runs{suffix}").mkdir()
-        with pytest.raises(InputError, match=r"is a folder; give a file$"):
+        with pytest.raises(InputError, match=r"is a folder; cmrplan logs import auto runs\.\w+"):
             read_log(f"runs{suffix}")
 
     @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--map", "run"], ["--map", "LEFT=RIGHT", "'run'"]),
+            (["--map", "run"], ["--map", "OLD=NEW", "'run'"]),
             (["--map", "run=run_id", "--map", "run=step"], ["--map run", "twice"]),
             (["--scale", "code=zero"], ["--scale code", "above 0", "'zero'"]),
             (["--scale", "codes=0.01"], ["'codes'", "'code'"]),

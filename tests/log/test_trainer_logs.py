@@ -174,7 +174,7 @@ class TestTrainerState:
                 ["eval_<corpus>_loss", "--map METRIC=general"],
             ),
             ({"log_history": [{"step": 1, "eval_x_loss": 2.0}]}, ["--tokens-per-step"]),
-            (STATE, ["--map OLD=domain_ratio", "--set domain_ratio"]),
+            (STATE, ["--run-pattern", "--join", "--set domain_ratio"]),
         ],
         ids=["no JSON", "deep JSON", "other JSON", "no evaluation", "no tokens", "no ratio"],
     )

@@ -16,16 +16,18 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Code, InputError
-from cmrplan.log.cells import LogFinding, RawLog, listed, raw_frame, shown
-from cmrplan.log.columns import Column, parse_column, parse_numbers, share_columns
+from cmrplan.log.cells import LogFinding, RawLog, listed, shown
+from cmrplan.log.columns import LOSS_PREFIX, Column, parse_column, parse_numbers, share_columns
+from cmrplan.log.corpora import with_one_spelling
 from cmrplan.log.files import validate_log
+from cmrplan.log.importers.labels import renamed
 from cmrplan.log.importers.loss_units import LossUnit, in_nats, require_named_unit
+from cmrplan.log.importers.remedies import option_for
 from cmrplan.log.importers.run_facts import NAMES_OF_RUNS, STEP_TOKENS, RunFacts, expanded
 from cmrplan.log.phases import first_phase, with_mean_mixture, with_phases_of_rows
 from cmrplan.log.plausibility import require_plausible
 from cmrplan.log.validate import SHARE_TOLERANCE, convert
 
-LOSS_PREFIX = "loss_"
 FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
 ROUNDED_SUM = 0.01  # how far shares that were rounded may lie from a sum of 1
 PhaseReading = Literal["keep", "rows", "first"]
@@ -145,12 +147,12 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
     """
     changes = replace(changes, names=expanded(changes.names, list(raw.table.columns)))
     require_named_unit(_loss_columns(raw, changes), changes.loss_unit, raw.source)
-    raw = _prepared(raw, changes)
+    raw, respelled = with_one_spelling(_prepared(raw, changes))
     frames, parts = [], list(_one_loss_each(raw))
     for part in parts:
         frame, errors = convert(part)
         if errors:
-            raise InputError(errors[0].message + _option(errors[0]))
+            raise InputError(errors[0].message + option_for(errors[0], part.table))
         frames.append(in_nats(part, frame, changes.loss_unit, changes.bytes_per_token))
     if not frames:
         raise InputError(
@@ -161,7 +163,11 @@ def to_log(raw: RawLog, changes: Changes) -> Imported:
         log = validate_log(first_phase(log), source=raw.source)
     old_names = {new: old for old, new in changes.names.items()}
     require_plausible(log, raw.source, old_names.get("domain_ratio", "domain_ratio"))
-    remarks = [*_left_out(raw, parts), *([ends_open(raw.source)] if raw.ends_open else [])]
+    remarks = [
+        *respelled,
+        *_left_out(raw, parts),
+        *([ends_open(raw.source)] if raw.ends_open else []),
+    ]
     return Imported(log, tuple(remarks), changes.names)
 
 
@@ -173,7 +179,7 @@ def ends_open(source: str, what: str = "if it was cut, its last number lacks dig
 
 def _prepared(raw: RawLog, changes: Changes) -> RawLog:
     """Return the table under the names of the probe log, with every column that it needs."""
-    raw = replace(raw, table=_renamed(raw, changes.names))
+    raw = replace(raw, table=renamed(raw, changes.names))
     raw = replace(raw, table=_with_facts(raw, changes.facts))
     raw = replace(raw, table=_filled(raw, changes.constants))
     raw = replace(raw, table=_multiplied(raw, changes.scales))
@@ -214,36 +220,6 @@ def as_number(text: str, what: str) -> float:
     if bad[0] or not 0 < numbers[0] < np.inf:
         raise InputError(f"{what} must be a number above 0 such as 1.8e9, got {shown(text)}")
     return float(numbers[0])
-
-
-def _option(finding: LogFinding) -> str:
-    """Return the option of ``logs import`` that would put an error right, if there is one."""
-    if finding.code == Code.NOT_A_FRACTION and "Percent?" in finding.message:
-        return f" Here: --scale {finding.column}=0.01"
-    if finding.code == Code.NOT_WHOLE and "Billions?" in finding.message:
-        return f" Here: --scale {finding.column}=1e9"
-    if finding.code == Code.SHARE_SUM:
-        return " Rounded? --normalize-shares divides them by their sum."
-    if finding.code == Code.RUN_CHANGES and finding.column == "domain_ratio":
-        return " A mixture that changes during the run? --phases rows reads its phases."
-    if finding.code == Code.MISSING_COLUMN and finding.column == "domain_ratio":
-        return (
-            "; here: --map OLD=domain_ratio, --map OLD=replay_ratio where OLD is the share of replay, or "
-            "--set domain_ratio=VALUE for one value"
-        )
-    if finding.code == Code.MISSING_COLUMN:
-        return f"; here: --map OLD={finding.column}, or --set {finding.column}=VALUE for one value"
-    return ""
-
-
-def _renamed(raw: RawLog, names: Mapping[str, str]) -> pd.DataFrame:
-    present = list(raw.table.columns)
-    for old in names:
-        if old not in present:
-            raise InputError(
-                f"{raw.source} has no column {shown(old)} to rename; it has {listed(present)}"
-            )
-    return raw_frame(raw.table.rename(columns=dict(names)), raw.source).table
 
 
 def _with_facts(raw: RawLog, facts: RunFacts) -> pd.DataFrame:

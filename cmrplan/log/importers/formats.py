@@ -25,7 +25,7 @@ from cmrplan.log.importers.nanotron import import_nanotron, is_nanotron
 from cmrplan.log.importers.olmix import import_olmix, is_olmix
 from cmrplan.log.importers.olmo_core import import_olmo_core, is_olmo_core
 from cmrplan.log.importers.regmix import import_regmix, is_regmix
-from cmrplan.log.importers.table import import_table
+from cmrplan.log.importers.table import import_tables
 from cmrplan.log.importers.tensorboard import import_tensorboard, is_event_file
 from cmrplan.log.importers.trainer_state import import_trainer_state, is_trainer_state
 from cmrplan.log.importers.wandb_api import import_wandb_api
@@ -144,7 +144,7 @@ LOG_FORMATS: dict[str, LogFormat] = {
         import_tensorboard, is_event_file, "event files, a folder a run: --tokens-per-step"
     ),
     "table": LogFormat(
-        one_by_one(import_table),
+        import_tables,
         is_table,
         "CSV, JSONL or Parquet: a row an evaluation, or a checkpoint with loss_<corpus>",
     ),

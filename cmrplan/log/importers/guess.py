@@ -7,13 +7,15 @@ signs: ``Tokens (B)`` is ``tokens b``, a count of tokens in billions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cmrplan.log.cells import RawLog
-from cmrplan.log.importers.changes import LOSS_PREFIX, Changes
+from cmrplan.log.columns import LOSS_PREFIX, parse_numbers
+from cmrplan.log.importers.changes import Changes
 from cmrplan.log.importers.run_facts import expanded, is_log_column
 from cmrplan.log.importers.runs import TOKEN_COUNTS, evaluated_corpus
+from cmrplan.log.importers.spellings import respelled
 
 _SYNONYMS: dict[str, tuple[str, ...]] = {
     "run_id": ("run", "run name", "run id", "name", "experiment", "run uuid"),
@@ -69,7 +71,7 @@ def with_guesses(raw: RawLog, changes: Changes) -> Changes:
         What the caller says.
     """
     present = [str(name) for name in raw.table]
-    given = expanded(changes.names, present)
+    given = with_contract_names(present, changes).names
     taken = {*present, *given.values(), *changes.constants, *changes.facts.columns} - set(given)
     names: dict[str, str] = {}
     scales: dict[str, float] = {}
@@ -77,6 +79,8 @@ def with_guesses(raw: RawLog, changes: Changes) -> Changes:
         if column in given or is_log_column(column):
             continue
         new, scale = _column_of(column)
+        if new == "eval_corpus" and not parse_numbers(raw.table[column])[2].any():
+            continue  # numbers are no names of corpora
         if new and new not in taken:
             names[column] = new
             taken.add(new)
@@ -86,6 +90,14 @@ def with_guesses(raw: RawLog, changes: Changes) -> Changes:
     if not has_corpus:
         names |= _losses(present, {**given, **names})
     return replace(changes, names={**names, **given}, scales={**scales, **changes.scales})
+
+
+def with_contract_names(columns: Sequence[str], changes: Changes) -> Changes:
+    """Return the changes with the contract's names of columns that the caller did not name."""
+    given = expanded(changes.names, columns)
+    taken = {*columns, *given.values(), *changes.constants, *changes.facts.columns}
+    free = [column for column in columns if column not in given]
+    return replace(changes, names={**respelled(free, taken), **given})
 
 
 def _column_of(column: str) -> tuple[str, float]:

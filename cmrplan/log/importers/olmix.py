@@ -19,7 +19,8 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, listed, named, read_raw, shown
-from cmrplan.log.importers.changes import LOSS_PREFIX, Changes, Imported, ends_open, joined, to_log
+from cmrplan.log.columns import LOSS_PREFIX
+from cmrplan.log.importers.changes import Changes, Imported, ends_open, joined, to_log
 from cmrplan.log.importers.run_facts import corpus_name, expanded, is_log_column
 
 RATIOS_FILE, METRICS_FILE = "ratios.csv", "metrics.csv"

@@ -73,7 +73,8 @@ def preview_lines(shown: Mapping[str, Any], log: pd.DataFrame) -> list[str]:
         told = ", ".join(f"{number} of {name}" for name, number in others.items())
         lines.append(f"not read   {told}; logs import FORMAT reads those")
     lines += [
-        f"column     {old} -> {new}{_times(new, shown)}" for old, new in shown["columns"].items()
+        f"{'corpus' if new in shown['eval_corpora'] else 'column':10} {old} -> {new}{_times(new, shown)}"
+        for old, new in shown["columns"].items()
     ]
     lines += [f"set        {name} = {value}" for name, value in shown["set"].items()]
     loss, tokens = log["loss"], log["train_tokens"]

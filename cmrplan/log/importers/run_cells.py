@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cmrplan.log.cells import LogFinding
@@ -27,6 +29,23 @@ def _scalar_of(value: Any) -> Any:
     if isinstance(value, float):
         return str(value)  # so that NaN is a value, and None none
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def is_filled(cells: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Tell which cells hold something; NaN does, since a diverged run logs it."""
+    values = cells.astype(object)
+    return np.array(
+        [not (cell is None or (isinstance(cell, str) and not cell.strip())) for cell in values],
+        dtype=bool,
+    )
+
+
+def last_before(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Return the cells with empty ones filled by the last one above them."""
+    has_value = is_filled(cells) & cells.notna().to_numpy()
+    last = np.maximum.accumulate(np.where(has_value, np.arange(len(cells)), 0))
+    filled = cells.astype(object).where(has_value, None)
+    return filled.iloc[last].set_axis(cells.index)
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, str]:

@@ -19,6 +19,7 @@ from cmrplan.log.columns import LOG_COLUMNS, REPLAY_RATIO, SHARE_PREFIX
 from cmrplan.log.phases import is_phase_column
 
 STEP_TOKENS = "tokens_per_step"
+EXAMPLE_PATTERN = r"r(?P<domain_ratio>[\d.]+)-s(?P<seed>\d+)"
 NAMES_OF_RUNS = ("run_id", "run", "run_name", "name", "Name", "run_uuid")
 _KNOWN = {column.name for column in LOG_COLUMNS} | {
     REPLAY_RATIO,
@@ -155,20 +156,22 @@ def run_pattern(text: str) -> re.Pattern[str]:
     InputError
         If it is none, or names no column.
     """
-    example = r"r(?P<domain_ratio>[\d.]+)-s(?P<seed>\d+)"
     try:
         pattern = re.compile(text)
     except re.error as error:
         raise InputError(
-            f"--run-pattern {text!r} is no regular expression ({error}); it may look like {example}"
+            f"--run-pattern {text!r} is no regular expression ({error}); it may look like {EXAMPLE_PATTERN}"
         ) from None
     for name in pattern.groupindex:
         if not is_log_column(name) or name in _OF_A_ROW:
             raise InputError(
-                f"--run-pattern names {name!r}, which is no column of a run in a probe log; it may look like {example}"
+                f"--run-pattern names {name!r}, which is no column of a run in a probe log; it may look like "
+                f"{EXAMPLE_PATTERN}"
             )
     if not pattern.groupindex:
-        raise InputError(f"--run-pattern {text!r} names no column; it may look like {example}")
+        raise InputError(
+            f"--run-pattern {text!r} names no column; it may look like {EXAMPLE_PATTERN}"
+        )
     return pattern
 
 

@@ -22,9 +22,8 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
-from cmrplan.log.columns import Column
+from cmrplan.log.columns import LOSS_PREFIX, Column
 from cmrplan.log.importers.changes import (
-    LOSS_PREFIX,
     Changes,
     Imported,
     ends_open,
@@ -32,6 +31,9 @@ from cmrplan.log.importers.changes import (
     numbers_of,
     to_log,
 )
+from cmrplan.log.importers.name_patterns import require_mixture
+from cmrplan.log.importers.repeats import labels_of, without_repeats
+from cmrplan.log.importers.run_cells import is_filled, last_before
 from cmrplan.log.importers.run_facts import STEP_TOKENS, expanded, is_log_column
 
 _EVALUATION_WORDS = {"eval", "val", "valid", "validation", "test", "heldout"}
@@ -106,6 +108,12 @@ class RunLayout:
         """Return the column that counts the steps of a run."""
         return next((name for name in self.steps if name in run.table), None)
 
+    def keys_of(self, run: TrainerRun, names: Mapping[str, str]) -> list[str]:
+        """Return the columns that say when a run evaluated, also by the names that the caller gives them."""
+        own = [name for name in (self.step_of(run), self.tokens_of(run)) if name is not None]
+        more = [old for old, new in names.items() if new in ("train_tokens", "step")]
+        return list(dict.fromkeys([*own, *(name for name in more if name in run.table)]))
+
     def tokens_of(self, run: TrainerRun) -> str | None:
         """Return the column that counts the tokens of a run."""
         by_end = {str(name).rsplit("/", 1)[-1]: str(name) for name in run.table}
@@ -139,18 +147,17 @@ def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes)
     if not corpora:
         raise InputError(_no_loss(runs[0].source, runs))
     rest = {old: new for old, new in names.items() if old not in corpora}
-    parts = [
-        _one_run(run, layout, corpora, rest, changes)
-        for run in runs
-        if any(metric in run.table for metric in corpora)
-    ]
+    runs, repeats = without_repeats(runs, list(corpora), lambda run: layout.keys_of(run, rest))
+    evaluated = [run for run in runs if any(metric in run.table for metric in corpora)]
+    called = [run.name for run in evaluated]
+    parts = [_one_run(run, called, layout, corpora, rest, changes) for run in evaluated]
     log = joined(parts, runs[0].source if len(runs) == 1 else f"{len(runs)} runs")
     used = {**{metric: f"{LOSS_PREFIX}{corpus}" for metric, corpus in corpora.items()}, **rest}
     used |= {name: name for name in _of_the_contract(runs)}
     used |= {column: "train_tokens" for column in _counted(runs, layout, changes, rest)}
     used |= {old: new for run in runs for old, new in _rate_of(run, changes, rest).items()}
     left_out = tuple(name for name in present if name not in {*used, *layout.steps})
-    remarks = (*log.remarks, *(remark for run in runs for remark in run.remarks))
+    remarks = (*log.remarks, *repeats, *(remark for run in runs for remark in run.remarks))
     return Imported(log.log, remarks, used, left_out)
 
 
@@ -203,13 +210,14 @@ def _no_loss(source: str, runs: Sequence[TrainerRun]) -> str:
 
 def _one_run(
     run: TrainerRun,
+    called: Sequence[str],
     layout: RunLayout,
     corpora: Mapping[str, str],
     names: Mapping[str, str],
     changes: Changes,
 ) -> Imported:
-    """Return one run as a probe log."""
-    raw = RawLog(run.table, run.source, run.lines)
+    """Return one run as a probe log; ``called`` are the names of all."""
+    raw = RawLog(run.table, run.source, run.lines, labels=labels_of(run.table, run.lines))
     cells: dict[str, Any] = {}
     counter = layout.step_of(run)
     if counter is not None:
@@ -220,16 +228,18 @@ def _one_run(
         carried[old] = "train_tokens"
     carried |= _rate_of(run, changes, names)
     for old, new in carried.items():
-        cells[new] = _last_before(run.table[old])
+        cells[new] = last_before(run.table[old])
     table = pd.DataFrame(cells, index=run.table.index, dtype=object).assign(run_id=run.name)
     for old, value in run.settings.items():
         new = names.get(old, old if _is_setting(old) else "")
         if new and new not in table and not changes.gives(new):
             table[new] = value
     parts = [
-        RawLog(
-            table.assign(eval_corpus=corpus, loss=run.table[metric]), run.source, run.lines
-        ).kept(_is_filled(run.table[metric]))
+        replace(
+            raw,
+            table=table.assign(eval_corpus=corpus, loss=run.table[metric]),
+            labels=labels_of(table, run.lines, metric),
+        ).kept(is_filled(run.table[metric]))
         for metric, corpus in corpora.items()
         if metric in run.table
     ]
@@ -239,6 +249,8 @@ def _one_run(
             f"{run.source}: run {shown(run.name)} has no validation loss; leave it out"
         )
     _require_tokens(run, table, parts, layout, changes)
+    given = {*map(str, table), *changes.constants, *changes.facts.columns}
+    require_mixture(run.source, run.name, called, given, run.settings)
     imported = to_log(_concatenated(parts, changes), replace(changes, names={}))
     late = _steps_without_count(run, layout, names, changes, [m for m in corpora if m in run.table])
     if not late:
@@ -265,8 +277,8 @@ def _steps_without_count(
     if counter is None or not counted or counter == "_step":  # which counts lines
         return 0
     step = pd.Series(pd.to_numeric(run.table[counter], errors="coerce")).ffill()
-    of_count = step.where(_is_filled(run.table[counted[0]])).ffill()
-    is_evaluated = np.any([_is_filled(run.table[metric]) for metric in metrics], axis=0)
+    of_count = step.where(is_filled(run.table[counted[0]])).ffill()
+    is_evaluated = np.any([is_filled(run.table[metric]) for metric in metrics], axis=0)
     return int(step[is_evaluated & (step - of_count > 1)].nunique())
 
 
@@ -277,7 +289,8 @@ def _concatenated(parts: Sequence[RawLog], changes: Changes) -> RawLog:
     numbers = [number for part in parts if part.numbers is not None for number in part.numbers]
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table = table.drop(columns=[name for name in ("run_id",) if name in changes.constants])
-    return RawLog(table, parts[0].source, lines, np.array(numbers))
+    labels = tuple(label for part in parts for label in part.labels or ())
+    return RawLog(table, parts[0].source, lines, np.array(numbers), labels=labels or None)
 
 
 def _require_tokens(
@@ -326,23 +339,6 @@ def _of_the_contract(runs: Sequence[TrainerRun]) -> list[str]:
 
 def _is_setting(name: str) -> bool:
     return is_log_column(name) and name != "learning_rate"
-
-
-def _is_filled(cells: pd.Series[Any]) -> npt.NDArray[np.bool_]:
-    """Tell which cells hold something; NaN does, since a diverged run logs it."""
-    values = cells.astype(object)
-    return np.array(
-        [not (cell is None or (isinstance(cell, str) and not cell.strip())) for cell in values],
-        dtype=bool,
-    )
-
-
-def _last_before(cells: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the cells with empty ones filled by the last one above them."""
-    is_filled = _is_filled(cells) & cells.notna().to_numpy()
-    last = np.maximum.accumulate(np.where(is_filled, np.arange(len(cells)), 0))
-    filled = cells.astype(object).where(is_filled, None)
-    return filled.iloc[last].set_axis(cells.index)
 
 
 def by_step(run: TrainerRun, step: str) -> TrainerRun:

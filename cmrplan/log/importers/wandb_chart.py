@@ -21,9 +21,8 @@ import pandas as pd
 
 from cmrplan.errors import InputError
 from cmrplan.log.cells import RawLog, listed, named, read_raw, shown
-from cmrplan.log.columns import Column
+from cmrplan.log.columns import LOSS_PREFIX, Column
 from cmrplan.log.importers.changes import (
-    LOSS_PREFIX,
     Changes,
     Imported,
     as_number,

@@ -1,0 +1,100 @@
+"""Evaluations that a trainer logged twice, and what messages call an evaluation of a file without rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cmrplan.errors import Code, InputError
+from cmrplan.log.cells import LogFinding, shown
+from cmrplan.log.importers.run_cells import is_filled, last_before
+
+if TYPE_CHECKING:
+    from cmrplan.log.importers.runs import TrainerRun
+
+
+def labels_of(
+    table: pd.DataFrame, lines: npt.NDArray[np.int64] | None, metric: str = ""
+) -> tuple[str, ...] | None:
+    """Return what to call each entry of a run that has no lines: its metric and step, or its number."""
+    if lines is not None:
+        return None
+    steps = table["step"] if metric and "step" in table else [None] * len(table)
+    numbers = enumerate(steps, start=1)
+    named = f"{metric} in " if metric else ""
+    return tuple(
+        f"{named}entry {number}"
+        if step is None or step != step
+        else f"{metric} at step {step:.12g}"
+        for number, step in numbers
+    )
+
+
+def without_repeats(
+    runs: Sequence[TrainerRun], metrics: Sequence[str], keys_of: Callable[[TrainerRun], list[str]]
+) -> tuple[list[TrainerRun], list[LogFinding]]:
+    """Return runs without losses that stand twice, as ``trainer.evaluate()`` after the training logs the last one.
+
+    Parameters
+    ----------
+    runs : sequence of TrainerRun
+    metrics : sequence of str
+        The columns of losses.
+    keys_of : callable
+        The columns that say when a run evaluated.
+
+    Raises
+    ------
+    InputError
+        If two values of one metric differ.
+    """
+    kept: list[TrainerRun] = []
+    left_out: list[str] = []
+    for run in runs:
+        table, twice = _without_repeats(run, metrics, keys_of(run))
+        kept.append(replace(run, table=table) if twice else run)
+        left_out += [f"{what} of run {shown(run.name)}" for what in twice]
+    if not left_out:
+        return kept, []
+    source = runs[0].source if len(runs) == 1 else f"{len(runs)} runs"
+    message = (
+        f"{source}: {len(left_out)} loss(es) were logged again with the same value and gave no row of their own, "
+        f"the first {left_out[0]}"
+    )
+    return kept, [LogFinding(Code.CELLS_LEFT_OUT, message, source, num_rows=len(left_out))]
+
+
+def _without_repeats(
+    run: TrainerRun, metrics: Sequence[str], keys: Sequence[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table of a run with empty cells for losses that stand above, and what these are called."""
+    table, twice = run.table, []
+    if not keys:
+        return table, []
+    when = pd.DataFrame({key: last_before(table[key]) for key in keys}).astype(object)
+    for metric in (name for name in metrics if name in table):
+        rows = np.flatnonzero(is_filled(table[metric]) & when.notna().all(axis=1).to_numpy())
+        moments = when.iloc[rows].astype(str)
+        if not moments.duplicated().any():
+            continue
+        cells = table[metric].astype(object).to_numpy(copy=True)
+        first: dict[tuple[Any, ...], Any] = {}
+        for row, moment in zip(rows, moments.itertuples(index=False, name=None), strict=True):
+            if moment not in first:
+                first[moment] = cells[row]
+                continue
+            what = f"{metric} at {keys[0]} {moment[0]}"
+            if str(first[moment]) != str(cells[row]):
+                raise InputError(
+                    f"{run.source}: {what} was logged twice, as {shown(first[moment])} and {shown(cells[row])}; keep "
+                    "the one that is right"
+                )
+            cells[row] = None
+            twice.append(what)
+        table = table.assign(**{metric: pd.Series(cells, index=table.index, dtype=object)})
+    return table, twice
