@@ -13,7 +13,19 @@ from typing import Any
 
 from cmrplan.codes import Code as Code
 from cmrplan.codes import Severity as Severity
-from cmrplan.log.texts import printable
+
+
+def printable(text: str, *, keep: str = "\n\t") -> str:
+    r"""Return text in which no character but those of ``keep`` moves a cursor, colors a terminal or hides.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb"), printable("a\u202eb"), printable("a\nb", keep="")
+    ('a\\x1b[2Jb', 'a\\u202eb', 'a\\nb')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 class CmrplanError(Exception):

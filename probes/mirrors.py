@@ -15,8 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from cmrplan.errors import InputError
-from cmrplan.log.texts import printable
+from cmrplan.errors import InputError, printable
 from probes.executors.scheduler import Watcher
 from probes.jobs import Job
 from probes.run_settings import RunSettings

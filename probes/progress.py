@@ -13,7 +13,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from cmrplan.log.texts import printable
+from cmrplan.errors import printable
 from probes.jobs import Job, makespan, run_flops
 from probes.run_settings import RunSettings
 from probes.runs import RunState, SweepFolder

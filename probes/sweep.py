@@ -18,9 +18,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from cmrplan.errors import InputError
+from cmrplan.errors import InputError, printable
 from cmrplan.files import read_json, write_text
-from cmrplan.log.texts import printable
 from probes.checkpoint_checks import check_checkpoints, check_prepared
 from probes.collect import read_ledger
 from probes.data.build import open_sources

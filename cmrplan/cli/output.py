@@ -15,7 +15,7 @@ import click
 
 from cmrplan.cli.project_file import used_defaults
 from cmrplan.codes import Severity
-from cmrplan.log.texts import printable
+from cmrplan.errors import printable
 
 if TYPE_CHECKING:
     from cmrplan.errors import Finding

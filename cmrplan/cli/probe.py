@@ -14,8 +14,7 @@ from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import as_json
 from cmrplan.cli.probe_design_text import design_text, duration, survey_text
 from cmrplan.cli.probe_export import export
-from cmrplan.errors import InputError
-from cmrplan.log.texts import printable
+from cmrplan.errors import InputError, printable
 from cmrplan.numbers import compact
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrplan._version import __version__
-from cmrplan.errors import InputError
+from cmrplan.errors import InputError, printable
 from cmrplan.export.blends import BLEND_TARGETS
 from cmrplan.export.passes import PASS_TARGETS
 from cmrplan.export.plain import PLAIN_TARGETS
@@ -30,7 +30,6 @@ from cmrplan.export.sources import SOURCE_TARGETS
 from cmrplan.export.target import ExportTarget, TrainerSettings, WeightUnit
 from cmrplan.files import write_text
 from cmrplan.fit.arguments import named_arguments
-from cmrplan.log.texts import printable
 from cmrplan.numbers import CountOrText
 
 EXPORT_BEGINS = "# Written by cmrplan export"

@@ -1,4 +1,4 @@
-"""Texts that come from files and from the system, as a terminal may show them and a page may publish them."""
+"""Texts that come from files and from the system, as a page may publish them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,6 @@ from collections.abc import Iterable
 
 _PATH = re.compile(r"(?<![\w.~/:])(?:~[\w.-]*)?/(?:[^\s'\"(),;:]+/)*([^\s'\"(),;:/]*)")
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
-
-
-def printable(text: str, *, keep: str = "\n\t") -> str:
-    r"""Return text in which no character but those of ``keep`` moves a cursor, colors a terminal or hides.
-
-    Examples
-    --------
-    >>> printable("a\x1b[2Jb"), printable("a\u202eb"), printable("a\nb", keep="")
-    ('a\\x1b[2Jb', 'a\\u202eb', 'a\\nb')
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 def anonymous(text: str, names: Iterable[str] = ()) -> str:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cmrplan.errors import CmrplanError, InputError
+from cmrplan.errors import CmrplanError, InputError, printable
 from cmrplan.files import TEMPORARY_PREFIX, read_json, write_json, write_text
-from cmrplan.log.texts import printable
 from probes.data.build import build_corpora, corpora_of, make_tokenizer
 from probes.data.checkpoint_tokenizer import CheckpointTokenizer
 from probes.data.display import PreparationDisplay

@@ -17,9 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cmrplan.errors import InputError
+from cmrplan.errors import InputError, printable
 from cmrplan.files import require_regular
-from cmrplan.log.texts import printable
 
 BATCH_ROWS = 256
 """Rows of a Parquet file that are in memory at once."""

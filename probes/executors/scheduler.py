@@ -27,8 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from cmrplan.errors import CmrplanError
-from cmrplan.log.texts import printable
+from cmrplan.errors import CmrplanError, printable
 from probes.executors.base import Cause, Executor, RunResult, Task, TaskResult
 from probes.jobs import Job, JobQueue
 from probes.ledger import Event, Ledger, now

@@ -11,8 +11,8 @@ import matplotlib.figure
 import pytest
 
 from cmrplan.cli.output import print_error, print_findings, show
-from cmrplan.errors import Code, Finding
-from cmrplan.log.texts import anonymous, printable
+from cmrplan.errors import Code, Finding, printable
+from cmrplan.log.texts import anonymous
 from cmrplan.plots.wording import plain
 from cmrplan.report.markdown import escape
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
-from cmrplan.log.texts import anonymous, printable
+from cmrplan.errors import printable
+from cmrplan.log.texts import anonymous
 from cmrplan.report.tables import plain_rows
 
 
