@@ -245,7 +245,7 @@ class Code(StrEnum):
     MISFIT = (
         "misfit",
         _CAUTION,
-        "The fit misses the measured general loss by much of the allowed rise, and of its own interval.",
+        "The fit misses a measured loss that has a limit by much of the allowed rise, and of its own interval.",
     )
     RATIO_AT_EDGE = (
         "ratio_at_edge",

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cmrplan.arrays import Array
+import numpy as np
+
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import Code, Finding
 from cmrplan.log.cells import listed
+from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.mixture.extrapolation import beyond_levels, far_from_probed
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.other_sizes import other_size_findings
 from cmrplan.mixture.repetition import repetition_findings
 from cmrplan.mixture.request import MixturePlanRequest
+
+NUM_BESIDE = 2  # probed mixtures beside a planned one
+MISFIT_SHARE = 0.25  # of the allowed rise that a fit may miss them by
 
 if TYPE_CHECKING:
     from cmrplan.mixture.mixture_plan import BindingConstraint
@@ -40,4 +46,48 @@ def plan_findings(
                 f"better",
             )
         )
-    return [*findings, *repetition_findings(fit, shares, asked.tokens, asked.unique_tokens)]
+    return [
+        *findings,
+        *misfit_findings(fit, asked, shares),
+        *repetition_findings(fit, shares, asked.tokens, asked.unique_tokens),
+    ]
+
+
+def misfit_findings(fit: MixtureFit, asked: MixturePlanRequest, shares: Array) -> list[Finding]:
+    """Return a finding for each protected corpus whose measured loss beside the plan the fit misses too far.
+
+    At the planned size, where it was probed, and the budget nearest to the planned one, the two probed mixtures next
+    to the planned one are looked at. A miss counts beyond a quarter of the allowed rise, or the width of the fitted
+    loss's own interval, whichever is larger.
+    """
+    rows = fit.fitted()
+    rows = rows[np.abs(rows["model_params"] / asked.size(fit) - 1) <= SAME_SIZE]
+    findings: list[Finding] = []
+    for corpus in asked.protected if len(rows) else ():
+        there = rows[rows["eval_corpus"] == corpus]
+        away = np.abs(np.log(there["train_tokens"] / asked.tokens))
+        there = there[away <= away.min() + SAME_SIZE]
+        mixtures = there[[SHARE_PREFIX + name for name in fit.corpora]].to_numpy(dtype=float)
+        near = np.argsort(np.abs(mixtures - shares).sum(axis=1), kind="stable")[:NUM_BESIDE]
+        tokens = float(there["train_tokens"].iloc[0])
+        fitted = fit.predict(mixtures[near], model_params=asked.size(fit), train_tokens=tokens)[
+            corpus
+        ]
+        low, high = fitted.interval(asked.confidence)
+        miss = there["loss"].to_numpy(dtype=float)[near] - fitted.loss
+        allowed = asked.tolerance(corpus).limit(float(np.min(fitted.loss))) - float(
+            np.min(fitted.loss)
+        )
+        over = np.abs(miss) - np.maximum(MISFIT_SHARE * allowed, np.nan_to_num(high - low))
+        worst = int(np.argmax(over))
+        if over[worst] > 0:
+            findings.append(
+                Finding(
+                    Code.MISFIT,
+                    f"at {tokens:.4g} tokens, beside the planned mixture, the measured loss on {corpus} is "
+                    f"{abs(miss[worst]):.3f} nats {'above' if miss[worst] > 0 else 'below'} the fitted one, "
+                    f"{100 * abs(miss[worst]) / allowed:.0f} % of the allowed rise; probe more mixtures there, or "
+                    "leave out early evaluations (--min-train-tokens), and look at cmrplan mix compare",
+                )
+            )
+    return findings

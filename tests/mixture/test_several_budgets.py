@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from known_mixtures import growing, truth
 
@@ -178,3 +179,26 @@ def test_a_log_that_also_has_a_domain_ratio_is_fitted_by_its_shares():
     alone = cp.fit_mixture(log.drop(columns="domain_ratio"), "data_mixing", bootstrap=0)
     both = cp.fit_mixture(log, "data_mixing", bootstrap=0)
     assert both.summary() == alone.summary()
+
+
+@pytest.mark.parametrize(("law", "is_said"), [("auto", False), ("data_mixing", True)])
+def test_a_plan_says_where_the_fit_misses_the_mixtures_beside_it(law, is_said):
+    """The rise on one corpus grows with the share of the others and with tokens, which data mixing does not know."""
+    generator, records = np.random.default_rng(5), []
+    for run, web in enumerate(np.linspace(0, 1, 12)):
+        for tokens in (0.0, 5e8, 1e9, 2e9):
+            grown = 1 - (1 + tokens / 3e8) ** -0.4
+            losses = {
+                "web": 2.5 + 0.25 * (1 - web) ** 1.5 * grown,
+                "code": 0.9 + 0.9 * (1 + (1.03 - web) * tokens / 1e8) ** -0.2,
+            }
+            for corpus, loss in losses.items():
+                measured = loss + (tokens > 0) * 0.001 * generator.standard_normal()
+                records.append((f"m{run}", 4e8, tokens, web, 1 - web, corpus, measured))
+    names = ["run_id", "model_params", "train_tokens", "share_web", "share_code"]
+    log = pd.DataFrame(records, columns=[*names, "eval_corpus", "loss"])
+    fit = cp.fit_mixture(log, law, bootstrap=60)
+    plan = cp.plan_mixture(fit, train_tokens=2e9, protected={"web": "3%"})
+    said = [finding.message for finding in plan.warnings if finding.code == "misfit"]
+    assert bool(said) == is_said
+    assert all("the measured loss on web is 0.0" in text for text in said)
