@@ -25,7 +25,7 @@ from cmrplan.numbers import COUNT_SUFFIXES
 NANOTRON_LAYOUT = RunLayout(steps={"iteration": 0}, tokens=("consumed_tokens",))
 _PROGRESS = re.compile(r"\biteration: (\d+) / (\d+) \|(.*)")
 _ENTRY_OF_LINE = re.compile(
-    r"\s*([A-Za-z]\w*): ([-+]?[\d.]+(?:[eE][-+]?\d+)?|nan|inf)([KMBT]?)\s*(?:\||$)"
+    r"\s*([A-Za-z]\w*): ([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)([KMBT]?)\s*(?:\||$)"
 )
 
 
