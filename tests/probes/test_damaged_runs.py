@@ -128,6 +128,10 @@ EDITS = {
         lambda run: edit_json(run.outcome, state="done"),
         ["outcome.json is damaged (state is 'done')"],
     ),
+    "a version that runs on into the checksum": (
+        lambda run: edit_json(run.outcome, code_version="0.2.0a84685f4ffb60d6907e"),
+        ["outcome.json is damaged (code_version is '0.2.0a8468"],
+    ),
     "seconds below zero": (
         lambda run: edit_json(run.outcome, seconds=-1),
         ["outcome.json is damaged (seconds is -1)"],
