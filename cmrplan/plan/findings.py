@@ -7,28 +7,23 @@ probed, and repeated data by what a repeated token is worth.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
-from cmrplan.fit.probed import TWO_DIGITS, is_among
 from cmrplan.fit.supply import MANY_MORE, ONE_PASS, most_unique_tokens
 from cmrplan.laws.repetition import REPEAT_SCALE
-from cmrplan.log import CORPORA
 from cmrplan.plan.early_evaluations import early_findings
-from cmrplan.plan.loss_curves import LossCurves
+from cmrplan.plan.loss_curves import survey_at
+from cmrplan.plan.measured_runs import chance_to_break, fitted_alike, measured_findings
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision
 from cmrplan.plan.repeated_data import fitted_repetition_findings
 from cmrplan.plan.request import PlanRequest
 
 WORRYING_SHARE = 0.25  # of the allowed rise
-NEIGHBOURHOOD = 1.5  # times the planned tokens, within which a measured budget speaks of the plan
-NUM_NOISE = 200  # draws
-BEYOND_NOISE = 0.975  # a quantile of a run's noise
 
 
 def plan_findings(
@@ -85,6 +80,19 @@ def _with_new_run(finding: Finding, decision: Decision) -> Finding:
     )
 
 
+def breaks_with(chance: float | None) -> str:
+    """Return in words how often a ratio breaks the limit.
+
+    Examples
+    --------
+    >>> breaks_with(0.693)
+    'breaks the limit with 69 %'
+    """
+    if chance is None:
+        return "keeps the limit without a margin"
+    return f"breaks the limit with {100 * chance:.0f} %"
+
+
 def infeasible_text(fit: Fit, request: PlanRequest, decision: Decision) -> str:
     """Return that no ratio keeps the tolerance with confidence, which one would do, and how far the question lies."""
     curves, feasible, best_estimate = decision.curves, decision.feasible, decision.best_estimate
@@ -100,7 +108,8 @@ def infeasible_text(fit: Fit, request: PlanRequest, decision: Decision) -> str:
         f"{decision.least_tolerance} (at domain_ratio {decision.least_rise[0]:.3g})"
     )
     if np.isfinite(best_estimate):
-        text += f"; the best estimate {best_estimate:.3g} would break it about every other time"
+        chance = chance_to_break(fit, request, survey_at(fit, request, best_estimate))
+        text += f"; the best estimate {best_estimate:.3g} {breaks_with(chance)}"
     if feasible.floor is not None:
         lower = feasible.without("ratio_floor")
         reachable = curves.chance_constrained_ratio(lower.low, lower.high)
@@ -110,134 +119,6 @@ def infeasible_text(fit: Fit, request: PlanRequest, decision: Decision) -> str:
     carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
     apart = [finding for finding in fit.warnings if finding.code == Code.BASE_APART]
     return "; ".join([text, *(finding.message for finding in (*apart, *far, *carried))])
-
-
-@dataclass(frozen=True)
-class MeasuredBeside:
-    """Mean losses measured beside a plan, at a probed size and budget: at ``k`` ratios, ascending, nats per token.
-
-    Parameters
-    ----------
-    model_params, train_tokens : float
-    ratio, general : array (k,)
-    domain : array (k,)
-        NaN where it was not measured.
-    limit : float
-        What the plan's tolerance allows over the reference of that size.
-    """
-
-    model_params: float
-    train_tokens: float
-    ratio: Array
-    general: Array
-    domain: Array
-    limit: float
-
-    @property
-    def where(self) -> str:
-        """The size and budget in words."""
-        return f"{self.model_params:.4g} parameters and {self.train_tokens:.4g} tokens"
-
-
-def measured_beside(fit: Fit, request: PlanRequest) -> list[MeasuredBeside]:
-    """Return what was measured at the planned size and above, at the budget nearest to the planned one.
-
-    Budgets farther than a factor of 1.5 are another question, and sizes whose reference was not measured have no limit.
-    """
-    beside: list[MeasuredBeside] = []
-    general, domain = (fit.probed.losses[corpus].means for corpus in CORPORA)
-    for size, budgets in general.items():
-        tokens = min(budgets, key=lambda there: abs(math.log(there / request.tokens)))
-        is_far = abs(math.log(tokens / request.tokens)) > math.log(NEIGHBOURHOOD)
-        if size < request.size * (1 - TWO_DIGITS) or is_far:
-            continue
-        ratio, mean = budgets[tokens]
-        base = fit.base_loss.get("general", {}).get(size)
-        if request.base_loss is not None and is_among(np.array([size]), request.size):
-            base = request.base_loss
-        if request.rise_over == "replay":
-            base = float(mean[0]) if ratio[0] == 0 else None
-        if base is None or request.tolerance is None:
-            continue
-        known, losses = domain.get(size, {}).get(tokens, (np.zeros(0), np.zeros(0)))
-        by_ratio = dict(zip(known.tolist(), losses.tolist(), strict=True))
-        there = np.array([by_ratio.get(value, np.nan) for value in ratio.tolist()])
-        limit = request.tolerance.limit(base)
-        beside.append(MeasuredBeside(size, tokens, ratio, mean, there, limit))
-    return beside
-
-
-def measured_findings(fit: Fit, request: PlanRequest, decision: Decision) -> list[Finding]:
-    """Return a finding where a measured run broke the limit at or below the ratio, or does better within the limit.
-
-    A run does better within the limit if the measured domain loss is lower there than at the recommended ratio, between
-    measured ones by a straight line, and the general loss leaves room for a run's noise with the asked confidence.
-    """
-    findings = []
-    for there in measured_beside(fit, request):
-        over = there.general - there.limit
-        breaks = (over > 0) & (there.ratio <= decision.ratio + SAME_RATIO)
-        if breaks.any():
-            k = int(np.argmax(np.where(breaks, over, -np.inf)))
-            text = (
-                f"a run at domain_ratio {there.ratio[k]:g}, {there.where}, measured a general loss of "
-                f"{there.general[k]:.4f}, above the limit {there.limit:.4f}, and {decision.ratio:.3f} is recommended; "
-                f"repeat it with another seed, or plan with --max-ratio below {there.ratio[k]:g}"
-            )
-            findings.append(Finding(Code.MEASURED_BREAK, text))
-            continue
-        keeps = over + _noise_quantile(fit, there.general, request.confidence) <= 0
-        here = np.interp(decision.ratio, there.ratio, there.domain)
-        gain = np.where(keeps, here - there.domain, -np.inf)
-        if decision.is_feasible and np.nanmax(gain, initial=0.0) > _noise_quantile(
-            fit, np.array([here]), request.confidence, "domain"
-        ):
-            k = int(np.nanargmax(gain))
-            text = (
-                f"a run at domain_ratio {there.ratio[k]:g}, {there.where}, measured a domain loss of "
-                f"{there.domain[k]:.4f} within the limit, {gain[k]:.4f} lower than the runs beside the recommended "
-                f"{decision.ratio:.3f}; look at the fit there (cmrplan plot FIT ratio), or take that ratio"
-            )
-            findings.append(Finding(Code.MEASURED_BETTER, text))
-    return findings
-
-
-def _noise_quantile(fit: Fit, loss: Array, level: float, corpus: str = "general") -> Array:
-    """Return what the noise of a run adds to losses with a probability of ``level`` at most, ``(k,)``; 0 if unknown."""
-    shifts = fit.new_run_shifts(corpus, NUM_NOISE)
-    if shifts is None:
-        return np.zeros_like(loss)
-    moved = fit.model_of(corpus).with_shifts(loss[None, :], shifts)
-    return np.asarray(np.quantile(moved - loss, level, axis=0))
-
-
-def chance_to_break(fit: Fit, request: PlanRequest, at: LossCurves) -> float | None:
-    """Return how probably a run at a single ratio breaks its limit; None without resamples or a tolerance.
-
-    That is the share of resamples that do. Where the general loss measured beside it, at the nearest probed size and
-    budget, lies above the fitted one by more than the noise of a run explains, each resample is moved by that.
-    """
-    violation = at.violation()
-    if violation is None or request.tolerance is None:
-        return None
-    means = fit.probed.losses["general"].means
-    size = min(means, key=lambda there: abs(math.log(there / request.size)))
-    tokens = min(means[size], key=lambda there: abs(math.log(there / request.tokens)))
-    ratio, measured = means[size][tokens]
-    try:
-        fitted = fit.predict("general", model_params=size, train_tokens=tokens, domain_ratio=ratio)
-    except CmrplanError:
-        return float(violation[0])
-    miss = measured - fitted.loss
-    miss = np.where(miss > _noise_quantile(fit, fitted.loss, BEYOND_NOISE), miss, 0.0)
-    unexplained = float(np.interp(at.domain_ratio[0], ratio, miss))
-    if not unexplained > 0:
-        return float(violation[0])
-    general = at.general
-    moved = replace(general, loss=general.loss + unexplained, draws=general.draws + unexplained)
-    share = at.with_losses(request, moved, at.domain, at.replay).violation()
-    assert share is not None
-    return float(share[0])
 
 
 def probed_end_findings(decision: Decision) -> list[Finding]:
@@ -315,22 +196,20 @@ def misfit_findings(
     if "general" not in fit.models:
         return []
     means = fit.probed.losses["general"].means
-    sizes = np.array(list(means))
-    size = sizes[np.argmin(np.abs(np.log(sizes / model_params)))]
+    size = min(means, key=lambda there: abs(math.log(there / model_params)))
     tokens = max(means[size])
     ratio, measured = means[size][tokens]
     above = int(np.searchsorted(ratio, domain_ratio))
     near = slice(max(above - 1, 0), above + 1)
     ratio, measured = ratio[near], measured[near]
     try:
-        fitted = fit.predict(
-            "general", model_params=float(size), train_tokens=tokens, domain_ratio=ratio
-        )
+        fitted = fit.predict("general", model_params=size, train_tokens=tokens, domain_ratio=ratio)
     except CmrplanError:
         return []
     low, high = fitted.interval(confidence)
     width = np.nan_to_num(high - low)
-    miss = np.where(np.isfinite(fitted.loss), measured - fitted.loss, 0.0)
+    alike = fitted_alike(fit, "general", size, tokens, ratio, fitted.loss)
+    miss = np.where(np.isfinite(alike), measured - alike, 0.0)
     largest = np.maximum(WORRYING_SHARE * max(allowed, 0.0), width)
     excess = np.abs(miss) - largest
     worst = int(np.argmax(excess))

@@ -20,6 +20,7 @@ from cmrplan.fit.corpus_model import Prediction, central_interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance
 from cmrplan.plan.loss_curves import FINE_GRID, NATS, LossCurves, survey, survey_at
+from cmrplan.plan.measured_runs import with_unexplained
 from cmrplan.plan.optimum import (
     ConstraintName,
     FeasibleInterval,
@@ -210,6 +211,7 @@ class _Cell:
         bounds = self._bounds(of_run.draws)
         table.general_low[(*at, v)], table.general_high[(*at, v)] = bounds
         table.base_loss[at] = curves.base_loss
+        moved = with_unexplained(self.fit, self.request, curves)
         reference = curves.base_loss
         if curves.replay is not None:
             table.replay_loss[at] = curves.replay.loss[0]
@@ -219,7 +221,7 @@ class _Cell:
             if tolerance is None:
                 continue
             table.limit[(*at, k)] = tolerance.limit(reference)
-            chance = replace(curves, tolerance=tolerance).violation()
+            chance = replace(moved, tolerance=tolerance).violation()
             if chance is not None:
                 table.violation_probability[(*at, v, k)] = chance
 
@@ -284,6 +286,7 @@ class _Cell:
         if not len(ratios):
             return
         there = survey_at(self.fit, request, ratios)
+        rises = with_unexplained(self.fit, request, there).rise_draws
         general, domain = there.general_of_run, there.domain
         bounds = (*self._bounds(general.draws), *self._bounds(domain.draws))
         for k, c, u in zip(*np.nonzero(has_answer), strict=True):
@@ -291,7 +294,7 @@ class _Cell:
             low, high, domain_low, domain_high = (bound[c, g] for bound in bounds)
             chance, tolerance = np.nan, self.table.stops.tolerances[k]
             if tolerance is not None and len(there.rise_draws):
-                chance = np.mean(~(there.rise_draws[:, g] <= tolerance.largest_rise))
+                chance = np.mean(~(rises[:, g] <= tolerance.largest_rise))
             answers[k, c, u, 3:] = [
                 *(chance, general.loss[g], low, high),
                 *(domain.loss[g], domain_low, domain_high),
