@@ -48,7 +48,9 @@ def general_of_repeats(
     """Return the general loss at each ratio ``(G,)`` where domain data are scarcer than in the probes.
 
     Passes over the same domain data, and a narrower corpus, pull the model further from the general text: what grows is
-    the rise over the loss of the smallest probed ratio, which is most often pure replay.
+    the rise over the loss of the smallest probed ratio, which is most often pure replay. Up to one pass a smaller
+    corpus changes nothing, since a part drawn at random is hardly narrower; from there on its narrowness comes in, to
+    the full at 1.25 passes.
 
     Parameters
     ----------
@@ -66,8 +68,10 @@ def general_of_repeats(
     passes = [ratio**2 * log_passes(train_tokens, ratio, unique) for unique in (asked, probed)]
     # A run that repeats less than the probes did earns nothing by it.
     repeated = np.maximum(passes[0] ** 2 - passes[1] ** 2, 0.0)
-    narrowing = np.log(max((most_unique_tokens(fit.log) or 0.0) / asked, 1.0))
-    if not narrowing and not repeated.any():
+    narrowing = np.log(max((most_unique_tokens(fit.log) or 0.0) / asked, 1.0)) * np.minimum(
+        log_passes(train_tokens, ratio, asked) / np.log(MANY_MORE), 1.0
+    )
+    if not narrowing.any() and not repeated.any():
         return general
     low = np.full_like(ratio, fit.probed.ratio_range[0])
     own, replay = general.prediction, fresh(low).prediction
