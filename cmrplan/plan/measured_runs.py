@@ -19,6 +19,7 @@ from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS, MeanLosses, is_among, mean_losses, shared_budgets
 from cmrplan.fit.schedule_areas import COOLED
+from cmrplan.fit.supply import ONE_PASS
 from cmrplan.log import CORPORA
 from cmrplan.plan.loss_curves import LossCurves
 from cmrplan.plan.optimum import SAME_RATIO, Decision
@@ -193,6 +194,7 @@ def _better_findings(
     keeps = np.maximum(there.general, there.carried) + noise <= there.limit
     keeps &= there.ratio >= feasible.low - SAME_RATIO
     keeps &= there.ratio <= feasible.high + SAME_RATIO
+    keeps &= ~_repeats_otherwise(fit, request, there.ratio)
     objective = there.domain + weight * there.general if weight else there.domain
     here = float(np.interp(decision.ratio, there.ratio, objective))
     gain = np.where(keeps, here - objective, -np.inf)
@@ -216,6 +218,14 @@ def _better_findings(
             f"{decision.ratio:.3f}; look at the fit there (cmrplan plot FIT ratio), or take that ratio",
         )
     ]
+
+
+def _repeats_otherwise(fit: Fit, request: PlanRequest, ratio: Array) -> NDArray[np.bool_]:
+    """Return at which ratios the planned run repeats domain data as no probe did, which no probe can speak of."""
+    unique, supply = request.unique_tokens, fit.probed.supply
+    if unique is None or (supply is not None and unique == supply.unique_tokens):
+        return np.zeros(len(ratio), dtype=bool)
+    return np.asarray(request.tokens * ratio / unique > ONE_PASS)
 
 
 def noise_quantile(fit: Fit, loss: Array, level: float, corpus: str = "general") -> Array:

@@ -89,6 +89,12 @@ class TestARunThatDoesBetter:
         assert "measured_better" in codes(ask(fit, max_general_rise=0.049))
         assert "measured_better" not in codes(ask(fit, max_general_rise=0.049, **asked))
 
+    def test_is_none_where_the_planned_run_would_repeat_what_that_run_did_not(self):
+        # 0.5 was measured at 2.53 and 1.2; from 0.8 D unique tokens it makes no pass, from 0.3 D more than one
+        fit = with_rows(make_fit(spread=SPREAD), general=[(0.5, 2.53)], domain=[(0.5, 1.2)])
+        assert "measured_better" in codes(ask(fit, domain_tokens=0.8 * D, max_epochs=4))
+        assert "measured_better" not in codes(ask(fit, domain_tokens=0.3 * D, max_epochs=4))
+
     def test_is_judged_by_the_asked_objective(self):
         # 0.25 was measured 0.1 better in the domain loss than 0.5, and its general loss is 0.04 higher
         rows = {"general": [(0.25, 2.54), (0.5, 2.5)], "domain": [(0.25, 1.35), (0.5, 1.45)]}
