@@ -313,7 +313,7 @@ def constraint_text(constraint: Constraint) -> str:
     text += f" allows {'down' if name == 'ratio_floor' else 'up'} to {constraint.allows:.3f}; "
     if not constraint.is_binding:
         if at is None:
-            return text + "never binds here"
+            return text + ("repeats count" if name == "domain_tokens" else "never binds here")
         return text + f"would bind {'above' if is_up else 'below'} {shown(at, unit)}"
     if at is None:
         return text + "binds"

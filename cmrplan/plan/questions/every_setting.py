@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -27,6 +28,7 @@ from cmrplan.plan.optimum import (
     binding_constraint,
     decision_on,
     feasible_interval,
+    fresh_curves,
     require_explaining,
 )
 from cmrplan.plan.plan import require_mixture_laws
@@ -201,6 +203,10 @@ class _Cell:
             self._fill_answers(request, interval, _at_ratios(curves, request, own), u)
         self._fill_losses(request, list(feasible))
 
+    @cached_property
+    def _fresh(self) -> LossCurves | None:
+        return fresh_curves(self.fit, self._with_supply(1.0))  # the same for every supply
+
     def _with_supply(self, unique: float | None) -> PlanRequest:
         return replace(self.request, domain_tokens=unique)
 
@@ -264,7 +270,8 @@ class _Cell:
     ) -> None:
         """Fill in the ratio, its interval and what binds at one tolerance and every confidence."""
         table, (k, u) = self.table, where
-        decision = decision_on(replace(by_level[0], tolerance=tolerance), feasible)
+        fresh = None if table.stops.domain_tokens[u] is None else self._fresh
+        decision = decision_on(replace(by_level[0], tolerance=tolerance), feasible, fresh)
         table.best_estimate[(*self.at, k, u)] = decision.best_estimate
         for c, level in enumerate(table.stops.confidences):
             curves = replace(by_level[c], tolerance=tolerance)
