@@ -7,23 +7,32 @@ probed, and repeated data by what a repeated token is worth.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
-from cmrplan.fit.supply import MANY_MORE, ONE_PASS, most_unique_tokens
-from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.fit.probed import TWO_DIGITS, MeanLosses, is_among
+from cmrplan.log import CORPORA
 from cmrplan.plan.early_evaluations import early_findings
-from cmrplan.plan.loss_curves import survey_at
-from cmrplan.plan.measured_runs import chance_to_break, fitted_alike, measured_findings
+from cmrplan.plan.loss_curves import LossCurves, survey_at
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision
-from cmrplan.plan.repeated_data import fitted_repetition_findings
+from cmrplan.plan.repeated_data import (
+    fitted_repetition_findings,
+    repetition_findings,
+    turning_domain_loss,
+)
 from cmrplan.plan.request import PlanRequest
 
 WORRYING_SHARE = 0.25  # of the allowed rise
+NEIGHBOURHOOD = 1.5  # times the planned tokens, within which a measured budget speaks of the plan
+NUM_NOISE = 200  # draws
+BEYOND_NOISE = 0.975  # a quantile of a run's noise
 
 
 def plan_findings(
@@ -56,7 +65,10 @@ def plan_findings(
     if fit.without_early is not None:
         findings += early_findings(fit, request, decision.best_estimate)
     findings += probed_end_findings(decision)
-    findings += turning_domain_loss(fit, request, decision, binding)
+    is_weighted = bool(np.any(decision.curves.objective != decision.curves.domain.loss))
+    is_largest = decision.ratio >= decision.feasible.probed[1] - SAME_RATIO
+    if binding == "none" and not (is_largest or is_weighted):
+        findings.append(turning_domain_loss(fit, request, decision.ratio))
     if allowed is not None:
         findings += misfit_findings(
             fit,
@@ -65,6 +77,8 @@ def plan_findings(
             allowed=allowed,
             confidence=request.confidence,
         )
+    if request.unique_tokens is None and fit.probed.supply is None:
+        return findings
     if fit.model_of("domain").reads_repetition:
         return findings + fitted_repetition_findings(request, ratio, fit.probed.supply)
     return findings + repetition_findings(fit, request, ratio)
@@ -81,13 +95,7 @@ def _with_new_run(finding: Finding, decision: Decision) -> Finding:
 
 
 def breaks_with(chance: float | None) -> str:
-    """Return in words how often a ratio breaks the limit.
-
-    Examples
-    --------
-    >>> breaks_with(0.693)
-    'breaks the limit with 69 %'
-    """
+    """Return in words how often a ratio breaks the limit."""
     if chance is None:
         return "keeps the limit without a margin"
     return f"breaks the limit with {100 * chance:.0f} %"
@@ -121,53 +129,218 @@ def infeasible_text(fit: Fit, request: PlanRequest, decision: Decision) -> str:
     return "; ".join([text, *(finding.message for finding in (*apart, *far, *carried))])
 
 
-def probed_end_findings(decision: Decision) -> list[Finding]:
-    """Return a finding on a ratio at an end of what was probed."""
-    lowest, highest = decision.feasible.probed
-    findings: list[Finding] = []
-    if not decision.is_feasible:
-        return findings
-    if decision.ratio >= highest - SAME_RATIO and highest < 1:
-        findings.append(
-            Finding(
-                Code.RATIO_AT_EDGE,
-                f"the ratio is the largest that was probed ({highest:g}); probe larger ones to see whether more is "
-                "feasible",
-            )
+@dataclass(frozen=True)
+class MeasuredBeside:
+    """Mean losses measured beside a plan, at a probed size and budget: at ``k`` ratios, ascending, nats per token.
+
+    Parameters
+    ----------
+    model_params, train_tokens : float
+    ratio, general : array (k,)
+    domain : array (k,)
+        NaN where it was not measured.
+    fitted : array (k,)
+        The general loss of the same evaluations by the fit.
+    carried : array (k,)
+        The measured general loss with what the fit says lies between its run and one of the planned tokens.
+    limit : float
+        What the plan's tolerance allows over the reference of that size.
+    """
+
+    model_params: float
+    train_tokens: float
+    ratio: Array
+    general: Array
+    domain: Array
+    fitted: Array
+    carried: Array
+    limit: float
+
+    @property
+    def where(self) -> str:
+        """The size and budget in words."""
+        return f"{self.model_params:.4g} parameters and {self.train_tokens:.4g} tokens"
+
+    def objective(self, request: PlanRequest) -> Array:
+        """Return what is sought to be low, ``(k,)``."""
+        return self.domain + request.weight * self.general if request.weight else self.domain
+
+    def may_do_better(self, request: PlanRequest, ratio: float) -> bool:
+        """Tell whether a run within the limit has a lower objective than those beside a ratio."""
+        objective = self.objective(request)
+        is_lower = objective < np.interp(ratio, self.ratio, objective)
+        return bool(np.any(is_lower & (self.general <= self.limit)))
+
+    def contradicts(self, fit: Fit, request: PlanRequest) -> NDArray[np.bool_]:
+        """Return which ratios were measured above the limit by runs that say so of the planned one, ``(k,)``.
+
+        A longer run, or one with other learning rates, does so where it is above the fit by more than its noise and
+        the planned one would break the limit by as much.
+        """
+        breaks = self.general > self.limit
+        is_longer = self.train_tokens > request.tokens * (1 + SAME_SIZE)
+        if is_longer or fit.model_of("general").is_of_finished_runs:
+            breaks &= self.carried > self.limit
+        if is_longer:
+            noise = noise_quantile(fit, self.fitted, BEYOND_NOISE)
+            breaks &= self.general - self.fitted > noise
+        return np.asarray(breaks)
+
+
+def fitted_alike(
+    fit: Fit, corpus: str, size: float, tokens: float, ratio: Array, finished: Array
+) -> Array:
+    """Return the loss by the fit of the very evaluations at a probed size and budget, ``(k,)``.
+
+    ``finished`` is what it predicts at these ratios, which is the same but where it is of finished runs.
+    """
+    if not fit.model_of(corpus).is_of_finished_runs:
+        return finished
+    from cmrplan.plan.finished_runs import fitted_evaluations
+
+    return fitted_evaluations(fit, corpus, size, tokens).reindex(ratio).to_numpy(dtype=float)
+
+
+def _ended_runs(fit: Fit, corpus: str) -> MeanLosses:
+    """Return the mean losses that a prediction is of."""
+    if not fit.model_of(corpus).is_of_finished_runs:
+        return fit.probed.losses[corpus].means
+    from cmrplan.plan.finished_runs import ended_runs
+
+    return ended_runs(fit, corpus)
+
+
+def measured_beside(fit: Fit, request: PlanRequest) -> list[MeasuredBeside]:
+    """Return what was measured at the planned size and above, at the budget nearest to the planned one.
+
+    Budgets farther than a factor of 1.5 are another question, and sizes whose reference was not measured have no limit.
+    """
+    beside: list[MeasuredBeside] = []
+    general, domain = (_ended_runs(fit, corpus) for corpus in CORPORA)
+    for size, budgets in general.items():
+        tokens = _nearest(budgets, request.tokens)
+        is_far = abs(math.log(tokens / request.tokens)) > math.log(NEIGHBOURHOOD)
+        if size < request.size * (1 - TWO_DIGITS) or is_far:
+            continue
+        ratio, mean = budgets[tokens]
+        base = fit.base_loss.get("general", {}).get(size)
+        if request.base_loss is not None and is_among(np.array([size]), request.size):
+            base = request.base_loss
+        if request.rise_over == "replay":
+            base = float(mean[0]) if ratio[0] == 0 else None
+        if base is None or request.tolerance is None:
+            continue
+        known, losses = domain.get(size, {}).get(tokens, (np.zeros(0), np.zeros(0)))
+        by_ratio = dict(zip(known.tolist(), losses.tolist(), strict=True))
+        there = np.array([by_ratio.get(value, np.nan) for value in ratio.tolist()])
+        limit = request.tolerance.limit(base)
+        fitted, planned = _fitted_there_and_planned(fit, request, size, tokens, ratio)
+        carried = mean + planned - fitted
+        beside.append(MeasuredBeside(size, tokens, ratio, mean, there, fitted, carried, limit))
+    return beside
+
+
+def _nearest(budgets: Mapping[float, object], value: float) -> float:
+    return min(budgets, key=lambda there: abs(math.log(there / value)))
+
+
+def _fitted_there_and_planned(
+    fit: Fit, request: PlanRequest, size: float, tokens: float, ratio: Array
+) -> tuple[Array, Array]:
+    """Return the general loss by the fit of measured evaluations, and of runs of that size with the planned tokens.
+
+    Both are 0 where the fit cannot say: then nothing is carried.
+    """
+    try:
+        there, planned = (
+            fit.predict("general", model_params=size, train_tokens=budget, domain_ratio=ratio).loss
+            for budget in (tokens, request.tokens)
         )
-    if decision.ratio <= lowest + SAME_RATIO and lowest > 0:
-        findings.append(
-            Finding(
-                Code.RATIO_AT_EDGE,
-                f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones",
+    except CmrplanError:
+        return np.zeros(len(ratio)), np.zeros(len(ratio))
+    return fitted_alike(fit, "general", size, tokens, ratio, there), planned
+
+
+def measured_findings(fit: Fit, request: PlanRequest, decision: Decision) -> list[Finding]:
+    """Return a finding where a measured run broke the limit at or below the ratio, or does better within the limit."""
+    findings = []
+    for there in measured_beside(fit, request):
+        over = there.general - there.limit
+        breaks = there.contradicts(fit, request) & (there.ratio <= decision.ratio + SAME_RATIO)
+        if breaks.any():
+            k = int(np.argmax(np.where(breaks, over, -np.inf)))
+            text = (
+                f"a run at domain_ratio {there.ratio[k]:g}, {there.where}, measured a general loss of "
+                f"{there.general[k]:.4f}, above the limit {there.limit:.4f}, and {decision.ratio:.3f} is recommended; "
+                f"repeat it with another seed, or plan with --max-ratio below {there.ratio[k]:g}"
             )
-        )
+            findings.append(Finding(Code.MEASURED_BREAK, text))
+        elif decision.is_feasible and there.may_do_better(request, decision.ratio):
+            from cmrplan.plan.better_runs import better_findings  # asks more closely
+
+            findings += better_findings(fit, request, decision, there)
     return findings
 
 
-def turning_domain_loss(
-    fit: Fit, request: PlanRequest, decision: Decision, binding: ConstraintName
-) -> list[Finding]:
-    """Return a finding where the fitted domain loss itself keeps the ratio from the largest probed one."""
-    curves = decision.curves
-    is_weighted = bool(np.any(curves.objective != curves.domain.loss))
-    is_largest = decision.ratio >= decision.feasible.probed[1] - SAME_RATIO
-    if binding != "none" or is_largest or is_weighted:
-        return []
-    supply, why = (
-        fit.probed.supply,
-        "more domain data should not hurt the domain loss, so look at the fit",
-    )
-    if supply is not None:
-        unique = request.unique_tokens or supply.unique_tokens
-        passes = request.tokens * decision.ratio / unique
-        why = f"the probes repeat their domain data, as this run does ({passes:.3g} passes there)"
-    return [
-        Finding(
-            Code.DOMAIN_LOSS_TURNS,
-            f"the fitted domain loss has its lowest value at {decision.ratio:.3g} and rises beyond; {why}",
-        )
-    ]
+def noise_quantile(fit: Fit, loss: Array, level: float, corpus: str = "general") -> Array:
+    """Return what the noise of a run adds to losses with a probability of ``level`` at most, ``(k,)``; 0 if unknown."""
+    shifts = fit.new_run_shifts(corpus, NUM_NOISE)
+    if shifts is None:
+        return np.zeros_like(loss)
+    moved = fit.model_of(corpus).with_shifts(loss[None, :], shifts)
+    return np.asarray(np.quantile(moved - loss, level, axis=0))
+
+
+def chance_to_break(fit: Fit, request: PlanRequest, at: LossCurves) -> float | None:
+    """Return how probably a run at a single ratio breaks its limit; None without resamples or a tolerance.
+
+    That is the share of resamples that do, of :func:`with_unexplained`.
+    """
+    if request.tolerance is None:
+        return None
+    share = with_unexplained(fit, request, at).violation()
+    return None if share is None else float(share[0])
+
+
+def with_unexplained(fit: Fit, request: PlanRequest, curves: LossCurves) -> LossCurves:
+    """Return the curves with what was measured and the fit does not explain.
+
+    Where the general loss measured beside a ratio, at the nearest probed size and budget, lies above the fitted one by
+    more than the noise of a run explains, the general loss and each resample of it are moved by that.
+    """
+    if "general" not in fit.models or not len(curves.rise_draws):
+        return curves
+    means = fit.probed.losses["general"].means
+    size = _nearest(means, request.size)
+    tokens = _nearest(means[size], request.tokens)
+    ratio, measured = means[size][tokens]
+    try:
+        fitted = fit.predict(
+            "general", model_params=size, train_tokens=tokens, domain_ratio=ratio
+        ).loss
+    except CmrplanError:
+        return curves
+    fitted = fitted_alike(fit, "general", size, tokens, ratio, fitted)
+    miss = measured - fitted
+    miss = np.where(miss > noise_quantile(fit, fitted, BEYOND_NOISE), miss, 0.0)
+    unexplained = np.interp(curves.domain_ratio, ratio, miss)
+    if not (unexplained > 0).any():
+        return curves
+    general = curves.general
+    moved = replace(general, loss=general.loss + unexplained, draws=general.draws + unexplained)
+    return curves.with_losses(request, moved, curves.domain, curves.replay)
+
+
+def probed_end_findings(decision: Decision) -> list[Finding]:
+    """Return a finding on a ratio at an end of what was probed."""
+    (lowest, highest), ratio = decision.feasible.probed, decision.ratio
+    texts = []
+    if ratio >= highest - SAME_RATIO and highest < 1:
+        more = "probe larger ones to see whether more is feasible"
+        texts.append(f"the ratio is the largest that was probed ({highest:g}); {more}")
+    if ratio <= lowest + SAME_RATIO and lowest > 0:
+        texts.append(f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones")
+    return [Finding(Code.RATIO_AT_EDGE, text) for text in texts]
 
 
 def misfit_findings(
@@ -181,17 +354,7 @@ def misfit_findings(
     quarter of the allowed rise or the width of the fitted loss's own interval, whichever is larger; the width alone
     decides where no rise is allowed.
 
-    Parameters
-    ----------
-    fit : Fit
-    model_params : float
-        Size of the plan; the nearest probed size is compared.
-    domain_ratio : float
-        The planned ratio; the probed ratios on both sides of it are compared.
-    allowed : float
-        Allowed rise of the general loss, nats per token. A fit without resamples has no interval: nothing is said where
-        no rise is allowed.
-    confidence : float
+    ``allowed`` is in nats per token. A fit without resamples has no interval: nothing is said where no rise is allowed.
     """
     if "general" not in fit.models:
         return []
@@ -228,37 +391,3 @@ def misfit_findings(
             "(--min-train-tokens) or try another law, and look at the residuals",
         )
     ]
-
-
-def repetition_findings(fit: Fit, request: PlanRequest, domain_ratio: float) -> list[Finding]:
-    """Return a finding where the recommended ratio repeats the domain data otherwise than the probes did."""
-    supply = fit.probed.supply
-    if request.unique_tokens is None or (
-        supply is not None and request.unique_tokens == supply.unique_tokens
-    ):
-        return []
-    if supply is not None and supply.is_one:
-        return [
-            Finding(
-                Code.REPETITION_ASSUMED,
-                f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from "
-                f"{supply.unique_tokens:.4g}; its length was carried to their supply by the published discount for "
-                f"repeated tokens (R* = {REPEAT_SCALE:.2f}, from scratch on one source); probe as many passes",
-            )
-        ]
-    epochs = request.tokens * domain_ratio / request.unique_tokens
-    if epochs > ONE_PASS:
-        text = (
-            f"the domain data are passed over {epochs:.3g} times, as no probe did; a repeat counts by the published "
-            f"discount (R* = {REPEAT_SCALE:.2f}, from scratch on one source), and harms both losses "
-            "as it did in one small sweep (data/sweep2); probe at that many passes"
-        )
-    elif (most := most_unique_tokens(fit.log) or 0.0) > MANY_MORE * request.unique_tokens:
-        text = (
-            f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from {most:.4g}; "
-            "in one small sweep (data/sweep2) narrower corpora raised the general loss 1.0 to 1.4 times as far; probe "
-            "on the corpus of the run"
-        )
-    else:
-        return []
-    return [Finding(Code.REPETITION_ASSUMED, text)]

@@ -26,9 +26,8 @@ from cmrplan.fit.corpus_model import Interval, interval_as_dict
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.tabular import rows_html, rows_text
 from cmrplan.numbers import Tolerance, training_flops
-from cmrplan.plan.findings import infeasible_text, plan_findings
+from cmrplan.plan.findings import chance_to_break, infeasible_text, plan_findings
 from cmrplan.plan.loss_curves import LossCurves, survey_at
-from cmrplan.plan.measured_runs import chance_to_break
 from cmrplan.plan.optimum import (
     Constraint,
     ConstraintName,
@@ -71,7 +70,7 @@ class Plan:
         The best of the probed range without any constraint.
     violation_probability : float or None
         How probably the general loss rises too far at ``evaluated_ratio``: the share of resamples, moved by what the
-        fit does not explain (:func:`~cmrplan.plan.measured_runs.chance_to_break`). None without resamples or tolerance.
+        fit does not explain (:func:`~cmrplan.plan.findings.chance_to_break`). None without resamples or tolerance.
     point_violation_probability : float or None
         The same at the best estimate; None where there is none too.
     general_loss, domain_loss, general_rise : Interval, the last or None

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
+from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import survey
-from cmrplan.plan.measured_runs import with_unexplained
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.questions.frontier import frontier_of

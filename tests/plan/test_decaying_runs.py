@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import cmrplan as cp
-from cmrplan.plan.measured_runs import measured_beside
+from cmrplan.plan.findings import measured_beside
 from cmrplan.report.text import answer_sentences
 
 SIZE, LONGEST, PEAK, BASE = 1e8, 4e9, 6e-4, 2.8

@@ -11,8 +11,8 @@ import pandas as pd
 from cmrplan.errors import InputError
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.numbers import require_fraction
+from cmrplan.plan.findings import chance_to_break
 from cmrplan.plan.loss_curves import survey_at
-from cmrplan.plan.measured_runs import chance_to_break
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 

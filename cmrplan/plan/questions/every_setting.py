@@ -20,8 +20,8 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import Prediction, central_interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance
+from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import FINE_GRID, NATS, LossCurves, survey, survey_at
-from cmrplan.plan.measured_runs import with_unexplained
 from cmrplan.plan.optimum import (
     ConstraintName,
     FeasibleInterval,
