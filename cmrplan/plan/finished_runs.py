@@ -26,7 +26,8 @@ def ended_runs(fit: Fit, corpus: str) -> MeanLosses:
         one = {"model_params": size, "train_tokens": 1.0, "domain_ratio": 0.0}
         columns = {name: np.array([value]) for name, value in one.items()}
         fallen[sizes == size] = fit.completed(corpus, columns, supply)[COOLED]
-    return mean_losses(rows[rows[COOLED].to_numpy(dtype=float) >= fallen - SAME_FALL])
+    ended = rows[rows[COOLED].to_numpy(dtype=float) >= fallen - SAME_FALL]
+    return mean_losses(ended) if len(ended) else {}
 
 
 def fitted_evaluations(fit: Fit, corpus: str, size: float, tokens: float) -> pd.Series:

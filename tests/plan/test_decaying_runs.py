@@ -68,3 +68,12 @@ def test_the_end_of_a_run_is_a_finished_one(fit, fit_of_two):
     (there,) = measured_beside(fit_of_two, asked)
     assert there.train_tokens == 2e9
     assert there.general == pytest.approx(general(2e9, np.array(RATIOS)), abs=0.004)
+
+
+def test_no_run_ended_as_a_schedule_that_goes_to_zero(fit):
+    # those of the log end at a tenth of the peak
+    planned = cp.under_schedule(fit, "wsd")
+    asked = cp.PlanRequest(model_params=SIZE, train_tokens=LONGEST, max_general_rise="1.5%")
+    assert len(measured_beside(fit, asked)) == 1
+    assert measured_beside(planned, asked) == []
+    assert cp.plan(planned, asked).is_feasible
