@@ -131,6 +131,7 @@ class Code(StrEnum):
         _CAUTION,
         "The losses lie farther from the law than repeated seeds lie apart.",
     )
+    RESIDUAL_LEFT_OUT = ("residual_left_out", _CAUTION, "The settings leave out the residual.")
     RESIDUAL_TREND = (
         "residual_trend",
         _CAUTION,

@@ -65,7 +65,7 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
     type=click.Choice(RESIDUAL_KINDS),
     default="log",
     show_default=True,
-    help="Differences of log losses, or of losses.",
+    help="Differences of log losses, or of losses; raw leaves no residual above the laws.",
 )
 @click.option(
     "--residual",
@@ -80,7 +80,8 @@ TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
     type=click.Choice(WEIGHTS),
     default="equal",
     show_default=True,
-    help="Weigh evaluations by the column loss_stderr, or by the spread between repeated seeds.",
+    help="Weigh evaluations by the column loss_stderr, or by the spread between repeated seeds; both leave no "
+    "residual above the laws, unless every loss_stderr is the same.",
 )
 @first_tokens
 @click.option(

@@ -28,7 +28,7 @@ from cmrplan.fit.law_model import LawModel
 from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.residual.choice import with_residual
 from cmrplan.fit.residual.observations import FEWEST_ROWS, has_enough
-from cmrplan.fit.row_weights import Weights
+from cmrplan.fit.row_weights import Weights, states_no_weights
 from cmrplan.fit.settings import (
     FitSettings,
     Objective,
@@ -125,7 +125,9 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
     residuals : {"log", "raw"}
         Of log losses, as the papers do, or of losses in nats per token. The CMR ratio law takes only the first.
     weights : {"equal", "stderr", "seeds"}
-        How much each row counts, see :mod:`cmrplan.fit.row_weights`. Not for the CMR laws.
+        How much each row counts, see :mod:`cmrplan.fit.row_weights`. Not for the CMR laws. Other weights than equal
+        ones, and raw residuals, leave the laws alone, without a residual above them, and a finding says so; a
+        ``loss_stderr`` that is the same in every row of a corpus is equal weights.
     residual : {"auto", "gp", "none"}
         ``gp``: a Gaussian process stands above the laws, see :mod:`cmrplan.fit.residual`; with ``law="auto"`` the laws
         of this project are its means, and the published laws stand beside them alone, weighed by their evidence.
@@ -179,6 +181,9 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
             f"the log has no rows to fit: no loss of the corpus {' or '.join(corpora)} at "
             f"{max(first, 1):g} or more train_tokens, only losses on {listed(list(eval_corpora(log)))}"
         )
+    if settings.leaves_residual_out and settings.weights == "stderr":
+        is_equal = all(states_no_weights(part) for part in rows.values())
+        settings = replace(settings, weights="equal") if is_equal else settings
     resamples = resamples_of(log, settings)
     base = {corpus: base_losses(log, corpus) for corpus in CORPORA}
     models = {c: fit_rows(part, c, base[c], settings, resamples) for c, part in rows.items()}
@@ -198,6 +203,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         base_loss=base,
         warnings=(
             *averaged,
+            *residual_left_out(settings),
             *probed_repetition_findings(log, models),
             *unseen_repetition_findings(models, settings.law),
             *diagnose(log, models, rows, early),
@@ -213,6 +219,18 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     if not early.chosen:
         return whole
     return replace(whole, without_early=whole.left_out_before(early.chosen))
+
+
+def residual_left_out(settings: FitSettings) -> list[Finding]:
+    """Return a finding where settings keep the default from its residual, which stands above equal log losses."""
+    asked = settings.leaves_residual_out
+    if not asked:
+        return []
+    text = (
+        f"with {asked} the fit is the laws alone, without the residual that follows what they miss; leave it out to "
+        "have the residual, or say --residual none"
+    )
+    return [Finding(Code.RESIDUAL_LEFT_OUT, text)]
 
 
 def fit_rows(

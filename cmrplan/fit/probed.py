@@ -22,6 +22,9 @@ FARTHEST_BELOW = (
 )
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
+# By size and token count: the ratios, ascending, and the mean loss at each.
+MeanLosses = Mapping[float, Mapping[float, tuple[Array, Array]]]
+
 
 @dataclass(frozen=True)
 class ProbedLosses:
@@ -31,13 +34,12 @@ class ProbedLosses:
     ----------
     sizes, ratios : array (S,), (R,)
         The fitted model sizes, and the domain ratios that a law was fitted to; ascending.
-    means : mapping of float to mapping of float to (array (k,), array (k,))
-        By size and token count: the ratios, ascending, and the mean loss at each.
+    means : MeanLosses
     """
 
     sizes: Array
     ratios: Array
-    means: Mapping[float, Mapping[float, tuple[Array, Array]]]
+    means: MeanLosses
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,15 @@ def probed_of(
 
 
 def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
+    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
+    return ProbedLosses(sizes, np.unique(model.fitted_ratios(rows)), mean_losses(rows))
+
+
+def mean_losses(rows: pd.DataFrame) -> MeanLosses:
+    """Return the mean losses of rows of one corpus, by size and token count, at the ratios there."""
     keys = ["model_params", "train_tokens", "domain_ratio"]
-    mean = rows.groupby(keys, as_index=False)["loss"].mean()
+    rows = rows.assign(train_tokens=shared_budgets(rows))
+    mean = rows.groupby(keys, as_index=False)["loss"].mean()[[*keys, "loss"]]
     size, tokens, ratio, loss = mean.to_numpy(dtype=float).T
     means: dict[float, dict[float, tuple[Array, Array]]] = {}
     # The means are sorted, so each size and budget is a stretch of them.
@@ -156,8 +165,36 @@ def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
     for here, budget in dict.fromkeys(zip(rows[keys[0]], rows[keys[1]], strict=True)):
         at = stretch_of[here, budget]
         means.setdefault(float(here), {})[float(budget)] = (ratio[at], loss[at])
-    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
-    return ProbedLosses(sizes, np.unique(model.fitted_ratios(rows)), means)
+    return means
+
+
+def shared_budgets(rows: pd.DataFrame) -> Array:
+    """Return the token count of each row as one budget where runs of a size end a batch or so apart, ``(n,)``.
+
+    Counts within one percent are the largest of them, unless one run was evaluated at two of them.
+
+    Examples
+    --------
+    >>> rows = {"model_params": 1e8, "train_tokens": [1e9, 2e9, 2.001e9], "run_id": ["a", "a", "b"]}
+    >>> shared_budgets(pd.DataFrame(rows)).tolist()
+    [1000000000.0, 2001000000.0, 2001000000.0]
+    """
+    tokens = rows["train_tokens"].to_numpy(dtype=float).copy()
+    size = rows["model_params"].to_numpy(dtype=float)
+    run = rows["run_id"].to_numpy()
+    for here in np.unique(size):
+        mine = np.flatnonzero(size == here)
+        distinct, which = np.unique(tokens[mine], return_inverse=True)
+        if not (np.diff(distinct) <= SAME_SIZE * distinct[1:]).any():
+            continue
+        runs = [set(run[mine[which == k]]) for k in range(len(distinct))]
+        budget, seen = distinct.copy(), runs[-1]
+        for k in range(len(distinct) - 2, -1, -1):
+            is_same = distinct[k] >= budget[k + 1] * (1 - SAME_SIZE) and not seen & runs[k]
+            budget[k] = budget[k + 1] if is_same else distinct[k]
+            seen = seen | runs[k] if is_same else runs[k]
+        tokens[mine] = budget[which.reshape(-1)]
+    return tokens
 
 
 def _distance(fitted: tuple[float, float], value: float) -> str:

@@ -50,6 +50,14 @@ def row_weights(rows: pd.DataFrame, kind: Weights) -> Array | None:
     return np.asarray(weights if counts is None else counts * weights)
 
 
+def states_no_weights(rows: pd.DataFrame) -> bool:
+    """Tell whether ``loss_stderr`` is the same in all rows of one corpus, so that it weighs none above another."""
+    if "loss_stderr" not in rows:
+        return False
+    stderr = pd.to_numeric(rows["loss_stderr"], errors="coerce")
+    return bool(stderr.notna().all() and stderr.gt(0).all() and stderr.nunique() == 1)
+
+
 def _stated_variance(rows: pd.DataFrame) -> Array:
     if "loss_stderr" not in rows:
         raise InputError("weights = stderr needs the column loss_stderr; the log has none")

@@ -119,6 +119,17 @@ class FitSettings:
         )
 
     @property
+    def leaves_residual_out(self) -> str:
+        """The settings that keep the default from its residual, as they are typed; empty where none does."""
+        if self.residual != "auto" or self.law != "auto":
+            return ""
+        asked = [
+            f"--residuals {self.residuals}" if self.residuals != "log" else "",
+            f"--weights {self.weights}" if self.weights != "equal" else "",
+        ]
+        return " and ".join(filter(None, asked))
+
+    @property
     def _has_log_laws(self) -> bool:
         return self.residuals == "log" and self.weights == "equal"
 

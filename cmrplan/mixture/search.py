@@ -104,7 +104,9 @@ def _infeasible(
     largest = sorted(zip(nearest.best.shares, fit.corpora, strict=True), reverse=True)[:3]
     text += f" (at shares {', '.join(f'{name} {share:.3g}' for share, name in largest)})"
     if "point" in nearest.candidates:
-        text += "; the best estimates would allow it, but break about every other time"
+        chance = functions.violation(nearest.candidates["point"])
+        how_often = "without a margin" if chance is None else f"but break with {100 * chance:.0f} %"
+        text += f"; the best estimates would allow it, {how_often}"
     return text
 
 

@@ -7,22 +7,26 @@ probed, and repeated data by what a repeated token is worth.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import OTHER_SIZE
-from cmrplan.fit.probed import TWO_DIGITS, is_among
-from cmrplan.fit.supply import MANY_MORE, ONE_PASS, most_unique_tokens
-from cmrplan.laws.repetition import REPEAT_SCALE
+from cmrplan.fit.probed import TWO_DIGITS, MeanLosses, is_among
 from cmrplan.log import CORPORA
 from cmrplan.plan.early_evaluations import early_findings
-from cmrplan.plan.loss_curves import LossCurves
+from cmrplan.plan.loss_curves import LossCurves, survey_at
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision
-from cmrplan.plan.repeated_data import fitted_repetition_findings
+from cmrplan.plan.repeated_data import (
+    fitted_repetition_findings,
+    repetition_findings,
+    turning_domain_loss,
+)
 from cmrplan.plan.request import PlanRequest
 
 WORRYING_SHARE = 0.25  # of the allowed rise
@@ -61,7 +65,10 @@ def plan_findings(
     if fit.without_early is not None:
         findings += early_findings(fit, request, decision.best_estimate)
     findings += probed_end_findings(decision)
-    findings += turning_domain_loss(fit, request, decision, binding)
+    is_weighted = bool(np.any(decision.curves.objective != decision.curves.domain.loss))
+    is_largest = decision.ratio >= decision.feasible.probed[1] - SAME_RATIO
+    if binding == "none" and not (is_largest or is_weighted):
+        findings.append(turning_domain_loss(fit, request, decision.ratio))
     if allowed is not None:
         findings += misfit_findings(
             fit,
@@ -70,6 +77,8 @@ def plan_findings(
             allowed=allowed,
             confidence=request.confidence,
         )
+    if request.unique_tokens is None and fit.probed.supply is None:
+        return findings
     if fit.model_of("domain").reads_repetition:
         return findings + fitted_repetition_findings(request, ratio, fit.probed.supply)
     return findings + repetition_findings(fit, request, ratio)
@@ -83,6 +92,13 @@ def _with_new_run(finding: Finding, decision: Decision) -> Finding:
         finding,
         message=f"{finding.message}; the limit is kept by the interval of one new run, not of the mean of many",
     )
+
+
+def breaks_with(chance: float | None) -> str:
+    """Return in words how often a ratio breaks the limit."""
+    if chance is None:
+        return "keeps the limit without a margin"
+    return f"breaks the limit with {100 * chance:.0f} %"
 
 
 def infeasible_text(fit: Fit, request: PlanRequest, decision: Decision) -> str:
@@ -100,7 +116,8 @@ def infeasible_text(fit: Fit, request: PlanRequest, decision: Decision) -> str:
         f"{decision.least_tolerance} (at domain_ratio {decision.least_rise[0]:.3g})"
     )
     if np.isfinite(best_estimate):
-        text += f"; the best estimate {best_estimate:.3g} would break it about every other time"
+        chance = chance_to_break(fit, request, survey_at(fit, request, best_estimate))
+        text += f"; the best estimate {best_estimate:.3g} {breaks_with(chance)}"
     if feasible.floor is not None:
         lower = feasible.without("ratio_floor")
         reachable = curves.chance_constrained_ratio(lower.low, lower.high)
@@ -122,6 +139,10 @@ class MeasuredBeside:
     ratio, general : array (k,)
     domain : array (k,)
         NaN where it was not measured.
+    fitted : array (k,)
+        The general loss of the same evaluations by the fit.
+    carried : array (k,)
+        The measured general loss with what the fit says lies between its run and one of the planned tokens.
     limit : float
         What the plan's tolerance allows over the reference of that size.
     """
@@ -131,12 +152,62 @@ class MeasuredBeside:
     ratio: Array
     general: Array
     domain: Array
+    fitted: Array
+    carried: Array
     limit: float
 
     @property
     def where(self) -> str:
         """The size and budget in words."""
         return f"{self.model_params:.4g} parameters and {self.train_tokens:.4g} tokens"
+
+    def objective(self, request: PlanRequest) -> Array:
+        """Return what is sought to be low, ``(k,)``."""
+        return self.domain + request.weight * self.general if request.weight else self.domain
+
+    def may_do_better(self, request: PlanRequest, ratio: float) -> bool:
+        """Tell whether a run within the limit has a lower objective than those beside a ratio."""
+        objective = self.objective(request)
+        is_lower = objective < np.interp(ratio, self.ratio, objective)
+        return bool(np.any(is_lower & (self.general <= self.limit)))
+
+    def contradicts(self, fit: Fit, request: PlanRequest) -> NDArray[np.bool_]:
+        """Return which ratios were measured above the limit by runs that say so of the planned one, ``(k,)``.
+
+        A longer run, or one with other learning rates, does so where it is above the fit by more than its noise and
+        the planned one would break the limit by as much.
+        """
+        breaks = self.general > self.limit
+        is_longer = self.train_tokens > request.tokens * (1 + SAME_SIZE)
+        if is_longer or fit.model_of("general").is_of_finished_runs:
+            breaks &= self.carried > self.limit
+        if is_longer:
+            noise = noise_quantile(fit, self.fitted, BEYOND_NOISE)
+            breaks &= self.general - self.fitted > noise
+        return np.asarray(breaks)
+
+
+def fitted_alike(
+    fit: Fit, corpus: str, size: float, tokens: float, ratio: Array, finished: Array
+) -> Array:
+    """Return the loss by the fit of the very evaluations at a probed size and budget, ``(k,)``.
+
+    ``finished`` is what it predicts at these ratios, which is the same but where it is of finished runs.
+    """
+    if not fit.model_of(corpus).is_of_finished_runs:
+        return finished
+    from cmrplan.plan.finished_runs import fitted_evaluations
+
+    return fitted_evaluations(fit, corpus, size, tokens).reindex(ratio).to_numpy(dtype=float)
+
+
+def _ended_runs(fit: Fit, corpus: str) -> MeanLosses:
+    """Return the mean losses that a prediction is of."""
+    if not fit.model_of(corpus).is_of_finished_runs:
+        return fit.probed.losses[corpus].means
+    from cmrplan.plan.finished_runs import ended_runs
+
+    return ended_runs(fit, corpus)
 
 
 def measured_beside(fit: Fit, request: PlanRequest) -> list[MeasuredBeside]:
@@ -145,9 +216,9 @@ def measured_beside(fit: Fit, request: PlanRequest) -> list[MeasuredBeside]:
     Budgets farther than a factor of 1.5 are another question, and sizes whose reference was not measured have no limit.
     """
     beside: list[MeasuredBeside] = []
-    general, domain = (fit.probed.losses[corpus].means for corpus in CORPORA)
+    general, domain = (_ended_runs(fit, corpus) for corpus in CORPORA)
     for size, budgets in general.items():
-        tokens = min(budgets, key=lambda there: abs(math.log(there / request.tokens)))
+        tokens = _nearest(budgets, request.tokens)
         is_far = abs(math.log(tokens / request.tokens)) > math.log(NEIGHBOURHOOD)
         if size < request.size * (1 - TWO_DIGITS) or is_far:
             continue
@@ -163,20 +234,39 @@ def measured_beside(fit: Fit, request: PlanRequest) -> list[MeasuredBeside]:
         by_ratio = dict(zip(known.tolist(), losses.tolist(), strict=True))
         there = np.array([by_ratio.get(value, np.nan) for value in ratio.tolist()])
         limit = request.tolerance.limit(base)
-        beside.append(MeasuredBeside(size, tokens, ratio, mean, there, limit))
+        fitted, planned = _fitted_there_and_planned(fit, request, size, tokens, ratio)
+        carried = mean + planned - fitted
+        beside.append(MeasuredBeside(size, tokens, ratio, mean, there, fitted, carried, limit))
     return beside
 
 
-def measured_findings(fit: Fit, request: PlanRequest, decision: Decision) -> list[Finding]:
-    """Return a finding where a measured run broke the limit at or below the ratio, or does better within the limit.
+def _nearest(budgets: Mapping[float, object], value: float) -> float:
+    return min(budgets, key=lambda there: abs(math.log(there / value)))
 
-    A run does better within the limit if the measured domain loss is lower there than at the recommended ratio, between
-    measured ones by a straight line, and the general loss leaves room for a run's noise with the asked confidence.
+
+def _fitted_there_and_planned(
+    fit: Fit, request: PlanRequest, size: float, tokens: float, ratio: Array
+) -> tuple[Array, Array]:
+    """Return the general loss by the fit of measured evaluations, and of runs of that size with the planned tokens.
+
+    Both are 0 where the fit cannot say: then nothing is carried.
     """
+    try:
+        there, planned = (
+            fit.predict("general", model_params=size, train_tokens=budget, domain_ratio=ratio).loss
+            for budget in (tokens, request.tokens)
+        )
+    except CmrplanError:
+        return np.zeros(len(ratio)), np.zeros(len(ratio))
+    return fitted_alike(fit, "general", size, tokens, ratio, there), planned
+
+
+def measured_findings(fit: Fit, request: PlanRequest, decision: Decision) -> list[Finding]:
+    """Return a finding where a measured run broke the limit at or below the ratio, or does better within the limit."""
     findings = []
     for there in measured_beside(fit, request):
         over = there.general - there.limit
-        breaks = (over > 0) & (there.ratio <= decision.ratio + SAME_RATIO)
+        breaks = there.contradicts(fit, request) & (there.ratio <= decision.ratio + SAME_RATIO)
         if breaks.any():
             k = int(np.argmax(np.where(breaks, over, -np.inf)))
             text = (
@@ -185,24 +275,14 @@ def measured_findings(fit: Fit, request: PlanRequest, decision: Decision) -> lis
                 f"repeat it with another seed, or plan with --max-ratio below {there.ratio[k]:g}"
             )
             findings.append(Finding(Code.MEASURED_BREAK, text))
-            continue
-        keeps = over + _noise_quantile(fit, there.general, request.confidence) <= 0
-        here = np.interp(decision.ratio, there.ratio, there.domain)
-        gain = np.where(keeps, here - there.domain, -np.inf)
-        if decision.is_feasible and np.nanmax(gain, initial=0.0) > _noise_quantile(
-            fit, np.array([here]), request.confidence, "domain"
-        ):
-            k = int(np.nanargmax(gain))
-            text = (
-                f"a run at domain_ratio {there.ratio[k]:g}, {there.where}, measured a domain loss of "
-                f"{there.domain[k]:.4f} within the limit, {gain[k]:.4f} lower than the runs beside the recommended "
-                f"{decision.ratio:.3f}; look at the fit there (cmrplan plot FIT ratio), or take that ratio"
-            )
-            findings.append(Finding(Code.MEASURED_BETTER, text))
+        elif decision.is_feasible and there.may_do_better(request, decision.ratio):
+            from cmrplan.plan.better_runs import better_findings  # asks more closely
+
+            findings += better_findings(fit, request, decision, there)
     return findings
 
 
-def _noise_quantile(fit: Fit, loss: Array, level: float, corpus: str = "general") -> Array:
+def noise_quantile(fit: Fit, loss: Array, level: float, corpus: str = "general") -> Array:
     """Return what the noise of a run adds to losses with a probability of ``level`` at most, ``(k,)``; 0 if unknown."""
     shifts = fit.new_run_shifts(corpus, NUM_NOISE)
     if shifts is None:
@@ -214,79 +294,53 @@ def _noise_quantile(fit: Fit, loss: Array, level: float, corpus: str = "general"
 def chance_to_break(fit: Fit, request: PlanRequest, at: LossCurves) -> float | None:
     """Return how probably a run at a single ratio breaks its limit; None without resamples or a tolerance.
 
-    That is the share of resamples that do. Where the general loss measured beside it, at the nearest probed size and
-    budget, lies above the fitted one by more than the noise of a run explains, each resample is moved by that.
+    That is the share of resamples that do, of :func:`with_unexplained`.
     """
-    violation = at.violation()
-    if violation is None or request.tolerance is None:
+    if request.tolerance is None:
         return None
+    share = with_unexplained(fit, request, at).violation()
+    return None if share is None else float(share[0])
+
+
+def with_unexplained(fit: Fit, request: PlanRequest, curves: LossCurves) -> LossCurves:
+    """Return the curves with what was measured and the fit does not explain.
+
+    Where the general loss measured beside a ratio, at the nearest probed size and budget, lies above the fitted one by
+    more than the noise of a run explains, the general loss and each resample of it are moved by that.
+    """
+    if "general" not in fit.models or not len(curves.rise_draws):
+        return curves
     means = fit.probed.losses["general"].means
-    size = min(means, key=lambda there: abs(math.log(there / request.size)))
-    tokens = min(means[size], key=lambda there: abs(math.log(there / request.tokens)))
+    size = _nearest(means, request.size)
+    tokens = _nearest(means[size], request.tokens)
     ratio, measured = means[size][tokens]
     try:
-        fitted = fit.predict("general", model_params=size, train_tokens=tokens, domain_ratio=ratio)
+        fitted = fit.predict(
+            "general", model_params=size, train_tokens=tokens, domain_ratio=ratio
+        ).loss
     except CmrplanError:
-        return float(violation[0])
-    miss = measured - fitted.loss
-    miss = np.where(miss > _noise_quantile(fit, fitted.loss, BEYOND_NOISE), miss, 0.0)
-    unexplained = float(np.interp(at.domain_ratio[0], ratio, miss))
-    if not unexplained > 0:
-        return float(violation[0])
-    general = at.general
+        return curves
+    fitted = fitted_alike(fit, "general", size, tokens, ratio, fitted)
+    miss = measured - fitted
+    miss = np.where(miss > noise_quantile(fit, fitted, BEYOND_NOISE), miss, 0.0)
+    unexplained = np.interp(curves.domain_ratio, ratio, miss)
+    if not (unexplained > 0).any():
+        return curves
+    general = curves.general
     moved = replace(general, loss=general.loss + unexplained, draws=general.draws + unexplained)
-    share = at.with_losses(request, moved, at.domain, at.replay).violation()
-    assert share is not None
-    return float(share[0])
+    return curves.with_losses(request, moved, curves.domain, curves.replay)
 
 
 def probed_end_findings(decision: Decision) -> list[Finding]:
     """Return a finding on a ratio at an end of what was probed."""
-    lowest, highest = decision.feasible.probed
-    findings: list[Finding] = []
-    if not decision.is_feasible:
-        return findings
-    if decision.ratio >= highest - SAME_RATIO and highest < 1:
-        findings.append(
-            Finding(
-                Code.RATIO_AT_EDGE,
-                f"the ratio is the largest that was probed ({highest:g}); probe larger ones to see whether more is "
-                "feasible",
-            )
-        )
-    if decision.ratio <= lowest + SAME_RATIO and lowest > 0:
-        findings.append(
-            Finding(
-                Code.RATIO_AT_EDGE,
-                f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones",
-            )
-        )
-    return findings
-
-
-def turning_domain_loss(
-    fit: Fit, request: PlanRequest, decision: Decision, binding: ConstraintName
-) -> list[Finding]:
-    """Return a finding where the fitted domain loss itself keeps the ratio from the largest probed one."""
-    curves = decision.curves
-    is_weighted = bool(np.any(curves.objective != curves.domain.loss))
-    is_largest = decision.ratio >= decision.feasible.probed[1] - SAME_RATIO
-    if binding != "none" or is_largest or is_weighted:
-        return []
-    supply, why = (
-        fit.probed.supply,
-        "more domain data should not hurt the domain loss, so look at the fit",
-    )
-    if supply is not None:
-        unique = request.unique_tokens or supply.unique_tokens
-        passes = request.tokens * decision.ratio / unique
-        why = f"the probes repeat their domain data, as this run does ({passes:.3g} passes there)"
-    return [
-        Finding(
-            Code.DOMAIN_LOSS_TURNS,
-            f"the fitted domain loss has its lowest value at {decision.ratio:.3g} and rises beyond; {why}",
-        )
-    ]
+    (lowest, highest), ratio = decision.feasible.probed, decision.ratio
+    texts = []
+    if ratio >= highest - SAME_RATIO and highest < 1:
+        more = "probe larger ones to see whether more is feasible"
+        texts.append(f"the ratio is the largest that was probed ({highest:g}); {more}")
+    if ratio <= lowest + SAME_RATIO and lowest > 0:
+        texts.append(f"the ratio is the smallest that was probed ({lowest:g}); probe smaller ones")
+    return [Finding(Code.RATIO_AT_EDGE, text) for text in texts]
 
 
 def misfit_findings(
@@ -300,37 +354,25 @@ def misfit_findings(
     quarter of the allowed rise or the width of the fitted loss's own interval, whichever is larger; the width alone
     decides where no rise is allowed.
 
-    Parameters
-    ----------
-    fit : Fit
-    model_params : float
-        Size of the plan; the nearest probed size is compared.
-    domain_ratio : float
-        The planned ratio; the probed ratios on both sides of it are compared.
-    allowed : float
-        Allowed rise of the general loss, nats per token. A fit without resamples has no interval: nothing is said where
-        no rise is allowed.
-    confidence : float
+    ``allowed`` is in nats per token. A fit without resamples has no interval: nothing is said where no rise is allowed.
     """
     if "general" not in fit.models:
         return []
     means = fit.probed.losses["general"].means
-    sizes = np.array(list(means))
-    size = sizes[np.argmin(np.abs(np.log(sizes / model_params)))]
+    size = min(means, key=lambda there: abs(math.log(there / model_params)))
     tokens = max(means[size])
     ratio, measured = means[size][tokens]
     above = int(np.searchsorted(ratio, domain_ratio))
     near = slice(max(above - 1, 0), above + 1)
     ratio, measured = ratio[near], measured[near]
     try:
-        fitted = fit.predict(
-            "general", model_params=float(size), train_tokens=tokens, domain_ratio=ratio
-        )
+        fitted = fit.predict("general", model_params=size, train_tokens=tokens, domain_ratio=ratio)
     except CmrplanError:
         return []
     low, high = fitted.interval(confidence)
     width = np.nan_to_num(high - low)
-    miss = np.where(np.isfinite(fitted.loss), measured - fitted.loss, 0.0)
+    alike = fitted_alike(fit, "general", size, tokens, ratio, fitted.loss)
+    miss = np.where(np.isfinite(alike), measured - alike, 0.0)
     largest = np.maximum(WORRYING_SHARE * max(allowed, 0.0), width)
     excess = np.abs(miss) - largest
     worst = int(np.argmax(excess))
@@ -349,37 +391,3 @@ def misfit_findings(
             "(--min-train-tokens) or try another law, and look at the residuals",
         )
     ]
-
-
-def repetition_findings(fit: Fit, request: PlanRequest, domain_ratio: float) -> list[Finding]:
-    """Return a finding where the recommended ratio repeats the domain data otherwise than the probes did."""
-    supply = fit.probed.supply
-    if request.unique_tokens is None or (
-        supply is not None and request.unique_tokens == supply.unique_tokens
-    ):
-        return []
-    if supply is not None and supply.is_one:
-        return [
-            Finding(
-                Code.REPETITION_ASSUMED,
-                f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from "
-                f"{supply.unique_tokens:.4g}; its length was carried to their supply by the published discount for "
-                f"repeated tokens (R* = {REPEAT_SCALE:.2f}, from scratch on one source); probe as many passes",
-            )
-        ]
-    epochs = request.tokens * domain_ratio / request.unique_tokens
-    if epochs > ONE_PASS:
-        text = (
-            f"the domain data are passed over {epochs:.3g} times, as no probe did; a repeat counts by the published "
-            f"discount (R* = {REPEAT_SCALE:.2f}, from scratch on one source), and harms both losses "
-            "as it did in one small sweep (data/sweep2); probe at that many passes"
-        )
-    elif (most := most_unique_tokens(fit.log) or 0.0) > MANY_MORE * request.unique_tokens:
-        text = (
-            f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from {most:.4g}; "
-            "in one small sweep (data/sweep2) narrower corpora raised the general loss 1.0 to 1.4 times as far; probe "
-            "on the corpus of the run"
-        )
-    else:
-        return []
-    return [Finding(Code.REPETITION_ASSUMED, text)]

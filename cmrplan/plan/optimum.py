@@ -122,6 +122,8 @@ class Decision:
         The best ratio of each resample.
     unconstrained : float
         The best ratio without any constraint.
+    fresh : LossCurves, optional
+        As :func:`fresh_curves` returns them.
     """
 
     curves: LossCurves
@@ -130,6 +132,7 @@ class Decision:
     best_estimate: float
     draws: Array
     unconstrained: float
+    fresh: LossCurves | None = None
 
     @property
     def is_feasible(self) -> bool:
@@ -173,10 +176,19 @@ def decide(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> Deci
     if feasible.is_empty:
         raise CmrplanError(empty_text(fit, request, feasible))
     curves = survey(fit, request, marks=feasible.marks, num_grid=num_grid)
-    return decision_on(curves, feasible)
+    return decision_on(curves, feasible, fresh_curves(fit, request, num_grid))
 
 
-def decision_on(curves: LossCurves, feasible: FeasibleInterval) -> Decision:
+def fresh_curves(fit: Fit, request: PlanRequest, num_grid: int = FINE_GRID) -> LossCurves | None:
+    """Return the curves without repeats where a run may make some that no probe made."""
+    if request.unique_tokens is None or request.max_epochs <= 1 or fit.probed.supply is not None:
+        return None
+    return survey(fit, replace(request, domain_tokens=None), num_grid=num_grid)
+
+
+def decision_on(
+    curves: LossCurves, feasible: FeasibleInterval, fresh: LossCurves | None
+) -> Decision:
     """Return the best ratio of curves in an interval that is not empty; NaN where the tolerance allows none."""
     low, high = feasible.low, feasible.high
     return Decision(
@@ -185,7 +197,8 @@ def decision_on(curves: LossCurves, feasible: FeasibleInterval) -> Decision:
         ratio=curves.chance_constrained_ratio(low, high),
         best_estimate=curves.best_estimate(low, high),
         draws=curves.drawn_ratios(low, high),
-        unconstrained=curves.chance_constrained_ratio(*feasible.probed, allowed=np.inf),
+        unconstrained=(fresh or curves).chance_constrained_ratio(*feasible.probed, allowed=np.inf),
+        fresh=fresh,
     )
 
 
@@ -256,9 +269,8 @@ def binding_constraint(decision: Decision, *, is_cut: bool) -> ConstraintName:
     ``is_cut`` tells whether compute cut the tokens, which is said where nothing else binds.
     """
     feasible, chosen = decision.feasible, decision.ratio
-    free = decision.unconstrained
+    free, (lowest, highest) = decision.unconstrained, feasible.probed
     if abs(chosen - free) <= SAME_RATIO:
-        lowest, highest = feasible.probed
         if chosen >= highest - SAME_RATIO and highest < 1:
             return "probed_high"
         if chosen <= lowest + SAME_RATIO and lowest > 0:
@@ -268,7 +280,9 @@ def binding_constraint(decision: Decision, *, is_cut: bool) -> ConstraintName:
         return "ratio_floor"
     if feasible.tightest is not None and chosen >= feasible.high - SAME_RATIO:
         return feasible.tightest
-    return "tolerance"
+    without = decision.curves.chance_constrained_ratio(feasible.low, feasible.high, np.inf)
+    is_scarce = decision.fresh is not None and not _differ(chosen, without)
+    return "domain_tokens" if is_scarce else "tolerance"  # more domain tokens would repeat less
 
 
 def constraints_of(
@@ -310,7 +324,7 @@ def _confidence(fit: Fit, request: PlanRequest, decision: Decision) -> Iterator[
     curves, ratio, without = decision.curves, decision.ratio, decision.best_estimate
     if request.tolerance is None or not len(decision.draws):
         return
-    level, differs = request.confidence, _differ(ratio, without)
+    differs, level = _differ(ratio, without), request.confidence
     yield Constraint("confidence", level, "probability", differs, ratio, without, None)
     if curves.run_noise.any():
         mean = replace(curves, run_noise=np.zeros((len(decision.draws), 1)))
@@ -351,6 +365,9 @@ def _cap(
         assert request.unique_tokens is not None
         setting, unit = request.unique_tokens, "tokens"
         matters_at = without * request.tokens / request.max_epochs
+        if decision.fresh is not None:  # their number moves the losses too, until none repeats
+            without = decision.fresh.chance_constrained_ratio(wider.low, wider.high)
+            matters_at = without * request.tokens if name == binding else None
     elif name == "turning_point":
         assert request.turning_point is not None
         setting, unit = request.turning_point, "lambda"

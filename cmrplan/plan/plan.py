@@ -7,7 +7,7 @@ the user allows? Steps, in the order below::
 
 The recommended ratio keeps the rise within the tolerance with the asked confidence: the constraint is put on the
 upper quantile of the resampled rise, ratio by ratio; beyond the probed budgets on that of one new run. The best
-estimate, which breaks the tolerance about every other time, stands beside it as ``ratio``, with its interval.
+estimate stands beside it as ``ratio``, with its interval and its own chance to break the tolerance.
 
 Nothing here draws or fits.
 """
@@ -31,6 +31,7 @@ from cmrplan.plan.loss_curves import LossCurves, survey_at
 from cmrplan.plan.optimum import (
     Constraint,
     ConstraintName,
+    Decision,
     binding_constraint,
     constraints_of,
     decide,
@@ -70,6 +71,8 @@ class Plan:
     violation_probability : float or None
         How probably the general loss rises too far at ``evaluated_ratio``: the share of resamples, moved by what the
         fit does not explain (:func:`~cmrplan.plan.findings.chance_to_break`). None without resamples or tolerance.
+    point_violation_probability : float or None
+        The same at the best estimate; None where there is none too.
     general_loss, domain_loss, general_rise : Interval, the last or None
         Predicted at ``evaluated_ratio``; the rise is over the base checkpoint. Beyond the probed budgets the intervals
         of the general loss and its rise are those of one new run, which decide there.
@@ -104,6 +107,7 @@ class Plan:
     probed_ratios: tuple[float, float]
     unconstrained_domain_ratio: float
     violation_probability: float | None
+    point_violation_probability: float | None
     general_loss: Interval
     domain_loss: Interval
     general_rise: Interval | None
@@ -125,6 +129,14 @@ class Plan:
     def is_feasible(self) -> bool:
         """Whether a ratio holds the tolerance with the asked confidence."""
         return bool(np.isfinite(self.domain_ratio))
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether runs measured beside the recommended ratio make it break the limit more often than was asked."""
+        chance = self.violation_probability
+        if chance is None or not self.is_feasible:
+            return False
+        return chance > 1 - self.confidence + 1 / self.num_resamples + 1e-9
 
     @property
     def domain_ratio_low(self) -> float | None:
@@ -180,6 +192,7 @@ class Plan:
             "unconstrained_domain_ratio": self.unconstrained_domain_ratio,
             "probed_ratios": list(self.probed_ratios),
             "violation_probability": self.violation_probability,
+            "point_violation_probability": self.point_violation_probability,
             **interval_as_dict("general_loss", self.general_loss),
             **interval_as_dict("domain_loss", self.domain_loss),
             **interval_as_dict("general_rise", self.general_rise),
@@ -291,6 +304,7 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
         probed_ratios=decision.feasible.probed,
         unconstrained_domain_ratio=decision.unconstrained,
         violation_probability=chance_to_break(fit, request, at),
+        point_violation_probability=_chance_at_best(fit, request, decision, at),
         general_loss=general,
         domain_loss=_interval_of(at.domain.loss, at.domain.draws, request),
         general_rise=general.less(curves.base_loss) if np.isfinite(curves.base_loss) else None,
@@ -308,6 +322,16 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
         warnings=tuple(findings),
         provenance=fit.provenance,
     )
+
+
+def _chance_at_best(
+    fit: Fit, request: PlanRequest, decision: Decision, at: LossCurves
+) -> float | None:
+    best = decision.best_estimate
+    if not np.isfinite(best):
+        return None
+    same = best == at.domain_ratio[0]
+    return chance_to_break(fit, request, at if same else survey_at(fit, request, best))
 
 
 def feasible_plan_for(fit: Fit, request: PlanRequest) -> Plan:

@@ -23,6 +23,7 @@ from cmrplan.fit.supply import (
     spread_over,
     tokens_of_same_worth,
 )
+from cmrplan.laws.repetition import REPEAT_SCALE
 from cmrplan.numbers import compact
 from cmrplan.plan.request import PlanRequest
 
@@ -48,7 +49,9 @@ def general_of_repeats(
     """Return the general loss at each ratio ``(G,)`` where domain data are scarcer than in the probes.
 
     Passes over the same domain data, and a narrower corpus, pull the model further from the general text: what grows is
-    the rise over the loss of the smallest probed ratio, which is most often pure replay.
+    the rise over the loss of the smallest probed ratio, which is most often pure replay. Up to one pass a smaller
+    corpus changes nothing, since a part drawn at random is hardly narrower; from there on its narrowness comes in, to
+    the full at 1.25 passes.
 
     Parameters
     ----------
@@ -66,8 +69,10 @@ def general_of_repeats(
     passes = [ratio**2 * log_passes(train_tokens, ratio, unique) for unique in (asked, probed)]
     # A run that repeats less than the probes did earns nothing by it.
     repeated = np.maximum(passes[0] ** 2 - passes[1] ** 2, 0.0)
-    narrowing = np.log(max((most_unique_tokens(fit.log) or 0.0) / asked, 1.0))
-    if not narrowing and not repeated.any():
+    narrowing = np.log(max((most_unique_tokens(fit.log) or 0.0) / asked, 1.0)) * np.minimum(
+        log_passes(train_tokens, ratio, asked) / np.log(MANY_MORE), 1.0
+    )
+    if not narrowing.any() and not repeated.any():
         return general
     low = np.full_like(ratio, fit.probed.ratio_range[0])
     own, replay = general.prediction, fresh(low).prediction
@@ -181,6 +186,55 @@ def fitted_repetition_findings(
     if not text:
         return []
     return [Finding(Code.REPETITION_ASSUMED, f"{text}; probe at as many passes to be sure")]
+
+
+def repetition_findings(fit: Fit, request: PlanRequest, domain_ratio: float) -> list[Finding]:
+    """Return a finding where the recommended ratio repeats the domain data otherwise than the probes did."""
+    supply = fit.probed.supply
+    if request.unique_tokens is None or (
+        supply is not None and request.unique_tokens == supply.unique_tokens
+    ):
+        return []
+    if supply is not None and supply.is_one:
+        return [
+            Finding(
+                Code.REPETITION_ASSUMED,
+                f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from "
+                f"{supply.unique_tokens:.4g}; its length was carried to their supply by the published discount for "
+                f"repeated tokens (R* = {REPEAT_SCALE:.2f}, from scratch on one source); probe as many passes",
+            )
+        ]
+    epochs = request.tokens * domain_ratio / request.unique_tokens
+    if epochs > ONE_PASS:
+        text = (
+            f"the domain data are passed over {epochs:.3g} times, as no probe did; a repeat counts by the published "
+            f"discount (R* = {REPEAT_SCALE:.2f}, from scratch on one source), and harms both losses "
+            "as it did in one small sweep (data/sweep2); probe at that many passes"
+        )
+    elif (most := most_unique_tokens(fit.log) or 0.0) > MANY_MORE * request.unique_tokens:
+        text = (
+            f"the run draws from {request.unique_tokens:.4g} unique domain tokens and the probes drew from {most:.4g}; "
+            "in one small sweep (data/sweep2) narrower corpora raised the general loss 1.0 to 1.4 times as far; probe "
+            "on the corpus of the run"
+        )
+    else:
+        return []
+    return [Finding(Code.REPETITION_ASSUMED, text)]
+
+
+def turning_domain_loss(fit: Fit, request: PlanRequest, ratio: float) -> Finding:
+    """Return a finding on a fitted domain loss that itself keeps the ratio from the largest probed one."""
+    supply, why = (
+        fit.probed.supply,
+        "more domain data should not hurt the domain loss, so look at the fit",
+    )
+    if supply is not None:
+        passes = request.tokens * ratio / (request.unique_tokens or supply.unique_tokens)
+        why = f"the probes repeat their domain data, as this run does ({passes:.3g} passes there)"
+    return Finding(
+        Code.DOMAIN_LOSS_TURNS,
+        f"the fitted domain loss has its lowest value at {ratio:.3g} and rises beyond; {why}",
+    )
 
 
 def other_supply_text(fit: Fit, unique_tokens: float, passes: float) -> str:

@@ -157,7 +157,7 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
         color=DATA,
         linewidth=1,
         linestyle=":",
-        label="best estimate, breaks it every other time",
+        label="best estimate, without a margin",
     )
     holds = f"holds with {percent(frontier.confidence)}"
     ax.plot(needed, value, color=DATA, linewidth=1.8, label=holds)

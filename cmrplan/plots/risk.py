@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
+from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.confidence_levels import CONFIDENCES
@@ -78,7 +79,7 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
             "max_general_rise"
         )
     curves = survey(fit, plan.asked, marks=[plan.evaluated_ratio], num_grid=NUM_RISK_RATIOS)
-    frontier = frontier_of(curves, plan.confidence)
+    frontier = frontier_of(with_unexplained(fit, plan.asked, curves), plan.confidence)
     return RiskData(
         view=view_of(fit, plan),
         plan=plan,

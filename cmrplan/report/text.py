@@ -11,6 +11,7 @@ from cmrplan.errors import Code
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance, compact
+from cmrplan.plan.findings import breaks_with
 from cmrplan.plan.optimum import Constraint
 from cmrplan.plan.plan import Plan
 
@@ -167,15 +168,27 @@ def _feasible_text(plan: Plan) -> str:
         return f"{answer}, which has the lowest objective within the limits that were asked for."
     if not plan.num_resamples:
         return (
-            f"{answer}, the best estimate; without resamples it breaks the limit about every other time where the "
-            "limit binds (fit with --bootstrap 200)."
+            f"{answer}, the best estimate; without resamples how often it breaks the limit is not known (fit with "
+            "--bootstrap 200)."
         )
-    holds = f"it holds {_tolerance_text(plan)} with {level}, that is in {level} of the resamples of the probes"
+    if plan.is_contradicted:
+        holds = (
+            f"by the fit it holds {_tolerance_text(plan)} in {level} of the resamples of the probes, but runs measured "
+            "beside it lie above the fit by more than their noise, and with them it "
+            f"{breaks_with(plan.violation_probability)}: look at the fit there (cmrplan plot FIT ratio), or take less"
+        )
+    else:
+        holds = f"it holds {_tolerance_text(plan)} with {level}, that is in {level} of the resamples of the probes"
     if not np.isfinite(best):
         return f"{answer}; {holds}. The estimates alone allow none."
     if f"{best:.3f}" == f"{plan.domain_ratio:.3f}":
         return f"{answer}; {holds}. It is the best estimate too."
-    return f"{answer}; {holds}. The best estimate is {best:.3f}, which breaks the limit about every other time."
+    return f"{answer}; {holds}. {_best_estimate_text(plan)}"
+
+
+def _best_estimate_text(plan: Plan) -> str:
+    chance = breaks_with(plan.point_violation_probability)
+    return f"The best estimate is {plan.ratio.estimate:.3f}, which {chance}."
 
 
 def _infeasible_text(plan: Plan) -> str:
@@ -186,7 +199,7 @@ def _infeasible_text(plan: Plan) -> str:
     )
     if not np.isfinite(best):
         return f"{text} The estimates alone allow none either."
-    return f"{text} The best estimate is {best:.3f}, which breaks the limit about every other time."
+    return f"{text} {_best_estimate_text(plan)}"
 
 
 def _tolerance_text(plan: Plan) -> str:
@@ -300,7 +313,7 @@ def constraint_text(constraint: Constraint) -> str:
     text += f" allows {'down' if name == 'ratio_floor' else 'up'} to {constraint.allows:.3f}; "
     if not constraint.is_binding:
         if at is None:
-            return text + "never binds here"
+            return text + ("repeats count" if name == "domain_tokens" else "never binds here")
         return text + f"would bind {'above' if is_up else 'below'} {shown(at, unit)}"
     if at is None:
         return text + "binds"

@@ -3,7 +3,8 @@
 A window shows the smaller budgets, or the smaller models, and hides the rest. The target is always the largest
 model at its largest budget, where the truth is the measured losses, joined by a shape-preserving cubic in the
 ratio. For each window and predictor: the error of the predicted losses at the target, the error of the ratio
-that follows from them, and what following that ratio would have cost.
+that follows from them, and what following that ratio would have cost. The default is judged by what a plan from the
+window would recommend with confidence, the others by what their estimates alone say.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,17 +21,21 @@ from scipy.interpolate import PchipInterpolator
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.arguments import named_arguments
+from cmrplan.fit.fit_log import fit_with
 from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.fit.probed import base_loss_at
+from cmrplan.fit.settings import FitSettings
 from cmrplan.laws.registry import AUTO
 from cmrplan.log import CORPORA
 from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of
 from cmrplan.log.realized import with_token_share
-from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens, parse_tolerance
+from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens
 from cmrplan.plan.loss_curves import best_ratio
+from cmrplan.plan.optimum import decide
+from cmrplan.plan.request import PlanRequest
 from cmrplan.validate.baselines import SIMPLE_NAMES
-from cmrplan.validate.predictors import SAID_OF_ROWS, Predictor, predictors
+from cmrplan.validate.predictors import SAID_OF_ROWS, Predictor, losses_by, predictors
 
 NUM_TRUTH_RATIOS = 1001
 FEWEST_BUDGETS = 3
@@ -55,10 +61,17 @@ class HistoryWindow:
 
     def seen(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows inside the window."""
-        inside = (rows["model_params"] <= self.largest_size) & (
+        return pd.DataFrame(rows[self._is_inside(rows)]).reset_index(drop=True)
+
+    def seen_with_bases(self, log: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows inside the window and every base checkpoint, which is known before any probe is run."""
+        kept = self._is_inside(log) | (log["train_tokens"] == 0)
+        return pd.DataFrame(log[kept]).reset_index(drop=True)
+
+    def _is_inside(self, rows: pd.DataFrame) -> pd.Series:
+        return (rows["model_params"] <= self.largest_size) & (
             rows["train_tokens"] <= self.largest_tokens
         )
-        return rows[inside].reset_index(drop=True)
 
 
 def windows(rows: pd.DataFrame) -> list[HistoryWindow]:
@@ -126,9 +139,11 @@ def backtest(
     -------
     DataFrame
         One row for each window and predictor: ``kind``, ``window``, ``predictor``, ``is_law``, ``general_mae`` and
-        ``domain_mae`` at the target in nats per token, ``domain_ratio`` that was recommended (NaN where the predictor
-        saw no feasible one), ``best_domain_ratio``, ``ratio_error``, ``regret`` (domain loss above that of
-        the best feasible ratio) and ``excess`` (general loss above its limit), both in nats per token.
+        ``domain_mae`` at the target in nats per token, ``confidence`` (0.9 for the default, whose ratio is the one that
+        :func:`cmrplan.plan` would have recommended from the window; NaN for the others, whose estimates alone are
+        followed), ``domain_ratio`` (NaN where no ratio was feasible), ``best_domain_ratio``, ``ratio_error``,
+        ``regret`` (domain loss above that of the best feasible ratio) and ``excess`` (general loss above its limit),
+        both in nats per token; ``point_domain_ratio``, ``point_regret`` and ``point_excess`` of the best estimate.
 
     Raises
     ------
@@ -138,32 +153,81 @@ def backtest(
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
     log = with_law_columns(with_token_share(log_of(log))[0], AUTO)[0]
-    say = progress or (lambda line: None)
-    rows = _rows_of_both(log, parse_first_tokens(min_train_tokens))
-    size, tokens = (float(rows["general"][name].max()) for name in ("model_params", "train_tokens"))
-    if base_loss is None:
-        base_loss, _ = base_loss_at(base_losses(log, "general"), size)
-    limit = parse_tolerance(max_general_rise).limit(base_loss)
-    growing = windows(rows["general"])
+    say, first = progress or (lambda line: None), parse_first_tokens(min_train_tokens)
+    rows = _rows_of_both(log, first)
+    request = _target(log, rows, max_general_rise, base_loss)
+    truth = Truth.of(rows, request.size, request.tokens)
     known = predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
-    truth = Truth.of(rows, size, tokens)
     table = []
-    for window, (name, predictor) in product(growing, known.items()):
+    for window, (name, predictor) in product(windows(rows["general"]), known.items()):
         say(f"{window.name} {name}")
         try:
+            chosen = None
+            if name == AUTO:
+                predictor, chosen = _default(window.seen_with_bases(log), first, request)
             general, domain = _predict(predictor, window, rows, truth)
         except CmrplanError:
             continue
-        about = {"kind": window.kind, "window": window.name, "predictor": name}
-        is_law = {"is_law": name not in SIMPLE_NAMES}
-        table.append(about | is_law | truth.compare(general, domain, limit))
+        about: dict[str, Any] = {"kind": window.kind, "window": window.name, "predictor": name}
+        about |= {"is_law": name not in SIMPLE_NAMES}
+        table.append(about | truth.compare(general, domain, _limit(request), chosen))
     return pd.DataFrame(table)
+
+
+def _target(
+    log: pd.DataFrame,
+    rows: dict[str, pd.DataFrame],
+    max_general_rise: float | str | Tolerance,
+    base_loss: float | None,
+) -> PlanRequest:
+    """Return the question: the largest model at its largest budget."""
+    size, tokens = (float(rows["general"][name].max()) for name in ("model_params", "train_tokens"))
+    if base_loss is None:
+        base_loss, _ = base_loss_at(base_losses(log, "general"), size)
+    return PlanRequest(
+        model_params=size,
+        train_tokens=tokens,
+        max_general_rise=max_general_rise,
+        base_loss=base_loss,
+    )
+
+
+def _limit(request: PlanRequest) -> float:
+    assert request.tolerance is not None
+    assert request.base_loss is not None
+    return request.tolerance.limit(request.base_loss)
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What a plan recommends with confidence, and its best estimate; NaN where no ratio is feasible."""
+
+    domain_ratio: float
+    best_estimate: float
+    confidence: float
+
+
+def _default(
+    seen: pd.DataFrame, min_train_tokens: float, request: PlanRequest
+) -> tuple[Predictor, Recommended]:
+    """Return the default fit of rows that may be seen, and what its plan recommends; nothing where it is refused."""
+    fit = fit_with(seen, FitSettings(min_train_tokens=min_train_tokens))
+    try:
+        decision = decide(fit, request)
+        known = decision.ratio, decision.best_estimate
+    except CmrplanError:
+        known = np.nan, np.nan
+    return (
+        lambda seen, wanted, corpus: losses_by(fit.model_of(corpus), wanted),
+        Recommended(*known, request.confidence),
+    )
 
 
 def backtest_verdict(table: pd.DataFrame) -> str:
     """Return in a sentence how the default did in the windows of a backtest, beside the predictor that did best.
 
-    Best is whoever kept the limit in most windows, and of those the one with the lowest mean regret where it did.
+    The default is judged by what it recommends with confidence, with its best estimates beside. Best is whoever kept
+    the limit in most windows, and of those the one with the lowest mean regret where it did.
     """
     judged = []
     windows_of_all = table["window"].nunique() if len(table) else 0
@@ -171,8 +235,9 @@ def backtest_verdict(table: pd.DataFrame) -> str:
         kept = rows[rows["domain_ratio"].notna() & (rows["excess"] <= 0)]
         judged.append((-len(kept), float(kept["regret"].mean()), str(name)))
     judged = [one for one in judged if one[0]]
+    estimates = _estimates_text(table)
     if not judged:
-        return f"no predictor kept the limit in any of {windows_of_all} windows"
+        return f"no predictor kept the limit in any of {windows_of_all} windows{estimates}"
 
     def words(one: tuple[int, float, str]) -> str:
         return f"kept the limit in {-one[0]} of {windows_of_all} windows at a mean regret of {one[1]:.4f} nats"
@@ -180,10 +245,22 @@ def backtest_verdict(table: pd.DataFrame) -> str:
     best = min(judged)
     own = next((one for one in judged if one[2] == AUTO), None)
     if own is None:
-        return f"the default (auto) kept the limit in no window; {best[2]} {words(best)}"
+        return f"the default (auto) kept the limit in no window{estimates}; {best[2]} {words(best)}"
     if own[:2] == best[:2]:
-        return f"the default (auto) {words(own)}, and nothing else did better"
-    return f"the default (auto) {words(own)}; {best[2]} {words(best)}"
+        return f"the default (auto) {words(own)}, and nothing else did better{estimates}"
+    return f"the default (auto) {words(own)}{estimates}; {best[2]} {words(best)}"
+
+
+def _estimates_text(table: pd.DataFrame) -> str:
+    """Return in how many windows the best estimates of the default kept the limit, in brackets."""
+    if "confidence" not in table:
+        return ""
+    own = table[table["predictor"] == AUTO]
+    if not len(own):
+        return ""
+    kept = int((own["point_excess"] <= 0).sum())
+    level = f"{100 * own['confidence'].iloc[0]:g} %"
+    return f" (as plan recommends with {level}; its best estimates in {kept})"
 
 
 @dataclass(frozen=True)
@@ -255,19 +332,28 @@ class Truth:
         """Return the ratio of the grid that two curves on it recommend; NaN where none is feasible."""
         return float(best_ratio(self.grid, general[None, :], domain[None, :], limit)[0])
 
-    def compare(self, general: Array, domain: Array, limit: float) -> dict[str, float]:
-        """Return what :func:`backtest` says of two predicted curves on the grid."""
+    def compare(
+        self, general: Array, domain: Array, limit: float, recommended: Recommended | None
+    ) -> dict[str, float]:
+        """Return what :func:`backtest` says of two predicted curves on the grid, and of what a plan recommends."""
         general, domain = (np.where(np.isnan(curve), np.inf, curve) for curve in (general, domain))
         best = self.best_ratio(self.general, self.domain, limit)
-        chosen = self.best_ratio(general, domain, limit)
+        if recommended is None:
+            point = self.best_ratio(general, domain, limit)
+            recommended = Recommended(point, point, np.nan)
+        chosen, point = recommended.domain_ratio, recommended.best_estimate
         return {
             "general_mae": self.error("general", general),
             "domain_mae": self.error("domain", domain),
+            "confidence": recommended.confidence,
             "domain_ratio": chosen,
             "best_domain_ratio": best,
             "ratio_error": chosen - best,
             "regret": self.domain_at(chosen) - self.domain_at(best),
             "excess": max(self.general_at(chosen) - limit, 0.0),
+            "point_domain_ratio": point,
+            "point_regret": self.domain_at(point) - self.domain_at(best),
+            "point_excess": max(self.general_at(point) - limit, 0.0),
         }
 
     def error(self, corpus: str, curve: Array) -> float:

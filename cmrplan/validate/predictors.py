@@ -10,6 +10,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.cmr_model import fit_cmr_model
+from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.fit_log import fit_rows
 from cmrplan.fit.hold_outs import require_levels
 from cmrplan.fit.law_fitting import fit_law_model
@@ -55,10 +56,15 @@ def predictors(base_loss: Mapping[str, Mapping[float, float]]) -> dict[str, Pred
 def _default(base_loss: Mapping[str, Mapping[float, float]]) -> Predictor:
     def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
         model = fit_rows(seen, corpus, base_loss.get(corpus, {}), FitSettings(bootstrap=0))
-        said = {name: wanted[name].to_numpy(dtype=float) for name in SAID_OF_ROWS if name in wanted}
-        return model.predict(_mixture_columns(wanted) | said).loss
+        return losses_by(model, wanted)
 
     return predict
+
+
+def losses_by(model: CorpusModel, wanted: pd.DataFrame) -> Array:
+    """Return the losses of rows by a model, with what a log says of its rows, ``(n,)``."""
+    said = {name: wanted[name].to_numpy(dtype=float) for name in SAID_OF_ROWS if name in wanted}
+    return model.predict(_mixture_columns(wanted) | said).loss
 
 
 def mixture_predictors() -> dict[str, Predictor]:

@@ -65,8 +65,28 @@ class TestHowFarEachWouldHaveToMove:
     def test_domain_tokens(self):
         loose, tight = ask(domain_tokens=1.9e9), ask(domain_tokens=0.4e9, max_epochs=2)
         assert of(loose, "domain_tokens").breakpoint == pytest.approx(0.5 * D, rel=1e-5)
-        # 0.5 would be kept if passes did no harm to the general loss
-        assert of(tight, "domain_tokens").breakpoint == pytest.approx(0.25 * D, rel=1e-2)
+        # two passes over 0.25 D would allow 0.5 too, but harm both losses; without repeats it is kept from 0.5 D on
+        assert of(tight, "domain_tokens").breakpoint == pytest.approx(0.5 * D, rel=1e-5)
+        assert of(tight, "domain_tokens").ratio_without == pytest.approx(0.5, rel=1e-5)
+
+    @pytest.mark.parametrize("passes", [2, 4])
+    def test_domain_tokens_that_repeat_matter_until_none_does(self, passes):
+        scarce = ask(domain_tokens=0.05 * D, max_epochs=passes, max_general_rise=1.0)
+        assert scarce.binding == "domain_tokens"
+        assert scarce.unconstrained_domain_ratio == 1.0
+        bound = of(scarce, "domain_tokens")
+        assert bound.is_binding
+        assert (bound.ratio_without, bound.breakpoint) == (1.0, D)
+        enough = ask(domain_tokens=bound.breakpoint, max_epochs=passes, max_general_rise=1.0)
+        assert (enough.domain_ratio, enough.binding) == (1.0, "none")
+
+    def test_no_number_of_domain_tokens_is_named_where_the_tolerance_binds_and_they_repeat(self):
+        made = ask(domain_tokens=0.02 * D, max_epochs=100)
+        assert made.binding == "tolerance"
+        assert made.domain_ratio < 0.5
+        bound = of(made, "domain_tokens")
+        assert (bound.ratio_without, bound.breakpoint) == (pytest.approx(0.5, abs=1e-5), None)
+        assert constraint_text(bound) == "domain_tokens 4e+07 allows up to 1.000; repeats count"
 
     def test_ceiling_and_floor(self):
         made = ask(max_ratio=0.8, min_ratio=0.2)

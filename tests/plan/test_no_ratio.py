@@ -54,7 +54,7 @@ class TestThePlan:
         (sentence,) = answer_sentences(ask(narrow()))
         assert sentence == (
             "No domain ratio holds a rise of 0.05 nats over the base with 90 %; the smallest tolerance that one holds "
-            "so is 0.056 nats. The best estimate is 0.224, which breaks the limit about every other time."
+            "so is 0.056 nats. The best estimate is 0.224, which breaks the limit with 50 %."
         )
         assert "nan" not in plan_text(ask(narrow()))
 

@@ -75,10 +75,27 @@ class TestNarrowerCorpus:
         fit.log["unique_domain_tokens"] = 2 * D
         return fit
 
-    def test_the_rise_grows_by_how_much_smaller_it_is(self):
-        expected = 0.2 * 0.25 * np.exp(np.mean(RISE_BY_NARROWING) * np.log(4))
-        asked = {"domain_tokens": 0.5 * D, "max_epochs": 4}
+    @pytest.mark.parametrize(
+        ("passes", "part"), [(1.0, 0.0), (1.1, np.log(1.1) / np.log(1.25)), (2.0, 1.0)]
+    )
+    def test_the_rise_grows_by_how_much_smaller_it_is_beyond_one_pass(self, passes, part):
+        supply = 0.5 * D / passes
+        power = part * np.mean(RISE_BY_NARROWING) * np.log(2 * D / supply)
+        power += np.mean(RISE_BY_PASSES) * (0.25 * np.log(passes)) ** 2
+        asked = {"domain_tokens": supply, "max_epochs": 4}
+        expected = 0.2 * 0.25 * np.exp(power)
         assert rise(0.5, fit=self.fit(), **asked) == pytest.approx(expected, rel=1e-9)
+
+    @pytest.mark.parametrize("share", [0.1, 0.2, 0.4, 0.45, 0.6, 2.0])
+    def test_more_passes_allowed_never_lower_the_ratio(self, share):
+        asked = {"model_params": N, "train_tokens": D, "max_general_rise": 0.05}
+        ratios = [
+            cp.plan(self.fit(), **asked, domain_tokens=share * D, max_epochs=passes).domain_ratio
+            for passes in (1, 1.001, 1.5, 2, 4, 100)
+        ]
+        assert np.all(np.diff(ratios) >= -1e-9)
+        if share > 0.5:  # less than a pass
+            assert len(set(ratios)) == 1
 
     def test_it_is_said_even_where_nothing_repeats(self):
         asked = {"model_params": N, "train_tokens": D, "max_general_rise": 0.05}

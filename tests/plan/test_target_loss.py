@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from by_hand import BASE, D, N, ask, make_fit
+from by_hand import BASE, ByHand, D, N, ask, make_fit
 from scipy.optimize import minimize_scalar
 
 import cmrplan as cp
@@ -229,6 +229,15 @@ class Dcpt(CorpusModel):
         return {}
 
 
+class Turning(ByHand):
+    """A domain loss that is lowest at 0.3 and rises steeply from 0.8 D on."""
+
+    def predict(self, columns):
+        loss = 2 + (columns["domain_ratio"] - 0.3) ** 2
+        loss = loss + 10 * np.maximum(columns["train_tokens"] / D - 0.8, 0)
+        return Prediction(columns, loss, np.zeros((0, len(loss))))
+
+
 class TestDcptPaperUsage2:
     """Que et al. 2024, second usage: Music, 1.8B, 5e9 domain tokens used once."""
 
@@ -301,6 +310,45 @@ class TestDcptPaperUsage2:
         assert made.domain_ratio == pytest.approx(0.2)
         free = spend_domain_tokens(fit, model_params=N, domain_tokens=0.4 * D, **RISE)
         assert "longest_run" in [w.code for w in free.warnings]
+
+    def longest_is_best(self, **asked):
+        fit = make_fit(domain=(2.0, -0.01, 1.0), per_decade=(0.0, 0.1))
+        return spend_domain_tokens(fit, model_params=N, domain_tokens=0.4 * D, **RISE | asked)
+
+    def test_no_constraint_is_named_that_other_lengths_do_not_know(self):
+        # 0.25 is the smallest probed ratio above 0, and the run is 1.6 D long; at that length 0.5 would keep the limit
+        made = self.longest_is_best()
+        assert made.domain_ratio == made.unconstrained_domain_ratio == 0.25
+        assert made.binding == "none"
+        assert [one.name for one in made.constraints] == ["tolerance"]
+
+    @pytest.mark.parametrize(
+        ("asked", "ratio", "name", "matters_at"),
+        [
+            ({"min_ratio": 0.4}, 0.4, "ratio_floor", 0.25),
+            # 0.4 D in a run of 0.8 D; the run of 1.6 D takes twice the FLOPs
+            ({"compute": 6 * N * 0.8 * D}, 0.5, "compute", 6 * N * 1.6 * D),
+        ],
+    )
+    def test_what_bounds_the_length_is_what_binds(self, asked, ratio, name, matters_at):
+        made = self.longest_is_best(**asked)
+        assert made.domain_ratio == pytest.approx(ratio)
+        assert made.unconstrained_domain_ratio == 0.25
+        assert made.binding == name
+        (bound,) = [one for one in made.constraints if one.name == name]
+        assert bound.is_binding
+        assert bound.ratio_without == 0.25
+        assert bound.breakpoint == pytest.approx(matters_at)
+
+    def test_the_domain_data_are_used_up_where_fewer_passes_at_that_length_would_be_better(self):
+        # a run longer than 0.8 D is far worse, so 0.5 is the best; at that length 0.3 has a lower domain loss
+        fit = make_fit()
+        turning = Turning("domain", 2.0, 0.0, 1.0)
+        fit = replace(fit, models=fit.models | {"domain": turning})
+        made = spend_domain_tokens(fit, model_params=N, domain_tokens=0.4 * D, **RISE)
+        assert made.domain_ratio == pytest.approx(0.5, abs=1e-3)  # the step of the ratios
+        assert made.domain_epochs == pytest.approx(1.0)
+        assert made.train_tokens == pytest.approx(0.4 * D / made.domain_ratio)
 
     def test_contradictions(self):
         with pytest.raises(CmrplanError, match=r"needs a domain ratio of 0\.4 or more and 0\.3"):

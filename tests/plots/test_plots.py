@@ -178,12 +178,21 @@ def test_critical_has_no_panel_where_one_level_was_probed():
     assert [ax.get_xlabel() for ax in axes] == ["training tokens of the continual phase"]
 
 
-def test_risk_data_are_shares_of_the_resamples(fit):
+def test_risk_data_are_shares_of_the_resamples():
+    fit = known_fit(seeds=(0,))  # on the law
     data = plots.risk_data(fit, plan=known_plan(fit))
     # resamples at -0.01, 0, +0.01 break 0.05 beyond 0.3, 0.25 and 0.2
     at = np.interp([0.19, 0.22, 0.27, 0.31], data.domain_ratio, data.probability)
     np.testing.assert_allclose(at, [0, 1 / 3, 2 / 3, 1])
     assert dict(data.levels)[0.5] == pytest.approx(0.25, abs=0.001)  # the step of the ratios
+
+
+def test_risk_data_hold_what_the_fit_does_not_explain():
+    fit = known_fit()  # the mean of two seeds lies half a percent above the law
+    plan = known_plan(fit)
+    data = plots.risk_data(fit, plan=plan)
+    at = np.interp(plan.evaluated_ratio, data.domain_ratio, data.probability)
+    assert at == plan.violation_probability == 2 / 3
 
 
 def test_risk_needs_resamples():

@@ -132,9 +132,42 @@ class TestOnAKnownLaw:
         last = replay[(replay["kind"] == "tokens") & (replay["predictor"] == "auto")].iloc[-1]
         assert last["general_mae"] < 0.01
 
+    def test_a_backtest_judges_what_a_plan_recommends_with_confidence(self, known):
+        replay = backtest(known, max_general_rise=0.0, base_loss=1.75)
+        row = replay[(replay["kind"] == "tokens") & (replay["predictor"] == "auto")].iloc[-1]
+        budgets = np.unique(known["train_tokens"])
+        part = known[known["train_tokens"] <= budgets[-2]]
+        asked = {"model_params": 3e5, "train_tokens": budgets[-1], "max_general_rise": 0.0}
+        plan = cp.plan(cp.fit(part), **asked, base_loss=1.75)
+        assert row["confidence"] == 0.9
+        assert row["domain_ratio"] == pytest.approx(plan.domain_ratio, abs=1e-9)
+        assert row["point_domain_ratio"] == pytest.approx(plan.ratio.estimate, abs=1e-9)
+        assert row["domain_ratio"] < row["point_domain_ratio"]
+        assert row["regret"] > row["point_regret"]
+        simple = replay[replay["predictor"] == "interpolation"].iloc[-1]
+        assert np.isnan(simple["confidence"])
+        assert simple["domain_ratio"] == simple["point_domain_ratio"]
+
 
 class TestVerdicts:
     """One sentence says whether to go on as by default."""
+
+    def test_a_backtest_says_what_the_best_estimates_of_the_default_did(self):
+        table = pd.DataFrame(
+            [
+                ("D <= 1", "auto", 0.9, 0.4, 0.0, 0.002, 0.01),
+                ("D <= 2", "auto", 0.9, 0.3, 0.0, 0.004, 0.0),
+                ("D <= 1", "dcpt", np.nan, 0.5, 0.01, 0.001, 0.01),
+            ],
+            columns=[
+                *("window", "predictor", "confidence", "domain_ratio"),
+                *("excess", "regret", "point_excess"),
+            ],
+        )
+        assert backtest_verdict(table) == (
+            "the default (auto) kept the limit in 2 of 2 windows at a mean regret of 0.0030 nats, and nothing else did "
+            "better (as plan recommends with 90 %; its best estimates in 1)"
+        )
 
     def test_a_backtest_counts_the_windows_in_which_the_limit_was_kept(self):
         table = pd.DataFrame(

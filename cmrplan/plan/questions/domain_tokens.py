@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Unpack
 
@@ -12,10 +12,11 @@ import pandas as pd
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import affordable_tokens
-from cmrplan.plan.loss_curves import LossCurves, survey
-from cmrplan.plan.optimum import SAME_RATIO, Constraint
-from cmrplan.plan.plan import Plan, feasible_plan_for
+from cmrplan.fit.probed import TWO_DIGITS
+from cmrplan.numbers import affordable_tokens, training_flops
+from cmrplan.plan.loss_curves import COARSE_GRID, LossCurves, survey
+from cmrplan.plan.optimum import SAME_RATIO, Constraint, ConstraintName
+from cmrplan.plan.plan import Plan, feasible_plan_for, plan_for
 from cmrplan.plan.questions.target_loss import reached
 from cmrplan.plan.request import (
     FitOrPath,
@@ -72,8 +73,8 @@ def spend_domain_tokens(
     ratio = curves.chance_constrained_ratio(low, high)
     if np.isnan(ratio):
         raise CmrplanError(_no_ratio_text(curves, asked))
-    plan = feasible_plan_for(fit, replace(asked, train_tokens=used / ratio))
-    plan = _over_lengths(plan, curves, low, high)
+    plan = _plan_at(fit, asked, ratio, used / ratio)
+    plan = _over_lengths(fit, plan, curves, asked)
     if ratio <= low + SAME_RATIO and asked.flops is None:
         remark = Finding(
             Code.LONGEST_RUN,
@@ -106,47 +107,120 @@ def _no_ratio_text(curves: LossCurves, request: PlanRequest) -> str:
     )
 
 
-def _over_lengths(plan: Plan, curves: LossCurves, low: float, high: float) -> Plan:
+def _plan_at(fit: Fit, request: PlanRequest, ratio: float, tokens: float) -> Plan:
+    """Return the plan of a run that uses the domain data up: a shorter use of them at its length is no answer."""
+    asked = replace(request, train_tokens=tokens)
+    plan = feasible_plan_for(fit, asked)
+    if abs(plan.domain_ratio / ratio - 1) <= TWO_DIGITS:
+        return plan
+    held = plan_for(fit, replace(asked, min_ratio=ratio, max_ratio=ratio))
+    return replace(held, asked=asked) if held.is_feasible else plan
+
+
+def _over_lengths(fit: Fit, plan: Plan, curves: LossCurves, request: PlanRequest) -> Plan:
     """Return a plan whose ratios are compared with those of other lengths, not with others at its own length."""
+    low, high = float(curves.domain_ratio[0]), float(curves.domain_ratio[-1])
     free = curves.chance_constrained_ratio(low, high, allowed=np.inf)
-    is_held = abs(free - plan.domain_ratio) > SAME_RATIO
     draws = curves.drawn_ratios(low, high)
+    binding = _binding(fit, plan, request, (low, high), free)
+    wide = replace(request, min_ratio=None, max_ratio=None, compute=None)
+    wide = replace(wide, general_weight=request.weight, max_general_rise=None)
     return replace(
         plan,
         ratio=Interval.of_draws(curves.best_estimate(low, high), draws, plan.confidence),
-        unconstrained_domain_ratio=free,
-        binding="tolerance" if is_held else plan.binding,
-        constraints=_constraints_over_lengths(plan, curves, free, is_held=is_held),
+        unconstrained_domain_ratio=_best(fit, wide, low) if _is_bounded(request) else free,
+        binding=binding,
+        constraints=(
+            *_tolerance(plan, curves, free, is_held=binding == "tolerance"),
+            *_bounds(fit, plan, request, binding, low),
+        ),
     )
 
 
-def _constraints_over_lengths(
-    plan: Plan, curves: LossCurves, free: float, *, is_held: bool
-) -> tuple[Constraint, ...]:
-    """Return the tolerance as it holds over all lengths, before the other constraints.
+def _is_bounded(request: PlanRequest) -> bool:
+    return any(value is not None for value in (request.min_ratio, request.max_ratio, request.flops))
 
-    Every length uses the domain data up, so at the plan's own length they allow just its ratio, which says nothing
-    where the tolerance holds it.
-    """
+
+def _best(fit: Fit, request: PlanRequest, low: float) -> float:
+    """Return the best ratio of runs that use the domain data up; their ratios go down to ``low`` at least."""
+    used = _tokens_to_use(fit, request)
+    lowest, high = _ratios(fit, request, used)
+    lowest = min(lowest, low) if request.min_ratio is None else lowest
+    ends = lowest, high
+    curves = survey(
+        fit, request, train_tokens=lambda r: used / r, ratios=ends, num_grid=COARSE_GRID
+    )
+    return curves.chance_constrained_ratio(*ends)
+
+
+def _binding(
+    fit: Fit, plan: Plan, request: PlanRequest, ends: tuple[float, float], free: float
+) -> ConstraintName:
+    """Return what keeps the ratio from another length: of the longest run and the shortest what bounds them."""
+    ratio, (low, high) = plan.domain_ratio, ends
+    if abs(free - ratio) > SAME_RATIO:
+        return "tolerance"
+    lowest, highest = fit.probed.ratio_range
+    if ratio <= low + SAME_RATIO:
+        if request.min_ratio is not None and low <= request.min_ratio + SAME_RATIO:
+            return "ratio_floor"
+        if request.flops is not None:
+            return "compute"
+        return "probed_low" if lowest > 0 else "none"
+    if ratio >= high - SAME_RATIO and high < 1:
+        return "probed_high" if high >= highest - SAME_RATIO else "ratio_ceiling"
+    return "none"
+
+
+def _tolerance(
+    plan: Plan, curves: LossCurves, free: float, *, is_held: bool
+) -> Iterator[Constraint]:
+    """Yield the tolerance as it holds over all lengths, before the other constraints."""
     needed = curves.needed(free)
-    tolerance = [
-        replace(
-            one,
-            is_binding=is_held,
-            allows=plan.domain_ratio,
-            ratio_without=free,
-            breakpoint=needed if needed > 0 else None,
-        )
-        for one in plan.constraints
-        if one.name == "tolerance"
-    ]
-    others = [
-        one
-        for one in plan.constraints
-        if one.name not in ("tolerance", "confidence", "untested")
-        and not (is_held and one.name == "domain_tokens")
-    ]
-    return (*tolerance, *others)
+    for one in plan.constraints:
+        if one.name == "tolerance":
+            yield replace(
+                one,
+                is_binding=is_held,
+                allows=plan.domain_ratio,
+                ratio_without=free,
+                breakpoint=needed if needed > 0 else None,
+            )
+
+
+def _bounds(
+    fit: Fit, plan: Plan, request: PlanRequest, binding: ConstraintName, low: float
+) -> Iterator[Constraint]:
+    """Yield what bounds the lengths, with the best ratio of the lengths that each keeps away.
+
+    The domain tokens are used up at every length, so no number of them stops to matter.
+    """
+    ratio = plan.domain_ratio
+    for one in plan.constraints:
+        is_binding = one.name == binding
+        if one.name == "ratio_floor" and request.min_ratio is not None:
+            without = _best(fit, replace(request, min_ratio=None), 1.0) if is_binding else ratio
+            yield _bound(one, request.min_ratio, without, is_binding=is_binding)
+        elif one.name == "ratio_ceiling" and request.max_ratio is not None:
+            without = _best(fit, replace(request, max_ratio=None), low) if is_binding else ratio
+            yield _bound(one, request.max_ratio, without, is_binding=is_binding)
+        elif one.name == "compute":
+            without = _best(fit, replace(request, compute=None), low) if is_binding else ratio
+            flops = training_flops(plan.model_params, _tokens_to_use(fit, request) / without)
+            yield replace(one, is_binding=is_binding, ratio_without=without, breakpoint=flops)
+        elif one.name in ("probed_low", "probed_high"):
+            yield replace(one, is_binding=is_binding)
+
+
+def _bound(one: Constraint, setting: float, without: float, *, is_binding: bool) -> Constraint:
+    return replace(
+        one,
+        setting=setting,
+        allows=setting,
+        is_binding=is_binding,
+        ratio_without=without,
+        breakpoint=without,
+    )
 
 
 @named_arguments

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -19,6 +20,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import Prediction, central_interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance
+from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import FINE_GRID, NATS, LossCurves, survey, survey_at
 from cmrplan.plan.optimum import (
     ConstraintName,
@@ -26,6 +28,7 @@ from cmrplan.plan.optimum import (
     binding_constraint,
     decision_on,
     feasible_interval,
+    fresh_curves,
     require_explaining,
 )
 from cmrplan.plan.plan import require_mixture_laws
@@ -200,6 +203,10 @@ class _Cell:
             self._fill_answers(request, interval, _at_ratios(curves, request, own), u)
         self._fill_losses(request, list(feasible))
 
+    @cached_property
+    def _fresh(self) -> LossCurves | None:
+        return fresh_curves(self.fit, self._with_supply(1.0))  # the same for every supply
+
     def _with_supply(self, unique: float | None) -> PlanRequest:
         return replace(self.request, domain_tokens=unique)
 
@@ -210,6 +217,7 @@ class _Cell:
         bounds = self._bounds(of_run.draws)
         table.general_low[(*at, v)], table.general_high[(*at, v)] = bounds
         table.base_loss[at] = curves.base_loss
+        moved = with_unexplained(self.fit, self.request, curves)
         reference = curves.base_loss
         if curves.replay is not None:
             table.replay_loss[at] = curves.replay.loss[0]
@@ -219,7 +227,7 @@ class _Cell:
             if tolerance is None:
                 continue
             table.limit[(*at, k)] = tolerance.limit(reference)
-            chance = replace(curves, tolerance=tolerance).violation()
+            chance = replace(moved, tolerance=tolerance).violation()
             if chance is not None:
                 table.violation_probability[(*at, v, k)] = chance
 
@@ -262,7 +270,8 @@ class _Cell:
     ) -> None:
         """Fill in the ratio, its interval and what binds at one tolerance and every confidence."""
         table, (k, u) = self.table, where
-        decision = decision_on(replace(by_level[0], tolerance=tolerance), feasible)
+        fresh = None if table.stops.domain_tokens[u] is None else self._fresh
+        decision = decision_on(replace(by_level[0], tolerance=tolerance), feasible, fresh)
         table.best_estimate[(*self.at, k, u)] = decision.best_estimate
         for c, level in enumerate(table.stops.confidences):
             curves = replace(by_level[c], tolerance=tolerance)
@@ -284,6 +293,7 @@ class _Cell:
         if not len(ratios):
             return
         there = survey_at(self.fit, request, ratios)
+        rises = with_unexplained(self.fit, request, there).rise_draws
         general, domain = there.general_of_run, there.domain
         bounds = (*self._bounds(general.draws), *self._bounds(domain.draws))
         for k, c, u in zip(*np.nonzero(has_answer), strict=True):
@@ -291,7 +301,7 @@ class _Cell:
             low, high, domain_low, domain_high = (bound[c, g] for bound in bounds)
             chance, tolerance = np.nan, self.table.stops.tolerances[k]
             if tolerance is not None and len(there.rise_draws):
-                chance = np.mean(~(there.rise_draws[:, g] <= tolerance.largest_rise))
+                chance = np.mean(~(rises[:, g] <= tolerance.largest_rise))
             answers[k, c, u, 3:] = [
                 *(chance, general.loss[g], low, high),
                 *(domain.loss[g], domain_low, domain_high),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cmrplan.errors import CmrplanError, Finding, Severity
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
+from cmrplan.plan.findings import breaks_with
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.request import PlanRequest
@@ -38,6 +39,8 @@ def answer_sentence(plan: Plan) -> str:
         kept = f" and keeps the general loss within {plan.max_general_rise} of {over}"
         if plan.num_resamples:
             kept += f" with {percent(plan.confidence)} confidence"
+        if plan.is_contradicted:
+            kept += f" by the fit, but with the runs measured beside it {breaks_with(plan.violation_probability)}"
     return (
         f"Give the domain {percent(plan.domain_ratio)} of the training tokens (a domain ratio of "
         f"{plan.domain_ratio:.3f}): this reaches the lowest domain loss{kept}."
