@@ -47,8 +47,9 @@ docs-figures: $(VENV)/.test  ## what the commands of README and docs print and d
 evidence: $(VENV)/.test  ## docs/evidence.md anew: how good the answers are, every figure below its command (about a quarter of an hour)
 	$(BIN)/python benchmarks/evidence.py
 
-fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, MINUTES of processor time each
-	$(BIN)/python tests/faults/fuzz.py --minutes $(MINUTES) $(if $(READER),--reader $(READER)) --keep fuzz-faults
+fuzz: $(VENV)/.test  ## damaged files for every reader, or READER=csv, guided by what they reach, MINUTES of processor time each (Linux)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/faults/guided.py --minutes $(MINUTES) $(if $(READER),--reader $(READER)) --keep fuzz-faults
 
 torture: fuzz  ## the long form of tests/faults: KILLS kills of every writing command and 50 of a sweep (a quarter of an hour and fuzz)
 	$(BIN)/python tests/faults/fuzz.py --cut --keep fuzz-faults

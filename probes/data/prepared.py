@@ -84,25 +84,34 @@ def load_corpora(folder: Path) -> PreparedCorpora:
         If they are not there, are of another version, or a file of them is missing or damaged.
     """
     manifest = read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict):
+        raise _damaged(folder, "manifest.json is no object")
     if manifest.get("format") != FORMAT:
         raise InputError(
             f"{folder} was prepared by another version of cmrplan; choose another output folder"
         )
+    try:
+        corpora = _mapped(folder, manifest)
+        corpora.identity  # noqa: B018  a manifest without it is damaged too
+    except (AttributeError, LookupError, TypeError) as error:
+        raise _damaged(folder, f"manifest.json: {type(error).__name__}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, str(error).splitlines()[0]) from None
+    return corpora
+
+
+def _mapped(folder: Path, manifest: dict[str, Any]) -> PreparedCorpora:
     train, evaluation = {}, {}
     for name, counts in manifest["corpora"].items():
-        try:
-            train[name] = read_shards(
-                folder / "shards",
-                counts["train_shards"],
-                sequence_length=manifest["sequence_length"],
-            )
-            evaluation[name] = np.load(
-                folder / "shards" / f"{name}-evaluation.npy", allow_pickle=False
-            )
-        except (OSError, ValueError) as error:
-            raise _damaged(folder, str(error).splitlines()[0]) from None
+        shards = counts["train_shards"]
+        if any(Path(shard).name != shard for shard in (name, *shards)):
+            raise ValueError(f"{name} has files outside of its folder")
+        train[name] = read_shards(
+            folder / "shards", shards, sequence_length=manifest["sequence_length"]
+        )
+        evaluation[name] = np.load(folder / "shards" / f"{name}-evaluation.npy", allow_pickle=False)
         if len(train[name]) != counts["train_sequences"]:
-            raise _damaged(folder, f"{name} has {len(train[name])} training sequences")
+            raise ValueError(f"{name} has {len(train[name])} training sequences")
     return PreparedCorpora(train, evaluation, manifest)
 
 

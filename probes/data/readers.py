@@ -59,7 +59,7 @@ def read_file(path: Path, *, text_field: str, separator: str | None) -> Iterator
             yield from _READERS[kind](path, text_field)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (pa.ArrowException, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (pa.ArrowException, gzip.BadGzipFile, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(
             f"{path} is damaged or no {_KIND_NAMES[kind]}: {_first_line(error)}"
         ) from None

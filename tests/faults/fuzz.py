@@ -18,7 +18,7 @@ import resource
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mutations import edited, mutated
@@ -105,6 +105,25 @@ def edits(sound: bytes, options: argparse.Namespace) -> Iterator[bytes]:
         yield edited(sound, generator)
 
 
+def report(
+    reader: str,
+    number: int,
+    seconds: float,
+    faults: Mapping[str, bytes],
+    keep: Path | None,
+    suffix: str,
+) -> None:
+    """Print what came of a reader, and keep a file for each fault in a folder."""
+    print(
+        f"{reader}: {number:,} files in {seconds:.0f} s, {len(faults)} kinds of fault", flush=True
+    )
+    for position, (problem, data) in enumerate(faults.items()):
+        print(f"  {problem}", flush=True)
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
+            (keep / f"{reader}-{position}{suffix}").write_bytes(data)
+
+
 def main() -> None:
     """Print a line for each reader."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -132,15 +151,7 @@ def main() -> None:
                 if problem:
                     faults.setdefault(problem[:60], data)
         seconds = time.process_time() - start
-        print(
-            f"{reader}: {number:,} files in {seconds:.0f} s, {len(faults)} kinds of fault",
-            flush=True,
-        )
-        for position, (problem, data) in enumerate(faults.items()):
-            print(f"  {problem}")
-            if options.keep:
-                options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{reader}-{position}{target.path.suffix}").write_bytes(data)
+        report(reader, number, seconds, faults, options.keep, target.path.suffix)
         total += len(faults)
     raise SystemExit(1 if total else 0)
 

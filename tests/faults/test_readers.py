@@ -10,7 +10,10 @@ import pytest
 from fuzz import Target
 from importer_files import FILES as IMPORTED
 from mutations import edited, mutated
+from reached import FOLDER, read_reached, shortest_for_all_lines
 from readers import EDITED, READERS
+
+from cmrplan.errors import InputError
 
 FILES = 30
 CUTS = 40
@@ -37,6 +40,25 @@ def test_damaged_files_are_read_or_refused_in_one_line(reader, tmp_path):
         assert not target.fault(data), data[:300]
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_files_that_reached_far_are_read_or_refused_in_one_line(reader, tmp_path):
+    target, files = Target(reader, tmp_path), read_reached(reader)
+    assert files
+    for data in files:
+        assert not target.fault(data), data[:300]
+
+
+def test_of_files_that_reached_far_those_stay_that_run_lines_of_their_own():
+    one, two, three = ("a.py", 1), ("a.py", 2), ("b.py", 1)
+    files = [b"long", b"a", b"to", b"tre"]
+    reached = [{one, two, three}, {one}, {one}, {two}]
+    assert shortest_for_all_lines(files, reached) == [b"a", b"tre", b"long"]
+
+
+def test_every_kept_file_has_a_reader():
+    assert {path.stem for path in FOLDER.iterdir()} == {name.replace(" ", "_") for name in READERS}
+
+
 @pytest.mark.parametrize("reader", [name for name in READERS if name not in LONG])
 def test_a_file_that_was_cut(reader, tmp_path):
     target = Target(reader, tmp_path)
@@ -55,6 +77,11 @@ def test_an_edited_file_is_refused_or_named(reader, tmp_path):
 
 def test_an_edit_that_is_believed_is_seen(tmp_path, monkeypatch):
     planned = import_module("cmrplan.export.planned")
-    monkeypatch.setattr(planned, "require_seal", lambda *_, **options: None)
+
+    def kept(where, content, **options):
+        if "checksum" not in content:
+            raise InputError("the seal is gone")
+
+    monkeypatch.setattr(planned, "require_seal", kept)
     target, generator = Target("plan", tmp_path), random.Random(16)
-    assert any(target.was_believed(edited(target.sound, generator)) for _ in range(200))
+    assert any(target.was_believed(edited(target.sound, generator)) for _ in range(2000))
