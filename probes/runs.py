@@ -57,7 +57,7 @@ class RunState(StrEnum):
     """Its files cannot be read, or contradict each other; no file says so, whoever reads them does."""
 
 
-_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d{1,4})?(\.(post|dev)\d+)*(\+[\w.]+)?")
+_CODE_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d{1,4})?(\.(post|dev)\d+)*(\+[\w.]+)?")
 _OUTCOME_FIELDS = {
     "state": str,
     "reason": str,
@@ -221,7 +221,7 @@ def _read_fields(path: Path, fields: Mapping[str, type[Any]]) -> dict[str, Any] 
         elif sound and name == "state":
             sound = value in tuple(RunState)
         elif sound and name == "code_version":
-            sound = _VERSION.fullmatch(value) is not None
+            sound = _CODE_VERSION.fullmatch(value) is not None
         if not sound:
             raise InputError(f"{path} is damaged ({name} is {ascii(value)[:40]}); remove it")
     if CHECKSUM in stored:

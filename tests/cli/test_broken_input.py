@@ -113,6 +113,7 @@ def test_logs_check_lists_every_error(call, tmp_path):
 
 
 ASK = ["--model-params", "1e6", "--train-tokens", "1e6"]
+IMPOSSIBLE = ["--max-general-rise", "0", "--base-loss", "1.4", "--min-ratio", "0.97"]
 
 
 @pytest.mark.parametrize(
@@ -145,17 +146,16 @@ def test_ratio_in_percent_on_the_command_line(call, fit_path):
 
 
 def test_impossible_tolerance_says_which_would_do(call, fit_path):
-    answer = call("plan", fit_path, *ASK, "--max-general-rise", "0", "--base-loss", "0.5")
+    answer = call("plan", fit_path, *ASK, *IMPOSSIBLE)
     assert answer.code == 1
     assert answer.out.startswith("No domain ratio holds a rise of 0 nats over the base with 90 %")
     assert "smallest feasible tolerance" in answer.err
-    assert "base loss 0.5" in answer.err
+    assert "base loss 1.4" in answer.err
     assert not [line for line in answer.err.splitlines() if "Traceback" in line]
 
 
 def test_impossible_tolerance_is_a_whole_answer_in_json(call, fit_path, tmp_path):
-    limits = ("--max-general-rise", "0", "--base-loss", "0.5")
-    answer = call("plan", fit_path, *ASK, *limits, "--out", tmp_path / "plan.json", "--json")
+    answer = call("plan", fit_path, *ASK, *IMPOSSIBLE, "--out", tmp_path / "plan.json", "--json")
     assert answer.code == 1
     plan = answer.json()
     assert plan == json.loads((tmp_path / "plan.json").read_text())

@@ -71,13 +71,13 @@ class TestHowFarEachWouldHaveToMove:
 
     @pytest.mark.parametrize("passes", [2, 4])
     def test_domain_tokens_that_repeat_matter_until_none_does(self, passes):
-        scarce = ask(domain_tokens=0.05 * D, max_epochs=passes, max_general_rise=1.0)
+        scarce = ask(domain_tokens=0.05 * D, max_epochs=passes, max_general_rise="1nats")
         assert scarce.binding == "domain_tokens"
         assert scarce.unconstrained_domain_ratio == 1.0
         bound = of(scarce, "domain_tokens")
         assert bound.is_binding
         assert (bound.ratio_without, bound.breakpoint) == (1.0, D)
-        enough = ask(domain_tokens=bound.breakpoint, max_epochs=passes, max_general_rise=1.0)
+        enough = ask(domain_tokens=bound.breakpoint, max_epochs=passes, max_general_rise="1nats")
         assert (enough.domain_ratio, enough.binding) == (1.0, "none")
 
     def test_no_number_of_domain_tokens_is_named_where_the_tolerance_binds_and_they_repeat(self):
