@@ -98,7 +98,8 @@ class Probed:
                 Finding(Code.EXTRAPOLATES_TOKENS, f"train_tokens = {train_tokens:.4g} is {tokens}")
             )
         if domain_ratio is not None:
-            findings += self._below_shares(domain_ratio) or self._outside_ratios(domain_ratio)
+            beyond = self._outside_ratios(model_params, domain_ratio)
+            findings += self._below_shares(domain_ratio) or beyond
         return findings
 
     def _below_shares(self, domain_ratio: float) -> list[Finding]:
@@ -118,15 +119,30 @@ class Probed:
                 )
         return findings
 
-    def _outside_ratios(self, domain_ratio: float) -> list[Finding]:
+    def _outside_ratios(self, model_params: float, domain_ratio: float) -> list[Finding]:
+        """Return a finding on a ratio outside the fitted ones, or those of its size where that was probed."""
         low, high = self.ratio_range
-        if low <= domain_ratio <= high:
+        if not low <= domain_ratio <= high:
+            text = (
+                f"outside the fitted ratios {low:g} to {high:g}; predictions there can be far off"
+            )
+            return [Finding(Code.EXTRAPOLATES_RATIO, f"domain_ratio = {domain_ratio:g} is {text}")]
+        own = [
+            np.concatenate([ratios for ratios, _ in budgets.values()])
+            for losses in self.losses.values()
+            for size, budgets in losses.means.items()
+            if is_among(np.array([size]), model_params)
+        ]
+        if not own:
+            return []
+        low, high = max(float(r.min()) for r in own), min(float(r.max()) for r in own)
+        if low - SAME_SIZE <= domain_ratio <= high + SAME_SIZE:
             return []
         return [
             Finding(
                 Code.EXTRAPOLATES_RATIO,
-                f"domain_ratio = {domain_ratio:g} is outside the fitted ratios {low:g} to {high:g}; predictions there "
-                "can be far off",
+                f"domain_ratio = {domain_ratio:g} is outside the ratios {low:g} to {high:g} that were probed at "
+                f"{model_params:.4g} parameters; only other sizes tell what it does there, so probe it at this one",
             )
         ]
 

@@ -177,6 +177,20 @@ class TestOneSize:
             cp.plan(fit, model_params=3e6, train_tokens=1e6, base_loss=1.5, max_general_rise=0.3)
 
 
+def test_a_ratio_that_only_other_sizes_were_probed_at_is_said():
+    log = simulated_log(seeds=(0,))
+    is_far = (log["model_params"] == SIZES[1]) & (log["domain_ratio"] > 0.3)
+    fit = cp.fit(log[~is_far].reset_index(drop=True), "dcpt", bootstrap=0)
+    near, there, other, between = (
+        fit.probed.extrapolation_findings(model_params=size, train_tokens=1e6, domain_ratio=ratio)
+        for size, ratio in ((SIZES[1], 0.2), (SIZES[1], 0.8), (SIZES[0], 0.8), (6e5, 0.8))
+    )
+    assert not any("only other sizes" in finding.message for finding in (*near, *other, *between))
+    (said,) = [f.message for f in there if f.code == "extrapolates_ratio"]
+    largest = log["domain_ratio"][~is_far & (log["model_params"] == SIZES[1])].max()
+    assert f"outside the ratios 0 to {largest:g} that were probed at 1e+06 parameters" in said
+
+
 class TestBaseLossThatIsGiven:
     """At a size whose probed base is known: another checkpoint, the same one measured again, or another unit."""
 
