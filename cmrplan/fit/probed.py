@@ -251,6 +251,11 @@ def is_among(sizes: Array, model_params: float) -> bool:
     return bool(np.any(np.abs(sizes / model_params - 1) <= SAME_SIZE))
 
 
+def nearest_size(sizes: Array, model_params: float) -> float:
+    """Return the size that is nearest in ln N, the first of two that are equally near."""
+    return float(sizes[np.argmin(np.round(np.abs(np.log(sizes / model_params)), 12))])
+
+
 def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[float, list[Finding]]:
     """Return the general loss of the base checkpoint at a model size.
 

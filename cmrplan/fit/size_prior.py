@@ -22,7 +22,7 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.fit.corpus_model import Prediction, RandomStream
-from cmrplan.fit.probed import base_tokens_at, knows_base_tokens
+from cmrplan.fit.probed import base_tokens_at, knows_base_tokens, nearest_size
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 
 # Part of what a rise scatters at an unprobed size beyond the nearest probed one, once its base loss is known, and once
@@ -64,7 +64,7 @@ def scattered_from(
     seed : int
     """
     size, tokens = float(rise.inputs["model_params"][0]), rise.inputs["train_tokens"]
-    nearest = float(sizes[np.argmin(np.abs(np.log(sizes / size)))])
+    nearest = nearest_size(sizes, size)
     near = partial(there, nearest)
     beside = near(tokens, rise.domain_ratio)
     if not knows_base_tokens(log, size):

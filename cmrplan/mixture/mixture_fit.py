@@ -132,8 +132,8 @@ class MixtureFit(FittedLog):
         InputError
             If the log has no such training corpus.
         """
-        pairs = self._read_by_laws(mixture, model_params, train_tokens, available)
         losses, carried = {}, self.carried(model_params)
+        pairs = self._read_by_laws(mixture, model_params, train_tokens, available, carried)
         for corpus, model in self.models.items():
             several = [(model.predict(columns), factor) for columns, factor in pairs[corpus]]
             counted = [replace(p, loss=p.loss * f, draws=p.draws * f) for p, f in several]
@@ -187,8 +187,8 @@ class MixtureFit(FittedLog):
 
         Nats per token, by validation corpus; the arguments are those of :meth:`predict`.
         """
-        pairs = self._read_by_laws(mixture, model_params, train_tokens, available)
         parts, carried = {}, self.carried(model_params)
+        pairs = self._read_by_laws(mixture, model_params, train_tokens, available, carried)
         for corpus, model in self.models.items():
             columns, factor = pairs[corpus][0]
             far = carried[corpus]
@@ -203,12 +203,13 @@ class MixtureFit(FittedLog):
         model_params: CountOrText,
         train_tokens: CountOrText,
         available: Mapping[str, CountOrText] | None,
+        carried: Mapping[str, CarriedLoss | None],
     ) -> dict[str, list[tuple[Columns, Array | float]]]:
         """Return what the laws of each corpus read, and a factor, see :func:`columns_of_repeats`."""
         self._require_trained(available or {})
         held = self.probed_supplies | _counts(available)
         read: dict[str, list[tuple[Columns, Array | float]]] = {}
-        for corpus, far in self.carried(model_params).items():
+        for corpus, far in carried.items():
             size = model_params if far is None else far.model_params
             columns = self._columns(mixture, size, train_tokens)
             scale = self.repeat_scale(corpus)

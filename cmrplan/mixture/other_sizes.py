@@ -20,7 +20,7 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import Prediction, RandomStream
-from cmrplan.fit.probed import base_loss_at, is_among
+from cmrplan.fit.probed import base_loss_at, is_among, nearest_size
 from cmrplan.log.cells import listed
 from cmrplan.mixture.batched_laws import BatchedLaws
 
@@ -86,7 +86,7 @@ def carried_loss(
     keeps_level : bool
         Whether a limit is counted from the base loss.
     """
-    nearest = float(sizes[np.argmin(np.abs(np.log(sizes / model_params)))])
+    nearest = nearest_size(sizes, model_params)
     if is_among(sizes, model_params) or not is_among(np.array(list(measured)), nearest):
         return None
     known, _ = base_loss_at(dict(measured), nearest)
@@ -110,7 +110,7 @@ def other_size_findings(
     """Return findings on the losses at a size that was not probed."""
     if is_among(sizes, model_params):
         return []
-    findings, nearest = [], sizes[np.argmin(np.abs(np.log(sizes / model_params)))]
+    findings, nearest = [], nearest_size(sizes, model_params)
     by_law = sorted(corpus for corpus, one in carried.items() if one is None)
     if len(by_law) < len(carried):
         findings.append(

@@ -63,31 +63,34 @@ def misfit_findings(fit: MixtureFit, asked: MixturePlanRequest, shares: Array) -
     rows = fit.fitted()
     rows = rows[np.abs(rows["model_params"] / asked.size(fit) - 1) <= SAME_SIZE]
     findings: list[Finding] = []
-    for corpus in asked.protected if len(rows) else ():
+    for corpus in asked.protected:
         there = rows[rows["eval_corpus"] == corpus]
+        if not len(there):
+            continue
         away = np.abs(np.log(there["train_tokens"] / asked.tokens))
         there = there[away <= away.min() + SAME_SIZE]
         mixtures = there[[SHARE_PREFIX + name for name in fit.corpora]].to_numpy(dtype=float)
         near = np.argsort(np.abs(mixtures - shares).sum(axis=1), kind="stable")[:NUM_BESIDE]
         tokens = float(there["train_tokens"].iloc[0])
-        fitted = fit.predict(mixtures[near], model_params=asked.size(fit), train_tokens=tokens)[
-            corpus
-        ]
+        losses = fit.predict(mixtures[near], model_params=asked.size(fit), train_tokens=tokens)
+        fitted = losses[corpus]
         low, high = fitted.interval(asked.confidence)
+        width = np.nan_to_num(high - low)
         miss = there["loss"].to_numpy(dtype=float)[near] - fitted.loss
-        allowed = asked.tolerance(corpus).limit(float(np.min(fitted.loss))) - float(
-            np.min(fitted.loss)
-        )
-        over = np.abs(miss) - np.maximum(MISFIT_SHARE * allowed, np.nan_to_num(high - low))
+        least = float(np.min(fitted.loss))
+        allowed = asked.tolerance(corpus).limit(least) - least
+        over = np.abs(miss) - np.maximum(MISFIT_SHARE * allowed, width)
         worst = int(np.argmax(over))
-        if over[worst] > 0:
-            findings.append(
-                Finding(
-                    Code.MISFIT,
-                    f"at {tokens:.4g} tokens, beside the planned mixture, the measured loss on {corpus} is "
-                    f"{abs(miss[worst]):.3f} nats {'above' if miss[worst] > 0 else 'below'} the fitted one, "
-                    f"{100 * abs(miss[worst]) / allowed:.0f} % of the allowed rise; probe more mixtures there, or "
-                    "leave out early evaluations (--min-train-tokens), and look at cmrplan mix compare",
-                )
+        if over[worst] <= 0 or not (allowed or width.any()):
+            continue
+        off = float(abs(miss[worst]))
+        share = f", {100 * off / allowed:.0f} % of the allowed rise" if allowed else ""
+        findings.append(
+            Finding(
+                Code.MISFIT,
+                f"at {tokens:.4g} tokens, beside the planned mixture, the measured loss on {corpus} is {off:.3f} nats "
+                f"{'above' if miss[worst] > 0 else 'below'} the fitted one{share}; probe more mixtures there, or leave "
+                "out early evaluations (--min-train-tokens), and look at cmrplan mix compare",
             )
+        )
     return findings

@@ -12,6 +12,7 @@ from simulated import simulated_log
 import cmrplan as cp
 from cmrplan.errors import InputError
 from cmrplan.fit.other_sizes import WALK_STEP, general_loss_at
+from cmrplan.fit.probed import nearest_size
 from cmrplan.fit.size_prior import FACTOR, drawn_at
 from cmrplan.report.markdown import summary_page
 from cmrplan.report.text import plan_text
@@ -189,6 +190,13 @@ def test_a_ratio_that_only_other_sizes_were_probed_at_is_said():
     (said,) = [f.message for f in there if f.code == "extrapolates_ratio"]
     largest = log["domain_ratio"][~is_far & (log["model_params"] == SIZES[1])].max()
     assert f"outside the ratios 0 to {largest:g} that were probed at 1e+06 parameters" in said
+
+
+def test_of_two_sizes_that_are_equally_near_the_first_is_nearest():
+    sizes = np.array([1e8, 9e8])
+    assert nearest_size(sizes, 3e8) == 1e8
+    assert nearest_size(sizes, 3e8 * (1 - 1e-15)) == nearest_size(sizes, 3e8 * (1 + 1e-15)) == 1e8
+    assert nearest_size(sizes, 3.1e8) == 9e8
 
 
 class TestBaseLossThatIsGiven:

@@ -9,6 +9,7 @@ from known_mixtures import growing, truth
 
 import cmrplan as cp
 from cmrplan.fit.supply import HARM
+from cmrplan.mixture import plan_findings
 from cmrplan.mixture.batched_laws import MixtureRun, batches_of
 from cmrplan.mixture.loss_functions import loss_functions_of
 from cmrplan.mixture.request import MixturePlanRequest
@@ -202,3 +203,22 @@ def test_a_plan_says_where_the_fit_misses_the_mixtures_beside_it(law, is_said):
     said = [finding.message for finding in plan.warnings if finding.code == "misfit"]
     assert bool(said) == is_said
     assert all("the measured loss on web is 0.0" in text for text in said)
+    shares = plan_findings.misfit_findings(
+        fit, asked(web="0%"), fit.shares_of({"web": 0.9, "code": 0.1})
+    )
+    assert all("% of the allowed rise" not in finding.message for finding in shares)
+    assert not plan_findings.misfit_findings(
+        of_one_corpus(fit), asked(web="3%"), np.array([0.5, 0.5])
+    )
+
+
+def asked(**protected):
+    return MixturePlanRequest(train_tokens=2e9, model_params=4e8, protected=protected)
+
+
+def of_one_corpus(fit):
+    """Return the fit as if web had been measured at another size alone."""
+    is_web = fit.log["eval_corpus"] == "web"
+    return replace(
+        fit, log=fit.log.assign(model_params=fit.log["model_params"] * np.where(is_web, 2, 1))
+    )
