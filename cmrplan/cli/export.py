@@ -10,6 +10,7 @@ from cmrplan.cli.output import print_json, show
 from cmrplan.cli.outputs import EXPORT_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     COUNT,
+    LEVEL,
     PATH_ASSIGNMENT,
     as_json,
     numbers_of,
@@ -63,7 +64,7 @@ def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str)
 )
 @click.option(
     "--share-tolerance",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=LEVEL,
     default=ACHIEVED_WITHIN,
     show_default=True,
     help="How far the achieved share of tokens may lie from the asked one.",

@@ -82,6 +82,21 @@ class Fraction(click.ParamType[float]):
         return number
 
 
+class Level(Fraction):
+    """A fraction or a percentage between 0 and 1, without both ends."""
+
+    name = "level"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the fraction."""
+        level = super().convert(value, param, ctx)
+        if not 0 < level < 1:
+            self.fail(f"must be between 0 and 1, got {value}", param, ctx)
+        return level
+
+
 class Assignment(click.ParamType[tuple[str, str]]):
     """Two texts with an equals sign between them; of several signs the last one counts, or the first."""
 
@@ -123,8 +138,7 @@ class Levels(click.ParamType[list[float]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
         """Return the numbers."""
-        level: click.ParamType[float] = click.FloatRange(0, 1, min_open=True, max_open=True)
-        return [float(level(part.strip(), param, ctx)) for part in str(value).split(",")]
+        return [LEVEL.convert(part.strip(), param, ctx) for part in str(value).split(",")]
 
 
 class Rise(click.ParamType[str]):
@@ -157,6 +171,7 @@ RISE = Rise()
 ASSIGNMENT = Assignment()
 PATH_ASSIGNMENT = Assignment(first=True)  # a path may have an equals sign in it
 FRACTION = Fraction()
+LEVEL = Level()
 SIZE_LIST = Sizes()
 SHARE_LIST = Shares()
 LEVEL_LIST = Levels()
@@ -185,7 +200,7 @@ nats = click.option(
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 confidence = click.option(
     "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=LEVEL,
     default=0.9,
     show_default=True,
     help="Level of the intervals, and how surely a tolerance is to hold.",

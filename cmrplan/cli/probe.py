@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from cmrplan.cli.output import print_json, show, working
-from cmrplan.cli.parameters import as_json
+from cmrplan.cli.parameters import FRACTION, as_json
 from cmrplan.cli.probe_design_text import design_text, duration, survey_text
 from cmrplan.cli.probe_export import export
 from cmrplan.errors import InputError, printable
@@ -157,7 +157,7 @@ def design(
 )
 @click.option(
     "--max-failures",
-    type=click.FloatRange(0, 1),
+    type=FRACTION,
     default=0.5,
     show_default=True,
     help="Share of the ended runs that may fail, from five on; above it the sweep stops.",

@@ -21,6 +21,31 @@ class TestPercent:
         )
         assert told == plain
 
+    @pytest.mark.parametrize("command", ["plan", "predict"])
+    def test_a_confidence_may_have_one(self, call, fit_path, command):
+        asked = {
+            "plan": ("--max-general-rise", "3%"),
+            "predict": ("--domain-ratio", "0.3"),
+        }[command]
+        told, plain = (
+            call(command, fit_path, *AT, *asked, "--confidence", level, "--json").json()
+            for level in ("80%", "0.8")
+        )
+        assert told == plain
+
+    @pytest.mark.parametrize(
+        ("level", "said"),
+        [
+            ("100%", "must be between 0 and 1, got 100%"),
+            ("0", "must be between 0 and 1, got 0"),
+            ("90", "must be a fraction in [0, 1], got 90. Percent? Divide by 100, or write 90%."),
+        ],
+    )
+    def test_a_confidence_is_no_certainty(self, call, fit_path, level, said):
+        answer = call("predict", fit_path, *AT, "--domain-ratio", "0.3", "--confidence", level)
+        assert answer.code == 2
+        assert said in answer.err
+
     @pytest.mark.parametrize("ratio", ["130%", "-1%", "%", "a%", "nan%"])
     def test_what_is_no_percentage_is_refused(self, call, fit_path, ratio):
         answer = call("predict", fit_path, *AT, f"--domain-ratio={ratio}")
