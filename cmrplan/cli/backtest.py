@@ -8,6 +8,8 @@ import click
 
 from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
+from cmrplan.log.cells import named
+from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.files import read_plausible_log
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.backtest import backtest as run_backtest
@@ -31,10 +33,10 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
 
     In loss, in the recommended ratio, and in what following it would have cost.
     """
+    rows = read_plausible_log(log)
+    require_a_corpus_to_fit(rows, named(log), both=True)
     with working() as say:
-        table = run_backtest(
-            read_plausible_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say, **asked
-        )
+        table = run_backtest(rows, min_train_tokens=min_train_tokens or 0.0, progress=say, **asked)
     if as_json:
         print_json({"rows": plain_rows(table), "verdict": backtest_verdict(table)})
     else:

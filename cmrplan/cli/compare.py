@@ -6,6 +6,8 @@ import click
 
 from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import as_json, min_train_tokens
+from cmrplan.log.cells import named
+from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.files import read_plausible_log
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.compare import compare as run_compare
@@ -21,10 +23,10 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
     Hides each inner ratio (of several corpora a fifth of the mixtures), the largest budgets and the largest model in
     turn.
     """
+    rows = read_plausible_log(log)
+    require_a_corpus_to_fit(rows, named(log))
     with working() as say:
-        comparison = run_compare(
-            read_plausible_log(log), min_train_tokens=min_train_tokens or 0.0, progress=say
-        )
+        comparison = run_compare(rows, min_train_tokens=min_train_tokens or 0.0, progress=say)
     if as_json:
         print_json(
             {

@@ -49,7 +49,7 @@ from cmrplan.laws.registry import (
     require_choice,
 )
 from cmrplan.log import CORPORA
-from cmrplan.log.cells import listed, named
+from cmrplan.log.cells import listed
 from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.files import (
     LogOrPath,
@@ -57,6 +57,7 @@ from cmrplan.log.files import (
     eval_corpora,
     log_fingerprint,
     log_of,
+    source_of,
     validate_log,
 )
 from cmrplan.log.plausibility import plausibility_findings
@@ -142,8 +143,7 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
     """
     require_choice(law, FitKind.RUNS, FitKind.BUDGETS)
     settings, is_auto = settings_of(law, options)
-    rows = log_of(log)
-    source = "log" if isinstance(log, pd.DataFrame) else named(log)
+    rows, source = log_of(log), source_of(log)
     remarks = _remarks(rows, source)
     require_a_corpus_to_fit(rows, source)
     rows, of_shares = with_token_share(rows)

@@ -145,8 +145,8 @@ def naming_command(log: pd.DataFrame, source: str) -> str:
     return f"cmrplan logs import table {shlex.quote(source)} --out NEW.csv {options}"
 
 
-def require_a_corpus_to_fit(log: pd.DataFrame, source: str) -> None:
-    """Refuse a log of two corpora without a loss on general or domain.
+def require_a_corpus_to_fit(log: pd.DataFrame, source: str, *, both: bool = False) -> None:
+    """Refuse a log of two corpora without a loss on general or domain, or on either of them.
 
     Raises
     ------
@@ -154,9 +154,13 @@ def require_a_corpus_to_fit(log: pd.DataFrame, source: str) -> None:
         Naming the corpora that it has, and the command that names them.
     """
     corpora = list(log["eval_corpus"].unique())
-    if "domain_ratio" not in log or set(CORPORA) & set(corpora):
+    missing = [corpus for corpus in CORPORA if corpus not in corpora]
+    if "domain_ratio" not in log or not (missing if both else len(missing) == len(CORPORA)):
         return
+    command = naming_command(log, source)
+    name_them = f"; name them: {command} (the other way round where that is what they are)"
+    if len(missing) < len(CORPORA):
+        name_them = f"; if it goes by another name: {command}" if command else ""
     raise CmrplanError(
-        f"{source} has no loss on the corpus general or domain to fit, only on {listed(corpora)}; name them: "
-        f"{naming_command(log, source)} (the other way round where that is what they are)"
+        f"{source} has no loss on the corpus {' or '.join(missing)}, only on {listed(corpora)}{name_them}"
     )

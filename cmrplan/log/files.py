@@ -136,6 +136,11 @@ def validate_log(frame: pd.DataFrame, *, source: str = "log") -> pd.DataFrame:
     return _checked(raw_frame(frame, source))
 
 
+def source_of(log: LogOrPath) -> str:
+    """Return what a message calls a log that was given: its file, or ``log``."""
+    return "log" if isinstance(log, pd.DataFrame) else named(log)
+
+
 def log_of(log: LogOrPath, *, source: str = "log") -> pd.DataFrame:
     """Return a log to fit that was given, or read it from its file: checked, and in its canonical order.
 

@@ -28,7 +28,8 @@ from cmrplan.fit.probed import base_loss_at
 from cmrplan.fit.settings import FitSettings
 from cmrplan.laws.registry import AUTO
 from cmrplan.log import CORPORA
-from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of
+from cmrplan.log.corpora import require_a_corpus_to_fit
+from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of, source_of
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens
 from cmrplan.plan.loss_curves import best_ratio
@@ -107,7 +108,9 @@ def _rows_of_both(log: pd.DataFrame, min_train_tokens: float) -> dict[str, pd.Da
     rows = {corpus: fitted_rows(log, corpus, min_train_tokens) for corpus in CORPORA}
     for corpus in CORPORA:
         if not len(rows[corpus]):
-            raise CmrplanError(f"a backtest needs both losses; the log has no {corpus} loss")
+            raise CmrplanError(
+                f"a backtest needs both losses; min_train_tokens = {min_train_tokens:g} leaves none of {corpus}"
+            )
     return rows
 
 
@@ -152,7 +155,9 @@ def backtest(
     CmrplanError
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
-    log = with_law_columns(with_token_share(log_of(log))[0], AUTO)[0]
+    checked = log_of(log)
+    require_a_corpus_to_fit(checked, source_of(log), both=True)
+    log = with_law_columns(with_token_share(checked)[0], AUTO)[0]
     say, first = progress or (lambda line: None), parse_first_tokens(min_train_tokens)
     rows = _rows_of_both(log, first)
     request = _target(log, rows, max_general_rise, base_loss)

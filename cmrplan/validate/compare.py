@@ -20,7 +20,15 @@ from cmrplan.fit.hold_outs import Holdout, holdouts
 from cmrplan.fit.law_columns import with_law_columns
 from cmrplan.laws.registry import AUTO
 from cmrplan.log import CORPORA
-from cmrplan.log.files import LogOrPath, base_losses, eval_corpora, is_of_two, log_of
+from cmrplan.log.corpora import require_a_corpus_to_fit
+from cmrplan.log.files import (
+    LogOrPath,
+    base_losses,
+    eval_corpora,
+    is_of_two,
+    log_of,
+    source_of,
+)
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, parse_first_tokens
 from cmrplan.validate.baselines import SIMPLE_NAMES
@@ -132,7 +140,9 @@ def compare(
     CmrplanError
         If nothing can be held out.
     """
-    log = with_law_columns(with_token_share(log_of(log))[0], AUTO)[0]
+    rows = log_of(log)
+    require_a_corpus_to_fit(rows, source_of(log))
+    log = with_law_columns(with_token_share(rows)[0], AUTO)[0]
     first = parse_first_tokens(min_train_tokens)
     say = progress or (lambda line: None)
     corpora, known = _asked(log)

@@ -60,6 +60,26 @@ class TestFit:
         with pytest.raises(cp.CmrplanError, match=r"log\.replace\(\{'eval_corpus': \{'wiki'"):
             cp.fit(_frame(LONG))
 
+    @pytest.mark.parametrize("command", ["compare", "backtest"])
+    def test_comparisons_refuse_it_in_the_same_words(self, call, table, command):
+        path = table(LONG)
+        refused = call(command, path)
+        assert (refused.code, refused.err) == (1, call("fit", path).err)
+
+    def test_a_backtest_names_the_one_that_is_missing(self, call, table):
+        path = table(LONG.replace("law", "domain"))
+        refused = call("backtest", path)
+        assert refused.code == 1
+        assert f"{path} has no loss on the corpus general, only on" in refused.err
+        assert refused.err.rstrip().endswith("--map wiki=general")
+        assert call("fit", path, "--bootstrap", "0").code == 0  # one loss can be fitted
+
+    def test_a_backtest_that_leaves_out_every_row_says_so(self, call, table):
+        path = table(LONG.replace("law", "domain").replace("wiki", "general"))
+        asked = ("--base-loss", "3", "--min-train-tokens", "900B")
+        refused = call("backtest", path, *asked)
+        assert "min_train_tokens = 9e+11 leaves none of general" in refused.err
+
     def test_check_says_the_remedy(self, call, table):
         checked = call("logs", "check", table(LONG.replace("law", "domain")))
         assert "--map wiki=general" in checked.out
