@@ -100,6 +100,12 @@ def windows(rows: pd.DataFrame) -> list[HistoryWindow]:
     return by_tokens + by_size
 
 
+def _with_both(log: LogOrPath) -> pd.DataFrame:
+    checked = log_of(log)
+    require_a_corpus_to_fit(checked, source_of(log), both=True)
+    return with_law_columns(with_token_share(checked)[0], AUTO)[0]
+
+
 def _rows_of_both(log: pd.DataFrame, min_train_tokens: float) -> dict[str, pd.DataFrame]:
     if not is_of_two(log):
         raise InputError(
@@ -155,9 +161,7 @@ def backtest(
     CmrplanError
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
-    checked = log_of(log)
-    require_a_corpus_to_fit(checked, source_of(log), both=True)
-    log = with_law_columns(with_token_share(checked)[0], AUTO)[0]
+    log = _with_both(log)
     say, first = progress or (lambda line: None), parse_first_tokens(min_train_tokens)
     rows = _rows_of_both(log, first)
     request = _target(log, rows, max_general_rise, base_loss)
