@@ -28,7 +28,7 @@ from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.compared_ratios import compared_ratios
 from cmrplan.plan.questions.compute_budget import best_budget
-from cmrplan.plan.questions.confidence_levels import CONFIDENCES, confidence_levels
+from cmrplan.plan.questions.confidence_levels import CONFIDENCES, levels_beside
 from cmrplan.plan.questions.domain_tokens import spend_domain_tokens
 from cmrplan.plan.questions.remedies import remedies
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
@@ -150,7 +150,7 @@ def beside_of(fit: Fit, recommended: Plan, confidence: list[float], *, is_kept: 
     if not is_known or not (is_said or is_kept):
         return Beside(extra={"levels": [], "remedies": []})
     listed = confidence if len(confidence) > 1 else sorted({*CONFIDENCES, *confidence})
-    levels = confidence_levels(fit, recommended.asked, confidences=listed)
+    levels = levels_beside(fit, recommended, listed)
     advice = remedies(fit, recommended)
     extra = {"levels": plain_rows(levels), "remedies": [one.as_dict() for one in advice]}
     lines = []

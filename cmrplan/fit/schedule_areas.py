@@ -3,7 +3,8 @@
 A row says the rate of the last step before it. Between two rows of a run the rate is taken to change linearly from step
 to step, before the first row to be that of the first, and beyond the last to stay as it is. The areas are then those of
 :func:`cmrplan.laws.learning_rate.schedule_areas`, in units of the rate times steps. Where the log has no ``step``, a
-step is taken to be 2**20 tokens.
+step is taken to be 2**20 tokens. A run that begins with rising rates warms up, which S1 counts and S2 does not: else a
+log with an evaluation in the warm-up would have other areas than one that begins after it.
 
 A prediction by a learning-rate-aware law follows the schedule of the log's longest run, its last rate going on. By the
 default it is of a finished run: that schedule, stretched to the tokens of the run.
@@ -24,7 +25,7 @@ from cmrplan.log.schedules import SAME_RATE
 
 ASSUMED_STEP_TOKENS = 2.0**20
 AREA_COLUMNS = ("s1_cpt", "s2_cpt")
-COOLED = "cooled"  # by what part of the largest rate of its run the rate has fallen
+COOLED = "cooled"  # by what part of the largest rate of its run so far the rate has fallen
 MOST_STEPS = 10**7  # an array of them is 80 MB
 NUM_PARTS = 4000  # of a stretched schedule
 
@@ -54,11 +55,21 @@ class RunSchedule:
         if last > MOST_STEPS:
             raise InputError(f"a schedule may have {MOST_STEPS} steps at most, got {last}")
         steps = np.arange(max(last, 1) + 1.0)
-        s1, s2 = schedule_areas(np.interp(steps[1:], self.step, self.learning_rate))
+        s1 = schedule_areas(np.interp(steps[1:], self.step, self.learning_rate))[0]
+        s2 = schedule_areas(np.interp(steps[1:], self.step, self._warmed_up))[1]
         return (
             np.interp(step, steps, np.concatenate([[0.0], s1])),
             np.interp(step, steps, np.concatenate([[0.0], s2])),
         )
+
+    @property
+    def _warmed_up(self) -> Array:
+        """The rates with those of a warm-up at its end, ``(k,)``."""
+        falls = np.flatnonzero(np.diff(self.learning_rate) < 0)
+        end = int(falls[0]) if len(falls) else len(self.learning_rate) - 1
+        rates = self.learning_rate.copy()
+        rates[:end] = rates[end]
+        return rates
 
     def times(self, factor: float) -> RunSchedule:
         """Return the schedule with all rates multiplied."""
@@ -76,13 +87,16 @@ class RunSchedule:
         The schedule is stretched to them.
         """
         part = (np.arange(NUM_PARTS) + 0.5) / NUM_PARTS
-        rate = np.interp(part * self.step[-1], self.step, self.learning_rate)
+        rate, warm = (
+            np.interp(part * self.step[-1], self.step, rates)
+            for rates in (self.learning_rate, self._warmed_up)
+        )
         steps = self.step[-1] * train_tokens / self.train_tokens[-1]
         # A drop by d at step k adds d (1 - decay^(n - k)) / (1 - decay) to S2 after step n.
         left = (1 - part[1:]) * steps[:, None]
         lasting = -np.expm1(np.log(ANNEALING_DECAY) * left) / (1 - ANNEALING_DECAY)
         fallen = 1 - self.learning_rate[-1] / np.max(self.learning_rate)
-        areas = steps * np.mean(rate), lasting @ -np.diff(rate)
+        areas = steps * np.mean(rate), lasting @ -np.diff(warm)
         return {**dict(zip(AREA_COLUMNS, areas, strict=True)), COOLED: np.full_like(steps, fallen)}
 
 
@@ -97,7 +111,7 @@ class RateScales:
     tokens_per_rate : tuple of float
         Tokens per unit of S1 at the ends of its runs.
     largest_area : tuple of float
-        The largest S2.
+        The largest S2, in magnitude.
     """
 
     model_params: tuple[float, ...]
@@ -121,15 +135,24 @@ class RateScales:
 def with_cooled(log: pd.DataFrame) -> pd.DataFrame:
     """Return the log with the column ``cooled``, 0 at the base checkpoint."""
     rate = log["learning_rate"].where(log["train_tokens"] > 0)
-    part = 1 - rate / rate.groupby(log["run_id"]).transform("max")
-    return log.assign(**{COOLED: part.fillna(0.0)})
+    return log.assign(**{COOLED: (1 - rate / _largest_so_far(log)).fillna(0.0)})
+
+
+def _largest_so_far(log: pd.DataFrame) -> Array:
+    """Return the largest rate of its run up to each row, ``(n,)``: what rises in a warm-up has not fallen."""
+    order = np.argsort(log["train_tokens"].to_numpy(dtype=float), kind="stable")
+    rows = log.iloc[order]
+    rate = rows["learning_rate"].where(rows["train_tokens"] > 0)
+    largest = np.empty(len(log))
+    largest[order] = rate.groupby(rows["run_id"]).cummax().to_numpy(dtype=float)
+    return largest
 
 
 def has_known_decay(log: pd.DataFrame) -> bool:
     """Tell whether every row says its rate, and it falls within runs or differs between those of one size.
 
-    Another rate at another size is usual and says nothing of schedules. Rows of cooldown branches are ends of runs of
-    their own, which the rates between them do not show.
+    A warm-up is no fall. Another rate at another size is usual and says nothing of schedules. Rows of cooldown branches
+    are ends of runs of their own, which the rates between them do not show.
     """
     rows = log[log["train_tokens"] > 0]
     if "learning_rate" not in rows or rows["learning_rate"].isna().any() or not len(rows):
@@ -138,8 +161,7 @@ def has_known_decay(log: pd.DataFrame) -> bool:
         return False
     if "schedule" in rows and rows["schedule"].astype(str).str.contains("branch").any():
         return False
-    rate = rows["learning_rate"]
-    falls = rate < SAME_RATE * rate.groupby(rows["run_id"]).transform("max")
+    falls = rows["learning_rate"] < SAME_RATE * _largest_so_far(rows)
     peaks = peak_rates(rows).groupby(level=0)
     return bool(falls.any() or (peaks.min() < SAME_RATE * peaks.max()).any())
 

@@ -97,6 +97,8 @@ class Plan:
     warnings : tuple of Finding
     provenance : dict
         Of the fit.
+    spends_domain_tokens : bool
+        Whether the length follows from the ratio, so that the run uses the domain tokens up.
     """
 
     domain_ratio: float
@@ -124,6 +126,7 @@ class Plan:
     reason: str
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
+    spends_domain_tokens: bool = False
 
     @property
     def is_feasible(self) -> bool:

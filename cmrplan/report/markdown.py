@@ -15,7 +15,7 @@ from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.questions.confidence_levels import confidence_levels
+from cmrplan.plan.questions.confidence_levels import levels_beside
 from cmrplan.plan.questions.remedies import remedies
 from cmrplan.report.text import (
     answer_sentences,
@@ -89,7 +89,7 @@ def _ways_out(fit: Fit, plan: Plan) -> str:
         "| over | confidence | ratio that holds | smallest tolerance | at |",
     ]
     lines.append("| --- | --- | --- | --- | --- |")
-    for row in confidence_levels(fit, plan.asked).to_dict("records"):
+    for row in levels_beside(fit, plan).to_dict("records"):
         ratio = row["domain_ratio"]
         holds = "none" if np.isnan(ratio) else f"{ratio:.3f}"
         over = "the base" if row["rise_over"] == "base" else "pure replay"

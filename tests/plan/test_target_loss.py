@@ -7,14 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from by_hand import BASE, ByHand, D, N, ask, make_fit
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.fit.supply import HARM
+from cmrplan.plan.questions.compared_ratios import compared_ratios
 from cmrplan.plan.questions.compute_budget import best_budget
+from cmrplan.plan.questions.confidence_levels import levels_beside
 from cmrplan.plan.questions.domain_tokens import by_epochs, spend_domain_tokens
+from cmrplan.plan.questions.sensitivity import sensitivity
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
 
 PUBLISHED = Path(__file__).parents[2] / "data" / "published"
@@ -299,6 +302,38 @@ class TestDcptPaperUsage2:
         assert tolerance.is_binding
         assert tolerance.ratio_without == 1
         assert tolerance.breakpoint == pytest.approx(0.2 + 0.016, abs=1e-3)  # and the 90 % quantile
+
+    def test_the_risk_of_the_best_estimate_is_that_of_its_own_length(self):
+        # the general loss rises by 0.2 r² and 0.04 nats a decade; half of the resamples lie above the estimate
+        fit = make_fit(per_decade=(-0.04, 0.0), spread=np.linspace(-0.02, 0.02, 401))
+        made = spend_domain_tokens(fit, model_params=N, domain_tokens=0.4 * D, **RISE)
+        assert made.domain_ratio < made.ratio.estimate
+        assert made.violation_probability == pytest.approx(0.1, abs=0.01)
+        assert made.point_violation_probability == pytest.approx(0.5, abs=0.01)
+
+    def test_what_stands_beside_it_is_compared_over_lengths(self):
+        # 0.2 r² + 0.04 log10(0.4 / r) + spread reaches what is allowed where its confidence says
+        fit = make_fit(per_decade=(-0.04, 0.0), spread=np.linspace(-0.02, 0.02, 401))
+        asked = {"model_params": N, "domain_tokens": 0.4 * D}
+        made = spend_domain_tokens(fit, **asked, **RISE)
+
+        def ratio_that_reaches(rise):
+            return brentq(lambda r: 0.2 * r**2 + 0.04 * np.log10(0.4 / r) - rise, 0.3, 1)
+
+        assert made.domain_ratio == pytest.approx(ratio_that_reaches(0.05 - 0.016), abs=1e-3)
+        levels = levels_beside(fit, made).set_index(["rise_over", "confidence"])["domain_ratio"]
+        for level, spread in ((0.5, 0.0), (0.8, 0.012), (0.9, 0.016), (0.95, 0.018)):
+            expected = ratio_that_reaches(0.05 - spread)
+            assert levels["base", level] == pytest.approx(expected, abs=1e-3)
+        table = sensitivity(fit, made).query("choice == 'tolerance'")["domain_ratio"]
+        reached = [ratio_that_reaches(0.05 * factor - 0.016) for factor in (1.25, 2.0)]
+        np.testing.assert_allclose(table[2:], reached, atol=1e-3)
+        beside = compared_ratios(fit, made, ratios=[0.8]).set_index("domain_ratio")
+        assert beside.loc[0.8, "train_tokens"] == pytest.approx(0.5 * D)
+        expected = 0.2 * 0.8**2 + 0.04 * np.log10(0.4 / 0.8)
+        assert beside.loc[0.8, "general_rise"] == pytest.approx(expected, abs=1e-4)
+        with pytest.raises(InputError, match="never uses the domain tokens up"):
+            compared_ratios(fit, made, ratios=[0.0])
 
     def test_compute_bounds_the_length(self):
         # the domain loss falls with the tokens far more than with the ratio: the longest run is the best

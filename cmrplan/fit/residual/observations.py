@@ -143,14 +143,17 @@ def observations(
 
 
 def _rates(rows: pd.DataFrame) -> RateScales:
-    """Return the scales of the areas; where nothing anneals, S2 counts in thousandths of the largest S1."""
+    """Return the scales of the areas; where nothing anneals, S2 counts in thousandths of the largest S1.
+
+    S2 is negative where a rate rises again, so its largest magnitude counts.
+    """
     scales = []
     for size in np.unique(rows["model_params"].to_numpy(dtype=float)):
         part = rows[rows["model_params"] == size]
         ends = part.loc[part.groupby("run_id")["train_tokens"].idxmax()]
         tokens_per_rate = float(np.exp(np.mean(np.log(ends["train_tokens"] / ends["s1_cpt"]))))
         least = 1e-3 * float(part["s1_cpt"].max())
-        scales.append((float(size), tokens_per_rate, max(float(part["s2_cpt"].max()), least)))
+        scales.append((float(size), tokens_per_rate, max(float(part["s2_cpt"].abs().max()), least)))
     return RateScales(*(tuple(values) for values in zip(*scales, strict=True)))
 
 

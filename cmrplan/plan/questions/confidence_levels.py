@@ -16,8 +16,10 @@ import pandas as pd
 from cmrplan.errors import InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Reference, require_confidence
-from cmrplan.plan.loss_curves import survey
+from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.optimum import feasible_interval
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.domain_tokens import curves_over_lengths
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -69,14 +71,32 @@ def confidence_levels(
         raise InputError("max_general_rise must be given, since confidence is how surely it holds")
     for level in confidences:
         require_confidence(level)
-    rows = _rows(fit_of(fit), asked, sorted(set(confidences)))
+    fit = fit_of(fit)
+    feasible = feasible_interval(fit, asked)
+    curves = survey(fit, asked, marks=feasible.marks)
+    return _table(asked, curves, (feasible.low, feasible.high), confidences)
+
+
+def levels_beside(fit: Fit, plan: Plan, confidences: Sequence[float] = CONFIDENCES) -> pd.DataFrame:
+    """Return :func:`confidence_levels` of the question of a plan, whose length may follow from the ratio."""
+    if not plan.spends_domain_tokens:
+        return confidence_levels(fit, plan.asked, confidences=confidences)
+    curves = curves_over_lengths(fit, plan.asked)
+    ends = float(curves.domain_ratio[0]), float(curves.domain_ratio[-1])
+    return _table(plan.asked, curves, ends, confidences)
+
+
+def _table(
+    asked: PlanRequest, curves: LossCurves, ends: tuple[float, float], confidences: Sequence[float]
+) -> pd.DataFrame:
+    rows = _rows(asked, curves, ends, sorted(set(confidences)))
     return pd.DataFrame(rows).sort_values(["rise_over", "confidence"], ignore_index=True)
 
 
-def _rows(fit: Fit, asked: PlanRequest, levels: Sequence[float]) -> Iterator[dict[str, Any]]:
-    feasible = feasible_interval(fit, asked)
-    curves = survey(fit, asked, marks=feasible.marks)
-    low, high = feasible.low, feasible.high
+def _rows(
+    asked: PlanRequest, curves: LossCurves, ends: tuple[float, float], levels: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    low, high = ends
     k = curves.between(low, high)
     for reference in get_args(Reference):
         if reference == "replay" and curves.replay is None:

@@ -14,7 +14,8 @@ from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS
 from cmrplan.numbers import affordable_tokens, training_flops
-from cmrplan.plan.loss_curves import COARSE_GRID, LossCurves, survey
+from cmrplan.plan.findings import chance_to_break
+from cmrplan.plan.loss_curves import COARSE_GRID, LossCurves, survey, survey_at
 from cmrplan.plan.optimum import SAME_RATIO, Constraint, ConstraintName
 from cmrplan.plan.plan import Plan, feasible_plan_for, plan_for
 from cmrplan.plan.questions.target_loss import reached
@@ -62,14 +63,8 @@ def spend_domain_tokens(
     Que et al., D-CPT Law, NeurIPS 2024, arXiv:2406.01375.
     """
     fit, asked = fit_of(fit), request_of(request, options)
-    used = _tokens_to_use(fit, asked)
-    low, high = _ratios(fit, asked, used)
-    if low > high:
-        raise CmrplanError(
-            f"a run that uses the domain tokens {asked.max_epochs:g} time(s) needs a domain ratio of {low:.4g} or more "
-            f"and {high:.4g} is the most allowed; give more compute, or change min_ratio or max_ratio"
-        )
-    curves = survey(fit, asked, train_tokens=lambda ratio: used / ratio, ratios=(low, high))
+    used, curves = _tokens_to_use(fit, asked), curves_over_lengths(fit, asked)
+    low, high = _ends(curves)
     ratio = curves.chance_constrained_ratio(low, high)
     if np.isnan(ratio):
         raise CmrplanError(_no_ratio_text(curves, asked))
@@ -83,6 +78,48 @@ def spend_domain_tokens(
         )
         plan = plan.with_findings([remark])
     return plan
+
+
+def curves_over_lengths(fit: Fit, request: PlanRequest) -> LossCurves:
+    """Return the losses of runs that use the domain tokens up, each ratio at its own length.
+
+    Raises
+    ------
+    CmrplanError
+        If no ratio may be taken.
+    """
+    used = _tokens_to_use(fit, request)
+    low, high = _ratios(fit, request, used)
+    if low > high:
+        raise CmrplanError(
+            f"a run that uses the domain tokens {request.max_epochs:g} time(s) needs a domain ratio of {low:.4g} or "
+            f"more and {high:.4g} is the most allowed; give more compute, or change min_ratio or max_ratio"
+        )
+    return survey(fit, request, train_tokens=lambda ratio: used / ratio, ratios=(low, high))
+
+
+def asked_at(plan: Plan, ratio: float) -> PlanRequest:
+    """Return the question of a plan at another ratio, whose length follows where the plan spends domain tokens."""
+    if not plan.spends_domain_tokens:
+        return plan.asked
+    unique = float(plan.asked.domain_tokens or 0)
+    return replace(plan.asked, train_tokens=plan.asked.max_epochs * unique / ratio)
+
+
+def plan_again(fit: Fit, plan: Plan, asked: PlanRequest | None = None) -> Plan:
+    """Return the answer to the question of a plan by another fit, or with other limits.
+
+    Raises
+    ------
+    CmrplanError
+        If no ratio holds the tolerance.
+    """
+    again = spend_domain_tokens if plan.spends_domain_tokens else feasible_plan_for
+    return again(fit, plan.asked if asked is None else asked)
+
+
+def _ends(curves: LossCurves) -> tuple[float, float]:
+    return float(curves.domain_ratio[0]), float(curves.domain_ratio[-1])
 
 
 def _tokens_to_use(fit: Fit, request: PlanRequest) -> float:
@@ -119,15 +156,18 @@ def _plan_at(fit: Fit, request: PlanRequest, ratio: float, tokens: float) -> Pla
 
 def _over_lengths(fit: Fit, plan: Plan, curves: LossCurves, request: PlanRequest) -> Plan:
     """Return a plan whose ratios are compared with those of other lengths, not with others at its own length."""
-    low, high = float(curves.domain_ratio[0]), float(curves.domain_ratio[-1])
+    low, high = _ends(curves)
     free = curves.chance_constrained_ratio(low, high, allowed=np.inf)
     draws = curves.drawn_ratios(low, high)
     binding = _binding(fit, plan, request, (low, high), free)
     wide = replace(request, min_ratio=None, max_ratio=None, compute=None)
     wide = replace(wide, general_weight=request.weight, max_general_rise=None)
+    plan = replace(plan, spends_domain_tokens=True)
+    estimate = curves.best_estimate(low, high)
     return replace(
         plan,
-        ratio=Interval.of_draws(curves.best_estimate(low, high), draws, plan.confidence),
+        ratio=Interval.of_draws(estimate, draws, plan.confidence),
+        point_violation_probability=_chance_at(fit, plan, estimate),
         unconstrained_domain_ratio=_best(fit, wide, low) if _is_bounded(request) else free,
         binding=binding,
         constraints=(
@@ -135,6 +175,14 @@ def _over_lengths(fit: Fit, plan: Plan, curves: LossCurves, request: PlanRequest
             *_bounds(fit, plan, request, binding, low),
         ),
     )
+
+
+def _chance_at(fit: Fit, plan: Plan, ratio: float) -> float | None:
+    """Return how probably the run of a ratio, which has its own length, breaks the limit."""
+    if np.isnan(ratio):
+        return None
+    asked = asked_at(plan, ratio)
+    return chance_to_break(fit, asked, survey_at(fit, asked, ratio))
 
 
 def _is_bounded(request: PlanRequest) -> bool:

@@ -17,7 +17,8 @@ from cmrplan.fit.model_averaging import held_out_score
 from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.numbers import training_flops
-from cmrplan.plan.plan import Plan, feasible_plan_for
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.domain_tokens import plan_again
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 
 # Laws that predict hidden rows worse than the best by this factor are shown but do not count as a disagreement.
@@ -134,7 +135,7 @@ def law_panel(
 
 
 def _answer(name: str, fit: Fit, plan: Plan) -> LawAnswer:
-    own = feasible_plan_for(fit, plan.asked)
+    own = plan_again(fit, plan)
     law, error = fit.models["general"].top_weighted, np.nan
     if law is not None:
         error = held_out_score(law, fit.rows("general")).error

@@ -10,6 +10,7 @@ import pandas as pd
 from cmrplan.fit.planned_schedule import is_probed_peak, law_of_rates
 from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
 from cmrplan.plan.plan import Plan, plan_for
+from cmrplan.plan.questions.domain_tokens import spend_domain_tokens
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 
 FACTORS = (0.5, 2**-0.5, 1.0, 2**0.5, 2.0)
@@ -48,7 +49,8 @@ def by_peak_rate(fit: FitOrPath, plan: Plan) -> pd.DataFrame:
         def scaled(_: RunSchedule, factor: float = factor) -> RunSchedule:
             return planned.times(factor)
 
-        answer = plan_for(replace(fit, planned=scaled), plan.asked)
+        again = spend_domain_tokens if plan.spends_domain_tokens else plan_for
+        answer = again(replace(fit, planned=scaled), plan.asked)
         rise = answer.general_rise
         rows.append(
             {

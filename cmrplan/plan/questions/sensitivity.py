@@ -14,7 +14,8 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.laws.registry import PLAN_LAWS
 from cmrplan.numbers import Tolerance
-from cmrplan.plan.plan import Plan, feasible_plan_for
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.domain_tokens import plan_again
 from cmrplan.plan.questions.law_panel import refit
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 from cmrplan.solve.law_fit import PAPER_DELTA
@@ -90,19 +91,19 @@ def _choices(fit: Fit, plan: Plan) -> Iterator[tuple[str, str, Callable[[], Plan
     asked = plan.asked
 
     def refitted(change: dict[str, Any]) -> Plan:
-        return feasible_plan_for(refit(fit, **change), asked)
+        return plan_again(refit(fit, **change), plan)
 
     if asked.tolerance is not None:
         for factor in TOLERANCE_FACTORS:
             tolerance = Tolerance(factor * asked.tolerance.value, asked.tolerance.unit)
             changed = replace(asked, max_general_rise=tolerance)
-            yield "tolerance", str(tolerance), partial(feasible_plan_for, fit, changed)
+            yield "tolerance", str(tolerance), partial(plan_again, fit, plan, changed)
     if asked.turning_point:
         for factor in LAMBDA_FACTORS:
             weight = factor * asked.turning_point
             changed = replace(asked, turning_point=weight)
             if weight != asked.turning_point:
-                yield "lambda", f"{weight:g}", partial(feasible_plan_for, fit, changed)
+                yield "lambda", f"{weight:g}", partial(plan_again, fit, plan, changed)
     for name, word, setting in _refits(fit):
         text = str(setting) if name == "law" else f"{setting:g}"
         yield word, text, partial(refitted, {name: setting})
