@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -17,8 +19,11 @@ from cmrplan.cli.parameters import (
     with_parts,
 )
 from cmrplan.cli.schedule import read_fit_under, schedule_options, schedule_record
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.corpus_model import Prediction
+from cmrplan.fit.fit import Fit
+from cmrplan.plan.repeated_data import losses_with_repeats, repetition_findings
+from cmrplan.plan.request import PlanRequest
 
 
 @click.command()
@@ -33,7 +38,8 @@ from cmrplan.fit.corpus_model import Prediction
 @click.option(
     "--unique-domain-tokens",
     type=COUNT,
-    help="Tokens the domain corpus holds before it repeats, for laws that read them.  [default: it never does]",
+    help="Tokens the domain corpus holds before it repeats; repeats count as in a plan.  [default: it never does, or "
+    "as in the probes]",
 )
 @click.option(
     "--new-run",
@@ -66,11 +72,11 @@ def predict(
         "unique_domain_tokens": unique_domain_tokens,
     }
     result: dict[str, Any] = {}
+    predictions, findings = _predictions(fitted, **at, new_run=new_run)
     for corpus in ("general", "domain"):
         values: tuple[float | None, float | None, float | None] = (None, None, None)
-        if corpus in fitted.models:
-            prediction = fitted.predict(corpus, **at, new_run=new_run)
-            values = _with_bounds(prediction, confidence)
+        if corpus in predictions:
+            values = _with_bounds(predictions[corpus], confidence)
             if not np.isfinite([value for value in values if value is not None]).all():
                 raise CmrplanError(
                     f"the law of the {corpus} loss has no finite value at model_params = {model_params:.4g}, "
@@ -81,11 +87,14 @@ def predict(
     parts = {corpus: fitted.parts(corpus, **at) for corpus in fitted.models if with_parts}
     for corpus, two in parts.items():
         result |= dict(zip((f"{corpus}_law", f"{corpus}_residual"), two, strict=True))
+        if unique_domain_tokens is not None:
+            result[f"{corpus}_repeats"] = result[f"{corpus}_loss"] - sum(two)
     findings = [
         *fitted.warnings,
         *fitted.probed.extrapolation_findings(
             model_params=model_params, train_tokens=train_tokens, domain_ratio=domain_ratio
         ),
+        *findings,
     ]
     if as_json:
         where = {name: at[name] for name in ("model_params", "train_tokens", "domain_ratio")}
@@ -97,8 +106,42 @@ def predict(
         band = "" if low is None else f"  ({100 * confidence:g} % interval {low:.4f} to {high:.4f})"
         show(f"{corpus:<8} loss {loss:.4f} nats per token{band}")
         for law, residual in [parts[corpus]] if with_parts else []:
-            show(f"{'':<8} laws {law:.4f}, residual {residual:+.4f}")
+            repeats = result.get(f"{corpus}_repeats")
+            more = "" if repeats is None else f", repeats {repeats:+.4f}"
+            show(f"{'':<8} laws {law:.4f}, residual {residual:+.4f}{more}")
     print_findings(findings)
+
+
+def _predictions(
+    fit: Fit,
+    *,
+    model_params: float,
+    train_tokens: float,
+    domain_ratio: float,
+    unique_domain_tokens: float | None,
+    new_run: bool,
+) -> tuple[dict[str, Prediction], list[Finding]]:
+    """Return each fitted loss, and what is to be said of repeats where the domain tokens were given."""
+    if unique_domain_tokens is None:
+        predicted = partial(
+            fit.predict,
+            model_params=model_params,
+            train_tokens=train_tokens,
+            domain_ratio=domain_ratio,
+            new_run=new_run,
+        )
+        return {corpus: predicted(corpus) for corpus in fit.models}, []
+    request = PlanRequest(
+        model_params=model_params,
+        train_tokens=train_tokens,
+        domain_tokens=unique_domain_tokens,
+        max_epochs=1 + train_tokens / unique_domain_tokens,
+        general_weight=0.0,
+    )
+    losses = losses_with_repeats(fit, request, np.array([domain_ratio]))
+    if new_run:
+        losses = {c: replace(p, draws=fit.of_new_run(c, p.draws)) for c, p in losses.items()}
+    return losses, repetition_findings(fit, request, domain_ratio)
 
 
 def _with_bounds(

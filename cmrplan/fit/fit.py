@@ -134,20 +134,21 @@ class Fit(FittedLog):
             require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
         ratio, tokens = np.broadcast_arrays(ratio, np.asarray(train_tokens, dtype=float))
         flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
-        draws = flat.draws
-        if new_run:
-            shifts = self.new_run_shifts(corpus, len(draws))
-            if shifts is None:
-                raise CmrplanError(
-                    "the noise of a new run is estimated by a law across runs, which the CMR laws are not; fit with "
-                    "law = 'dcpt'"
-                )
-            draws = self.model_of(corpus).with_shifts(draws, shifts)
+        draws = self.of_new_run(corpus, flat.draws) if new_run else flat.draws
         return Prediction(
             {name: values.reshape(ratio.shape) for name, values in flat.inputs.items()},
             flat.loss.reshape(ratio.shape),
             draws.reshape(len(draws), *ratio.shape),
         )
+
+    def of_new_run(self, corpus: str, draws: Array) -> Array:
+        """Return draws ``(B, n)`` widened by the noise of a run and of an evaluation."""
+        shifts = self.new_run_shifts(corpus, len(draws))
+        if shifts is None:
+            raise CmrplanError(
+                "the noise of a new run is estimated by a law across runs, which CMR's are not; fit law = 'dcpt'"
+            )
+        return self.model_of(corpus).with_shifts(draws, shifts)
 
     def parts(
         self,
@@ -158,10 +159,7 @@ class Fit(FittedLog):
         domain_ratio: float,
         unique_domain_tokens: float | None = None,
     ) -> tuple[float, float]:
-        """Return the estimate of :meth:`predict` in two parts: by the laws alone, and what the residual adds.
-
-        Both in nats per token; without a residual the second is 0.
-        """
+        """Return the estimate of :meth:`predict` by the laws alone, and what the residual adds, in nats."""
         columns = {
             "model_params": np.array([model_params]),
             "train_tokens": np.array([train_tokens]),

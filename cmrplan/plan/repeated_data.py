@@ -89,6 +89,38 @@ def general_of_repeats(
     return replace(general, prediction=spread_over(scarce))
 
 
+def losses_with_repeats(fit: Fit, request: PlanRequest, ratio: Array) -> dict[str, Prediction]:
+    """Return each fitted loss of a run at ratios ``(G,)``, with what its domain data do to it as in a plan.
+
+    Parameters
+    ----------
+    fit : Fit
+    request : PlanRequest
+        With ``domain_tokens``, and passes over them allowed.
+    ratio : array (G,)
+    """
+    tokens, losses = request.tokens, {}
+    if "general" in fit.models:
+        model = fit.model_of("general")
+        reads = model.reads_repetition or "unique_domain_tokens" in model.more_columns
+
+        def fresh(ratios: Array) -> GeneralLoss:
+            prediction = fit.predict(
+                "general",
+                model_params=request.size,
+                train_tokens=tokens,
+                domain_ratio=ratios,
+                unique_domain_tokens=request.unique_tokens if reads else None,
+            )
+            return GeneralLoss(prediction, np.nan, ())
+
+        scarce = fresh(ratio) if reads else general_of_repeats(fit, request, tokens, ratio, fresh)
+        losses["general"] = scarce.prediction
+    if "domain" in fit.models:
+        losses["domain"] = domain_of_repeats(fit, request, tokens, ratio)[0]
+    return losses
+
+
 def domain_of_repeats(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> tuple[Prediction, list[Finding]]:

@@ -1,5 +1,6 @@
 """Domain data scarcer than the probes' own: what passes over them and a narrower corpus do to both losses."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from by_hand import BASE, D, N, make_fit
 from scipy.optimize import brentq
 
 import cmrplan as cp
+from cmrplan.cli.app import run
 from cmrplan.fit.supply import HARM
 from cmrplan.plan.loss_curves import survey_at
 from cmrplan.plan.repeated_data import RISE_BY_NARROWING, RISE_BY_PASSES, domain_of_repeats
@@ -192,3 +194,40 @@ def test_a_plan_lies_on_the_curves_of_its_pictures(small, corpus):
     at_plan = np.interp(plan.domain_ratio, drawn.domain_ratio, drawn.loss)
     assert at_plan == pytest.approx(loss.estimate, abs=2e-4)
     assert drawn.measured.label == "measured at one pass or less"
+
+
+@pytest.mark.parametrize(("ratio", "passes"), [(0.5, 0.8), (0.5, 4.0), (1.0, 8.0)])
+def test_predict_says_what_a_plan_says(small, tmp_path, capsys, ratio, passes):
+    tokens, supply = 3e5, 3e5 * ratio / passes
+    path = tmp_path / "fit.json"
+    cp.write_fit(small, path)
+    size = float(small.log["model_params"].max())
+    at = ["--model-params", f"{size:.0f}", "--train-tokens", f"{tokens:.0f}", "--json"]
+    told = ["--domain-ratio", f"{ratio}", "--unique-domain-tokens", f"{supply}"]
+    assert run(["predict", str(path), *at, *told]) == 0
+    predicted = json.loads(capsys.readouterr().out)
+    plan = cp.plan(
+        small,
+        model_params=size,
+        train_tokens=tokens,
+        domain_tokens=supply,
+        max_epochs=2 * passes + 1,
+        min_ratio=ratio,
+        max_ratio=ratio,
+        general_weight=0,
+    )
+    for name, loss in (("general", plan.general_loss), ("domain", plan.domain_loss)):
+        said = [predicted[f"{name}_loss{end}"] for end in ("", "_low", "_high")]
+        np.testing.assert_allclose(said, [loss.estimate, loss.low, loss.high], rtol=1e-9)
+    if passes > 1:
+        assert "repetition_assumed" in {w["code"] for w in predicted["warnings"]}
+    assert run(["predict", str(path), *at, *told, "--parts"]) == 0
+    parts = json.loads(capsys.readouterr().out)
+    fresh = small.predict("general", model_params=size, train_tokens=tokens, domain_ratio=ratio)
+    by_repeats = predicted["general_loss"] - fresh.loss[0]
+    assert parts["general_repeats"] == pytest.approx(by_repeats, abs=1e-9)
+    assert run(["predict", str(path), *at, *told, "--new-run"]) == 0
+    one_run = json.loads(capsys.readouterr().out)
+    assert one_run["general_loss"] == predicted["general_loss"]
+    names = [f"{corpus}_loss_{end}" for corpus in ("general", "domain") for end in ("low", "high")]
+    assert all(one_run[name] != predicted[name] for name in names)
