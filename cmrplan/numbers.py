@@ -100,8 +100,12 @@ def parse_named_count(name: str, given: CountOrText) -> float:
             return parse_count(given)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
-    require_positive(name, given)
-    return float(given)
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be one number, got {given!r}") from None
+    require_positive(name, number)
+    return number
 
 
 def parse_named_number(name: str, given: float | str) -> float:
@@ -250,8 +254,8 @@ class Tolerance:
 
     def least_above(self, rise: float) -> Tolerance:
         """Return the smallest tolerance of few digits that allows a rise in its unit."""
-        if not (math.isfinite(rise) and rise > 0):
-            return replace(self, value=max(rise, 0.0))
+        if not (math.isfinite(rise) and rise > ROUNDING):
+            return replace(self, value=0.0 if rise <= ROUNDING else rise)
         step = 10.0 ** (math.floor(math.log10(rise)) - SHOWN_DIGITS + 1)
         return replace(self, value=math.ceil((rise - ROUNDING) / step) * step)
 

@@ -54,7 +54,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
         sure = "clear" if verdict.is_clear else "not clear"
         show(
             f"{corpus}: {verdict.winner} leads {verdict.runner_up} by {verdict.margin:.4f} "
-            f"± {verdict.margin_stderr:.4f} ({sure}); best law {verdict.best_law}"
+            f"± {verdict.margin_stderr:.4f} ({sure}); best law {verdict.best_law or 'none could answer'}"
         )
     if not comparison.ranking["is_whole"].all():
         show("* of the ratios strictly between 0 and 1 alone, and left out of the verdict")

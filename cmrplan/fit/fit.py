@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmrplan.arrays import Array
+from cmrplan.arrays import Array, broadcast_named, given_numbers
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.corpus_model import (
     Columns,
@@ -121,18 +121,19 @@ class Fit(FittedLog):
         CmrplanError
             If that corpus was not fitted, or the law cannot answer there.
         """
-        ratio = np.atleast_1d(np.asarray(self.ratio_or_only(domain_ratio), dtype=float))
+        ratio = np.atleast_1d(given_numbers("domain_ratio", self.ratio_or_only(domain_ratio)))
         if unique_domain_tokens is not None:
             unique_domain_tokens = parse_named_count("unique_domain_tokens", unique_domain_tokens)
         size = parse_named_count("model_params", model_params)
         self.probed.require_unit_of_sizes(size)
         if isinstance(train_tokens, str):
             train_tokens = parse_named_count("train_tokens", train_tokens)
-        for extreme in (np.min(train_tokens), np.max(train_tokens)):
+        tokens = given_numbers("train_tokens", train_tokens)
+        for extreme in (np.min(tokens), np.max(tokens)):
             require_positive("train_tokens", float(extreme))
         if not np.all((ratio >= 0) & (ratio <= 1)):
             require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
-        ratio, tokens = np.broadcast_arrays(ratio, np.asarray(train_tokens, dtype=float))
+        ratio, tokens = broadcast_named(domain_ratio=ratio, train_tokens=tokens)
         flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
         draws = self.of_new_run(corpus, flat.draws) if new_run else flat.draws
         return Prediction(

@@ -290,6 +290,7 @@ def plan(
 def plan_for(fit: Fit, request: PlanRequest) -> Plan:
     """Return :func:`plan` for a request that was put together before."""
     require_mixture_laws(fit)
+    request.refuse_uncounted_passes()
     decision = decide(fit, request)
     curves, evaluated = decision.curves, decision.evaluated
     at = survey_at(fit, request, evaluated)

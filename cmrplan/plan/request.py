@@ -247,6 +247,14 @@ class PlanRequest:
         """Return the request without a given base loss, which belongs to one size."""
         return replace(self, base_loss=None)
 
+    def refuse_uncounted_passes(self) -> None:
+        """Refuse a number of passes over a domain corpus whose tokens were not given, which would bound nothing."""
+        if self.max_epochs != 1 and self.domain_tokens is None:
+            raise InputError(
+                f"max_epochs = {self.max_epochs:g} bounds the passes over the domain corpus, whose tokens are not "
+                "given; give domain_tokens too, or leave it out"
+            )
+
     def refuse_base_loss(self) -> None:
         """Refuse a given base loss where sizes are compared."""
         if self.base_loss is not None:

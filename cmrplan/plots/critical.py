@@ -55,6 +55,8 @@ class CriticalData:
     probed : array (k,)
         Probed tokens or sizes, ascending.
     plan : Plan
+    base_sizes : array (b,)
+        Probed sizes whose base loss was measured, ascending.
     """
 
     curve: CriticalCurve
@@ -63,6 +65,7 @@ class CriticalData:
     measured_fixed: float
     probed: Array
     plan: Plan
+    base_sizes: Array
 
     @property
     def title(self) -> str:
@@ -97,7 +100,8 @@ def critical_data(
     other = "model_params" if against == "train_tokens" else "train_tokens"
     near = nearest(fit.rows("general")[other], fixed)
     probed = np.unique(rows[against].to_numpy(dtype=float))
-    return CriticalData(curve, measured, ratio, near, probed, plan)
+    base_sizes = np.array(sorted(fit.base_loss.get("general", {})))
+    return CriticalData(curve, measured, ratio, near, probed, plan, base_sizes)
 
 
 def plot_critical(
@@ -161,16 +165,19 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
 
 
 def _draw_probed_sizes(data: CriticalData, ax: Axes) -> None:
-    """Mark the sizes whose base loss is measured, where the interval is narrow for that reason."""
+    """Mark the sizes whose base loss is measured, where the interval is narrow for that reason; without any, all."""
+    sizes, label = data.base_sizes, "probed size: base loss measured, hence a narrower interval"
+    if not len(sizes):
+        sizes, label = data.probed, "probed size"
     ax.plot(
-        data.probed,
-        np.zeros(len(data.probed)),
+        sizes,
+        np.zeros(len(sizes)),
         "|",
         transform=ax.get_xaxis_transform(),
         color=LIMIT,
         markersize=9,
         markeredgewidth=1.4,
-        label="probed size: base loss measured, hence a narrower interval",
+        label=label,
     )
 
 

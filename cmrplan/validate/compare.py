@@ -32,7 +32,12 @@ from cmrplan.log.files import (
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, parse_first_tokens
 from cmrplan.validate.baselines import SIMPLE_NAMES
-from cmrplan.validate.predictors import Predictor, mixture_predictors, predictors
+from cmrplan.validate.predictors import (
+    Predictor,
+    mixture_predictors,
+    predictors,
+    predictors_of_one_ratio,
+)
 
 CLEAR = 2.0  # standard errors by which a winner must be ahead to be called clear
 
@@ -73,6 +78,12 @@ class Comparison:
         ]
         if not self.verdicts:
             return "too few predictors could answer to compare them"
+        if AUTO not in self.ranking["predictor"].tolist():
+            ahead = ", ".join(f"{one.winner} ({c})" for c, one in self.verdicts.items())
+            return (
+                "the default (auto) cannot be fitted to this log, as cmrplan fit says; closest of what can answer: "
+                f"{ahead}"
+            )
         if not beaten:
             return "nothing is clearly closer than the default (auto): fit without --law"
         return f"the default (auto) is clearly beaten: {'; '.join(beaten)}; see what --law would change"
@@ -175,6 +186,8 @@ def _asked(log: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Predictor]]:
     """Return the validation corpora of a log and who is asked for their losses."""
     if not is_of_two(log):
         return eval_corpora(log), mixture_predictors()
+    if log.loc[log["train_tokens"] > 0, "domain_ratio"].nunique() == 1:
+        return CORPORA, predictors_of_one_ratio()
     return CORPORA, predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
 
 

@@ -53,6 +53,12 @@ def predictors(base_loss: Mapping[str, Mapping[float, float]]) -> dict[str, Pred
     return chosen | laws | {"cmr": _cmr} | simple
 
 
+def predictors_of_one_ratio() -> dict[str, Predictor]:
+    """Return the laws and baselines for a log with one ratio, to which neither the default nor a law of ratios fits."""
+    simple = {name: _baseline(call) for name, call in BASELINES.items()}
+    return {"chinchilla": _ratio_law("chinchilla")} | simple
+
+
 def _default(base_loss: Mapping[str, Mapping[float, float]]) -> Predictor:
     def predict(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
         model = fit_rows(seen, corpus, base_loss.get(corpus, {}), FitSettings(bootstrap=0))

@@ -359,6 +359,10 @@ def test_sizes_beyond_the_probes_are_shaded_and_the_probed_ones_marked(fit, ax):
     marks = line(ax, "probed size: base loss measured, hence a narrower interval")
     assert marks.get_xdata().tolist() == [SMALL, N]
     points = line(plots.plot_critical(fit, plan=plan), "by the measured losses at N = 1.0M")
+    bare = known_fit(base=False)
+    plan = known_plan(bare, model_params=2 * N, rise_over="replay")
+    marks = line(plots.plot_critical(bare, "model_params", plan=plan), "probed size")
+    assert marks.get_xdata().tolist() == [SMALL, N]
     assert mpl.colors.to_hex(points.get_markerfacecolor()) == "#ffffff"
 
 

@@ -362,3 +362,19 @@ class TestWords:
         answer = call("backtest", log_file, "--max-general-rise", "abc")
         assert answer.code == 2
         assert "max_general_rise" in answer.err
+
+
+def test_a_log_of_one_ratio_is_compared_by_what_can_answer(tmp_path, call):
+    """E + A/N^0.3 + B/D^0.2 exactly: that law is the nearest, and no default is told to be fitted."""
+    tokens, sizes = np.geomspace(1e8, 1e10, 8), (1e7, 4e7, 1.6e8)
+    rows = table((0.3,), tokens, sizes, loss=lambda n, d, r: 1.5 + 90 / n**0.3 + 40 / d**0.2)
+    losses = {"general": rows["loss"], "domain": rows["loss"] - 0.3}
+    log = pd.concat(rows.assign(eval_corpus=name, loss=loss) for name, loss in losses.items())
+    path = tmp_path / "log.csv"
+    log.to_csv(path, index=False)
+    compared = compare(path)
+    assert {one.best_law for one in compared.verdicts.values()} == {"chinchilla"}
+    assert {one.winner for one in compared.verdicts.values()} == {"chinchilla"}
+    assert compared.sentence.startswith("the default (auto) cannot be fitted to this log")
+    assert call("fit", path).code == 1
+    assert compared.skipped == {}
