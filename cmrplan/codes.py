@@ -337,6 +337,7 @@ class Code(StrEnum):
         _CAUTION,
         "The log mixes tokenizers, schedules, counting conventions, or bases of one size.",
     )
+    COPIED_RUN = ("copied_run", _CAUTION, "Two runs have the same losses in every row.")
     DAMAGED_RUN = ("damaged_run", _CAUTION, "The files of a run disagree, so it is left out.")
 
     # On a log that cannot be read.

@@ -6,6 +6,7 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding
+from cmrplan.log.copied_runs import copied_run_findings
 from cmrplan.log.corpora import spelling_findings
 from cmrplan.log.orientation import orientation_findings
 from cmrplan.log.units import unit_findings
@@ -27,6 +28,7 @@ def plausibility_findings(
         *orientation_findings(log, source, ratio_column),
         *unit_findings(log, source),
         *_base_findings(log, source),
+        *copied_run_findings(log, source),
     ]
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
