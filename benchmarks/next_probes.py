@@ -1,6 +1,7 @@
 """What planned probes are worth beside other designs, in worlds in which no law of the library is true.
 
     python benchmarks/next_probes.py --worlds 50
+    python benchmarks/next_probes.py --worlds 50 --larger
     python benchmarks/next_probes.py --worlds 200 --widths
 
 Worlds are those of ``worlds.py``, one family after the other. The question is the ratio of a run of the world's largest
@@ -18,7 +19,15 @@ to 1. A run is evaluated at the world's steps and counts as one, whatever its si
 Error: of the best estimate of the ratio. Regret of the plan: true domain loss above that of the best feasible ratio,
 where the limit is kept; broken: the share of plans whose true general loss is above it. "as near": the tokens of
 ``next`` over those that uniform takes to an error as small, summed over the worlds; who does not get there is counted
-with all that it may spend. With ``--widths`` each world's own log is asked what probes of a quarter, one and four full
+with all that it may spend.
+
+With ``--larger`` the full size is known by its base losses alone; probes have a third, a tenth and a thirtieth of it.
+``next`` begins with 4 even ratios of each at an eighth of the budget; each batch may spend half of what was spent.
+``uniform`` is a grid of the three sizes and of 3 to 15 even ratios at the full budget, ``short uniform`` the same at
+an eighth of it. A way ends where it is as near as the last error asks. Tokens are those of the first answer that is so
+near, and those of the largest grid where there is none.
+
+With ``--widths`` each world's own log is asked what probes of a quarter, one and four full
 runs would bring, and it is counted how often the expected interval is wider than that now, or than that of a smaller
 budget.
 """
@@ -44,6 +53,11 @@ import cmrplan as cp
 RUNS, PILOT, BATCH = 16, 4, 4
 CUBIC = np.array([0.0, 0.5 - np.sqrt(0.05), 0.5 + np.sqrt(0.05), 1.0])
 NEAR = (0.1, 0.05, 0.03)
+PARTS_OF_SIZE = (1 / 30, 1 / 10, 1 / 3)  # of the full one, where that is not probed
+SHORT = 1 / 8  # of the budget
+GRIDS = (3, 4, 6, 8, 12, 15)  # ratios
+MOST_TOKENS = GRIDS[-1] * len(PARTS_OF_SIZE)  # runs of the full budget
+GROWTH = 0.5  # of the tokens spent, the budget of the next batch
 BUDGETS = (0.25, 1.0, 4.0)  # of full runs, for --widths
 FINE = 1e-9
 
@@ -117,6 +131,62 @@ class Site:
         }
 
 
+class LargerSite(Site):
+    """A site where the full size is known by its base losses alone."""
+
+    def grid(self, number: int, length: float) -> pd.DataFrame:
+        """Return the log of a grid of even ratios at all sizes that are probed, at a part of the budget."""
+        ratios, sizes = np.linspace(0, 1, number), self.size * np.array(PARTS_OF_SIZE)
+        runs = [self.run(r, size, length * self.tokens) for size in sizes for r in ratios]
+        return pd.concat(runs)
+
+    def judged(self, log: pd.DataFrame) -> tuple[cp.Fit, dict[str, float]]:
+        """Return the fit of a log with the base losses of the full size, which cost nothing, and its answer."""
+        base = pd.DataFrame(
+            {
+                "run_id": "base",
+                "model_params": self.size,
+                "train_tokens": 0.0,
+                "domain_ratio": 0.0,
+                "eval_corpus": list(LOSSES),
+                "loss": [float(self.world.loss(corpus, self.size, 0, 0)) for corpus in LOSSES],
+            }
+        )
+        return super().judged(pd.concat([log, base]))
+
+
+def larger_by_next(site: LargerSite) -> Iterator[dict[str, float]]:
+    """Yield the answers after a short pilot and after each batch."""
+    log = site.grid(PILOT, SHORT)
+    fit, row = site.judged(log)
+    yield row
+    while row["tokens"] < MOST_TOKENS:
+        budget = f"{GROWTH * row['tokens'] * site.tokens:.0f}tokens"
+        asked = {"budget": budget, "resolution": 0, "least_narrowing": 0}
+        found = cp.next_probes(fit, **asked, **site.asked)
+        if not found.probes:
+            return
+        runs = [site.run(p.domain_ratio, p.model_params, p.train_tokens) for p in found.probes]
+        log = pd.concat([log, *runs])
+        fit, row = site.judged(log)
+        yield row
+
+
+def larger_world(task: tuple[str, int]) -> list[dict[str, object]]:
+    """Return the rows of a world whose full size is not probed: the answers of each way until it is near."""
+    rows: list[dict[str, object]] = []
+    for number, (way, length) in enumerate(LARGER_WAYS.items()):
+        site = LargerSite(draw_world(*task), number)
+        if site.question is None:
+            return []
+        grids = (site.judged(site.grid(ratios, length))[1] for ratios in GRIDS)
+        for answer in larger_by_next(site) if way == "next" else grids:
+            rows.append({"family": task[0], "seed": task[1], "way": way, **answer})
+            if answer["error"] <= NEAR[-1]:
+                break
+    return rows
+
+
 def by_next(site: Site) -> Iterator[dict[str, float]]:
     """Yield the answers after the pilot and after each batch."""
     log = site.runs(np.linspace(0, 1, PILOT))
@@ -151,6 +221,7 @@ def designs_of(site: Site, name: str) -> Iterator[dict[str, float]]:
 
 
 WAYS = ("next", "uniform", "random", "D-optimal")
+LARGER_WAYS = {"next": SHORT, "uniform": 1.0, "short uniform": SHORT}
 
 
 def one_world(task: tuple[str, int]) -> list[dict[str, object]]:
@@ -223,6 +294,36 @@ def report(table: pd.DataFrame) -> None:
     )
 
 
+def report_larger(table: pd.DataFrame) -> None:
+    """Print the tokens of each way to be as near at a size that is not probed."""
+    worlds = table.groupby(["family", "seed"])
+    print(
+        f"{worlds.ngroups} worlds, a size that is not probed; tokens in runs of the full budget\n"
+    )
+    ends = {
+        (way, near): [reached(rows, near) for _, rows in part.groupby(["family", "seed"])]
+        for way, part in table.groupby("way")
+        for near in NEAR
+    }
+    ends = {
+        key: [(tokens if is_near else float(MOST_TOKENS), is_near) for tokens, is_near in pairs]
+        for key, pairs in ends.items()
+    }
+    lines = []
+    for near in NEAR:
+        whole = sum(tokens for tokens, _ in ends["uniform", near])
+        for way in LARGER_WAYS:
+            tokens = np.array([spent for spent, _ in ends[way, near]])
+            missed = sum(not is_near for _, is_near in ends[way, near])
+            cells = [
+                f"{np.median(tokens):.1f}",
+                f"{tokens.sum():.0f}",
+                f"{tokens.sum() / whole:.2f}",
+            ]
+            lines.append([f"{near:g}", way, *cells, str(missed)])
+    print_table(["error", "way", "median tokens", "all", "of uniform", "does not get there"], lines)
+
+
 def reached(rows: pd.DataFrame, near: float) -> tuple[float, bool]:
     """Return the tokens of the first answer that is as near, or all, and whether it is."""
     for tokens, error in zip(rows["tokens"], rows["error"], strict=True):
@@ -252,6 +353,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first world")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--widths", action="store_true", help="only what logs expect of probes")
+    parser.add_argument("--larger", action="store_true", help="ask for a size that is not probed")
     parser.add_argument("--out", help="also write every row to this CSV")
     asked = parser.parse_args()
     families = list(FAMILIES)
@@ -259,12 +361,15 @@ def main() -> None:
         (families[k % len(families)], k // len(families))
         for k in range(asked.first, asked.first + asked.worlds)
     ]
+    one, show = one_world, report
+    if asked.widths or asked.larger:
+        one, show = (one_width, report_widths) if asked.widths else (larger_world, report_larger)
     with ProcessPoolExecutor(asked.workers) as pool:
-        found = list(pool.map(one_width if asked.widths else one_world, tasks))
+        found = list(pool.map(one, tasks))
     table = pd.DataFrame([row for rows in found for row in rows])
     if asked.out:
         table.to_csv(asked.out, index=False)
-    (report_widths if asked.widths else report)(table)
+    show(table)
 
 
 if __name__ == "__main__":

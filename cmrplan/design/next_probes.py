@@ -37,7 +37,11 @@ from cmrplan.plan.request import (
 
 AT_EDGE = 0.25  # share of resamples at an outermost ratio that is worth a remark
 
-StopCode = Literal["budget", "resolution", "does_not_pay", "most_probes"]
+NO_RATIO = (
+    "no ratio holds the limit, by the estimates or in enough resamples, so there is no interval to narrow; "
+    "cmrplan plan says which tolerance would do, and what to measure"
+)
+StopCode = Literal["budget", "resolution", "no_ratio", "does_not_pay", "most_probes"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ class NextProbes(Tabular):
     is feasible), with its interval; ``expected_low`` and ``expected_high`` bound the interval expected after all
     probes, should the laws stay where they are: never wider than the interval now, nor than after a smaller budget.
     ``stop`` says why no more probes are named: ``budget`` (nothing affordable is left), ``resolution`` (the interval is
-    as narrow as asked), ``does_not_pay`` (the rest of the budget would hardly narrow it) or ``most_probes`` (fit again
-    first).
+    as narrow as asked), ``no_ratio`` (none holds the limit, so there is no interval), ``does_not_pay`` (the rest of the
+    budget would hardly narrow it) or ``most_probes`` (fit again first).
     """
 
     probes: tuple[NextProbe, ...]
@@ -264,6 +268,8 @@ def _choose(
         nested = list(designs(outlook, prices, budget.amount, rule.most_probes))
         best = best_design(nested, rule.resolution, rule.least_narrowing)
     stop, reason = _why_it_stops(best, prices, budget, rule)
+    if stop == "resolution" and not best.rows and np.isnan(estimate):
+        stop, reason = "no_ratio", NO_RATIO
     return NextProbes(
         probes=_probes(best, outlook, prices, high - low),
         controls=best.controls,

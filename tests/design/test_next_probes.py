@@ -271,6 +271,14 @@ class TestChoice:
         found = cp.next_probes(fit, budget="6Mtokens", **(ASK | {"max_general_rise": "5nats"}))
         assert (found.stop, found.probes) == ("resolution", ())
 
+    def test_where_no_ratio_holds_the_limit_there_is_no_interval_to_narrow(self, fit):
+        asked = ASK | {"min_ratio": 0.99}  # where the general loss has risen in every resample
+        assert not cp.plan(fit, **asked).is_feasible
+        found = cp.next_probes(fit, budget="6Mtokens", **asked)
+        assert (found.stop, found.probes) == ("no_ratio", ())
+        assert "no ratio holds the limit" in found.stop_reason
+        assert "as narrow as asked" not in found.stop_reason
+
     def test_answers_at_the_edge_of_the_probed_ratios_are_told(self, fit):
         inside = simulated_log(sizes=(N,), seeds=(0,), ratios=(0.01, 0.05, 0.1, 0.2))
         found = cp.next_probes(
