@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ def plan_findings(
     shares: Array,
     binding: Sequence[BindingConstraint],
 ) -> list[Finding]:
-    """Return remarks on how far a mixture lies from what was probed, and on repeated data."""
+    """Return remarks on how far a mixture, and that which rises count from, lie from what was probed."""
     sizes = fit.fitted()["model_params"].unique()
     findings = [
         *other_size_findings(asked.size(fit), sizes, fit.carried(asked.size(fit))),
@@ -46,10 +47,29 @@ def plan_findings(
                 f"better",
             )
         )
-    return [
-        *findings,
+    findings += [
         *misfit_findings(fit, asked, shares),
         *repetition_findings(fit, shares, asked.tokens, asked.unique_tokens),
+    ]
+    return [*findings, *_reference_findings(fit, asked, findings)]
+
+
+def _reference_findings(
+    fit: MixtureFit, asked: MixturePlanRequest, said: Sequence[Finding]
+) -> list[Finding]:
+    """Return how far the mixture that rises count from lies outside, beside what is said of the planned one."""
+    if asked.reference_mixture is None:
+        return []
+    findings = fit.extrapolation_findings(
+        asked.reference_mixture,
+        model_params=asked.size(fit),
+        train_tokens=asked.tokens,
+        available=asked.unique_tokens,
+    )
+    return [
+        replace(one, message=f"the reference mixture, from which rises are counted: {one.message}")
+        for one in findings
+        if one not in said
     ]
 
 
