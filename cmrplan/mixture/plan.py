@@ -20,7 +20,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import Finding
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.corpus_model import Interval
-from cmrplan.mixture.bounds import Box, box_of
+from cmrplan.mixture.bounds import BINDS, Box, binding_bounds, box_of, dearness
 from cmrplan.mixture.loss_functions import (
     LossFunctions,
     loss_functions_of,
@@ -31,7 +31,6 @@ from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import (
     AlternativeMixture,
     BindingConstraint,
-    BindingKind,
     CorpusLoss,
     MixturePlan,
 )
@@ -47,7 +46,6 @@ from cmrplan.mixture.search import MixtureSolution, drawn_optima, search
 from cmrplan.mixture.simplex import Prices, prices
 
 _DUST = 1e-12  # a share below which is none: less than a token of any run
-BINDS = 1e-5  # nats for each unit of share, or for each nat: a price above it holds the answer
 
 
 @named_arguments
@@ -173,26 +171,12 @@ def _binding(
     fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, box: Box, price: Prices
 ) -> list[BindingConstraint]:
     """Return the limits with a price, the dearest tolerance first, then the dearest bound."""
-    bounds = []
-    kind: BindingKind
-    for j, name in enumerate(fit.corpora):
-        if price.high[j] > BINDS:
-            kind = "probed_high" if (edge := box.high_edge[j]) == "probed" else edge
-            bounds.append(BindingConstraint(kind, name, float(box.high[j]), float(price.high[j])))
-        if price.low[j] > BINDS and box.low[j] > 0:
-            kind = "probed_low" if (edge := box.low_edge[j]) == "probed" else edge
-            bounds.append(BindingConstraint(kind, name, float(box.low[j]), float(price.low[j])))
     limits = [
         BindingConstraint("tolerance", corpus, functions.limits[p], float(price.limits[p]))
         for p, corpus in enumerate(asked.protected)
         if price.limits[p] > BINDS
     ]
-    return [*sorted(limits, key=_dearness), *sorted(bounds, key=_dearness)]
-
-
-def _dearness(constraint: BindingConstraint) -> float:
-    """Return what the dearest comes first by; prices that differ by rounding are equal."""
-    return -round(constraint.price, 9)
+    return [*sorted(limits, key=dearness), *binding_bounds(fit, box, price)]
 
 
 def _losses(

@@ -8,14 +8,21 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.mixture.bounds import Box, probed_box
+from cmrplan.mixture.bounds import Box, binding_bounds, probed_box
 from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
-from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, solve
+from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, prices, solve
 
 NUM_DRAWN = 100  # resamples whose own best mixture is sought, for the intervals of the shares
 NUM_PROBED_STARTS = 2
+_HELD_BY = {
+    "probed_high": "the largest probed share of {}, {:.3g}: probe larger ones",
+    "probed_low": "the smallest probed share of {}, {:.3g}: probe smaller ones",
+    "ceiling": "the ceiling of {}, {:.3g}: raise it",
+    "floor": "the floor of {}, {:.3g}: lower it",
+    "available": "what is available of {}, a share of {:.3g}: give more, or allow more passes over it",
+}
 # How much wider than the rises at the nearest mixture the tolerances are that an infeasible question is told, in turn.
 WIDENINGS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0, 8.0)
 
@@ -102,11 +109,15 @@ def _infeasible(
         ways = ", ".join(f"{corpus} {tolerance}" for corpus, tolerance in allowed.items())
         text += f"; smallest feasible tolerance: {ways}"
     largest = sorted(zip(nearest.best.shares, fit.corpora, strict=True), reverse=True)[:3]
-    text += f" (at shares {', '.join(f'{name} {share:.3g}' for share, name in largest)})"
+    text += f" (at shares {', '.join(f'{name} {round(share, 6):.3g}' for share, name in largest)})"
     if "point" in nearest.candidates:
         chance = functions.violation(nearest.candidates["point"])
         how_often = "without a margin" if chance is None else f"but break with {100 * chance:.0f} %"
         text += f"; the best estimates would allow it, {how_often}"
+    held = prices(nearest.problem, nearest.best.shares, is_relaxed=True)
+    if bounds := binding_bounds(fit, box, held):
+        ways = "; and ".join(_HELD_BY[b.kind].format(b.corpus, b.setting) for b in bounds)
+        text += f"; what binds there is {ways}"
     return text
 
 

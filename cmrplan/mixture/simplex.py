@@ -347,28 +347,37 @@ class Prices:
     residual: float
 
 
-def prices(problem: SimplexProblem, shares: Array) -> Prices:
-    """Return the multipliers that explain the gradient at an optimum best."""
-    num = len(shares)
-    slope = gradient(problem.objective, shares)
+def prices(problem: SimplexProblem, shares: Array, *, is_relaxed: bool = False) -> Prices:
+    """Return the multipliers that explain the gradient at an optimum best.
+
+    Relaxed, they are those of the smallest excess where nothing is feasible: what it falls by, in nats, in the place of
+    the objective.
+    """
+    num, spare = len(shares), int(is_relaxed)
+    slope = np.append(np.zeros(num), 1.0) if is_relaxed else gradient(problem.objective, shares)
     at_low = np.flatnonzero(shares <= problem.low + ACTIVE)
     at_high = np.flatnonzero(shares >= problem.high - ACTIVE)
-    columns = [np.ones(num), -np.ones(num), *np.eye(num)[at_low], *-np.eye(num)[at_high]]
+    columns = np.vstack([np.ones(num), -np.ones(num), np.eye(num)[at_low], -np.eye(num)[at_high]])
+    columns = np.hstack([columns, np.zeros((len(columns), spare))])
     which = np.zeros(0, dtype=np.intp)
     limits = 0
     if problem.excess is not None:
         kept = problem.kept(shares)
         over = problem.excess(shares[None, :])[:, kept, 0]
         limits = len(over)
-        which, draw = np.nonzero(over >= -ACTIVE)
+        most = problem.worst(shares) if is_relaxed else 0.0
+        which, draw = np.nonzero(over >= most - ACTIVE)
         slopes = gradient(problem.excess, shares)[which, kept[draw]]
-        columns += [*-slopes]
+        columns = np.vstack([columns, np.hstack([-slopes, np.ones((len(slopes), spare))])])
     # The slope is a sum of columns times multipliers, each 0 or more.
-    multipliers, rest = nnls(np.stack(columns, axis=1), slope)
+    multipliers, rest = nnls(columns.T, slope)
     ends = np.cumsum([2, len(at_low), len(at_high)])
     low, high = np.zeros(num), np.zeros(num)
     low[at_low], high[at_high] = multipliers[ends[0] : ends[1]], multipliers[ends[1] : ends[2]]
-    largest = max(*np.linalg.norm(problem.slopes(), axis=1), np.linalg.norm(slope - slope.mean()))
+    largest = 1.0
+    if not is_relaxed:
+        steepest = np.linalg.norm(problem.slopes(), axis=1)
+        largest = max(*steepest, np.linalg.norm(slope - slope.mean()))
     return Prices(
         limits=np.bincount(which, weights=multipliers[ends[2] :], minlength=limits).astype(float),
         low=low,

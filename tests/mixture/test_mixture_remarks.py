@@ -1,8 +1,10 @@
 """What a fit and a plan of several corpora say about themselves."""
 
-from known_mixtures import D
+import pytest
+from known_mixtures import D, true_losses, world
 
 import cmrplan as cp
+from cmrplan.errors import CmrplanError
 
 
 class TestReference:
@@ -27,3 +29,48 @@ class TestReference:
             three, train_tokens=2 * D, protected={"c0": "60%"}, reference={"c0": 1.0}
         )
         assert [one.code for one in plan.warnings].count("extrapolates_tokens") == 1
+
+
+NEEDS_MUCH = {
+    "train_tokens": D,
+    "protected": {"c0": 0.0},
+    "base_loss": {"c0": true_losses(3, [0.8, 0.1, 0.1])[0, 0]},
+}
+
+
+class TestInfeasible:
+    """The true loss at a share of 0.8 of c0 is the limit, so a larger share keeps it and a smaller one does not."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def half(cls):
+        log = world(3, 40)
+        return cp.fit_mixture(log[log["share_c0"] < 0.5], "data_mixing", bootstrap=20)
+
+    def message(self, fit, **asked):
+        with pytest.raises(CmrplanError) as caught:
+            cp.plan_mixture(fit, **NEEDS_MUCH | asked)
+        return str(caught.value)
+
+    def test_the_largest_probed_share_is_named_where_it_binds(self, half, three):
+        largest = half.log["share_c0"].max()
+        assert (
+            f"what binds there is the largest probed share of c0, {largest:.3g}: probe larger ones"
+            in self.message(half)
+        )
+        # as the message says: with larger shares probed there is an answer
+        assert cp.plan_mixture(three, **NEEDS_MUCH).shares["c0"] > 0.7
+
+    def test_other_bounds_are_named_with_what_loosens_them(self, three):
+        assert "the ceiling of c0, 0.4: raise it" in self.message(three, ceilings={"c0": 0.4})
+        told = self.message(three, available={"c0": 0.3 * D})
+        assert "what is available of c0, a share of 0.3: give more, or allow more passes" in told
+        # of c1 the loss on c0 needs least: by the rates of the truth c2 does more for it
+        rates = true_losses(3, [[0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])[:, 0]
+        scarce = ("c1", "c2") if rates[0] > rates[1] else ("c2", "c1")
+        told = self.message(three, floors={scarce[0]: 0.5})
+        assert f"the floor of {scarce[0]}, 0.5: lower it" in told
+
+    def test_nothing_is_named_where_no_bound_binds(self, three):
+        every = dict.fromkeys(("c0", "c1", "c2"), 0.0)
+        assert "what binds" not in self.message(three, protected=every, base_loss={})
