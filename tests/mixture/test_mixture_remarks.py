@@ -74,3 +74,24 @@ class TestInfeasible:
     def test_nothing_is_named_where_no_bound_binds(self, three):
         every = dict.fromkeys(("c0", "c1", "c2"), 0.0)
         assert "what binds" not in self.message(three, protected=every, base_loss={})
+
+
+class TestFewMixtures:
+    """The data mixing law of three corpora has a level, a scale and, as shares sum to 1, two rates to tell."""
+
+    def remarks(self, log):
+        fit = cp.fit_mixture(log, "data_mixing", bootstrap=0)
+        return [one.message for one in fit.warnings if one.code == "few_mixtures"]
+
+    def test_a_loss_measured_at_few_mixtures_is_named(self):
+        log = world(3, 15)
+        late = sorted(log["run_id"].unique())[5:]
+        (told,) = self.remarks(log[~((log["eval_corpus"] == "c2") & log["run_id"].isin(late))])
+        assert told.startswith("the loss on 'c2': 5 mixtures for laws with up to ")
+
+    def test_losses_of_as_many_are_said_at_once(self):
+        (told,) = self.remarks(world(3, 5))
+        assert told.startswith("the loss on 'c0', 'c1', 'c2': 5 mixtures")
+
+    def test_enough_are_not_said(self):
+        assert self.remarks(world(3, 15)) == []
