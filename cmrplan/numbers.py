@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
 from cmrplan.errors import InputError
@@ -100,6 +101,10 @@ def parse_named_count(name: str, given: CountOrText) -> float:
             return parse_count(given)
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
+    if not isinstance(given, Real):
+        raise InputError(
+            f"{name} must be one number above 0 such as 1.8e9 or '1.8B', got {given!r}"
+        )
     require_positive(name, given)
     return float(given)
 
