@@ -84,8 +84,8 @@ class MixturePlan:
     Parameters
     ----------
     shares : dict of str to float
-        The recommended mixture; it keeps all tolerances together with the asked confidence (where there are
-        resamples).
+        The recommended mixture; it keeps all tolerances by the estimates, and together with the asked confidence
+        (where there are resamples).
     best_shares : dict of str to Interval
         The best feasible mixture by the estimates, NaN where the estimates alone allow none, and the bounds of the
         best feasible mixtures of single resamples, corpus by corpus.

@@ -6,7 +6,7 @@ no protected corpus loses more than its tolerance, and no corpus is repeated too
     fit + request -> bounds of the shares -> limits of the losses -> lowest objective on the simplex -> MixturePlan
 
 All tolerances together hold with the asked confidence: the mixture keeps every limit in that part of the resamples,
-which are paired over the corpora. Shares stay within what was probed of each corpus.
+which are paired over the corpora, and by the estimates. Shares stay within what was probed of each corpus.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cmrplan.mixture.mixture_plan import (
     CorpusLoss,
     MixturePlan,
 )
-from cmrplan.mixture.plan_findings import plan_findings
+from cmrplan.mixture.plan_findings import apart_findings, plan_findings
 from cmrplan.mixture.request import (
     MixtureFitOrPath,
     MixturePlanRequest,
@@ -88,6 +88,7 @@ def mixture_plan_for(fit: MixtureFit, asked: MixturePlanRequest) -> MixturePlan:
     objective, gain = _objective_and_gain(functions, solution, asked.confidence)
     binding = _binding(fit, asked, functions, box, price)
     findings += plan_findings(fit, asked, shares, binding)
+    findings += apart_findings(functions, solution.by_draws)
     return MixturePlan(
         shares=_named(fit, shares),
         best_shares=_named(fit, _best_shares(solution, drawn, asked)),

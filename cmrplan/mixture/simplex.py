@@ -68,6 +68,8 @@ class SimplexProblem:
         Number of draws in which all ``P`` limits must hold.
     center : array (m,), optional
         Of equally good mixtures the nearest to this one is sought; equal shares by default.
+    num_held : int
+        How many of the first draws must keep the limits beside these, whatever the others do.
     """
 
     objective: Values
@@ -76,19 +78,22 @@ class SimplexProblem:
     excess: Values | None = None
     needed: int = 0
     center: Array | None = None
+    num_held: int = 0
 
     def worst(self, shares: Array) -> float:
         """Return the smallest number that the excess of enough draws stays under; at most 0 is feasible."""
         if self.excess is None:
             return -np.inf
         largest = self.excess(shares[None, :])[:, :, 0].max(axis=0)
-        return float(np.sort(largest)[self.needed - 1])
+        drawn = np.sort(largest[self.num_held :])[self.needed - 1]
+        return float(max([drawn, *largest[: self.num_held]]))
 
     def kept(self, shares: Array) -> NDArray[np.intp]:
-        """Return the draws that must keep their limits: those with the smallest excess here."""
+        """Return the draws that must keep their limits: the held ones, and those with the smallest excess here."""
         assert self.excess is not None
         largest = self.excess(shares[None, :])[:, :, 0].max(axis=0)
-        return np.sort(np.argsort(largest, kind="stable")[: self.needed])
+        smallest = np.argsort(largest[self.num_held :], kind="stable")[: self.needed]
+        return np.concatenate([np.arange(self.num_held), self.num_held + np.sort(smallest)])
 
     def value(self, shares: Array) -> float:
         """Return the objective at one mixture."""
