@@ -123,8 +123,20 @@ class LossFunctions:
 
     def breaking_estimates(self, shares: Array) -> list[str]:
         """Return the protected corpora whose estimated loss breaks its limit at one mixture."""
+        if not self.asked.protected:
+            return []
         over = self.estimated_excess(shares[None, :])[:, 0, 0]
         return [c for c, excess in zip(self.asked.protected, over, strict=True) if excess > 0]
+
+    def broken_limits(self, shares: Array) -> list[str]:
+        """Return the protected corpora whose limit one mixture breaks by the estimate, or in too many resamples."""
+        broken = self.breaking_estimates(shares)
+        if not (self.num_draws and self.asked.protected):
+            return broken
+        kept = np.count_nonzero(self.excess(shares[None, :])[:, :, 0] <= 0, axis=1)
+        needed = needed_draws(self.num_draws, self.asked.confidence)
+        pairs = zip(self.asked.protected, kept, strict=True)
+        return [corpus for corpus, count in pairs if corpus in broken or count < needed]
 
     def rises(self, shares: Array, *, by_estimate: bool = False) -> list[Array]:
         """Return how far each protected corpus rises in the unit of its tolerance, each ``(B or 1, G)``."""

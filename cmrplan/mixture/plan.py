@@ -97,7 +97,7 @@ def mixture_plan_for(fit: MixtureFit, asked: MixturePlanRequest) -> MixturePlan:
         violation_probability=functions.violation(shares),
         binding=tuple(binding),
         losses=_losses(fit, asked, functions, shares),
-        candidates=_alternatives(fit, solution),
+        candidates=_alternatives(fit, functions, solution),
         epochs=_epochs(fit, asked, shares),
         optimality=price.residual,
         model_params=asked.size(fit),
@@ -132,13 +132,16 @@ def _objective_and_gain(
     )
 
 
-def _alternatives(fit: MixtureFit, solution: MixtureSolution) -> dict[str, AlternativeMixture]:
+def _alternatives(
+    fit: MixtureFit, functions: LossFunctions, solution: MixtureSolution
+) -> dict[str, AlternativeMixture]:
     problem = solution.problem
     return {
         name: AlternativeMixture(
             _named(fit, _without_dust(mixture)),
             problem.value(mixture),
             None if problem.excess is None else problem.worst(mixture),
+            tuple(functions.broken_limits(mixture)),
         )
         for name, mixture in solution.candidates.items()
     }

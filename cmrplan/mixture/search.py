@@ -82,8 +82,7 @@ def _solved(
         point = solve(estimates, starts)
         starts.append(point.shares)
     best, by_draws = solve(problem, starts), None
-    has_both = asked.protected and fit.num_draws and best.is_feasible
-    if has_both and functions.breaking_estimates(best.shares):
+    if fit.num_draws and best.is_feasible and functions.breaking_estimates(best.shares):
         by_draws = best.shares
         problem = replace(problem, excess=functions.excess_by_both, num_held=1)
         best = solve(problem, [*starts, by_draws])

@@ -1,10 +1,14 @@
 """What a fit and a plan of several corpora say about themselves."""
 
+from typing import ClassVar
+
 import pytest
 from known_mixtures import D, true_losses, world
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
+from cmrplan.report.mixture import mixture_plan_text
+from cmrplan.report.page.mixtures import report_on_mixture
 
 
 class TestReference:
@@ -95,3 +99,30 @@ class TestFewMixtures:
 
     def test_enough_are_not_said(self):
         assert self.remarks(world(3, 15)) == []
+
+
+class TestNatural:
+    """Natural shares are those of the available tokens: 0.01 of c0 and c1, far from the equal shares of the base."""
+
+    SCARCE: ClassVar = {"c0": 0.5 * D, "c1": 0.5 * D, "c2": 49 * D}
+
+    def test_a_natural_mix_that_breaks_a_limit_is_said_beside_the_gain(self, three):
+        base, natural = true_losses(3, [[1 / 3, 1 / 3, 1 / 3], [0.01, 0.01, 0.98]])
+        assert natural[0] > 1.02 * base[0]  # by the truth
+        plan = cp.plan_mixture(three, train_tokens=D, protected={"c0": "2%"}, available=self.SCARCE)
+        assert plan.candidates["natural"].breaks == ("c0",)
+        told = f"{plan.gain.text(4)}; the natural mix breaks the limit of c0"
+        assert f"gain over the natural mix {told}" in mixture_plan_text(plan)
+        assert told in repr(plan)
+        assert any(
+            f"{plan.gain.text(4)} below that of the natural mixture, which breaks the limit of c0."
+            in line
+            for line in report_on_mixture(three, plan.asked).meaning
+        )
+
+    @pytest.mark.parametrize("asked", [{}, {"protected": {"c0": "2%"}}])
+    def test_one_that_keeps_them_is_not(self, three, asked):
+        """Without available tokens the natural shares are equal, as those of the base."""
+        plan = cp.plan_mixture(three, train_tokens=D, **asked)
+        assert plan.candidates["natural"].breaks == ()
+        assert "breaks the limit" not in mixture_plan_text(plan) + repr(plan)
