@@ -248,6 +248,7 @@ class Code(StrEnum):
         _CAUTION,
         "The fit misses a measured loss that has a limit by much of the allowed rise, and of its own interval.",
     )
+    ESTIMATE_APART = ("estimate_apart", _CAUTION, "Estimate and resamples contradict each other.")
     RATIO_AT_EDGE = (
         "ratio_at_edge",
         _CAUTION,

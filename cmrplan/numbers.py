@@ -103,7 +103,9 @@ def parse_named_count(name: str, given: CountOrText) -> float:
     try:
         number = float(given)
     except (TypeError, ValueError):
-        raise InputError(f"{name} must be one number, got {given!r}") from None
+        raise InputError(
+            f"{name} must be one number above 0 such as 1.8e9 or '1.8B', got {given!r}"
+        ) from None
     require_positive(name, number)
     return number
 

@@ -51,11 +51,8 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
     show("mean absolute error on hidden rows, nats per token")
     show(errors_text(comparison.ranking), is_table=True)
     for corpus, verdict in comparison.verdicts.items():
-        sure = "clear" if verdict.is_clear else "not clear"
-        show(
-            f"{corpus}: {verdict.winner} leads {verdict.runner_up} by {verdict.margin:.4f} "
-            f"± {verdict.margin_stderr:.4f} ({sure}); best law {verdict.best_law or 'none could answer'}"
-        )
+        best = verdict.best_law or "none could answer"
+        show(f"{corpus}: {verdict.sentence}; best law {best}")
     if not comparison.ranking["is_whole"].all():
         show("* of the ratios strictly between 0 and 1 alone, and left out of the verdict")
     show(f"verdict: {comparison.sentence}")

@@ -75,7 +75,10 @@ class LawEntry:
         Whether ``auto`` fits it only where the largest budgets can be hidden from it, or three lie far apart: else
         nothing tells what the mixture does over tokens.
     fewest_sizes : int
-        How many sizes a log must have for ``auto`` to fit it: with fewer another law says the same.
+        How many sizes a log must have for ``auto`` to fit it and ``compare`` to rank it: with fewer another law says
+        the same.
+    fewest_budgets : int
+        How many budgets a log must have for ``compare`` to rank it: with fewer another law says the same.
     is_ranked : bool
         Whether ``compare`` and ``backtest`` rank it beside the others.
     """
@@ -98,6 +101,7 @@ class LawEntry:
     part_of: str = ""
     needs_budgets: bool = False
     fewest_sizes: int = 1
+    fewest_budgets: int = 1
     is_ranked: bool = True
 
     @property

@@ -290,6 +290,7 @@ _ENTRIES = (
         columns=("share_",),
         is_averaged=True,
         needs_budgets=True,
+        fewest_budgets=2,
     ),
     LawEntry(
         "size_mixing",

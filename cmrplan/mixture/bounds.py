@@ -10,10 +10,13 @@ import numpy as np
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.mixture.mixture_fit import MixtureFit
+from cmrplan.mixture.mixture_plan import BindingConstraint, BindingKind
 from cmrplan.mixture.request import MixturePlanRequest
+from cmrplan.mixture.simplex import Prices
 
 Edge = Literal["probed", "floor", "ceiling", "available"]
 ROOM = 1e-9
+BINDS = 1e-5  # nats for each unit of share, or for each nat: a price above it holds the answer
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,25 @@ def box_of(fit: MixtureFit, asked: MixturePlanRequest) -> Box:
     box = Box(low, high, tuple(low_edge), tuple(high_edge))
     _require_room(fit, asked, box)
     return box
+
+
+def binding_bounds(fit: MixtureFit, box: Box, price: Prices) -> list[BindingConstraint]:
+    """Return the bounds of shares that have a price, the dearest first."""
+    bounds = []
+    kind: BindingKind
+    for j, name in enumerate(fit.corpora):
+        if price.high[j] > BINDS:
+            kind = "probed_high" if (edge := box.high_edge[j]) == "probed" else edge
+            bounds.append(BindingConstraint(kind, name, float(box.high[j]), float(price.high[j])))
+        if price.low[j] > BINDS and box.low[j] > 0:
+            kind = "probed_low" if (edge := box.low_edge[j]) == "probed" else edge
+            bounds.append(BindingConstraint(kind, name, float(box.low[j]), float(price.low[j])))
+    return sorted(bounds, key=dearness)
+
+
+def dearness(constraint: BindingConstraint) -> float:
+    """Return what the dearest comes first by; prices that differ by rounding are equal."""
+    return -round(constraint.price, 9)
 
 
 def _require_room(fit: MixtureFit, asked: MixturePlanRequest, box: Box) -> None:

@@ -62,6 +62,23 @@ class WeightedSum:
 
 
 @dataclass(frozen=True)
+class ExcessByBoth:
+    """How far the estimates, and behind them the resamples, lie above their limits, ``(P, 1 + B, G)``, nats."""
+
+    estimated: ExcessOfLimits
+    drawn: ExcessOfLimits
+
+    def __call__(self, shares: Array) -> Array:
+        """Return the excess at mixtures ``(G, m)``."""
+        return np.concatenate([self.estimated(shares), self.drawn(shares)], axis=1)
+
+    def gradient(self, shares: Array) -> Array:
+        """Return its derivatives at one mixture, ``(P, 1 + B, m)``."""
+        both = [self.estimated.gradient(shares), self.drawn.gradient(shares)]
+        return np.concatenate(both, axis=1)
+
+
+@dataclass(frozen=True)
 class ExcessOfLimits:
     """How far losses lie above their limits, ``(P, B, G)``, nats.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Code, Finding
@@ -24,20 +23,7 @@ def fit_findings(
     varied: Sequence[str],
 ) -> list[Finding]:
     """Return remarks on the mixtures of a log and on the fitted laws."""
-    findings = []
-    shares = rows[[SHARE_PREFIX + name for name in corpora]].to_numpy(dtype=float)
-    count = len(np.unique(shares, axis=0))
-    most = max(
-        mixtures_needed(law.fit.law) for model in models.values() for law in model.components
-    )
-    if count < FEWEST_PER_PARAMETER * most:
-        findings.append(
-            Finding(
-                Code.FEW_MIXTURES,
-                f"{count} mixtures for laws with up to {most} parameters of the mixture: little checks them "
-                f"between the mixtures; probe {FEWEST_PER_PARAMETER * most} or more",
-            )
-        )
+    findings = _few_mixtures(models, rows, corpora)
     findings += [
         Finding(
             Code.UNVARIED_CORPUS,
@@ -66,3 +52,24 @@ def fit_findings(
                 )
             )
     return findings
+
+
+def _few_mixtures(
+    models: Mapping[str, CorpusModel], rows: pd.DataFrame, corpora: Sequence[str]
+) -> list[Finding]:
+    """Return a finding for the losses that were measured at few mixtures, one for those at as many."""
+    few: dict[tuple[int, int], list[str]] = {}
+    for corpus, model in sorted(models.items()):
+        there = rows[rows["eval_corpus"] == corpus]
+        count = len(there[[SHARE_PREFIX + name for name in corpora]].drop_duplicates())
+        most = max(mixtures_needed(law.fit.law) for law in model.components)
+        if count < FEWEST_PER_PARAMETER * most:
+            few.setdefault((count, most), []).append(corpus)
+    return [
+        Finding(
+            Code.FEW_MIXTURES,
+            f"the loss on {listed(losses)}: {count} mixtures for laws with up to {most} parameters of the mixture: "
+            f"little checks them between the mixtures; probe {FEWEST_PER_PARAMETER * most} or more",
+        )
+        for (count, most), losses in few.items()
+    ]

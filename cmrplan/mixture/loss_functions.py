@@ -19,7 +19,12 @@ from cmrplan.mixture.batched_laws import (
     batches_of,
     join,
 )
-from cmrplan.mixture.differentiable import ExcessOfLimits, MixtureLosses, WeightedSum
+from cmrplan.mixture.differentiable import (
+    ExcessByBoth,
+    ExcessOfLimits,
+    MixtureLosses,
+    WeightedSum,
+)
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.mixture.run_residual import RunResidual, run_residuals
@@ -111,13 +116,35 @@ class LossFunctions:
             return self.estimated_excess
         return ExcessOfLimits(self._drawn(self.asked.protected), self.ceilings + ROUNDING)
 
-    def rises(self, shares: Array) -> list[Array]:
+    @property
+    def excess_by_both(self) -> ExcessByBoth:
+        """How far the estimates, and behind them the resamples, lie above their limits, ``(P, 1 + B, G)``, nats."""
+        return ExcessByBoth(self.estimated_excess, self.excess)
+
+    def breaking_estimates(self, shares: Array) -> list[str]:
+        """Return the protected corpora whose estimated loss breaks its limit at one mixture."""
+        if not self.asked.protected:
+            return []
+        over = self.estimated_excess(shares[None, :])[:, 0, 0]
+        return [c for c, excess in zip(self.asked.protected, over, strict=True) if excess > 0]
+
+    def broken_limits(self, shares: Array) -> list[str]:
+        """Return the protected corpora whose limit one mixture breaks by the estimate, or in too many resamples."""
+        broken = self.breaking_estimates(shares)
+        if not (self.num_draws and self.asked.protected):
+            return broken
+        kept = np.count_nonzero(self.excess(shares[None, :])[:, :, 0] <= 0, axis=1)
+        needed = needed_draws(self.num_draws, self.asked.confidence)
+        pairs = zip(self.asked.protected, kept, strict=True)
+        return [corpus for corpus, count in pairs if corpus in broken or count < needed]
+
+    def rises(self, shares: Array, *, by_estimate: bool = False) -> list[Array]:
         """Return how far each protected corpus rises in the unit of its tolerance, each ``(B or 1, G)``."""
-        losses = self._protected(shares)
+        losses = self._protected(shares, by_estimate)
         if self.reference is None:
             bases = [np.array(self.base[corpus]) for corpus in self.asked.protected]
         else:
-            bases = list(self._protected(self.reference))
+            bases = list(self._protected(self.reference, by_estimate))
         return [
             self.asked.tolerance(corpus).rise(loss, base)
             for corpus, loss, base in zip(self.asked.protected, losses, bases, strict=True)
@@ -140,10 +167,11 @@ class LossFunctions:
         guarded = self._drawn(self.asked.protected, at)
         return objective, ExcessOfLimits(guarded, self.ceilings[:, at] + ROUNDING)
 
-    def _protected(self, shares: Array) -> Array:
+    def _protected(self, shares: Array, by_estimate: bool) -> Array:
         """Return the losses of the protected corpora, ``(P, B, G)``, or ``(P, 1, G)`` without resamples."""
         corpora = self.asked.protected
-        losses = self._drawn(corpora) if self.num_draws else self._estimates(corpora)
+        is_drawn = self.num_draws and not by_estimate
+        losses = self._drawn(corpora) if is_drawn else self._estimates(corpora)
         return losses(shares).reshape(len(corpora), -1, len(shares))
 
     def _estimates(self, corpora: Iterable[str]) -> MixtureLosses:

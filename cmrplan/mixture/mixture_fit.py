@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -26,11 +26,8 @@ from cmrplan.mixture.other_sizes import (
     other_size_findings,
 )
 from cmrplan.mixture.repetition import repetition_findings
+from cmrplan.mixture.shares import Mixtures, require_trained, shares_from
 from cmrplan.numbers import CountOrText, parse_named_count
-
-SAME_SUM = 1e-6
-
-Mixture = Mapping[str, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +66,7 @@ class MixtureFit(FittedLog):
 
     def extrapolation_findings(
         self,
-        mixture: Mixture,
+        mixture: Mixtures,
         *,
         model_params: CountOrText,
         train_tokens: CountOrText,
@@ -91,25 +88,22 @@ class MixtureFit(FittedLog):
             *repetition_findings(self, shares, tokens, _counts(available)),
         ]
 
-    def shares_of(self, mixture: Mixture) -> Array:
-        """Return a mixture as shares in the order of the fit, ``(m,)``; absent corpora have none.
+    def shares_of(self, mixture: Mixtures) -> Array:
+        """Return one mixture as shares in the order of the fit, ``(m,)``; absent corpora have none.
 
         Raises
         ------
         InputError
             If a corpus is unknown, or the shares are no fractions that sum to 1.
         """
-        self._require_trained(mixture)
-        shares = np.array([float(mixture.get(name, 0.0)) for name in self.corpora])
-        if not (np.all(shares >= 0) and abs(shares.sum() - 1) <= SAME_SUM):
-            raise InputError(
-                f"the shares of a mixture must be 0 or more and sum to 1, got {shares.sum():g}"
-            )
-        return shares
+        shares = shares_from(mixture, self.corpora)
+        if len(shares) != 1:
+            raise InputError(f"one mixture must be given here, got {len(shares)}")
+        return np.asarray(shares[0])
 
     def predict(
         self,
-        mixture: Mixture | Array,
+        mixture: Mixtures,
         *,
         model_params: CountOrText,
         train_tokens: CountOrText,
@@ -119,8 +113,9 @@ class MixtureFit(FittedLog):
 
         Parameters
         ----------
-        mixture : mapping of str to float, or array (G, m)
-            Shares by corpus, or rows of shares in the order of :attr:`corpora`.
+        mixture : mapping, Series, DataFrame, sequence of mappings, or array (m,) or (G, m)
+            Shares by corpus, whose names may have the prefix ``share_``; or rows of shares in the order of
+            :attr:`corpora`.
         model_params, train_tokens : float or str
             Counts such as ``1.8e9`` or ``"1.8B"``; read where the log had more than one.
         available : mapping of str to float or str, optional
@@ -130,17 +125,18 @@ class MixtureFit(FittedLog):
         Raises
         ------
         InputError
-            If the log has no such training corpus.
+            If the log has no such training corpus, or the shares of a row are no fractions that sum to 1.
         """
+        shares = shares_from(mixture, self.corpora)
         losses, carried = {}, self.carried(model_params)
-        pairs = self._read_by_laws(mixture, model_params, train_tokens, available, carried)
+        pairs = self._read_by_laws(shares, model_params, train_tokens, available, carried)
         for corpus, model in self.models.items():
             several = [(model.predict(columns), factor) for columns, factor in pairs[corpus]]
             counted = [replace(p, loss=p.loss * f, draws=p.draws * f) for p, f in several]
             loss = spread_over(counted) if len(counted) > 1 else counted[0]
             if (far := carried[corpus]) is not None:
                 loss = replace(
-                    far.prediction(loss), inputs=self._columns(mixture, model_params, train_tokens)
+                    far.prediction(loss), inputs=self._columns(shares, model_params, train_tokens)
                 )
             losses[corpus] = loss
         return losses
@@ -177,7 +173,7 @@ class MixtureFit(FittedLog):
 
     def parts(
         self,
-        mixture: Mixture,
+        mixture: Mixtures,
         *,
         model_params: CountOrText,
         train_tokens: CountOrText,
@@ -188,7 +184,8 @@ class MixtureFit(FittedLog):
         Nats per token, by validation corpus; the arguments are those of :meth:`predict`.
         """
         parts, carried = {}, self.carried(model_params)
-        pairs = self._read_by_laws(mixture, model_params, train_tokens, available, carried)
+        shares = self.shares_of(mixture)[None, :]
+        pairs = self._read_by_laws(shares, model_params, train_tokens, available, carried)
         for corpus, model in self.models.items():
             columns, factor = pairs[corpus][0]
             far = carried[corpus]
@@ -199,39 +196,31 @@ class MixtureFit(FittedLog):
 
     def _read_by_laws(
         self,
-        mixture: Mixture | Array,
+        shares: Array,
         model_params: CountOrText,
         train_tokens: CountOrText,
         available: Mapping[str, CountOrText] | None,
         carried: Mapping[str, CarriedLoss | None],
     ) -> dict[str, list[tuple[Columns, Array | float]]]:
         """Return what the laws of each corpus read, and a factor, see :func:`columns_of_repeats`."""
-        self._require_trained(available or {})
+        require_trained(available or {}, self.corpora)
         held = self.probed_supplies | _counts(available)
         read: dict[str, list[tuple[Columns, Array | float]]] = {}
         for corpus, far in carried.items():
             size = model_params if far is None else far.model_params
-            columns = self._columns(mixture, size, train_tokens)
+            columns = self._columns(shares, size, train_tokens)
             scale = self.repeat_scale(corpus)
             read[corpus] = [(columns, 1.0)]
             if corpus in held:
                 read[corpus] = columns_of_repeats(self.models[corpus], columns, held[corpus], scale)
         return read
 
-    def _require_trained(self, corpora: Iterable[str]) -> None:
-        """Refuse training corpora that the log does not have."""
-        for name in corpora:
-            if name not in self.corpora:
-                known = ", ".join(sorted(self.corpora))
-                raise InputError(f"the log has no training corpus {name!r}; it has {known}")
-
     def _columns(
-        self, mixture: Mixture | Array, model_params: CountOrText, train_tokens: CountOrText
+        self, shares: Array, model_params: CountOrText, train_tokens: CountOrText
     ) -> dict[str, Array]:
         """Return mixtures at a size and tokens as the columns of a log."""
         size = parse_named_count("model_params", model_params)
         tokens = parse_named_count("train_tokens", train_tokens)
-        shares = self.shares_of(mixture)[None, :] if isinstance(mixture, Mapping) else mixture
         return {
             "model_params": np.full(len(shares), size),
             "train_tokens": np.full(len(shares), tokens),

@@ -70,11 +70,16 @@ class CorpusLoss:
 
 @dataclass(frozen=True)
 class AlternativeMixture:
-    """A mixture beside the recommended one, and the objective there."""
+    """A mixture beside the recommended one, the objective there, and the protected corpora whose limit it breaks."""
 
     shares: dict[str, float]
     objective: float
     worst_excess: float | None
+    breaks: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the mixture as plain values."""
+        return {**vars(self), "breaks": list(self.breaks)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,8 +89,8 @@ class MixturePlan:
     Parameters
     ----------
     shares : dict of str to float
-        The recommended mixture; it keeps all tolerances together with the asked confidence (where there are
-        resamples).
+        The recommended mixture; it keeps all tolerances by the estimates, and together with the asked confidence
+        (where there are resamples).
     best_shares : dict of str to Interval
         The best feasible mixture by the estimates, NaN where the estimates alone allow none, and the bounds of the
         best feasible mixtures of single resamples, corpus by corpus.
@@ -153,6 +158,13 @@ class MixturePlan:
         """How surely all tolerances together hold, and the level of every interval."""
         return self.asked.confidence
 
+    @property
+    def gain_text(self) -> str:
+        """The gain, and the limits that the natural mixture breaks, which pays for what it lies below by them."""
+        broken = self.candidates["natural"].breaks
+        told = f"; the natural mix breaks the limit of {', '.join(broken)}" if broken else ""
+        return f"{self.gain.text(4)}{told}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, numbers unrounded."""
         return {
@@ -164,7 +176,7 @@ class MixturePlan:
             "violation_probability": self.violation_probability,
             "binding": [vars(constraint) for constraint in self.binding],
             "losses": {corpus: loss.as_dict() for corpus, loss in self.losses.items()},
-            "candidates": {name: vars(mixture) for name, mixture in self.candidates.items()},
+            "candidates": {name: mixture.as_dict() for name, mixture in self.candidates.items()},
             "epochs": self.epochs,
             "confidence": self.confidence,
             "optimality": self.optimality,
@@ -231,7 +243,7 @@ class MixturePlan:
             *rows,
             ("binding", _listed([f"{b.kind} of {b.corpus}" for b in self.binding])),
             ("weighted loss", self.objective.text(4)),
-            ("gain on the natural mix", self.gain.text(4)),
+            ("gain over the natural mix", self.gain_text),
             ("protected", _listed([self._protected_text(c) for c in self.asked.protected])),
             ("run", f"{self.model_params:.4g} parameters, {self.train_tokens:.4g} tokens"),
             ("law", self.law),

@@ -6,7 +6,7 @@ no protected corpus loses more than its tolerance, and no corpus is repeated too
     fit + request -> bounds of the shares -> limits of the losses -> lowest objective on the simplex -> MixturePlan
 
 All tolerances together hold with the asked confidence: the mixture keeps every limit in that part of the resamples,
-which are paired over the corpora. Shares stay within what was probed of each corpus.
+which are paired over the corpora, and by the estimates. Shares stay within what was probed of each corpus.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import Finding
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.corpus_model import Interval
-from cmrplan.mixture.bounds import Box, box_of
+from cmrplan.mixture.bounds import BINDS, Box, binding_bounds, box_of, dearness
 from cmrplan.mixture.loss_functions import (
     LossFunctions,
     loss_functions_of,
@@ -31,11 +31,10 @@ from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import (
     AlternativeMixture,
     BindingConstraint,
-    BindingKind,
     CorpusLoss,
     MixturePlan,
 )
-from cmrplan.mixture.plan_findings import plan_findings
+from cmrplan.mixture.plan_findings import apart_findings, plan_findings
 from cmrplan.mixture.request import (
     MixtureFitOrPath,
     MixturePlanRequest,
@@ -47,7 +46,6 @@ from cmrplan.mixture.search import MixtureSolution, drawn_optima, search
 from cmrplan.mixture.simplex import Prices, prices
 
 _DUST = 1e-12  # a share below which is none: less than a token of any run
-BINDS = 1e-5  # nats for each unit of share, or for each nat: a price above it holds the answer
 
 
 @named_arguments
@@ -90,6 +88,7 @@ def mixture_plan_for(fit: MixtureFit, asked: MixturePlanRequest) -> MixturePlan:
     objective, gain = _objective_and_gain(functions, solution, asked.confidence)
     binding = _binding(fit, asked, functions, box, price)
     findings += plan_findings(fit, asked, shares, binding)
+    findings += apart_findings(functions, solution.by_draws)
     return MixturePlan(
         shares=_named(fit, shares),
         best_shares=_named(fit, _best_shares(solution, drawn, asked)),
@@ -98,7 +97,7 @@ def mixture_plan_for(fit: MixtureFit, asked: MixturePlanRequest) -> MixturePlan:
         violation_probability=functions.violation(shares),
         binding=tuple(binding),
         losses=_losses(fit, asked, functions, shares),
-        candidates=_alternatives(fit, solution),
+        candidates=_alternatives(fit, functions, solution),
         epochs=_epochs(fit, asked, shares),
         optimality=price.residual,
         model_params=asked.size(fit),
@@ -133,13 +132,16 @@ def _objective_and_gain(
     )
 
 
-def _alternatives(fit: MixtureFit, solution: MixtureSolution) -> dict[str, AlternativeMixture]:
+def _alternatives(
+    fit: MixtureFit, functions: LossFunctions, solution: MixtureSolution
+) -> dict[str, AlternativeMixture]:
     problem = solution.problem
     return {
         name: AlternativeMixture(
             _named(fit, _without_dust(mixture)),
             problem.value(mixture),
             None if problem.excess is None else problem.worst(mixture),
+            tuple(functions.broken_limits(mixture)),
         )
         for name, mixture in solution.candidates.items()
     }
@@ -173,26 +175,12 @@ def _binding(
     fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, box: Box, price: Prices
 ) -> list[BindingConstraint]:
     """Return the limits with a price, the dearest tolerance first, then the dearest bound."""
-    bounds = []
-    kind: BindingKind
-    for j, name in enumerate(fit.corpora):
-        if price.high[j] > BINDS:
-            kind = "probed_high" if (edge := box.high_edge[j]) == "probed" else edge
-            bounds.append(BindingConstraint(kind, name, float(box.high[j]), float(price.high[j])))
-        if price.low[j] > BINDS and box.low[j] > 0:
-            kind = "probed_low" if (edge := box.low_edge[j]) == "probed" else edge
-            bounds.append(BindingConstraint(kind, name, float(box.low[j]), float(price.low[j])))
     limits = [
         BindingConstraint("tolerance", corpus, functions.limits[p], float(price.limits[p]))
         for p, corpus in enumerate(asked.protected)
         if price.limits[p] > BINDS
     ]
-    return [*sorted(limits, key=_dearness), *sorted(bounds, key=_dearness)]
-
-
-def _dearness(constraint: BindingConstraint) -> float:
-    """Return what the dearest comes first by; prices that differ by rounding are equal."""
-    return -round(constraint.price, 9)
+    return [*sorted(limits, key=dearness), *binding_bounds(fit, box, price)]
 
 
 def _losses(

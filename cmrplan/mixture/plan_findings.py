@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import Code, Finding
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.log.cells import listed
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.mixture.extrapolation import beyond_levels, far_from_probed
+from cmrplan.mixture.loss_functions import LossFunctions
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.other_sizes import other_size_findings
 from cmrplan.mixture.repetition import repetition_findings
@@ -30,7 +33,7 @@ def plan_findings(
     shares: Array,
     binding: Sequence[BindingConstraint],
 ) -> list[Finding]:
-    """Return remarks on how far a mixture lies from what was probed, and on repeated data."""
+    """Return remarks on how far a mixture, and that which rises count from, lie from what was probed."""
     sizes = fit.fitted()["model_params"].unique()
     findings = [
         *other_size_findings(asked.size(fit), sizes, fit.carried(asked.size(fit))),
@@ -46,11 +49,59 @@ def plan_findings(
                 f"better",
             )
         )
-    return [
-        *findings,
+    findings += [
         *misfit_findings(fit, asked, shares),
         *repetition_findings(fit, shares, asked.tokens, asked.unique_tokens),
     ]
+    return [*findings, *_reference_findings(fit, asked, findings)]
+
+
+def _reference_findings(
+    fit: MixtureFit, asked: MixturePlanRequest, said: Sequence[Finding]
+) -> list[Finding]:
+    """Return how far the mixture that rises count from lies outside, beside what is said of the planned one."""
+    if asked.reference_mixture is None:
+        return []
+    findings = fit.extrapolation_findings(
+        asked.reference_mixture,
+        model_params=asked.size(fit),
+        train_tokens=asked.tokens,
+        available=asked.unique_tokens,
+    )
+    return [
+        replace(one, message=f"the reference mixture, from which rises are counted: {one.message}")
+        for one in findings
+        if one not in said
+    ]
+
+
+def apart_findings(functions: LossFunctions, by_draws: Array | None) -> list[Finding]:
+    """Return a finding for each limit that the resamples keep at a mixture and the estimate, far from them, breaks.
+
+    Parameters
+    ----------
+    functions : LossFunctions
+    by_draws : array (m,), optional
+        The mixture that resamples alone would have recommended, where an estimate breaks its limit.
+    """
+    findings: list[Finding] = []
+    if by_draws is None:
+        return findings
+    level = functions.asked.confidence
+    for corpus in functions.breaking_estimates(by_draws):
+        loss, draws = functions.loss(corpus, by_draws[None, :])
+        band = Interval.of_draws(float(loss[0]), draws[:, 0], level)
+        if band.high is not None and band.estimate > band.high:
+            findings.append(
+                Finding(
+                    Code.ESTIMATE_APART,
+                    f"the resamples alone would take a mixture whose best estimate of the loss on {corpus}, "
+                    f"{band.estimate:.4f}, breaks the limit and lies above its own {100 * level:g} % interval (up to "
+                    f"{band.high:.4f}): the fitted laws and their resamples contradict each other there, and the "
+                    "recommended mixture keeps the limit by both; probe more mixtures near it",
+                )
+            )
+    return findings
 
 
 def misfit_findings(fit: MixtureFit, asked: MixturePlanRequest, shares: Array) -> list[Finding]:

@@ -61,7 +61,7 @@ class MixturePlanRequest:
     available : mapping of str to float or str
         Unique tokens of a training corpus; ``5e9`` or ``"5B"``.
     max_epochs : float or mapping of str to float
-        Passes allowed over them; 1 where nothing is said.
+        Passes allowed over them, of corpora whose available tokens are given; 1 where nothing is said.
     floors, ceilings : mapping of str to float
         Bounds of the share of a training corpus, in [0, 1].
     base_loss : mapping of str to float
@@ -182,12 +182,12 @@ class MixturePlanRequest:
         return dict.fromkeys(free or fit.models, 1.0)
 
     def check_names(self, fit: MixtureFit) -> None:
-        """Refuse corpora that the fit does not know.
+        """Refuse corpora that the fit does not know, and passes over corpora whose tokens are not given.
 
         Raises
         ------
         InputError
-            Naming the argument and the corpora there are.
+            Naming the argument and the corpora there are, or what the passes need.
         """
         passes = self.max_epochs if isinstance(self.max_epochs, Mapping) else {}
         evaluated, trained = tuple(fit.models), fit.corpora
@@ -207,6 +207,19 @@ class MixturePlanRequest:
                     raise InputError(
                         f"{argument}: the fit has no {kind} corpus {name!r}{hint}; it has {', '.join(sorted(known))}"
                     )
+        self._require_passes_to_count(passes)
+
+    def _require_passes_to_count(self, passes: Mapping[str, CountOrText]) -> None:
+        """Refuse passes that bound nothing, since the tokens that they would be over are not given."""
+        idle = [name for name in passes if name not in self.available]
+        is_plain = not isinstance(self.max_epochs, Mapping) and self.max_epochs != 1
+        if idle or (is_plain and not self.available):
+            what = f"max_epochs of {', '.join(idle)}" if idle else "max_epochs"
+            given = " ".join(f"--available {name}=TOKENS" for name in idle or ["CORPUS"])
+            raise InputError(
+                f"{what} has no effect without the tokens that the corpus holds; give them as available ({given}), "
+                "or leave max_epochs out"
+            )
 
     def limits_as_dict(self) -> dict[str, Any]:
         """Return the fields that bound the answer as plain values; a tolerance as its text."""

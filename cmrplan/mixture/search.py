@@ -8,25 +8,36 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
-from cmrplan.mixture.bounds import Box, probed_box
+from cmrplan.mixture.bounds import Box, binding_bounds, probed_box
 from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
-from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, solve
+from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, prices, solve
 
 NUM_DRAWN = 100  # resamples whose own best mixture is sought, for the intervals of the shares
 NUM_PROBED_STARTS = 2
+_HELD_BY = {
+    "probed_high": "the largest probed share of {}, {:.3g}: probe larger ones",
+    "probed_low": "the smallest probed share of {}, {:.3g}: probe smaller ones",
+    "ceiling": "the ceiling of {}, {:.3g}: raise it",
+    "floor": "the floor of {}, {:.3g}: lower it",
+    "available": "what is available of {}, a share of {:.3g}: give more, or allow more passes over it",
+}
 # How much wider than the rises at the nearest mixture the tolerances are that an infeasible question is told, in turn.
 WIDENINGS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
 class MixtureSolution:
-    """The best mixture of a problem, and those beside it by name, each ``(m,)``."""
+    """The best mixture of a problem, and those beside it by name, each ``(m,)``.
+
+    ``by_draws`` is the best one that the resamples alone allow, where the best estimate breaks a limit there.
+    """
 
     problem: SimplexProblem
     best: SimplexOptimum
     candidates: dict[str, Array]
+    by_draws: Array | None = None
 
 
 def search(
@@ -70,11 +81,15 @@ def _solved(
         )
         point = solve(estimates, starts)
         starts.append(point.shares)
-    best = solve(problem, starts)
+    best, by_draws = solve(problem, starts), None
+    if fit.num_draws and best.is_feasible and functions.breaking_estimates(best.shares):
+        by_draws = best.shares
+        problem = replace(problem, excess=functions.excess_by_both, num_held=1)
+        best = solve(problem, [*starts, by_draws])
     candidates = {"unconstrained": free.shares, "natural": natural, "best_probed": near[0]}
     if point is not None and point.is_feasible:
         candidates = {"point": point.shares, **candidates}
-    return MixtureSolution(problem, best, candidates)
+    return MixtureSolution(problem, best, candidates, by_draws)
 
 
 def _natural(fit: MixtureFit, asked: MixturePlanRequest) -> Array:
@@ -102,11 +117,18 @@ def _infeasible(
         ways = ", ".join(f"{corpus} {tolerance}" for corpus, tolerance in allowed.items())
         text += f"; smallest feasible tolerance: {ways}"
     largest = sorted(zip(nearest.best.shares, fit.corpora, strict=True), reverse=True)[:3]
-    text += f" (at shares {', '.join(f'{name} {share:.3g}' for share, name in largest)})"
+    text += f" (at shares {', '.join(f'{name} {round(share, 6):.3g}' for share, name in largest)})"
     if "point" in nearest.candidates:
         chance = functions.violation(nearest.candidates["point"])
         how_often = "without a margin" if chance is None else f"but break with {100 * chance:.0f} %"
         text += f"; the best estimates would allow it, {how_often}"
+    if nearest.by_draws is not None:
+        text += "; the resamples would allow it, but the best estimate breaks the limit of "
+        text += ", ".join(functions.breaking_estimates(nearest.best.shares))
+    held = prices(nearest.problem, nearest.best.shares, is_relaxed=True)
+    if bounds := binding_bounds(fit, box, held):
+        ways = "; and ".join(_HELD_BY[b.kind].format(b.corpus, b.setting) for b in bounds)
+        text += f"; what binds there is {ways}"
     return text
 
 
@@ -122,9 +144,13 @@ def _feasible_tolerances(
     The rises at the nearest mixture are allowed there, but a search that starts elsewhere may end before it comes
     there. So the question is asked again with them, and with wider ones until it has an answer.
     """
-    kept = nearest.problem.kept(nearest.best.shares)
-    rises = functions.rises(nearest.best.shares[None, :])
-    largest = {c: float(r[kept, 0].max()) for c, r in zip(asked.protected, rises, strict=True)}
+    there, num_held = nearest.best.shares, nearest.problem.num_held
+    kept = nearest.problem.kept(there)[num_held:] - num_held
+    rises = [rise[kept, 0] for rise in functions.rises(there[None, :])]
+    if num_held:
+        by_estimate = functions.rises(there[None, :], by_estimate=True)
+        rises = [np.append(*both) for both in zip(rises, by_estimate, strict=True)]
+    largest = {c: float(rise.max()) for c, rise in zip(asked.protected, rises, strict=True)}
     for widening in WIDENINGS:
         allowed = {
             corpus: str(tolerance.least_above(rise * widening))
@@ -148,7 +174,9 @@ def drawn_optima(
     ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
     for row, draw in enumerate(which if count else []):
         objective, excess = functions.of_draw(int(draw))
-        problem = replace(solution.problem, objective=objective, excess=excess, needed=1)
+        problem = replace(
+            solution.problem, objective=objective, excess=excess, needed=1, num_held=0
+        )
         end = solve(problem, starts)
         if end.is_feasible:
             ends[row] = end.shares

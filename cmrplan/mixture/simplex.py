@@ -68,6 +68,8 @@ class SimplexProblem:
         Number of draws in which all ``P`` limits must hold.
     center : array (m,), optional
         Of equally good mixtures the nearest to this one is sought; equal shares by default.
+    num_held : int
+        How many of the first draws must keep the limits beside these, whatever the others do.
     """
 
     objective: Values
@@ -76,19 +78,22 @@ class SimplexProblem:
     excess: Values | None = None
     needed: int = 0
     center: Array | None = None
+    num_held: int = 0
 
     def worst(self, shares: Array) -> float:
         """Return the smallest number that the excess of enough draws stays under; at most 0 is feasible."""
         if self.excess is None:
             return -np.inf
         largest = self.excess(shares[None, :])[:, :, 0].max(axis=0)
-        return float(np.sort(largest)[self.needed - 1])
+        drawn = np.sort(largest[self.num_held :])[self.needed - 1]
+        return float(max([drawn, *largest[: self.num_held]]))
 
     def kept(self, shares: Array) -> NDArray[np.intp]:
-        """Return the draws that must keep their limits: those with the smallest excess here."""
+        """Return the draws that must keep their limits: the held ones, and those with the smallest excess here."""
         assert self.excess is not None
         largest = self.excess(shares[None, :])[:, :, 0].max(axis=0)
-        return np.sort(np.argsort(largest, kind="stable")[: self.needed])
+        smallest = np.argsort(largest[self.num_held :], kind="stable")[: self.needed]
+        return np.concatenate([np.arange(self.num_held), self.num_held + np.sort(smallest)])
 
     def value(self, shares: Array) -> float:
         """Return the objective at one mixture."""
@@ -347,28 +352,37 @@ class Prices:
     residual: float
 
 
-def prices(problem: SimplexProblem, shares: Array) -> Prices:
-    """Return the multipliers that explain the gradient at an optimum best."""
-    num = len(shares)
-    slope = gradient(problem.objective, shares)
+def prices(problem: SimplexProblem, shares: Array, *, is_relaxed: bool = False) -> Prices:
+    """Return the multipliers that explain the gradient at an optimum best.
+
+    Relaxed, they are those of the smallest excess where nothing is feasible: what it falls by, in nats, in the place of
+    the objective.
+    """
+    num, spare = len(shares), int(is_relaxed)
+    slope = np.append(np.zeros(num), 1.0) if is_relaxed else gradient(problem.objective, shares)
     at_low = np.flatnonzero(shares <= problem.low + ACTIVE)
     at_high = np.flatnonzero(shares >= problem.high - ACTIVE)
-    columns = [np.ones(num), -np.ones(num), *np.eye(num)[at_low], *-np.eye(num)[at_high]]
+    columns = np.vstack([np.ones(num), -np.ones(num), np.eye(num)[at_low], -np.eye(num)[at_high]])
+    columns = np.hstack([columns, np.zeros((len(columns), spare))])
     which = np.zeros(0, dtype=np.intp)
     limits = 0
     if problem.excess is not None:
         kept = problem.kept(shares)
         over = problem.excess(shares[None, :])[:, kept, 0]
         limits = len(over)
-        which, draw = np.nonzero(over >= -ACTIVE)
+        most = problem.worst(shares) if is_relaxed else 0.0
+        which, draw = np.nonzero(over >= most - ACTIVE)
         slopes = gradient(problem.excess, shares)[which, kept[draw]]
-        columns += [*-slopes]
+        columns = np.vstack([columns, np.hstack([-slopes, np.ones((len(slopes), spare))])])
     # The slope is a sum of columns times multipliers, each 0 or more.
-    multipliers, rest = nnls(np.stack(columns, axis=1), slope)
+    multipliers, rest = nnls(columns.T, slope)
     ends = np.cumsum([2, len(at_low), len(at_high)])
     low, high = np.zeros(num), np.zeros(num)
     low[at_low], high[at_high] = multipliers[ends[0] : ends[1]], multipliers[ends[1] : ends[2]]
-    largest = max(*np.linalg.norm(problem.slopes(), axis=1), np.linalg.norm(slope - slope.mean()))
+    largest = 1.0
+    if not is_relaxed:
+        steepest = np.linalg.norm(problem.slopes(), axis=1)
+        largest = max(*steepest, np.linalg.norm(slope - slope.mean()))
     return Prices(
         limits=np.bincount(which, weights=multipliers[ends[2] :], minlength=limits).astype(float),
         low=low,

@@ -138,6 +138,11 @@ def figure(
     """
     if kind not in _COMPOSERS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if not isinstance(fit, Fit):
+        raise InputError(
+            f"the plots {', '.join(KINDS)} are of a Fit of two corpora, got {type(fit).__name__}; of several corpora "
+            "there is one plot, that of a plan: cp.plots.mixture_figure(cp.plan_mixture(fit, ...))"
+        )
     compose, allowed = _COMPOSERS[kind]
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:

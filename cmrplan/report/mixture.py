@@ -35,11 +35,11 @@ def mixture_plan_text(plan: MixturePlan) -> str:
     level = f"{100 * plan.confidence:g} %"
     has_draws = plan.num_resamples > 0
     lines = [
-        f"{'recommended mixture':<24}{'share':>8}"
+        f"{'recommended mixture':<26}{'share':>8}"
         + (f"   {level} interval of the best mixture" if has_draws else "")
     ]
     for name in plan.largest_first():
-        line = f"{name:<24}{plan.shares[name]:>8.3f}"
+        line = f"{name:<26}{plan.shares[name]:>8.3f}"
         best = plan.best_shares[name]
         if best.low is not None and best.high is not None:
             line += f"   {best.low:.3f} to {best.high:.3f}"
@@ -48,25 +48,25 @@ def mixture_plan_text(plan: MixturePlan) -> str:
         lines.append(line)
     if plan.binding:
         lines += [
-            f"{'what binds' if not k else '':<24}{_binding_text(binding)}"
+            f"{'what binds' if not k else '':<26}{_binding_text(binding)}"
             for k, binding in enumerate(plan.binding)
         ]
     else:
-        lines.append(f"{'what binds':<24}none: no limit holds the mixture back")
+        lines.append(f"{'what binds':<26}none: no limit holds the mixture back")
     if plan.violation_probability is not None:
-        lines.append(f"{'chance to break a limit':<24}{100 * plan.violation_probability:.0f} %")
+        lines.append(f"{'chance to break a limit':<26}{100 * plan.violation_probability:.0f} %")
     lines += [
-        f"{'weighted loss':<24}{plan.objective.text(4)}",
-        f"{'gain on the natural mix':<24}{plan.gain.text(4)}",
-        f"{'asked for':<24}N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} tokens, law "
+        f"{'weighted loss':<26}{plan.objective.text(4)}",
+        f"{'gain over the natural mix':<26}{plan.gain_text}",
+        f"{'asked for':<26}N = {compact(plan.model_params)} parameters, D = {compact(plan.train_tokens)} tokens, law "
         f"{plan.law}",
-        f"{'loss on':<24}{'loss':>8}{'rise':>9}{'limit':>9}",
+        f"{'loss on':<26}{'loss':>8}{'rise':>9}{'limit':>9}",
     ]
     for corpus, loss in plan.losses.items():
         rise = "-" if loss.rise is None else f"{loss.rise.estimate:+.4f}"
         limit = "-" if loss.limit is None else f"{loss.limit:.4f}"
         estimate, *bounds = loss.loss.text(4).split(" ", 1)
-        lines.append(f"{corpus:<24}{estimate:>8}{rise:>9}{limit:>9}  {' '.join(bounds)}".rstrip())
+        lines.append(f"{corpus:<26}{estimate:>8}{rise:>9}{limit:>9}  {' '.join(bounds)}".rstrip())
     return "\n".join(lines)
 
 

@@ -37,6 +37,7 @@ from cmrplan.validate.predictors import (
     mixture_predictors,
     predictors,
     predictors_of_one_ratio,
+    says_the_same,
 )
 
 CLEAR = 2.0  # standard errors by which a winner must be ahead to be called clear
@@ -125,6 +126,20 @@ class Verdict:
         """Whether the margin is more than two standard errors."""
         return self.margin > CLEAR * self.margin_stderr
 
+    @property
+    def sentence(self) -> str:
+        """Who leads, by how much and how surely; or that nobody does."""
+        margin, stderr = round(self.margin, 4), f"± {self.margin_stderr:.4f}"
+        if margin > 0:
+            sure = "clear" if self.is_clear else "not clear"
+            return f"{self.winner} leads {self.runner_up} by {margin:.4f} {stderr} ({sure})"
+        if margin == 0:
+            return f"{self.winner} and {self.runner_up} are equally close, 0.0000 {stderr} apart"
+        return (
+            f"{self.winner} is first by the mean over what was hidden, {self.runner_up} closer over the runs by "
+            f"{-margin:.4f} {stderr}"
+        )
+
 
 @named_arguments
 def compare(
@@ -163,6 +178,9 @@ def compare(
         rows = fitted_rows(log, corpus, first)
         questions = holdouts(rows) if len(rows) else []
         for name, predictor in known.items():
+            if same := says_the_same(name, rows):
+                skipped[f"{corpus}/{name}"] = same
+                continue
             say(f"{corpus} {name}")
             try:
                 answers += [_answer(rows, corpus, name, predictor, h) for h in questions]

@@ -20,7 +20,7 @@ from cmrplan.log.files import LogOrPath, eval_corpora, is_of_two, log_of
 from cmrplan.numbers import CountOrText, parse_first_tokens
 from cmrplan.validate.backtest import HistoryWindow, windows
 from cmrplan.validate.baselines import SIMPLE_NAMES
-from cmrplan.validate.predictors import Predictor, mixture_predictors
+from cmrplan.validate.predictors import Predictor, mixture_predictors, says_the_same
 
 FEWEST_TO_ORDER = 3  # mixtures at the target
 
@@ -67,6 +67,8 @@ def backtest_mixtures(
     table = []
     for window in growing:
         for name, predictor in mixture_predictors().items():
+            if all(says_the_same(name, part) for part in rows.values()):
+                continue
             say(f"{window.name} {name}")
             try:
                 predicted = _predicted(predictor, window, rows, truth)

@@ -85,6 +85,20 @@ def mixture_predictors() -> dict[str, Predictor]:
     return chosen | laws | {name: _baseline(call) for name, call in MIXTURE_BASELINES.items()}
 
 
+def says_the_same(name: str, rows: pd.DataFrame) -> str:
+    """Return why a law says on such rows what another does; empty where it does not."""
+    if name not in REGISTRY:
+        return ""
+    entry = REGISTRY[name]
+    for levels, fewest, what in (
+        (rows["model_params"].nunique(), entry.fewest_sizes, "model size"),
+        (rows["train_tokens"].nunique(), entry.fewest_budgets, "token count"),
+    ):
+        if levels < fewest:
+            return f"at {levels} {what} the law {name} says the same as another; add probes at {fewest} or more"
+    return ""
+
+
 def _default_mixture(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
     choice = mixture_law_choice(AUTO, seen, varied_corpora(seen, ordered_corpora(seen)))
     seen, wanted = _counted(seen, wanted, corpus, choice)

@@ -34,7 +34,7 @@ def test_lists_and_columns_are_numbers(fit, given):
         ),
         ({"domain_ratio": []}, r"domain_ratio must be a number or an array of numbers, got \[\]"),
         ({"train_tokens": ["a"]}, "train_tokens must be a number or an array of numbers, got"),
-        ({"model_params": [1e6, 2e6]}, "model_params must be one number, got"),
+        ({"model_params": [1e6, 2e6]}, "model_params must be one number above 0 such as"),
         (
             {"domain_ratio": [0.1, 0.2, 0.3], "train_tokens": [1e5, 2e5]},
             r"domain_ratio of shape \(3,\) and train_tokens of shape \(2,\) do not fit together",

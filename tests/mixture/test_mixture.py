@@ -226,6 +226,12 @@ def test_a_corpus_that_never_varies_stays_where_it_was():
         ({"protected": {"c0": "much"}}, "the tolerance of c0 must be nats per token"),
         ({"available": {"c0": -1.0}}, "available of c0 must be a number above 0, got -1"),
         ({"max_epochs": 0.0}, "max_epochs must be a number above 0"),
+        ({"max_epochs": 2}, "^max_epochs has no effect without .*--available CORPUS=TOKENS"),
+        ({"max_epochs": {"c0": 4}}, "^max_epochs of c0 has no effect .*--available c0=TOKENS"),
+        (
+            {"max_epochs": {"c0": 4, "c1": 2}, "available": {"c1": 5e9}},
+            "^max_epochs of c0 has no effect",
+        ),
         ({"floors": {"c0": 30.0}}, "Percent"),
         ({"objective": {"c0": 0.0}}, "at least one corpus a weight above 0"),
         ({"confidence": 1.0}, "confidence must be between 0 and 1"),

@@ -174,7 +174,12 @@ class TestPlan:
         assert list(values["losses"]["c0"]) == KEYS_OF_A_LOSS
         assert list(values["asked"]) == KEYS_OF_THE_QUESTION
         assert list(values["binding"][0]) == ["kind", "corpus", "setting", "price"]
-        assert list(values["candidates"]["natural"]) == ["shares", "objective", "worst_excess"]
+        assert list(values["candidates"]["natural"]) == [
+            "shares",
+            "objective",
+            "worst_excess",
+            "breaks",
+        ]
         assert values["objective"] == planned.objective.estimate
         assert values["losses"]["c0"]["rise_low"] == planned.losses["c0"].rise.low
         assert values["asked"]["protected"] == {"c0": "2%", "c1": "0.04 nats"}

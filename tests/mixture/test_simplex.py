@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cmrplan.mixture.bounds import dearness
 from cmrplan.mixture.mixture_plan import BindingConstraint
-from cmrplan.mixture.plan import _dearness
 from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, _solve_from, prices, solve
 
 CENTER = np.array([0.2, 0.3, 0.5])
@@ -114,4 +114,20 @@ def test_a_narrow_box_hides_no_direction():
 def test_prices_that_differ_by_rounding_leave_the_order():
     pair = [BindingConstraint("ceiling", name, 0.1, 0.5) for name in ("b", "a")]
     pair[1] = BindingConstraint("ceiling", "a", 0.1, 0.5 + 1e-13)
-    assert [b.corpus for b in sorted(pair, key=_dearness)] == ["b", "a"]
+    assert [b.corpus for b in sorted(pair, key=dearness)] == ["b", "a"]
+
+
+def test_prices_where_nothing_is_feasible_say_what_holds_the_smallest_excess():
+    """By hand: ``0.8 - x_0 + x_1`` is smallest at (0.5, 0.1, 0.4); more x_0 comes from x_2, less x_1 goes there."""
+    problem = SimplexProblem(
+        lambda x: x[:, 2],
+        np.array([0.0, 0.1, 0.0]),
+        np.array([0.5, 1.0, 1.0]),
+        lambda x: (0.8 - x[:, 0] + x[:, 1])[None, None, :],
+        1,
+    )
+    end = solve(problem, STARTS)
+    assert end.worst == pytest.approx(0.4, abs=1e-6)
+    held = prices(problem, end.shares, is_relaxed=True)
+    np.testing.assert_allclose(held.high, [1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(held.low, [0, 1, 0], atol=1e-6)

@@ -336,6 +336,23 @@ class TestAveraging:
 
 
 class TestWords:
+    @pytest.mark.parametrize(
+        ("margin", "stderr", "words"),
+        [
+            (0.0129, 0.0024, "a leads b by 0.0129 ± 0.0024 (clear)"),
+            (0.0002, 0.0012, "a leads b by 0.0002 ± 0.0012 (not clear)"),
+            (0.00004, 0.00001, "a and b are equally close, 0.0000 ± 0.0000 apart"),
+            (-0.00004, 0.0012, "a and b are equally close, 0.0000 ± 0.0012 apart"),
+            (
+                -0.0004,
+                0.0012,
+                "a is first by the mean over what was hidden, b closer over the runs by 0.0004 ± 0.0012",
+            ),
+        ],
+    )
+    def test_nobody_leads_by_nothing(self, margin, stderr, words):
+        assert Verdict("a", "b", margin, stderr, "a", margin, stderr).sentence == words
+
     def test_nothing_to_hide_is_said(self):
         log = simulated_log(sizes=(3e5,), ratios=(0, 0.5, 1), seeds=(0,))
         log = log[log["train_tokens"].isin([0, log["train_tokens"].max()])]

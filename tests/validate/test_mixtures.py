@@ -90,6 +90,25 @@ class TestOnAKnownLaw:
             # the noise of a run is 0.002 and the simple answers miss the interactions by 0.05 and more
             assert table["mae"].iloc[0] < 0.02 < table["mae"].iloc[1]
 
+    def test_a_law_whose_further_terms_nothing_tells_is_no_rival(self, monkeypatch):
+        names = ("size_mixing", "bilinear_mixing", "data_mixing", "linear")
+        asked_alone(monkeypatch, compare, *names)
+        asked_alone(monkeypatch, mixture_backtest, *names)
+        tokens = (1e8, 2e8, 4e8, 8e8)
+        log = growing(2, 9, tokens=tokens, sizes=(1e8,), noise=0.002)
+        rows = log[log["eval_corpus"] == "c0"].reset_index(drop=True)
+        size, plain = (mixture_predictors()[name](rows, rows, "c0") for name in names[:2])
+        np.testing.assert_allclose(size, plain, rtol=1e-9)  # they say the same at one size
+        found = cp.compare(log)
+        assert (
+            "at 1 model size the law size_mixing says the same" in found.skipped["c0/size_mixing"]
+        )
+        assert set(found.ranking["predictor"]) == set(names) - {"size_mixing"}
+        assert "size_mixing" not in set(cp.backtest_mixtures(log)["predictor"])
+        found = cp.compare(log[log["train_tokens"].isin([0, 4e8])])
+        assert "at 1 token count" in found.skipped["c0/bilinear_mixing"]
+        assert set(found.ranking["predictor"]) == {"data_mixing", "linear"}
+
     def test_a_law_that_cannot_answer_is_told(self, monkeypatch):
         asked_alone(monkeypatch, compare, "bimix", "linear")
         found = cp.compare(growing(2, 9, tokens=(1e8, 2e8, 4e8, 8e8)))

@@ -143,7 +143,7 @@ def _answer(plan: MixturePlan) -> str:
 def _meaning(plan: MixturePlan) -> tuple[str, ...]:
     sentences = [
         f"The weighted loss is then predicted to be {plan.objective.text(4)} nats per token, "
-        f"{plan.gain.text(4)} below that of the natural mixture.",
+        f"{plan.gain.text(4)} below that of the natural mixture{_broken_by_natural(plan)}.",
     ]
     if plan.violation_probability is not None:
         sentences.append(
@@ -152,6 +152,12 @@ def _meaning(plan: MixturePlan) -> tuple[str, ...]:
     held = [HELD_BY[b.kind].format(shown_text(b.corpus)) for b in plan.binding]
     sentences.append(f"What holds the mixture: {'; '.join(held) or 'no limit holds it back'}.")
     return tuple(sentences)
+
+
+def _broken_by_natural(plan: MixturePlan) -> str:
+    """Return which limits the natural mixture breaks; nothing where it keeps all."""
+    broken = plan.candidates["natural"].breaks
+    return f", which breaks the limit of {shown_text(', '.join(broken))}" if broken else ""
 
 
 def _tables(plan: MixturePlan) -> tuple[ReportTable, ...]:

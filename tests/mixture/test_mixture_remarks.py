@@ -1,0 +1,128 @@
+"""What a fit and a plan of several corpora say about themselves."""
+
+from typing import ClassVar
+
+import pytest
+from known_mixtures import D, true_losses, world
+
+import cmrplan as cp
+from cmrplan.errors import CmrplanError
+from cmrplan.report.mixture import mixture_plan_text
+from cmrplan.report.page.mixtures import report_on_mixture
+
+
+class TestReference:
+    """The corners were probed at 0.9 of a corpus and a third of the rest of each, c0 alone is 0.1 x 2/3 away."""
+
+    def remarks(self, fit, reference):
+        plan = cp.plan_mixture(fit, train_tokens=D, protected={"c0": "60%"}, reference=reference)
+        return [one for one in plan.warnings if "reference mixture" in one.message]
+
+    def test_a_reference_far_from_the_probes_is_said(self, three):
+        remarks = self.remarks(three, {"c0": 1.0})
+        assert {one.code for one in remarks} == {"extrapolates_share", "extrapolates_mixture"}
+        start = "the reference mixture, from which rises are counted: "
+        assert all(one.message.startswith(start) for one in remarks)
+        assert f"{start}7 % of the tokens would have to move" in remarks[-1].message
+
+    def test_a_reference_among_the_probes_is_not(self, three):
+        assert self.remarks(three, dict.fromkeys(three.corpora, 1 / 3)) == []
+
+    def test_what_is_said_of_the_run_is_said_once(self, three):
+        plan = cp.plan_mixture(
+            three, train_tokens=2 * D, protected={"c0": "60%"}, reference={"c0": 1.0}
+        )
+        assert [one.code for one in plan.warnings].count("extrapolates_tokens") == 1
+
+
+NEEDS_MUCH = {
+    "train_tokens": D,
+    "protected": {"c0": 0.0},
+    "base_loss": {"c0": true_losses(3, [0.8, 0.1, 0.1])[0, 0]},
+}
+
+
+class TestInfeasible:
+    """The true loss at a share of 0.8 of c0 is the limit, so a larger share keeps it and a smaller one does not."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def half(cls):
+        log = world(3, 40)
+        return cp.fit_mixture(log[log["share_c0"] < 0.5], "data_mixing", bootstrap=20)
+
+    def message(self, fit, **asked):
+        with pytest.raises(CmrplanError) as caught:
+            cp.plan_mixture(fit, **NEEDS_MUCH | asked)
+        return str(caught.value)
+
+    def test_the_largest_probed_share_is_named_where_it_binds(self, half, three):
+        largest = half.log["share_c0"].max()
+        assert (
+            f"what binds there is the largest probed share of c0, {largest:.3g}: probe larger ones"
+            in self.message(half)
+        )
+        # as the message says: with larger shares probed there is an answer
+        assert cp.plan_mixture(three, **NEEDS_MUCH).shares["c0"] > 0.7
+
+    def test_other_bounds_are_named_with_what_loosens_them(self, three):
+        assert "the ceiling of c0, 0.4: raise it" in self.message(three, ceilings={"c0": 0.4})
+        told = self.message(three, available={"c0": 0.3 * D})
+        assert "what is available of c0, a share of 0.3: give more, or allow more passes" in told
+        # of c1 the loss on c0 needs least: by the rates of the truth c2 does more for it
+        rates = true_losses(3, [[0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])[:, 0]
+        scarce = ("c1", "c2") if rates[0] > rates[1] else ("c2", "c1")
+        told = self.message(three, floors={scarce[0]: 0.5})
+        assert f"the floor of {scarce[0]}, 0.5: lower it" in told
+
+    def test_nothing_is_named_where_no_bound_binds(self, three):
+        every = dict.fromkeys(("c0", "c1", "c2"), 0.0)
+        assert "what binds" not in self.message(three, protected=every, base_loss={})
+
+
+class TestFewMixtures:
+    """The data mixing law of three corpora has a level, a scale and, as shares sum to 1, two rates to tell."""
+
+    def remarks(self, log):
+        fit = cp.fit_mixture(log, "data_mixing", bootstrap=0)
+        return [one.message for one in fit.warnings if one.code == "few_mixtures"]
+
+    def test_a_loss_measured_at_few_mixtures_is_named(self):
+        log = world(3, 15)
+        late = sorted(log["run_id"].unique())[5:]
+        (told,) = self.remarks(log[~((log["eval_corpus"] == "c2") & log["run_id"].isin(late))])
+        assert told.startswith("the loss on 'c2': 5 mixtures for laws with up to ")
+
+    def test_losses_of_as_many_are_said_at_once(self):
+        (told,) = self.remarks(world(3, 5))
+        assert told.startswith("the loss on 'c0', 'c1', 'c2': 5 mixtures")
+
+    def test_enough_are_not_said(self):
+        assert self.remarks(world(3, 15)) == []
+
+
+class TestNatural:
+    """Natural shares are those of the available tokens: 0.01 of c0 and c1, far from the equal shares of the base."""
+
+    SCARCE: ClassVar = {"c0": 0.5 * D, "c1": 0.5 * D, "c2": 49 * D}
+
+    def test_a_natural_mix_that_breaks_a_limit_is_said_beside_the_gain(self, three):
+        base, natural = true_losses(3, [[1 / 3, 1 / 3, 1 / 3], [0.01, 0.01, 0.98]])
+        assert natural[0] > 1.02 * base[0]  # by the truth
+        plan = cp.plan_mixture(three, train_tokens=D, protected={"c0": "2%"}, available=self.SCARCE)
+        assert plan.candidates["natural"].breaks == ("c0",)
+        told = f"{plan.gain.text(4)}; the natural mix breaks the limit of c0"
+        assert f"gain over the natural mix {told}" in mixture_plan_text(plan)
+        assert told in repr(plan)
+        assert any(
+            f"{plan.gain.text(4)} below that of the natural mixture, which breaks the limit of c0."
+            in line
+            for line in report_on_mixture(three, plan.asked).meaning
+        )
+
+    @pytest.mark.parametrize("asked", [{}, {"protected": {"c0": "2%"}}])
+    def test_one_that_keeps_them_is_not(self, three, asked):
+        """Without available tokens the natural shares are equal, as those of the base."""
+        plan = cp.plan_mixture(three, train_tokens=D, **asked)
+        assert plan.candidates["natural"].breaks == ()
+        assert "breaks the limit" not in mixture_plan_text(plan) + repr(plan)
