@@ -12,11 +12,10 @@ from typing import Any
 
 from cmrplan.errors import CmrplanError
 from cmrplan.log import CORPORA
-from probes.data.build import batches, corpora_of, open_sources
-from probes.data.checkpoint_tokenizer import sweep_tokenizer
+from probes.data.build import batches, corpora_of, make_tokenizer, open_sources
 from probes.data.documents import DocumentSet, document_key, is_validation
 from probes.data.sources import Part
-from probes.data.tokens import ByteTokenizer, Tokenizer, train_bpe
+from probes.data.tokens import Tokenizer
 from probes.design import bases_and_probes
 from probes.epoch_check import check_epochs, corpus_epochs
 from probes.run_settings import RunSettings
@@ -25,8 +24,8 @@ from probes.spec.sweep import SweepSpec
 SURVEY_CHARACTERS = 2**25
 """Characters that are read of a corpus at most: 32 million."""
 
-BPE_SURVEY_CHARACTERS = 2**21
-"""Characters that a byte-pair encoding is trained on for a survey."""
+BPE_SURVEY_CHARACTERS = 2**23
+"""Characters of a corpus that a byte-pair encoding is trained on for a survey at most: 8 million."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,9 @@ class SurveyedCorpus:
         Training tokens that a run can use, within the limits of the spec.
     is_whole : bool
         Whether that is all; otherwise there are at least so many.
+    is_estimate : bool
+        Whether there are only about so many: preparing the corpora trains a byte-pair encoding on more
+        text, or leaves near-duplicates out.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SurveyedCorpus:
     documents: int
     train_tokens: int
     is_whole: bool
+    is_estimate: bool
 
 
 @dataclass(frozen=True)
@@ -121,12 +124,16 @@ def survey_corpora(
         If a source is not there or cannot be read.
     """
     sources = open_sources(spec)
+    tokenizer = make_tokenizer(spec, most_characters=min(BPE_SURVEY_CHARACTERS, most_characters))
     seen = DocumentSet()
-    read = {}
+    readings = {}
     for name in reversed(CORPORA):  # as preparing them does: what both have stays in the domain
         say(f"reading corpora.{name}")
-        read[name] = _read(spec, name, sources[name], seen, most_characters)
-    corpora = tuple(read[name] for name in CORPORA)
+        readings[name] = _read(spec, name, sources[name], tokenizer, seen, most_characters)
+    reasons = _estimated(spec, readings)
+    corpora = tuple(
+        _surveyed(spec, name, readings[name], is_estimate=bool(reasons)) for name in CORPORA
+    )
     bases, probes = bases_and_probes(spec, "cpu")
     runs = [*bases.values(), *probes]
     notices: list[str] = []
@@ -134,65 +141,81 @@ def survey_corpora(
     try:
         check_epochs(spec.corpora, runs, counts, notices.append)
     except CmrplanError as error:
-        notices.append(f"probe run would refuse this: {error}")
+        notices.append(f"probe run {'may' if reasons else 'would'} refuse this: {error}")
     partly = [corpus.name for corpus in corpora if not corpus.is_whole]
     if partly and notices:
         notices.append(
             f"corpora.{' and corpora.'.join(partly)} was not read to its end: there are more tokens and fewer passes"
         )
+    notices += reasons
     passes = tuple(_passes(runs, corpora))
     return CorpusSurvey(corpora, passes, tuple(notices))
 
 
+@dataclass
+class _SurveyReading:
+    """What was read of a corpus: characters, distinct documents and training tokens, and whether that is all."""
+
+    characters: int = 0
+    documents: int = 0
+    train_tokens: int = 0
+    has_ended: bool = False
+
+
 def _read(
-    spec: SweepSpec, name: str, parts: list[Part], seen: DocumentSet, most_characters: int
+    spec: SweepSpec,
+    name: str,
+    parts: list[Part],
+    tokenizer: Tokenizer,
+    seen: DocumentSet,
+    most_characters: int,
+) -> _SurveyReading:
+    """Read a corpus to its end, to its ``max_tokens``, or up to so many characters."""
+    limit = corpora_of(spec)[name].max_tokens
+    reading = _SurveyReading()
+    for batch in chain.from_iterable(batches(part.read()) for part in parts):
+        reading.characters += sum(map(len, batch))
+        train = []
+        for text in batch:
+            if text.strip() and seen.add(key := document_key(text)):
+                reading.documents += 1
+                if not is_validation(key, spec.corpora.validation_share):
+                    train.append(text)
+        reading.train_tokens += sum(map(len, tokenizer.encode_batch(train)))
+        if (limit and reading.train_tokens > limit) or reading.characters >= most_characters:
+            return reading
+    reading.has_ended = True
+    return reading
+
+
+def _estimated(spec: SweepSpec, readings: dict[str, _SurveyReading]) -> list[str]:
+    """Return a sentence for each reason why preparing the corpora counts other tokens than a survey."""
+    reasons = []
+    if spec.tokenizer.kind == "bpe" and any(
+        not reading.has_ended or reading.characters >= BPE_SURVEY_CHARACTERS
+        for reading in readings.values()
+    ):
+        reasons.append(
+            "tokens and passes are about right: probe run may train its byte-pair encoding on more text"
+        )
+    if spec.corpora.near_duplicates == "drop":
+        reasons.append(
+            "near-duplicates were not looked for: near_duplicates: drop leaves them out, so there may be fewer "
+            "tokens to train on and more passes"
+        )
+    return reasons
+
+
+def _surveyed(
+    spec: SweepSpec, name: str, reading: _SurveyReading, *, is_estimate: bool
 ) -> SurveyedCorpus:
     corpus = corpora_of(spec)[name]
-    documents = chain.from_iterable(part.read() for part in parts)
-    fresh = _distinct(documents, seen)
-    tokenizer, fresh = _tokenizer(spec, fresh)
     limits = [corpus.max_tokens, spec.corpora.unique_domain_tokens if name == "domain" else None]
     limit = min((int(limit) for limit in limits if limit is not None), default=None)
-    number = tokens = characters = 0
-    is_whole = True
-    for batch in batches(fresh):
-        number += len(batch)
-        characters += sum(map(len, batch))
-        train = [
-            text
-            for text in batch
-            if not is_validation(document_key(text), spec.corpora.validation_share)
-        ]
-        tokens += sum(map(len, tokenizer.encode_batch(train)))
-        if limit is not None and tokens >= limit:
-            break
-        if characters >= most_characters:
-            is_whole = False
-            break
-    usable = tokens if limit is None else min(tokens, limit)
-    return SurveyedCorpus(name, corpus.source, number, usable, is_whole)
-
-
-def _distinct(documents: Iterator[str], seen: DocumentSet) -> Iterator[str]:
-    for document in documents:
-        if document.strip() and seen.add(document_key(document)):
-            yield document
-
-
-def _tokenizer(spec: SweepSpec, documents: Iterator[str]) -> tuple[Tokenizer, Iterator[str]]:
-    """Return the tokenizer of a spec, of a byte-pair encoding one like it, and the documents again."""
-    if spec.tokenizer.kind == "bpe" and spec.tokenizer.vocab_size:
-        first, characters = [], 0
-        for document in documents:
-            first.append(document)
-            characters += len(document)
-            if characters >= BPE_SURVEY_CHARACTERS:
-                break
-        tokenizer = train_bpe(iter(first), vocab_size=spec.tokenizer.vocab_size)
-        return tokenizer, chain(first, documents)
-    if spec.tokenizer.kind == "checkpoint":
-        return sweep_tokenizer(spec), documents
-    return ByteTokenizer(), documents
+    has_reached = limit is not None and reading.train_tokens >= limit
+    usable = limit if limit is not None and has_reached else reading.train_tokens
+    is_whole = reading.has_ended or has_reached
+    return SurveyedCorpus(name, corpus.source, reading.documents, usable, is_whole, is_estimate)
 
 
 def _passes(runs: list[RunSettings], corpora: tuple[SurveyedCorpus, ...]) -> Iterator[RunPasses]:

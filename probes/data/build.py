@@ -97,10 +97,19 @@ def open_sources(spec: SweepSpec) -> dict[str, list[Part]]:
     return sources
 
 
-def make_tokenizer(spec: SweepSpec) -> Tokenizer:
-    """Return the tokenizer of a spec; a byte-pair encoding is trained on its training documents."""
+def make_tokenizer(spec: SweepSpec, *, most_characters: int = BPE_CHARACTERS) -> Tokenizer:
+    """Return the tokenizer of a spec; a byte-pair encoding is trained on its training documents.
+
+    Parameters
+    ----------
+    spec : SweepSpec
+        Tokenizer and corpora.
+    most_characters : int
+        How much of each corpus it is trained on.
+    """
     if spec.tokenizer.kind == "bpe" and spec.tokenizer.vocab_size:
-        return train_bpe(_training_documents(spec), vocab_size=spec.tokenizer.vocab_size)
+        documents = _training_documents(spec, most_characters)
+        return train_bpe(documents, vocab_size=spec.tokenizer.vocab_size)
     if spec.tokenizer.kind == "checkpoint":
         return sweep_tokenizer(spec)
     return ByteTokenizer()
@@ -357,8 +366,8 @@ def _refuse_too_small(spool: TokenSpool, name: str, sequence_length: int, needed
         )
 
 
-def _training_documents(spec: SweepSpec) -> Iterator[str]:
-    """Yield the distinct training documents of all corpora, up to ``BPE_CHARACTERS`` of each."""
+def _training_documents(spec: SweepSpec, most_characters: int) -> Iterator[str]:
+    """Yield the distinct training documents of all corpora, up to so many characters of each."""
     seen = DocumentSet()
     for corpus in reversed(corpora_of(spec).values()):
         characters = 0
@@ -369,5 +378,5 @@ def _training_documents(spec: SweepSpec) -> Iterator[str]:
             if not is_validation(key, spec.corpora.validation_share):
                 characters += len(document)
                 yield document
-            if characters >= BPE_CHARACTERS:
+            if characters >= most_characters:
                 break

@@ -4,10 +4,12 @@ import pytest
 import yaml
 from sweeping import tiny_values
 
+from cmrplan.cli.probe_design_text import survey_text
 from cmrplan.errors import InputError
 from probes.collect import collect
 from probes.corpus_survey import survey_corpora
 from probes.data.documents import document_key, is_validation
+from probes.data.prepare import prepare_corpora
 from probes.data.prepared import load_corpora
 from probes.spec.file import read_spec
 
@@ -80,6 +82,38 @@ def test_a_large_corpus_is_read_in_part_and_said(make):
     assert not general.is_whole
     assert general.train_tokens < training_tokens(texts["general"])
     assert any("corpora.general was not read to its end" in line for line in survey.notices)
+
+
+BPE = {"tokenizer": {"kind": "bpe", "vocab_size": 300}, "evaluation_sequences": 4}
+
+
+def test_a_byte_pair_encoding_is_the_one_that_preparing_trains(make_spec, values, tmp_path):
+    spec = make_spec(values | BPE)
+    survey = survey_corpora(spec)
+    prepared = prepare_corpora(spec, tmp_path / "corpora").manifest["corpora"]
+    for corpus in survey.corpora:
+        counted = prepared[corpus.name]["train_tokens"]
+        assert counted <= corpus.train_tokens < counted + 2 * spec.sequence_length
+        assert not corpus.is_estimate
+    assert not any("about right" in line for line in survey.notices)
+
+
+def test_a_byte_pair_encoding_of_a_part_is_said_to_be_about_right(make):
+    spec, _ = make(BPE, general=3000)
+    survey = survey_corpora(spec, most_characters=5000)
+    assert all(corpus.is_estimate for corpus in survey.corpora)
+    assert any("about right" in line for line in survey.notices)
+    assert "domain   about " in survey_text(survey)
+    assert "general  at least about " in survey_text(survey)
+
+
+def test_near_duplicates_that_are_dropped_make_the_counts_estimates(make):
+    domain = {"source": "domain.txt", "separator": "|", "max_epochs": 2}
+    spec, _ = make(corpora={"domain": domain, "near_duplicates": "drop"})
+    survey = survey_corpora(spec)
+    assert all(corpus.is_estimate for corpus in survey.corpora)
+    assert any(line.startswith("probe run may refuse this") for line in survey.notices)
+    assert any(line.startswith("near-duplicates were not looked for") for line in survey.notices)
 
 
 def test_a_source_that_is_gone_is_refused(make, tmp_path):
