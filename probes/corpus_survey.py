@@ -6,13 +6,20 @@ Each corpus is read as its preparation reads it, up to a limit; what is counted 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
+from math import inf
 from typing import Any
 
 from cmrplan.errors import CmrplanError
 from cmrplan.log import CORPORA
 from probes.data.build import batches, corpora_of, make_tokenizer, open_sources
+from probes.data.corpus_size import (
+    PartSize,
+    check_corpus_size,
+    training_limits,
+    training_sequences,
+)
 from probes.data.documents import DocumentSet, document_key, is_validation
 from probes.data.sources import Part
 from probes.data.tokens import Tokenizer
@@ -89,7 +96,7 @@ class CorpusSurvey:
     passes : tuple of RunPasses
         The longest base, then every ratio.
     notices : tuple of str
-        A sentence for each corpus that repeats, or would be refused.
+        A sentence for each corpus that repeats, or is too small, or would be repeated more often than allowed.
     """
 
     corpora: tuple[SurveyedCorpus, ...]
@@ -121,9 +128,11 @@ def survey_corpora(
     Raises
     ------
     InputError
-        If a source is not there or cannot be read.
+        If a source is not there or cannot be read, or a limit is less than a sequence.
     """
     sources = open_sources(spec)
+    for name in CORPORA:
+        training_limits(spec, name)  # refused before anything is read
     tokenizer = make_tokenizer(spec, most_characters=min(BPE_SURVEY_CHARACTERS, most_characters))
     seen = DocumentSet()
     readings = {}
@@ -136,12 +145,9 @@ def survey_corpora(
     )
     bases, probes = bases_and_probes(spec, "cpu")
     runs = [*bases.values(), *probes]
-    notices: list[str] = []
-    counts = {corpus.name: {"train_tokens": max(corpus.train_tokens, 1)} for corpus in corpora}
-    try:
-        check_epochs(spec.corpora, runs, counts, notices.append)
-    except CmrplanError as error:
-        notices.append(f"probe run {'may' if reasons else 'would'} refuse this: {error}")
+    notices = [
+        line for corpus in corpora for line in _notices(spec, corpus, readings[corpus.name], runs)
+    ]
     partly = [corpus.name for corpus in corpora if not corpus.is_whole]
     if partly and notices:
         notices.append(
@@ -154,11 +160,11 @@ def survey_corpora(
 
 @dataclass
 class _SurveyReading:
-    """What was read of a corpus: characters, distinct documents and training tokens, and whether that is all."""
+    """What was read of a corpus: characters, its training and validation part, and whether that is all."""
 
     characters: int = 0
-    documents: int = 0
-    train_tokens: int = 0
+    training: PartSize = field(default_factory=PartSize)
+    validation: PartSize = field(default_factory=PartSize)
     has_ended: bool = False
 
 
@@ -170,22 +176,30 @@ def _read(
     seen: DocumentSet,
     most_characters: int,
 ) -> _SurveyReading:
-    """Read a corpus to its end, to its ``max_tokens``, or up to so many characters."""
+    """Read a corpus to its end, to where preparing it stops, or up to so many characters."""
     limit = corpora_of(spec)[name].max_tokens
+    held_out = spec.evaluation_sequences * spec.sequence_length
     reading = _SurveyReading()
     for batch in chain.from_iterable(batches(part.read()) for part in parts):
         reading.characters += sum(map(len, batch))
-        train = []
+        fresh: tuple[list[str], list[str]] = ([], [])
         for text in batch:
             if text.strip() and seen.add(key := document_key(text)):
-                reading.documents += 1
-                if not is_validation(key, spec.corpora.validation_share):
-                    train.append(text)
-        reading.train_tokens += sum(map(len, tokenizer.encode_batch(train)))
-        if (limit and reading.train_tokens > limit) or reading.characters >= most_characters:
+                fresh[is_validation(key, spec.corpora.validation_share)].append(text)
+        reading.training = _grown(reading.training, tokenizer, fresh[0])
+        reading.validation = _grown(reading.validation, tokenizer, fresh[1])
+        has_enough = (
+            limit and reading.training.tokens > limit and reading.validation.tokens > held_out
+        )
+        if has_enough or reading.characters >= most_characters:
             return reading
     reading.has_ended = True
     return reading
+
+
+def _grown(part: PartSize, tokenizer: Tokenizer, texts: list[str]) -> PartSize:
+    tokens = sum(map(len, tokenizer.encode_batch(texts)))
+    return PartSize(part.documents + len(texts), part.tokens + tokens)
 
 
 def _estimated(spec: SweepSpec, readings: dict[str, _SurveyReading]) -> list[str]:
@@ -210,12 +224,36 @@ def _surveyed(
     spec: SweepSpec, name: str, reading: _SurveyReading, *, is_estimate: bool
 ) -> SurveyedCorpus:
     corpus = corpora_of(spec)[name]
-    limits = [corpus.max_tokens, spec.corpora.unique_domain_tokens if name == "domain" else None]
-    limit = min((int(limit) for limit in limits if limit is not None), default=None)
-    has_reached = limit is not None and reading.train_tokens >= limit
-    usable = limit if limit is not None and has_reached else reading.train_tokens
-    is_whole = reading.has_ended or has_reached
-    return SurveyedCorpus(name, corpus.source, reading.documents, usable, is_whole, is_estimate)
+    sequences = training_sequences(spec, name, reading.training.tokens)
+    has_all = reading.training.tokens > min(training_limits(spec, name).values(), default=inf)
+    has_enough = reading.validation.tokens > spec.evaluation_sequences * spec.sequence_length
+    return SurveyedCorpus(
+        name,
+        corpus.source,
+        reading.training.documents + reading.validation.documents,
+        sequences * spec.sequence_length,
+        is_whole=reading.has_ended or (has_all and has_enough),
+        is_estimate=is_estimate,
+    )
+
+
+def _notices(
+    spec: SweepSpec, corpus: SurveyedCorpus, reading: _SurveyReading, runs: list[RunSettings]
+) -> list[str]:
+    """Return what ``probe run`` would say to a corpus, and why it would refuse it."""
+    notices: list[str] = []
+    count = {corpus.name: {"train_tokens": max(corpus.train_tokens, 1)}}
+    checks = (
+        lambda: check_corpus_size(spec, corpus.name, reading.training, reading.validation),
+        lambda: check_epochs(spec.corpora, runs, count, notices.append),
+    )
+    is_sure = corpus.is_whole and not corpus.is_estimate
+    for check in checks:
+        try:
+            check()
+        except CmrplanError as error:
+            notices.append(f"probe run {'would' if is_sure else 'may'} refuse this: {error}")
+    return notices
 
 
 def _passes(runs: list[RunSettings], corpora: tuple[SurveyedCorpus, ...]) -> Iterator[RunPasses]:
