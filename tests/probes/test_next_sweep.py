@@ -10,7 +10,8 @@ from cmrplan.errors import InputError
 from probes.data.prepared import DataIdentity
 from probes.models.source import count_params
 from probes.next_sweep import sizes_of, sweep_of
-from probes.planned_runs import model_source, planned_probes, sweep_settings
+from probes.planned_probes import planned_probes
+from probes.planned_runs import model_source, sweep_settings
 from probes.spec.file import parse_spec, read_spec, spec_text, with_sources_below
 from probes.spec.sizes import CheckpointSpec
 
