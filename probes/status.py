@@ -10,11 +10,9 @@ from typing import Any
 from cmrplan.errors import InputError
 from probes.jobs import Job, makespan, run_flops
 from probes.ledger import Event, History, read_histories
-from probes.planned_probes import planned_probes, run_tokens
 from probes.run_settings import RunSettings
 from probes.run_table import TabledRun, open_sweep, tabled_runs
 from probes.runs import RunState, SweepFolder
-from probes.spec.file import read_stored_spec
 from probes.training.metrics import read_rows
 
 
@@ -126,6 +124,10 @@ def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
 
 def _waiting(sweep: SweepFolder, statuses: tuple[RunStatus, ...]) -> int:
     """Return how many runs of the spec have no folder, as after an export; 0 where the spec cannot be read."""
+    # Here, since pydantic and YAML take as long to load as all else that a status needs, 0.1 s.
+    from probes.planned_probes import planned_probes, run_tokens
+    from probes.spec.file import read_stored_spec
+
     try:
         spec = read_stored_spec(sweep.spec)
     except InputError:
