@@ -6,7 +6,7 @@ differences after so many steps: of training losses, of the losses of unseen seq
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import click
@@ -36,7 +36,10 @@ class Trained:
 @click.option("--batch-size", type=int, default=4, show_default=True)
 @click.option("--sequence-length", type=int, default=32, show_default=True)
 @click.option("--steps", type=int, default=100, show_default=True)
-def main(sizes: tuple[str, ...], batch_size: int, sequence_length: int, steps: int) -> None:
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True)
+def main(
+    sizes: tuple[str, ...], batch_size: int, sequence_length: int, steps: int, learning_rate: float
+) -> None:
     """Compare three batched runs with themselves alone, and with other neighbors."""
     print("| size | arithmetic | head | against | steps | loss | unseen loss | weights |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
@@ -45,10 +48,14 @@ def main(sizes: tuple[str, ...], batch_size: int, sequence_length: int, steps: i
             run = make_run(
                 size, batch_size, sequence_length, precision=precision, tied_embeddings=is_tied
             )
+            run = replace(run, schedule=replace(run.schedule, learning_rate=learning_rate))
             cell = f"| {size} | {precision} | {'tied' if is_tied else 'untied'} |"
             three = _train(run, [0, 1, 2], steps)
             alone = [_train(run, [member], steps) for member in range(3)]
             _print(f"{cell} separate runs | {steps} |", three, _joined(alone))
+            nudged = [_train(run, [member], steps, is_nudged=True) for member in range(3)]
+            name = "separate runs, with themselves a last digit apart"
+            _print(f"{cell} {name} | {steps} |", _joined(nudged), _joined(alone))
             if precision == "fp32":
                 few = _train(run, [0, 1, 2], 20)
                 for other in ([0, 1, 2], [0, 1], list(range(9)), [2, 1, 0]):
@@ -57,8 +64,13 @@ def main(sizes: tuple[str, ...], batch_size: int, sequence_length: int, steps: i
                     _print(f"{cell} {name} | 20 |", *_common(few, [0, 1, 2], other_run, other))
 
 
-def _train(run: RunSettings, members: list[int], steps: int) -> Trained:
+def _train(run: RunSettings, members: list[int], steps: int, *, is_nudged: bool = False) -> Trained:
+    """Train members from the same weights, or from the next larger ones that the arithmetic has."""
     trainee = make_trainee([run] * len(members))
+    if is_nudged:
+        with torch.no_grad():
+            for weight in trainee.model.parameters():
+                weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
     losses = []
     for step in range(steps):
         batches = [_batch(run, member, step) for member in members]

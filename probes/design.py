@@ -75,7 +75,7 @@ class SweepDesign:
     evaluation_tokens : int
         Tokens of all evaluations.
     evaluation_train_tokens : tuple of int
-        Token counts at which each probe evaluates, after 0.
+        Token counts at which probes evaluate, after 0; with a run for each budget, those of all of them.
     flops : float
         FLOPs of training and evaluating.
     seconds : float
@@ -164,7 +164,7 @@ def design_sweep(
         base_tokens=sum(base.trained_tokens for base in bases.values()),
         probe_tokens=sum(probe.trained_tokens for probe in probes),
         evaluation_tokens=sum(map(evaluation_tokens, runs)),
-        evaluation_train_tokens=_evaluated_at(spec, probes[0]),
+        evaluation_train_tokens=_evaluated_at(probes),
         flops=sum(job.flops for job in jobs),
         seconds=seconds,
         gpu_hours=gpus * seconds / 3600,
@@ -174,8 +174,9 @@ def design_sweep(
     )
 
 
-def _evaluated_at(spec: SweepSpec, probe: RunSettings) -> tuple[int, ...]:
-    return tuple(step * spec.step_tokens for step in probe.evaluation_steps)
+def _evaluated_at(probes: Sequence[RunSettings]) -> tuple[int, ...]:
+    tokens = {step * probe.step_tokens for probe in probes for step in probe.evaluation_steps}
+    return tuple(sorted(tokens))
 
 
 def bases_and_probes(

@@ -9,6 +9,9 @@ from cmrplan.errors import CmrplanError
 from probes.run_settings import RunSettings
 from probes.spec.corpora import CorporaSpec
 
+LEAST_TOLD = 1.005
+"""Passes that are told as 1.01: fewer are one pass and the rest of a whole step."""
+
 
 def corpus_epochs(run: RunSettings, corpus: str, unique_tokens: float) -> float:
     """Return how often a run goes through the training tokens of ``general`` or ``domain``."""
@@ -48,10 +51,10 @@ def check_epochs(
         allowed = getattr(corpora, name).max_epochs
         if allowed is not None and epochs > allowed:
             raise CmrplanError(
-                f"corpora.{name} has {unique} training tokens, and {run.run_id} would go through them {epochs:.3g} "
+                f"corpora.{name} has {unique} training tokens, and {run.short_name} would go through them {epochs:.6g} "
                 f"times; max_epochs is {allowed:g}: give more text, fewer train_tokens or a larger max_epochs"
             )
-        if epochs > 1:
+        if epochs > LEAST_TOLD:
             say(
-                f"corpora.{name} repeats: {run.run_id} goes {epochs:.3g} times through its {unique} training tokens"
+                f"corpora.{name} repeats: {run.short_name} goes {epochs:.3g} times through its {unique} training tokens"
             )

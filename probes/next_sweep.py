@@ -15,34 +15,40 @@ from probes.spec.sweep import ProbeSpec, SweepSpec
 
 def sizes_of(spec: SweepSpec, *, is_total: bool) -> tuple[float, ...]:
     """Return the parameters of the sizes that a sweep can train, with or without embeddings."""
-    vocab_size = spec_vocab_size(spec)
-    counts = [count_params(model_source(size, vocab_size)) for size in spec.sizes]
-    return tuple(float(count.total if is_total else count.non_embedding) for count in counts)
+    return tuple(_params_by_size(spec, is_total=is_total).values())
 
 
-def sweep_of(spec: SweepSpec, probes: Iterable[NextProbe]) -> SweepSpec:
+def sweep_of(spec: SweepSpec, probes: Iterable[NextProbe], *, is_total: bool) -> SweepSpec:
     """Return the sweep that the log came from with other runs.
 
     Run in the folder of that sweep, it trains the new runs alone: base and controls are there.
+
+    Parameters
+    ----------
+    spec : SweepSpec
+        The sweep.
+    probes : iterable of NextProbe
+        The runs that it is to have.
+    is_total : bool
+        Whether their sizes are counted with embeddings, as the log says; of one sweep, the one count
+        of a size may be the other count of another.
 
     Raises
     ------
     InputError
         If a probe has a size that the sweep lacks.
     """
-    vocab_size = spec_vocab_size(spec)
-    counts = {size.name: count_params(model_source(size, vocab_size)) for size in spec.sizes}
+    params = _params_by_size(spec, is_total=is_total)
 
     def name_of(model_params: float) -> str:
-        for name, count in counts.items():
-            if any(
-                abs(known / model_params - 1) <= SAME_SIZE
-                for known in (count.non_embedding, count.total)
-            ):
-                return name
-        known = ", ".join(f"{name} with {count.non_embedding}" for name, count in counts.items())
+        nearest = min(params, key=lambda name: abs(params[name] / model_params - 1))
+        if abs(params[nearest] / model_params - 1) <= SAME_SIZE:
+            return nearest
+        known = ", ".join(f"{name} with {count:.0f}" for name, count in params.items())
+        counted = "with" if is_total else "without"
         raise InputError(
-            f"the sweep {spec.name} has no size of {model_params:.6g} parameters; its sizes: {known}"
+            f"the sweep {spec.name} has no size of {model_params:.6g} parameters; its sizes, counted {counted} "
+            f"embeddings: {known}"
         )
 
     runs = [
@@ -57,3 +63,12 @@ def sweep_of(spec: SweepSpec, probes: Iterable[NextProbe]) -> SweepSpec:
     return spec.model_copy(
         update={"probes": spec.probes.model_copy(update={"grid": None, "runs": runs})}
     )
+
+
+def _params_by_size(spec: SweepSpec, *, is_total: bool) -> dict[str, float]:
+    vocab_size = spec_vocab_size(spec)
+    counts = {size.name: count_params(model_source(size, vocab_size)) for size in spec.sizes}
+    return {
+        name: float(count.total if is_total else count.non_embedding)
+        for name, count in counts.items()
+    }

@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from probes.data.prepared import DataIdentity
 from probes.models.pretrained import read_pretrained
 from probes.models.source import ModelShape, ModelSource, count_params
+from probes.planned_probes import PlannedProbe, planned_probes, probe_steps
 from probes.run_settings import Numerics, RunSettings
 from probes.spec.sizes import AnySize, PlacedSpec, SizeSpec
 from probes.spec.sweep import SweepSpec
-from probes.training.schedule import Schedule, evaluation_steps, whole_steps
+from probes.training.schedule import Schedule, whole_steps
 
 WITH_SHARE = ("averaged", "branches")
 """Schedules that read ``decay_share``."""
-
-
-class PlannedProbe(NamedTuple):
-    """One probe of a sweep: the name of its size, its ratio, seed and tokens."""
-
-    size: str
-    domain_ratio: float
-    seed: int
-    train_tokens: float
-
-
-def planned_probes(spec: SweepSpec) -> list[PlannedProbe]:
-    """Return every probe, controls included, each once.
-
-    Ratios 0 and 1 are added for every size and seed in use: they are the controls that tell
-    forgetting from continued training.
-    """
-    tokens = spec.probes.train_tokens
-    if spec.probes.grid is not None:
-        grid = spec.probes.grid
-        sizes = grid.size or [size.name for size in spec.sizes]
-        combinations = product(sizes, grid.domain_ratio, grid.seed)
-        chosen = {PlannedProbe(*combination, tokens) for combination in combinations}
-    else:
-        chosen = {
-            PlannedProbe(run.size, run.domain_ratio, run.seed, run.train_tokens or tokens)
-            for run in spec.probes.runs or []
-        }
-    controls = {
-        PlannedProbe(probe.size, ratio, probe.seed, tokens)
-        for probe in chosen
-        for ratio in (0.0, 1.0)
-    }
-    order = {size.name: number for number, size in enumerate(spec.sizes)}
-    return sorted(
-        chosen | controls,
-        key=lambda probe: (order[probe.size], probe.seed, probe.domain_ratio, probe.train_tokens),
-    )
 
 
 def sweep_settings(
@@ -78,19 +40,8 @@ def sweep_settings(
 
 
 def _probe_settings(spec: SweepSpec, probe: PlannedProbe, base: RunSettings) -> list[RunSettings]:
-    """Return the runs of a probe: one with all its budgets, or one a budget.
-
-    Each probe evaluates equally often, from the same tokens on.
-    """
-    first = spec.probes.first_evaluation_tokens or spec.probes.train_tokens / 16
-    if first >= probe.train_tokens != spec.probes.train_tokens:
-        first = probe.train_tokens / 2
-    steps = evaluation_steps(
-        probe.train_tokens,
-        spec.step_tokens,
-        evaluations=spec.probes.evaluations,
-        first_tokens=first,
-    )
+    """Return the runs of a probe: one with all its budgets, or one a budget."""
+    steps = probe_steps(spec, probe)
     settings = replace(
         base,
         stage="probe",

@@ -152,10 +152,15 @@ class RunSettings:
         return fingerprint(self.as_dict())
 
     @property
+    def short_name(self) -> str:
+        """Size, ratio and seed, which are known before the corpora are prepared."""
+        kind = "base" if self.stage == "base" else f"r{self.domain_ratio:g}"
+        return f"{self.size}-{kind}-s{self.seed}"
+
+    @property
     def run_id(self) -> str:
         """Name of the run and of its folder."""
-        kind = "base" if self.stage == "base" else f"r{self.domain_ratio:g}"
-        return f"{self.size}-{kind}-s{self.seed}-{self.fingerprint[:8]}"
+        return f"{self.short_name}-{self.fingerprint[:8]}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""

@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from cmrplan.errors import InputError
 from probes.jobs import Job, makespan, run_flops
 from probes.ledger import Event, History, read_histories
 from probes.run_settings import RunSettings
 from probes.run_table import TabledRun, open_sweep, tabled_runs
-from probes.runs import RunState
+from probes.runs import RunState, SweepFolder
 from probes.training.metrics import read_rows
 
 
@@ -86,12 +87,15 @@ class SweepStatus:
         Share of the FLOPs of all runs that is done, 0 to 1.
     seconds_left : float or None
         Time left with as many runs at a time as now; None while none is in work.
+    waiting : int
+        Runs of the spec that nobody has begun where a process is started for each; they are in none of the above.
     """
 
     runs: tuple[RunStatus, ...]
     counts: dict[str, int]
     work_done: float
     seconds_left: float | None
+    waiting: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the status as JSON-able values."""
@@ -115,7 +119,33 @@ def read_status(runs: str | os.PathLike[str]) -> SweepStatus:
     settings = {run.row["run_id"]: run.settings for run in runs_of_sweep if run.settings}
     counts = dict(Counter(run.row["state"] for run in runs_of_sweep).most_common())
     measured = tuple(status for status in statuses if status.state != RunState.DAMAGED)
-    return SweepStatus(statuses, counts, *_work(measured, settings))
+    return SweepStatus(statuses, counts, *_work(measured, settings), _waiting(sweep, statuses))
+
+
+def _waiting(sweep: SweepFolder, statuses: tuple[RunStatus, ...]) -> int:
+    """Return how many runs of the spec have no folder, as after an export; 0 where the spec cannot be read."""
+    # Here, since pydantic and YAML take as long to load as all else that a status needs, 0.1 s.
+    from probes.planned_probes import planned_probes, run_tokens
+    from probes.spec.file import read_stored_spec
+
+    try:
+        spec = read_stored_spec(sweep.spec)
+    except InputError:
+        return 0
+    probes = {
+        ("probe", probe.size, probe.domain_ratio, probe.seed, tokens)
+        for probe in planned_probes(spec)
+        for tokens in run_tokens(spec, probe)
+    }
+    bases = {("base", size) for _, size, *_ in probes}
+    begun = {
+        (run.stage, run.size)
+        if run.stage == "base"
+        else (run.stage, run.size, run.domain_ratio, run.seed, run.planned_tokens)
+        for run in statuses
+    }
+    damaged = sum(run.state == RunState.DAMAGED for run in statuses)  # which they are is not known
+    return max(0, len(bases - begun) + len(probes - begun) - damaged)
 
 
 def _run_status(run: TabledRun, history: History) -> RunStatus:

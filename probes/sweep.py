@@ -6,6 +6,7 @@ the grid does only what is missing.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -38,6 +39,7 @@ from probes.planned_runs import sweep_settings
 from probes.progress import PlainProgress, SweepProgress, TerminalProgress
 from probes.run_settings import RunSettings
 from probes.runs import SweepFolder
+from probes.spec.changes import change_text, flat_values
 from probes.spec.file import read_stored_spec, spec_text
 from probes.spec.sweep import SweepSpec
 
@@ -252,39 +254,51 @@ def refuse_another_sweep(sweep: SweepFolder, spec: SweepSpec, device: str) -> No
     for key in now:
         if before.get(key, now[key]) != now[key]:
             raise InputError(
-                f"{sweep.path} holds a sweep with {key} {before[key]}, now it is {now[key]}; "
+                f"{sweep.path} holds another sweep: {change_text(key, before[key], now[key])}; "
                 "choose another output folder"
             )
 
 
 def _refuse_other_bases(sweep: SweepFolder, bases: Mapping[str, RunSettings]) -> None:
-    """Refuse a folder in which a size has a base that this version would make otherwise.
+    """Refuse a folder in which a size has a base that would now be made otherwise.
 
     Its probes would stand beside new ones of the same ratio and seed, and count twice.
     """
+    known = (
+        {size.name for size in read_stored_spec(sweep.spec).sizes} if sweep.spec.exists() else ()
+    )
     for run in sweep.all_runs():
         if run.path.parent.name != "bases":
             continue
-        now = bases.get(read_json(run.settings).get("size"))
-        if now and now.run_id != run.path.name:
+        before = read_json(run.settings)
+        now = bases.get(before.get("size"))
+        if not now or now.run_id == run.path.name:
+            continue
+        as_stored = json.loads(json.dumps(now.as_dict()))  # with lists for tuples
+        change = "" if now.size in known else _first_change(before, as_stored)
+        if change:  # of a size that the spec had, lacked at last, and has again
             raise InputError(
-                f"{sweep.path} was begun by another version of cmrplan: its base {run.path.name} would now be "
-                f"{now.run_id}; finish it with that version or choose another output folder"
+                f"{sweep.path} holds a base of another size '{now.size}', from before the spec left it out: {change}; "
+                "give the size another name or choose another output folder"
             )
+        raise InputError(
+            f"{sweep.path} was begun by another version of cmrplan: its base {run.path.name} would now be "
+            f"{now.run_id}; finish it with that version or choose another output folder"
+        )
+
+
+def _first_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the first setting of a base that differs, or nothing."""
+    flat_before, flat_now = flat_values(before), flat_values(now)
+    for key in flat_now | flat_before:
+        if flat_before.get(key) != flat_now.get(key):
+            name = key.removeprefix("model.")
+            return change_text(name, flat_before.get(key), flat_now.get(key))
+    return ""
 
 
 def _fixed_part(spec: SweepSpec) -> dict[str, Any]:
     """Return all values that must not change while a sweep grows, by dotted key."""
     values = spec.model_dump(exclude={"name": True, "probes": {"grid", "runs"}})
     values["sizes"] = {size.pop("name"): size for size in values["sizes"]}
-    flat: dict[str, Any] = {}
-
-    def flatten(value: Any, key: str) -> None:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                flatten(inner, f"{key}.{name}" if key else name)
-        else:
-            flat[key] = value
-
-    flatten(values, "")
-    return flat
+    return flat_values(values)

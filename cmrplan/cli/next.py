@@ -82,7 +82,7 @@ def next_command(
     more = [*(sizes or []), *(_sizes_of(sweep, whole) if sweep else [])]
     next_runs = next_probes(whole, sizes=more, **asked)
     if out and next_runs.probes:
-        write_text(out, f"{WRITTEN_BY}.\n{_sweep_text(next_runs, sweep, Path(out))}")
+        write_text(out, f"{WRITTEN_BY}.\n{_sweep_text(next_runs, sweep, Path(out), whole)}")
     if as_json:
         print_json(next_runs.as_dict())
         return
@@ -92,7 +92,7 @@ def next_command(
         show(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
 
 
-def _sweep_text(next_runs: NextProbes, sweep: str | None, out: Path) -> str:
+def _sweep_text(next_runs: NextProbes, sweep: str | None, out: Path, fit: Fit) -> str:
     if sweep is None:
         return runs_text(next_runs)
     from cmrplan.cli.probe import require_probes
@@ -101,7 +101,7 @@ def _sweep_text(next_runs: NextProbes, sweep: str | None, out: Path) -> str:
     from probes.next_sweep import sweep_of
     from probes.spec.file import read_spec, spec_text, with_sources_below
 
-    spec = sweep_of(read_spec(sweep), next_runs.probes)
+    spec = sweep_of(read_spec(sweep), next_runs.probes, is_total=_counts_total(fit))
     return spec_text(with_sources_below(spec, out.absolute().parent))
 
 
@@ -112,4 +112,9 @@ def _sizes_of(sweep: str, fit: Fit) -> tuple[float, ...]:
     from probes.next_sweep import sizes_of
     from probes.spec.file import read_spec
 
-    return sizes_of(read_spec(sweep), is_total=fit.provenance.get("params_kind") == "total")
+    return sizes_of(read_spec(sweep), is_total=_counts_total(fit))
+
+
+def _counts_total(fit: Fit) -> bool:
+    """Return whether the sizes of a fit are counted with embeddings."""
+    return fit.provenance.get("params_kind") == "total"

@@ -275,13 +275,19 @@ def status(runs: str, watch: bool, as_json: bool) -> None:
         if watch and sys.stdout.isatty():
             click.clear()
         show(_status_text(sweep_status), is_table=True)
-        if not watch or not sweep_status.counts.keys() - {"finished", "failed"}:
+        is_over = not sweep_status.waiting and not sweep_status.counts.keys() - {
+            "finished",
+            "failed",
+        }
+        if not watch or is_over:
             return
         time.sleep(WATCH_SECONDS)
 
 
 def _status_text(status: SweepStatus) -> str:
-    width = max([len(run.run_id) for run in status.runs], default=6) + 2
+    if not status.runs:
+        return f"{status.waiting} runs wait to be started, none has begun"
+    width = max(len(run.run_id) for run in status.runs) + 2
     lines = [
         f"{'state':<9}{'run':<{width}}{'tokens':>8} {'of':<8}{'general':>8}{'domain':>8}{'tok/s':>8}{'left':>8}"
         f"{'tries':>6}"
@@ -296,6 +302,8 @@ def _status_text(status: SweepStatus) -> str:
             f"{losses[0]:>8}{losses[1]:>8}{speed:>8}{left:>8}{run.attempts:>6}  {reason}".rstrip()
         )
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())
+    of_these = " of these" if status.waiting else ""
     left = f", about {duration(status.seconds_left)} left" if status.seconds_left else ""
-    lines.append(f"{counts}; {status.work_done:.0%} of the work{left}")
+    waiting = f"; {status.waiting} more wait to be started" if status.waiting else ""
+    lines.append(f"{counts}; {status.work_done:.0%} of the work{of_these}{left}{waiting}")
     return "\n".join(lines)

@@ -54,7 +54,8 @@ def duration(seconds: float) -> str:
 def survey_text(survey: CorpusSurvey) -> str:
     """Return what the corpora have and how often runs go through them."""
     lines = [
-        f"{corpus.name:<9}{'' if corpus.is_whole else 'at least '}{compact(corpus.train_tokens)} tokens to train on, "
+        f"{corpus.name:<9}{'' if corpus.is_whole else 'at least '}{'about ' if corpus.is_estimate else ''}"
+        f"{compact(corpus.train_tokens)} tokens to train on, "
         f"{corpus.documents:,} documents of {corpus.source}"
         for corpus in survey.corpora
     ]

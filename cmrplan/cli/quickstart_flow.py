@@ -158,7 +158,7 @@ def _probe_log(
     """
     from probes.collect import collect
     from probes.executors.base import ExecutorOptions
-    from probes.planned_runs import planned_probes
+    from probes.planned_probes import planned_probes
     from probes.spec.file import read_spec
     from probes.sweep import run_sweep
 

@@ -19,10 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from cmrplan.errors import CmrplanError, InputError
+from cmrplan.errors import InputError
 from cmrplan.files import fingerprint
 from cmrplan.log import CORPORA
 from probes.data.checkpoint_tokenizer import sweep_tokenizer
+from probes.data.corpus_size import (
+    PartSize,
+    check_corpus_size,
+    training_limits,
+    training_sequences,
+)
 from probes.data.display import PreparationDisplay
 from probes.data.documents import DocumentSet, TextDigest, document_key, is_validation
 from probes.data.near_duplicates import (
@@ -97,10 +103,19 @@ def open_sources(spec: SweepSpec) -> dict[str, list[Part]]:
     return sources
 
 
-def make_tokenizer(spec: SweepSpec) -> Tokenizer:
-    """Return the tokenizer of a spec; a byte-pair encoding is trained on its training documents."""
+def make_tokenizer(spec: SweepSpec, *, most_characters: int = BPE_CHARACTERS) -> Tokenizer:
+    """Return the tokenizer of a spec; a byte-pair encoding is trained on its training documents.
+
+    Parameters
+    ----------
+    spec : SweepSpec
+        Tokenizer and corpora.
+    most_characters : int
+        How much of each corpus it is trained on.
+    """
     if spec.tokenizer.kind == "bpe" and spec.tokenizer.vocab_size:
-        return train_bpe(_training_documents(spec), vocab_size=spec.tokenizer.vocab_size)
+        documents = _training_documents(spec, most_characters)
+        return train_bpe(documents, vocab_size=spec.tokenizer.vocab_size)
     if spec.tokenizer.kind == "checkpoint":
         return sweep_tokenizer(spec)
     return ByteTokenizer()
@@ -140,7 +155,7 @@ def build_corpora(
     """
     sources = open_sources(spec)
     for name in CORPORA:
-        _limits(spec, name)  # refused before hours of reading
+        training_limits(spec, name)  # refused before hours of reading
     seen = DocumentSet()
     readings, counts = {}, {}
     with ExitStack() as open_files:
@@ -286,22 +301,15 @@ def _write_corpus(
         (folder / f"{name}.signatures").unlink()
         if spec.corpora.near_duplicates == "drop":
             train.leave_out(reading.near_duplicates.keys)
-    for spool, part in zip(reading.spools, PARTS, strict=True):
-        if not len(spool):
-            raise CmrplanError(
-                f"corpora.{name} has {len(train) + len(validation)} distinct documents and none for {part} "
-                f"at validation_share {spec.corpora.validation_share:g}; give more documents or another share"
-            )
-    _refuse_too_small(train, f"corpora.{name} (training part)", length, 1)
-    needed = spec.evaluation_sequences
-    _refuse_too_small(validation, f"corpora.{name} (validation part)", length, needed)
+    parts = (PartSize(len(spool), spool.num_tokens) for spool in reading.spools)
+    check_corpus_size(spec, name, *parts)
     available = num_sequences(train.num_tokens, length)
-    sequences = _sequences_to_use(spec, name, available)
+    sequences = training_sequences(spec, name, train.num_tokens)
     write = partial(write_shards, folder, sequence_length=length, dtype=tokenizer.dtype)
     names = write(f"{name}-train", train.in_order(), sequences=sequences)
     num_validation = num_sequences(validation.num_tokens, length)
     held_out = write(f"{name}-heldout", validation.in_order(), sequences=num_validation)
-    chosen = evaluation_indices(num_validation, needed, corpus=name)
+    chosen = evaluation_indices(num_validation, spec.evaluation_sequences, corpus=name)
     sequences_ET = read_shards(folder, held_out, sequence_length=length)[chosen]
     np.save(folder / f"{name}-evaluation.npy", sequences_ET, allow_pickle=False)
     for file in [*held_out, *(f"{name}-{part}.spool" for part in PARTS)]:
@@ -321,44 +329,8 @@ def _write_corpus(
     }
 
 
-def _sequences_to_use(spec: SweepSpec, name: str, available: int) -> int:
-    """Return how many training sequences of a corpus to keep."""
-    limits = _limits(spec, name)
-    unique = limits.get("corpora.unique_domain_tokens")
-    if unique is not None and unique // spec.sequence_length > available:
-        raise CmrplanError(
-            f"corpora.unique_domain_tokens is {unique:g}, but corpora.domain has "
-            f"{available * spec.sequence_length} training tokens; lower it or give more text"
-        )
-    return min([available, *(int(limit // spec.sequence_length) for limit in limits.values())])
-
-
-def _limits(spec: SweepSpec, name: str) -> dict[str, float]:
-    """Return the limits of a corpus's training tokens by their keys in the spec."""
-    limits = {f"corpora.{name}.max_tokens": corpora_of(spec)[name].max_tokens}
-    if name == "domain":
-        limits["corpora.unique_domain_tokens"] = spec.corpora.unique_domain_tokens
-    given = {key: limit for key, limit in limits.items() if limit is not None}
-    for key, limit in given.items():
-        if limit < spec.sequence_length:
-            raise InputError(
-                f"{key} is {limit:g}, less than one sequence of {spec.sequence_length} tokens; give more"
-            )
-    return given
-
-
-def _refuse_too_small(spool: TokenSpool, name: str, sequence_length: int, needed: int) -> None:
-    sequences = num_sequences(spool.num_tokens, sequence_length)
-    if sequences < needed:
-        raise CmrplanError(
-            f"{name} has {spool.num_tokens} tokens, {sequences} sequences of {sequence_length}; "
-            f"{needed} are needed ({needed * sequence_length + 1} tokens): give more text, or "
-            "lower sequence_length or evaluation_sequences"
-        )
-
-
-def _training_documents(spec: SweepSpec) -> Iterator[str]:
-    """Yield the distinct training documents of all corpora, up to ``BPE_CHARACTERS`` of each."""
+def _training_documents(spec: SweepSpec, most_characters: int) -> Iterator[str]:
+    """Yield the distinct training documents of all corpora, up to so many characters of each."""
     seen = DocumentSet()
     for corpus in reversed(corpora_of(spec).values()):
         characters = 0
@@ -369,5 +341,5 @@ def _training_documents(spec: SweepSpec) -> Iterator[str]:
             if not is_validation(key, spec.corpora.validation_share):
                 characters += len(document)
                 yield document
-            if characters >= BPE_CHARACTERS:
+            if characters >= most_characters:
                 break

@@ -19,6 +19,7 @@ from probes.data.prepared import FORMAT, PreparedCorpora, load_corpora
 from probes.data.source_check import check_source
 from probes.data.tokens import BpeTokenizer, Tokenizer
 from probes.locks import locked
+from probes.spec.changes import change_text
 from probes.spec.sweep import SweepSpec
 
 SHARD_NAME = re.compile(r"(general|domain)-((train|heldout)-\d{5}|evaluation)\.npy")
@@ -167,6 +168,6 @@ def _refuse_other_settings(spec: SweepSpec, folder: Path) -> None:
     for key, value in _settings(spec).items():
         if key in before and before[key] != value:
             raise InputError(
-                f"{folder} holds other corpora: {key} was {before[key]}, now it is {value}; "
+                f"{folder} holds other corpora: {change_text(key, before[key], value)}; "
                 "choose another output folder"
             )

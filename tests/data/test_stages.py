@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from probes.planned_runs import base_tokens, planned_probes
+from probes.planned_probes import planned_probes
+from probes.planned_runs import base_tokens
 from probes.spec.file import parse_spec
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "data" / "sweep2"))

@@ -5,7 +5,8 @@ import yaml
 
 from cmrplan.errors import InputError
 from probes.data.prepared import DataIdentity
-from probes.planned_runs import planned_probes, sweep_settings
+from probes.planned_probes import planned_probes
+from probes.planned_runs import sweep_settings
 from probes.spec.file import parse_spec, read_spec, spec_text
 
 

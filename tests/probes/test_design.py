@@ -33,6 +33,13 @@ def test_design_by_hand(spec):
     assert (design.gpu_hours, design.price) == (0.0, None)
 
 
+@pytest.mark.parametrize("changes", [{"schedule": "cosine"}, {"separate_runs": True}])
+def test_runs_of_one_budget_each_evaluate_at_all_budgets(make_spec, values, changes):
+    values["probes"] |= changes
+    design = design_sweep(make_spec(values), tokens_per_second={"nano": 1e3}, device="cpu")
+    assert design.evaluation_train_tokens == (384, 768, 1536, 3072)
+
+
 def test_table_of_sizes_adds_up(make_spec, values):
     values["sizes"].append(values["sizes"][0] | {"name": "micro", "layers": 2})
     values["base"] = {"tokens_per_param": 2}

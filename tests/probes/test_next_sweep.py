@@ -10,7 +10,8 @@ from cmrplan.errors import InputError
 from probes.data.prepared import DataIdentity
 from probes.models.source import count_params
 from probes.next_sweep import sizes_of, sweep_of
-from probes.planned_runs import model_source, planned_probes, sweep_settings
+from probes.planned_probes import planned_probes
+from probes.planned_runs import model_source, sweep_settings
 from probes.spec.file import parse_spec, read_spec, spec_text, with_sources_below
 from probes.spec.sizes import CheckpointSpec
 
@@ -28,8 +29,8 @@ def probe(model_params):
 
 def test_the_sweep_has_the_new_runs_and_the_controls_of_the_old(spec):
     count = count_params(model_source(spec.sizes[0], 257))
-    for known in (count.non_embedding, count.total):
-        new_spec = sweep_of(spec, [probe(known)])
+    for known, is_total in ((count.non_embedding, False), (count.total, True)):
+        new_spec = sweep_of(spec, [probe(known)], is_total=is_total)
         assert parse_spec(yaml.safe_load(spec_text(new_spec))) == new_spec
         data = DataIdentity("d", "bytes", 257)
         (_, before), (_, after) = (sweep_settings(s, data) for s in (spec, new_spec))
@@ -39,15 +40,35 @@ def test_the_sweep_has_the_new_runs_and_the_controls_of_the_old(spec):
 
 
 def test_a_size_that_the_sweep_lacks_is_named(spec):
-    with pytest.raises(InputError, match="no size of 5e\\+06 parameters; its sizes: nano with"):
-        sweep_of(spec, [probe(5e6)])
+    with pytest.raises(
+        InputError, match=r"no size of 5e\+06 .*, counted without embeddings: nano with"
+    ):
+        sweep_of(spec, [probe(5e6)], is_total=False)
+
+
+def test_of_two_sizes_whose_counts_meet_the_one_that_the_log_means_is_trained(spec):
+    """With embeddings, the small size has what the two others, as near each other, have without."""
+    small = spec.sizes[0].model_copy(
+        update={"name": "small", "width": 32, "layers": 1, "heads": 2, "feedforward": 64}
+    )
+    large = small.model_copy(update={"name": "large", "feedforward": 149})
+    near = large.model_copy(update={"name": "near", "feedforward": 150})
+    spec = spec.model_copy(update={"sizes": [small, large, near]})
+    counts = {size.name: count_params(model_source(size, 257)) for size in spec.sizes}
+    total = counts["small"].total
+    assert abs(total / counts["large"].non_embedding - 1) < 0.01
+    for name in counts:
+        (run,) = sweep_of(spec, [probe(counts[name].non_embedding)], is_total=False).probes.runs
+        assert run.size == name
+        (run,) = sweep_of(spec, [probe(counts[name].total)], is_total=True).probes.runs
+        assert run.size == name
 
 
 def test_the_sweep_trains_the_probes_and_the_controls_that_were_counted(spec):
     count = count_params(model_source(spec.sizes[0], 257)).non_embedding
     before = set(planned_probes(spec))
     for seed, missing in ((0, set()), (9, {0.0, 1.0})):
-        new_spec = sweep_of(spec, [replace(probe(count), seed=seed)])
+        new_spec = sweep_of(spec, [replace(probe(count), seed=seed)], is_total=False)
         added = set(planned_probes(new_spec)) - before
         assert {run.domain_ratio for run in added} == {0.62} | missing
         controls = [run for run in added if run.domain_ratio != 0.62]

@@ -437,16 +437,23 @@ class TestEpochs:
 
     def test_repetition_is_said(self, check):
         general, domain = check({"general": 1920, "domain": 1024})
-        assert "corpora.general repeats: nano-base-s0-" in general
-        assert "goes 2 times through its 1920 training tokens" in general
-        assert "corpora.domain repeats: nano-r1-s0-" in domain
-        assert "goes 3 times through its 1024 training tokens" in domain
+        rest = "times through its 1920 training tokens"
+        assert general == f"corpora.general repeats: nano-base-s0 goes 2 {rest}"
+        rest = "times through its 1024 training tokens"
+        assert domain == f"corpora.domain repeats: nano-r1-s0 goes 3 {rest}"
+
+    def test_the_rest_of_a_whole_step_is_no_repetition(self, check):
+        assert check({"general": 3824, "domain": 3060}) == []
+        (general,) = check({"general": 3808, "domain": 3072})
+        assert "goes 1.01 times" in general
+        with pytest.raises(CmrplanError, match=r"go through them 1\.00418 times; max_epochs is 1:"):
+            check({"general": 3824, "domain": 3072}, general={"max_epochs": 1})
 
     def test_repetition_that_is_not_allowed_is_refused(self, check):
         tokens = {"general": 10_000, "domain": 1024}
         assert len(check(tokens, domain={"max_epochs": 3})) == 1
         message = (
-            r"^corpora\.domain has 1024 training tokens, and nano-r1-s0-\S+ would go through them 3 times; "
+            r"^corpora\.domain has 1024 training tokens, and nano-r1-s0 would go through them 3 times; "
             r"max_epochs is 2\.5: give more text, fewer train_tokens or a larger max_epochs$"
         )
         with pytest.raises(CmrplanError, match=message):

@@ -7,6 +7,7 @@ from redone import rewrite
 
 from probes.ledger import Event, Ledger
 from probes.runs import RunFolder
+from probes.single_run import plan_runs, run_single
 from probes.status import read_status
 from probes.training.metrics import read_rows
 
@@ -62,7 +63,46 @@ def test_the_command_prints_a_line_a_run(out, call):
     assert len(call("probe", "status", out, "--json").json()["runs"]) == 4
 
 
+@pytest.mark.parametrize(("changes", "runs"), [({}, 4), ({"separate_runs": True}, 1 + 3 * 4)])
+def test_runs_that_nobody_has_begun_wait(make_spec, values, tmp_path, call, changes, runs):
+    """So it is after probe export: the corpora are prepared, and a process is to be started for each run."""
+    values["probes"] |= changes
+    out = tmp_path / "runs"
+    spec = make_spec(values)
+    planned = plan_runs(spec, out, device="cpu", progress=False)
+    assert len(planned.by_id) == runs
+    assert (read_status(out).runs, read_status(out).waiting) == ((), runs)
+    assert call("probe", "status", out).out == f"{runs} runs wait to be started, none has begun\n"
+    base = next(iter(planned.by_id))
+    run_single(spec, out, base, device="cpu", progress=False)
+    last = call("probe", "status", out).out.splitlines()[-1]
+    assert last == f"1 finished; 100% of the work of these; {runs - 1} more wait to be started"
+    assert call("probe", "status", out, "--json").json()["waiting"] == runs - 1
+
+
+def test_no_run_waits_where_each_has_a_folder(out):
+    assert read_status(out).waiting == 0
+    (out / "spec.yaml").write_text("")
+    assert read_status(out).waiting == 0
+
+
 def test_watching_ends_when_all_runs_have(finished_sweep, call):
     assert call("probe", "status", finished_sweep, "--watch").code == 0
     refused = call("probe", "status", finished_sweep, "--watch", "--json")
     assert (refused.code, "leave it out with --json" in refused.err + refused.out) == (2, True)
+
+
+def test_watching_goes_on_while_runs_wait(finished_sweep, tmp_path, call, monkeypatch):
+    out = tmp_path / "runs"
+    shutil.copytree(finished_sweep, out)
+    shutil.rmtree(out / "probes")
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        shutil.copytree(finished_sweep / "probes", out / "probes")
+
+    monkeypatch.setattr("cmrplan.cli.probe.time.sleep", sleep)
+    answer = call("probe", "status", out, "--watch")
+    assert len(waits) == 1
+    assert answer.out.splitlines()[-1] == "4 finished; 100% of the work"

@@ -18,6 +18,7 @@ from probes.collect import collect, read_ledger
 from probes.data.prepare import prepare_corpora
 from probes.executors.scheduler import RunLimits
 from probes.runs import RunFolder, RunState, SweepFolder
+from probes.single_run import plan_runs
 from probes.training.checkpoint import Checkpoints, Position
 from probes.training.metrics import read_rows
 
@@ -103,9 +104,19 @@ class TestAgain:
         with pytest.raises(InputError) as caught:
             run(make_spec(values), finished_sweep)
         assert str(caught.value) == (
-            f"{finished_sweep} holds a sweep with probes.learning_rate 0.001, now it is 0.0005; "
+            f"{finished_sweep} holds another sweep: probes.learning_rate was 0.001, now it is 0.0005; "
             "choose another output folder"
         )
+
+    def test_a_setting_that_was_not_set_is_told_so(self, make_spec, values, finished_sweep):
+        values["numerics"] = {"micro_batch_size": 2, "compile": True}
+        with pytest.raises(
+            InputError, match=r"numerics\.micro_batch_size was not set, now it is 2;"
+        ):
+            run(make_spec(values), finished_sweep)
+        del values["numerics"]["micro_batch_size"]
+        with pytest.raises(InputError, match=r"numerics\.compile was false, now it is true;"):
+            run(make_spec(values), finished_sweep)
 
     def test_changed_corpus_needs_another_folder(self, make_spec, values, corpora_folder, tmp_path):
         shutil.copytree(corpora_folder, tmp_path / "texts")
@@ -224,6 +235,30 @@ class TestOrphans:
             time.sleep(0.05)
         assert base.state() is RunState.STOPPED
         assert any(base.checkpoints.iterdir())
+
+
+def test_a_size_that_comes_back_with_another_width_is_named(
+    make_spec, values, finished_sweep, tmp_path
+):
+    """The spec in the folder has no size that was left out, but its base is there."""
+    out = tmp_path / "runs"
+    shutil.copytree(finished_sweep, out)
+    nano = values["sizes"][0]
+    values["sizes"] = [nano | {"name": "pico"}]
+    plan_runs(make_spec(values), out, device="cpu", progress=False)
+    values["sizes"] += [nano | {"width": 8}]
+    with pytest.raises(InputError) as caught:
+        plan_runs(make_spec(values), out, device="cpu", progress=False)
+    assert str(caught.value) == (
+        f"{out} holds a base of another size 'nano', from before the spec left it out: width was 16, now it is 8; "
+        "give the size another name or choose another output folder"
+    )
+    values["sizes"][1] = nano | {"micro_batch_size": 1}
+    with pytest.raises(InputError, match=r"numerics\.micro_batch_size was 2, now it is 1;"):
+        plan_runs(make_spec(values), out, device="cpu", progress=False)
+    values["sizes"][1] = nano
+    runs = plan_runs(make_spec(values), out, device="cpu", progress=False).by_id
+    assert {path.name for path in out.glob("bases/nano-*")} <= runs.keys()
 
 
 def test_a_folder_of_another_version_is_refused(spec, finished_sweep, tmp_path):
