@@ -142,6 +142,63 @@ def parse_first_tokens(given: CountOrText, allowed: str = "a number, 0 or more")
     return first
 
 
+def given_numbers(name: str, given: object) -> Array:
+    """Return a number, or numbers in a list, array or column, as an array; ``name`` is what a message calls it.
+
+    Raises
+    ------
+    InputError
+        If something in it is no number, or nothing is in it.
+
+    Examples
+    --------
+    >>> given_numbers("domain_ratio", [0, 0.5])
+    array([0. , 0.5])
+    """
+    import numpy as np  # which help texts do not wait for
+
+    try:
+        numbers = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if not numbers.size:
+        raise InputError(f"{name} must be a number or an array of numbers, got {shortened(given)}")
+    return numbers
+
+
+def shortened(given: object) -> str:
+    """Return how something is written, on one line of at most 60 signs."""
+    text = " ".join(repr(given).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def given_places(domain_ratio: object, train_tokens: object) -> tuple[Array, Array]:
+    """Return ratios in [0, 1] and tokens above 0, numbers or arrays of them, broadcast against each other.
+
+    Raises
+    ------
+    InputError
+        If one is none, or their shapes do not fit.
+    """
+    import numpy as np  # which help texts do not wait for
+
+    ratio = np.atleast_1d(given_numbers("domain_ratio", domain_ratio))
+    tokens = given_numbers("train_tokens", train_tokens)
+    for extreme in (np.min(tokens), np.max(tokens)):
+        require_positive("train_tokens", float(extreme))
+    outside = ratio[~((ratio >= 0) & (ratio <= 1))]
+    if len(outside):
+        require_fraction("domain_ratio", float(outside[0]))
+    try:
+        ratio, tokens = np.broadcast_arrays(ratio, tokens)
+    except ValueError:
+        raise InputError(
+            f"domain_ratio of shape {ratio.shape} and train_tokens of shape {tokens.shape} do not fit together; give "
+            "one number, or as many of each"
+        ) from None
+    return ratio, tokens
+
+
 def require_positive(name: str, value: float) -> None:
     """Refuse a number that is not finite and above zero."""
     if not (math.isfinite(value) and value > 0):

@@ -9,6 +9,7 @@ from cmrplan.cli.parameters import as_json, min_train_tokens
 from cmrplan.log.cells import named
 from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.files import read_plausible_log
+from cmrplan.log.phases import require_constant_mixture
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.compare import compare as run_compare
 
@@ -24,6 +25,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
     turn.
     """
     rows = read_plausible_log(log)
+    require_constant_mixture(rows)
     require_a_corpus_to_fit(rows, named(log))
     with working() as say:
         comparison = run_compare(rows, min_train_tokens=min_train_tokens or 0.0, progress=say)

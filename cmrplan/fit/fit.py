@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmrplan.arrays import Array, broadcast_named, given_numbers
+from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.corpus_model import (
     Columns,
@@ -40,7 +40,7 @@ from cmrplan.fit.probed import (
 from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
 from cmrplan.fit.size_prior import drawn_at, scattered_from
 from cmrplan.log import CORPORA
-from cmrplan.numbers import CountOrText, parse_named_count, require_fraction, require_positive
+from cmrplan.numbers import CountOrText, given_places, parse_named_count
 
 if TYPE_CHECKING:
     from lmfit.model import ModelResult  # type: ignore[import-untyped]
@@ -121,19 +121,13 @@ class Fit(FittedLog):
         CmrplanError
             If that corpus was not fitted, or the law cannot answer there.
         """
-        ratio = np.atleast_1d(given_numbers("domain_ratio", self.ratio_or_only(domain_ratio)))
         if unique_domain_tokens is not None:
             unique_domain_tokens = parse_named_count("unique_domain_tokens", unique_domain_tokens)
         size = parse_named_count("model_params", model_params)
         self.probed.require_unit_of_sizes(size)
         if isinstance(train_tokens, str):
             train_tokens = parse_named_count("train_tokens", train_tokens)
-        tokens = given_numbers("train_tokens", train_tokens)
-        for extreme in (np.min(tokens), np.max(tokens)):
-            require_positive("train_tokens", float(extreme))
-        if not np.all((ratio >= 0) & (ratio <= 1)):
-            require_fraction("domain_ratio", float(ratio[~((ratio >= 0) & (ratio <= 1))][0]))
-        ratio, tokens = broadcast_named(domain_ratio=ratio, train_tokens=tokens)
+        ratio, tokens = given_places(self.ratio_or_only(domain_ratio), train_tokens)
         flat = self._predict_flat(corpus, size, tokens.ravel(), ratio.ravel(), unique_domain_tokens)
         draws = self.of_new_run(corpus, flat.draws) if new_run else flat.draws
         return Prediction(

@@ -51,7 +51,7 @@ def general_of_repeats(
     Passes over the same domain data, and a narrower corpus, pull the model further from the general text: what grows is
     the rise over the loss of the smallest probed ratio, which is most often pure replay. Up to one pass a smaller
     corpus changes nothing, since a part drawn at random is hardly narrower; from there on its narrowness comes in, to
-    the full at 1.25 passes.
+    the full at 1.25 passes. A fit by a law of repeats is taken at its word: its probes repeat as the run does.
 
     Parameters
     ----------
@@ -64,6 +64,8 @@ def general_of_repeats(
     """
     general, supply, asked = fresh(ratio), fit.probed.supply, request.unique_tokens
     if asked is None or (request.max_epochs <= 1 and supply is None):
+        return general
+    if "domain" in fit.models and fit.model_of("domain").reads_repetition:
         return general
     probed = np.inf if supply is None else supply.unique_tokens
     passes = [ratio**2 * log_passes(train_tokens, ratio, unique) for unique in (asked, probed)]

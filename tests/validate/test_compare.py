@@ -190,7 +190,8 @@ class TestVerdicts:
     def test_a_comparison_names_only_a_clear_winner(self):
         def compared(margin, stderr):
             verdict = Verdict("cubic", "auto", margin, stderr, "auto", margin, stderr)
-            return Comparison(pd.DataFrame(), pd.DataFrame(), {"domain": verdict}, {})
+            ranking = pd.DataFrame({"predictor": ["cubic", "auto"]})
+            return Comparison(pd.DataFrame(), ranking, {"domain": verdict}, {})
 
         assert compared(0.002, 0.0015).sentence.startswith(
             "nothing is clearly closer than the default"
