@@ -41,6 +41,12 @@ NO_RATIO = (
     "no ratio holds the limit, by the estimates or in enough resamples, so there is no interval to narrow; "
     "cmrplan plan says which tolerance would do, and what to measure"
 )
+BEYOND_PROBES = (
+    "the run lies beyond the probes, as the cautions say, and there resamples of the same laws agree more easily than "
+    "runs do: one longer or larger probe at that ratio would test it"
+)
+_BEYOND = (Code.EXTRAPOLATES_TOKENS, Code.EXTRAPOLATES_SIZE)
+
 StopCode = Literal["budget", "resolution", "no_ratio", "does_not_pay", "most_probes"]
 
 
@@ -268,8 +274,11 @@ def _choose(
         nested = list(designs(outlook, prices, budget.amount, rule.most_probes))
         best = best_design(nested, rule.resolution, rule.least_narrowing)
     stop, reason = _why_it_stops(best, prices, budget, rule)
-    if stop == "resolution" and not best.rows and np.isnan(estimate):
-        stop, reason = "no_ratio", NO_RATIO
+    if stop == "resolution" and not best.rows:
+        if np.isnan(estimate):
+            stop, reason = "no_ratio", NO_RATIO
+        elif any(finding.code in _BEYOND for finding in warnings):
+            reason = f"{reason}; {BEYOND_PROBES}"
     return NextProbes(
         probes=_probes(best, outlook, prices, high - low),
         controls=best.controls,

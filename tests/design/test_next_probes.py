@@ -270,6 +270,14 @@ class TestChoice:
     def test_an_answer_that_no_draw_changes_needs_no_probe(self, fit):
         found = cp.next_probes(fit, budget="6Mtokens", **(ASK | {"max_general_rise": "5nats"}))
         assert (found.stop, found.probes) == ("resolution", ())
+        assert "beyond the probes" not in found.stop_reason
+
+    @pytest.mark.parametrize("further", [{"train_tokens": 8 * D}, {"model_params": 5 * N}])
+    def test_beyond_the_probes_agreement_is_no_proof(self, fit, further):
+        asked = ASK | {"max_general_rise": "5nats"} | further
+        found = cp.next_probes(fit, budget="6Mtokens", **asked)
+        assert (found.stop, found.probes) == ("resolution", ())
+        assert "one longer or larger probe at that ratio would test it" in found.stop_reason
 
     def test_where_no_ratio_holds_the_limit_there_is_no_interval_to_narrow(self, fit):
         asked = ASK | {"min_ratio": 0.99}  # where the general loss has risen in every resample
