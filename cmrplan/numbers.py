@@ -162,14 +162,8 @@ def given_numbers(name: str, given: object) -> Array:
     except (TypeError, ValueError):
         numbers = np.empty(0)
     if not numbers.size:
-        raise InputError(f"{name} must be a number or an array of numbers, got {shortened(given)}")
+        raise InputError(f"{name} must be a number or an array of numbers, got {repr(given)[:60]}")
     return numbers
-
-
-def shortened(given: object) -> str:
-    """Return how something is written, on one line of at most 60 signs."""
-    text = " ".join(repr(given).split())
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def given_places(domain_ratio: object, train_tokens: object) -> tuple[Array, Array]:

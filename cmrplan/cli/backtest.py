@@ -8,10 +8,7 @@ import click
 
 from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
-from cmrplan.log.cells import named
-from cmrplan.log.corpora import require_a_corpus_to_fit
-from cmrplan.log.files import read_plausible_log
-from cmrplan.log.phases import require_constant_mixture
+from cmrplan.log.files import read_log_to_fit
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.backtest import backtest as run_backtest
 from cmrplan.validate.backtest import backtest_verdict
@@ -34,9 +31,7 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
 
     In loss, in the recommended ratio, and in what following it would have cost.
     """
-    rows = read_plausible_log(log)
-    require_constant_mixture(rows)
-    require_a_corpus_to_fit(rows, named(log), both=True)
+    rows = read_log_to_fit(log, both=True)
     with working() as say:
         table = run_backtest(rows, min_train_tokens=min_train_tokens or 0.0, progress=say, **asked)
     if as_json:

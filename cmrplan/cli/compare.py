@@ -6,10 +6,7 @@ import click
 
 from cmrplan.cli.output import print_json, show, working
 from cmrplan.cli.parameters import as_json, min_train_tokens
-from cmrplan.log.cells import named
-from cmrplan.log.corpora import require_a_corpus_to_fit
-from cmrplan.log.files import read_plausible_log
-from cmrplan.log.phases import require_constant_mixture
+from cmrplan.log.files import read_log_to_fit
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.compare import compare as run_compare
 
@@ -24,9 +21,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
     Hides each inner ratio (of several corpora a fifth of the mixtures), the largest budgets and the largest model in
     turn.
     """
-    rows = read_plausible_log(log)
-    require_constant_mixture(rows)
-    require_a_corpus_to_fit(rows, named(log))
+    rows = read_log_to_fit(log)
     with working() as say:
         comparison = run_compare(rows, min_train_tokens=min_train_tokens or 0.0, progress=say)
     if as_json:

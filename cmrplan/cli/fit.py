@@ -28,9 +28,7 @@ from cmrplan.fit.settings import (
     ResidualModel,
 )
 from cmrplan.laws.registry import AUTO, FitKind, names_for
-from cmrplan.log.cells import named
-from cmrplan.log.corpora import require_a_corpus_to_fit
-from cmrplan.log.files import read_plausible_log
+from cmrplan.log.files import read_log_to_fit
 from cmrplan.report.text import fit_text
 
 TAKEN_KINDS = (FitKind.RUNS, FitKind.BUDGETS)
@@ -108,8 +106,7 @@ def fit(
     as_json: bool,
 ) -> None:
     """Fit the laws of the general and the domain loss to a probe log."""
-    rows = read_plausible_log(log)
-    require_a_corpus_to_fit(rows, named(log))
+    rows = read_log_to_fit(log)
     fitted = fit_laws(
         rows,
         law,

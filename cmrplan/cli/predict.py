@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import click
@@ -123,14 +122,17 @@ def _predictions(
 ) -> tuple[dict[str, Prediction], list[Finding]]:
     """Return each fitted loss, and what is to be said of repeats where the domain tokens were given."""
     if unique_domain_tokens is None:
-        predicted = partial(
-            fit.predict,
-            model_params=model_params,
-            train_tokens=train_tokens,
-            domain_ratio=domain_ratio,
-            new_run=new_run,
-        )
-        return {corpus: predicted(corpus) for corpus in fit.models}, []
+        fresh = {
+            corpus: fit.predict(
+                corpus,
+                model_params=model_params,
+                train_tokens=train_tokens,
+                domain_ratio=domain_ratio,
+                new_run=new_run,
+            )
+            for corpus in fit.models
+        }
+        return fresh, []
     request = PlanRequest(
         model_params=model_params,
         train_tokens=train_tokens,

@@ -269,16 +269,13 @@ def _choose(
     )
     low, high = outlook.interval_now()
     estimate = outlook.curves.best_estimate(outlook.feasible.low, outlook.feasible.high)
-    best = Design((), (), 0.0, low, high, ())
     if high - low > rule.resolution:
         nested = list(designs(outlook, prices, budget.amount, rule.most_probes))
         best = best_design(nested, rule.resolution, rule.least_narrowing)
-    stop, reason = _why_it_stops(best, prices, budget, rule)
-    if stop == "resolution" and not best.rows:
-        if np.isnan(estimate):
-            stop, reason = "no_ratio", NO_RATIO
-        elif any(finding.code in _BEYOND for finding in warnings):
-            reason = f"{reason}; {BEYOND_PROBES}"
+        stop, reason = _why_it_stops(best, prices, budget, rule)
+    else:
+        best = Design((), (), 0.0, low, high, ())
+        stop, reason = _nothing_to_narrow(best, estimate, warnings)
     return NextProbes(
         probes=_probes(best, outlook, prices, high - low),
         controls=best.controls,
@@ -300,12 +297,28 @@ def _choose(
     )
 
 
+def _nothing_to_narrow(
+    now: Design, estimate: float, warnings: Sequence[Finding]
+) -> tuple[StopCode, str]:
+    """Return why no probes are sought: without a feasible ratio, or with an interval as narrow as asked."""
+    if np.isnan(estimate):
+        return "no_ratio", NO_RATIO
+    reason = _as_narrow_as_asked(now)
+    if any(finding.code in _BEYOND for finding in warnings):
+        reason = f"{reason}; {BEYOND_PROBES}"
+    return "resolution", reason
+
+
+def _as_narrow_as_asked(design: Design) -> str:
+    return f"the interval is {design.width:.3g} wide, as narrow as asked"
+
+
 def _why_it_stops(
     best: Design, prices: RunPrices, budget: ProbeBudget, rule: StoppingRule
 ) -> tuple[StopCode, str]:
     """Return why no more probes are named than those of the best design."""
     if best.width <= rule.resolution:
-        return "resolution", f"the interval is {best.width:.3g} wide, as narrow as asked"
+        return "resolution", _as_narrow_as_asked(best)
     if len(best.rows) == rule.most_probes:
         return "most_probes", f"{rule.most_probes} probes: run them and fit again"
     left = budget.amount - best.cost

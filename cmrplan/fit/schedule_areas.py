@@ -55,8 +55,8 @@ class RunSchedule:
         if last > MOST_STEPS:
             raise InputError(f"a schedule may have {MOST_STEPS} steps at most, got {last}")
         steps = np.arange(max(last, 1) + 1.0)
-        s1 = schedule_areas(np.interp(steps[1:], self.step, self.learning_rate))[0]
-        s2 = schedule_areas(np.interp(steps[1:], self.step, self._warmed_up))[1]
+        s1 = np.cumsum(np.interp(steps[1:], self.step, self.learning_rate))
+        _, s2 = schedule_areas(np.interp(steps[1:], self.step, self._warmed_up))
         return (
             np.interp(step, steps, np.concatenate([[0.0], s1])),
             np.interp(step, steps, np.concatenate([[0.0], s2])),

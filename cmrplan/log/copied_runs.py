@@ -29,7 +29,7 @@ def copied_run_findings(log: pd.DataFrame, source: str) -> list[LogFinding]:
         return []
     (_, first), *more = copies.groupby(["sum", "size"], sort=False)["run_id"]
     others = f", and {len(more)} more such group{'s' * (len(more) > 1)}" if more else ""
-    extra = len(copies) - 1 - len(more)
+    extra = copies[copies.duplicated(["sum", "size"])]
     message = (
         f"{source}: the runs {listed(first.tolist())} have the same losses in every row{others}; two runs never agree "
         "so, and one is a copy, which counts as a further witness: leave copies out"
@@ -41,6 +41,6 @@ def copied_run_findings(log: pd.DataFrame, source: str) -> list[LogFinding]:
             source,
             column="run_id",
             value=shown(str(first.iloc[1])),
-            num_rows=int(copies["size"].iloc[0]) * extra,
+            num_rows=int(extra["size"].sum()),
         )
     ]

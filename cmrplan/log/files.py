@@ -56,6 +56,7 @@ from cmrplan.log.cells import (
     read_raw,
 )
 from cmrplan.log.columns import canonical_columns, share_columns
+from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.parquet import needs_pyarrow
 from cmrplan.log.phases import require_constant_mixture
 from cmrplan.log.plausibility import plausibility_findings, require_plausible
@@ -105,6 +106,20 @@ def read_plausible_log(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     log = read_log(path)
     require_plausible(log, named(path))
+    return log
+
+
+def read_log_to_fit(path: str | os.PathLike[str], *, both: bool = False) -> pd.DataFrame:
+    """Return :func:`read_plausible_log` of a file that laws can be fitted to; ``both`` where they need both losses.
+
+    Raises
+    ------
+    CmrplanError
+        Also where runs change their mixture, or the losses go by other names.
+    """
+    log = read_plausible_log(path)
+    require_constant_mixture(log)
+    require_a_corpus_to_fit(log, named(path), both=both)
     return log
 
 

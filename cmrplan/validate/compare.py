@@ -79,15 +79,15 @@ class Comparison:
         ]
         if not self.verdicts:
             return "too few predictors could answer to compare them"
-        if AUTO not in self.ranking["predictor"].tolist():
-            ahead = ", ".join(f"{one.winner} ({c})" for c, one in self.verdicts.items())
-            return (
-                "the default (auto) cannot be fitted to this log, as cmrplan fit says; closest of what can answer: "
-                f"{ahead}"
-            )
-        if not beaten:
-            return "nothing is clearly closer than the default (auto): fit without --law"
-        return f"the default (auto) is clearly beaten: {'; '.join(beaten)}; see what --law would change"
+        alone = {c: one.winner for c, one in self.verdicts.items() if np.isnan(one.default_margin)}
+        apart = ", ".join(f"{winner} ({corpus})" for corpus, winner in alone.items())
+        apart = f"the default (auto) could not answer; closest of what could: {apart}"
+        if len(alone) == len(self.verdicts):
+            return apart
+        sentence = "nothing is clearly closer than the default (auto): fit without --law"
+        if beaten:
+            sentence = f"the default (auto) is clearly beaten: {'; '.join(beaten)}; see what --law would change"
+        return f"{sentence}; elsewhere {apart}" if alone else sentence
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,21 @@ def test_a_copy_is_named_wherever_its_rows_stand(log):
     assert finding.num_rows == 16  # eight budgets, two losses
 
 
+def test_rows_of_every_copy_are_counted(log):
+    first, second = log["run_id"].unique()[:2]
+    short = log[(log["run_id"] == second) & (log["train_tokens"] < 1e5)]
+    rows = [
+        log[log["run_id"] == first],
+        copy_of(log, first, "again"),
+        copy_of(log, first, "thrice"),
+    ]
+    rows += [short, short.assign(run_id="short again")]
+    (finding,) = copied_run_findings(pd.concat(rows), "log")
+    counted = (short["train_tokens"] > 0).sum()
+    assert 3 <= counted < 16
+    assert finding.num_rows == 2 * 16 + counted
+
+
 def test_a_copy_with_one_other_loss_is_none(log):
     again = copy_of(log, log["run_id"].iloc[0], "again")
     again.loc[again.index[-1], "loss"] += 1e-6

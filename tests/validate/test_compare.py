@@ -190,8 +190,7 @@ class TestVerdicts:
     def test_a_comparison_names_only_a_clear_winner(self):
         def compared(margin, stderr):
             verdict = Verdict("cubic", "auto", margin, stderr, "auto", margin, stderr)
-            ranking = pd.DataFrame({"predictor": ["cubic", "auto"]})
-            return Comparison(pd.DataFrame(), ranking, {"domain": verdict}, {})
+            return Comparison(pd.DataFrame(), pd.DataFrame(), {"domain": verdict}, {})
 
         assert compared(0.002, 0.0015).sentence.startswith(
             "nothing is clearly closer than the default"
@@ -200,6 +199,19 @@ class TestVerdicts:
             "on the domain loss cubic is closer by 0.0040 ± 0.0015 nats"
             in compared(0.004, 0.0015).sentence
         )
+
+    def test_a_default_that_could_not_answer_is_not_said_to_be_best(self):
+        beside = Verdict("linear", "cubic", 0.001, 0.0015, "", np.nan, np.nan)
+        ahead = Verdict("auto", "cubic", 0.001, 0.0015, "auto", 0.0, 0.0)
+        none = pd.DataFrame()
+        both = Comparison(none, none, {"general": ahead, "domain": beside}, {}).sentence
+        assert both == (
+            "nothing is clearly closer than the default (auto): fit without --law; elsewhere the default (auto) could "
+            "not answer; closest of what could: linear (domain)"
+        )
+        alone = Comparison(none, none, {"domain": beside}, {}).sentence
+        assert both.endswith(alone)
+        assert "fit without --law" not in alone
 
     def test_the_cmr_laws_answer_strictly_between_0_and_1(self):
         log = simulated_log(sizes=(3e5,), noise=0.001)
@@ -393,6 +405,8 @@ def test_a_log_of_one_ratio_is_compared_by_what_can_answer(tmp_path, call):
     compared = compare(path)
     assert {one.best_law for one in compared.verdicts.values()} == {"chinchilla"}
     assert {one.winner for one in compared.verdicts.values()} == {"chinchilla"}
-    assert compared.sentence.startswith("the default (auto) cannot be fitted to this log")
+    assert compared.sentence.startswith(
+        "the default (auto) could not answer; closest of what could"
+    )
     assert call("fit", path).code == 1
     assert compared.skipped == {}

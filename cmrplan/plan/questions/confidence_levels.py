@@ -19,7 +19,7 @@ from cmrplan.numbers import Reference, require_confidence
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.optimum import feasible_interval
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.questions.domain_tokens import curves_over_lengths
+from cmrplan.plan.questions.domain_tokens import curves_over_lengths, ends_of
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -82,8 +82,7 @@ def levels_beside(fit: Fit, plan: Plan, confidences: Sequence[float] = CONFIDENC
     if not plan.spends_domain_tokens:
         return confidence_levels(fit, plan.asked, confidences=confidences)
     curves = curves_over_lengths(fit, plan.asked)
-    ends = float(curves.domain_ratio[0]), float(curves.domain_ratio[-1])
-    return _table(plan.asked, curves, ends, confidences)
+    return _table(plan.asked, curves, ends_of(curves), confidences)
 
 
 def _table(

@@ -64,7 +64,7 @@ def spend_domain_tokens(
     """
     fit, asked = fit_of(fit), request_of(request, options)
     used, curves = _tokens_to_use(fit, asked), curves_over_lengths(fit, asked)
-    low, high = _ends(curves)
+    low, high = ends_of(curves)
     ratio = curves.chance_constrained_ratio(low, high)
     if np.isnan(ratio):
         raise CmrplanError(_no_ratio_text(curves, asked))
@@ -118,7 +118,8 @@ def plan_again(fit: Fit, plan: Plan, asked: PlanRequest | None = None) -> Plan:
     return again(fit, plan.asked if asked is None else asked)
 
 
-def _ends(curves: LossCurves) -> tuple[float, float]:
+def ends_of(curves: LossCurves) -> tuple[float, float]:
+    """Return the smallest and the largest ratio of some losses."""
     return float(curves.domain_ratio[0]), float(curves.domain_ratio[-1])
 
 
@@ -156,7 +157,7 @@ def _plan_at(fit: Fit, request: PlanRequest, ratio: float, tokens: float) -> Pla
 
 def _over_lengths(fit: Fit, plan: Plan, curves: LossCurves, request: PlanRequest) -> Plan:
     """Return a plan whose ratios are compared with those of other lengths, not with others at its own length."""
-    low, high = _ends(curves)
+    low, high = ends_of(curves)
     free = curves.chance_constrained_ratio(low, high, allowed=np.inf)
     draws = curves.drawn_ratios(low, high)
     binding = _binding(fit, plan, request, (low, high), free)
