@@ -22,7 +22,8 @@ MOST_EVER = 0.35  # likewise, above which there is none
 MOST_RIGHT = 0.36  # of the width, up to which it may go there
 USUAL_MARGIN = 0.5  # inches above and below axes, for their words
 TITLE_PAD = 8.0  # points
-TICKS_WIDTH = 0.7  # inches that the y axis takes of a panel
+TICKS_AIR = 0.2  # inches beside the names at the ticks
+TICKS_WIDTH = 0.7  # inches that the y axis takes of a panel, with numbers at its ticks
 AXES_WIDTH = 0.75  # of the width, what a legend centered below axes may take
 RIGHT_WIDTH = 1.8  # inches of a line in a legend at the right
 AIR = 0.94  # of a width that text may fill
@@ -85,13 +86,22 @@ def finished(ax: Axes, title: str, *, side: Side | None = None) -> Axes:
 
 def break_words(ax: Axes, width: float, height: float, title_width: float | None = None) -> None:
     """Break the title and the labels of axes that take ``width`` by ``height`` inches with them."""
+    ticks = _ticks_width(ax)
     for text, room in (
-        (ax.title, (title_width or width) - TICKS_WIDTH),
-        (ax._left_title, (title_width or width) - TICKS_WIDTH),  # type: ignore[attr-defined]
-        (ax.xaxis.label, width - TICKS_WIDTH),
+        (ax.title, (title_width or width) - ticks),
+        (ax._left_title, (title_width or width) - ticks),  # type: ignore[attr-defined]
+        (ax.xaxis.label, width - ticks),
         (ax.yaxis.label, 0.8 * max(height - 0.6, 0.6)),
     ):
         text.set_text(wrapped(text.get_text(), room, float(text.get_fontsize())))
+
+
+def _ticks_width(ax: Axes) -> float:
+    """Return the inches that the y axis takes: more where names stand at its ticks."""
+    names = [
+        text_width(label.get_text(), float(label.get_fontsize())) for label in ax.get_yticklabels()
+    ]
+    return max(TICKS_WIDTH, TICKS_AIR + max(names, default=0.0))
 
 
 def best_side(labels: Sequence[str], width: float, height: float) -> Side:

@@ -120,9 +120,21 @@ class TestNatural:
             for line in report_on_mixture(three, plan.asked).meaning
         )
 
+    def test_a_natural_mix_with_the_lower_loss_is_said_to_lie_below(self, three):
+        limits = {"protected": {"c0": "2%"}, "available": self.SCARCE}
+        plan = cp.plan_mixture(three, train_tokens=D, objective={"c2": 1.0}, **limits)
+        low, loss, high = -plan.gain.high, -plan.gain.estimate, -plan.gain.low
+        assert low > 0  # nearly all of the natural mix is c2
+        above = f"{loss:.4f} ({low:.4f} to {high:.4f}) above that of the natural mixture"
+        (line, *_) = report_on_mixture(three, plan.asked).meaning
+        assert line.endswith(f"{above}, which breaks the limit of c0.")
+
     @pytest.mark.parametrize("asked", [{}, {"protected": {"c0": "2%"}}])
     def test_one_that_keeps_them_is_not(self, three, asked):
         """Without available tokens the natural shares are equal, as those of the base."""
         plan = cp.plan_mixture(three, train_tokens=D, **asked)
         assert plan.candidates["natural"].breaks == ()
         assert "breaks the limit" not in mixture_plan_text(plan) + repr(plan)
+        if not asked:
+            (line, *_) = report_on_mixture(three, plan.asked).meaning
+            assert line.endswith(f"{plan.gain.text(4)} below that of the natural mixture.")

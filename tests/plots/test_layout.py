@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from known_fits import SMALL, D, N, known_fit, known_plan
+from known_mixtures import world
 from matplotlib.figure import Figure
 from picture_faults import faults
 
+import cmrplan as cp
 from cmrplan import plots
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
 from cmrplan.plots.next_map import NextData
@@ -91,6 +93,15 @@ def test_names_of_many_laws_do_not_touch(fit, size):
     ]
     panel = LawPanel(known_plan(fit), tuple(answers), ())
     assert faults(plots.figure("panel", fit, panel=panel, size=size)) == []
+
+
+def test_a_title_over_long_names_of_corpora_stays_inside():
+    names = ["general web text of many languages and years", "code", "law"]
+    log = world(3, 12, names=names)
+    fit = cp.fit_mixture(log, bootstrap=0, residual="none")
+    plan = cp.plan_mixture(fit, train_tokens=1e9, protected={names[0]: "2%"})
+    assert [one.corpus for one in plan.binding if one.kind == "tolerance"] == names[:1]
+    assert faults(plots.mixture_figure(plan)) == []
 
 
 @pytest.mark.parametrize("kind", ["ratio", "curves", "tradeoff", "critical"])

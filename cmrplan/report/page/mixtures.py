@@ -9,6 +9,7 @@ import numpy as np
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import DAMAGE
+from cmrplan.fit.corpus_model import Interval
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.plan import mixture_plan_for
@@ -143,7 +144,7 @@ def _answer(plan: MixturePlan) -> str:
 def _meaning(plan: MixturePlan) -> tuple[str, ...]:
     sentences = [
         f"The weighted loss is then predicted to be {plan.objective.text(4)} nats per token, "
-        f"{plan.gain.text(4)} below that of the natural mixture{_broken_by_natural(plan)}.",
+        f"{_beside_natural(plan.gain)} that of the natural mixture{_broken_by_natural(plan)}.",
     ]
     if plan.violation_probability is not None:
         sentences.append(
@@ -152,6 +153,14 @@ def _meaning(plan: MixturePlan) -> tuple[str, ...]:
     held = [HELD_BY[b.kind].format(shown_text(b.corpus)) for b in plan.binding]
     sentences.append(f"What holds the mixture: {'; '.join(held) or 'no limit holds it back'}.")
     return tuple(sentences)
+
+
+def _beside_natural(gain: Interval) -> str:
+    """Return by how much a mixture lies below the natural one, or above it."""
+    if gain.estimate >= 0:
+        return f"{gain.text(4)} below"
+    low, high = (None if end is None else -end for end in (gain.high, gain.low))
+    return f"{Interval(low, -gain.estimate, high).text(4)} above"
 
 
 def _broken_by_natural(plan: MixturePlan) -> str:
