@@ -83,6 +83,20 @@ class Outlook(ABC):
         """Return the share by which the best use of each candidate would make the interval narrower, ``(c,)``."""
         return np.asarray(1 - np.sqrt(1 - self.expected_variance_reduction()))
 
+    @property
+    def best_estimate(self) -> float:
+        """The best ratio by the estimates; NaN where none is feasible."""
+        return self.curves.best_estimate(self.feasible.low, self.feasible.high)
+
+    @property
+    def ratio_in_question(self) -> float:
+        """The best estimate, or the allowed ratio where the general loss rises least if none is feasible."""
+        if np.isfinite(self.best_estimate):
+            return self.best_estimate
+        allowed = self.curves.between(self.feasible.low, self.feasible.high)
+        least = np.argmin(self.curves.rise[allowed])
+        return float(self.curves.domain_ratio[allowed][least])
+
     def interval_now(self) -> tuple[float, float]:
         """Return the ends of the interval of the best ratio before any of the candidates."""
         low, high = central_interval(self.answers, self.request.confidence)

@@ -20,6 +20,7 @@ from cmrplan.design.evaluations import BaseEvaluation, base_evaluations
 from cmrplan.design.forecast import Outlook
 from cmrplan.design.nested import FINE, Design, RunPrices, best_design, designs
 from cmrplan.design.outlooks import outlook_of
+from cmrplan.design.trial import trial_run
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
@@ -43,7 +44,11 @@ NO_RATIO = (
 )
 BEYOND_PROBES = (
     "the run lies beyond the probes, as the cautions say, and there resamples of the same laws agree more easily than "
-    "runs do: one longer or larger probe at that ratio would test it"
+    "runs do: "
+)
+TRIAL = "the probe that is named comes nearest to the run and tests it; make it and fit again"
+NO_TRIAL = (
+    "one longer or larger probe at that ratio would test it, which this budget does not pay for"
 )
 _BEYOND = (Code.EXTRAPOLATES_TOKENS, Code.EXTRAPOLATES_SIZE)
 
@@ -82,6 +87,8 @@ class NextProbes(Tabular):
     are those of checkpoints that exist, which cost next to nothing. ``ratio`` is the best estimate now (NaN where none
     is feasible), with its interval; ``expected_low`` and ``expected_high`` bound the interval expected after all
     probes, should the laws stay where they are: never wider than the interval now, nor than after a smaller budget.
+    Where the interval has nothing to narrow but the run lies beyond the probes, ``probes`` is one that tests the answer
+    (``is_trial``).
     ``stop`` says why no more probes are named: ``budget`` (nothing affordable is left), ``resolution`` (the interval is
     as narrow as asked), ``no_ratio`` (none holds the limit, so there is no interval), ``does_not_pay`` (the rest of the
     budget would hardly narrow it) or ``most_probes`` (fit again first).
@@ -121,6 +128,11 @@ class NextProbes(Tabular):
         """Upper bound of the ratio now."""
         assert self.ratio.high is not None
         return self.ratio.high
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the probe named tests an answer that has nothing to narrow (:mod:`cmrplan.design.trial`)."""
+        return bool(self.probes) and (self.stop == "no_ratio" or self.width <= self.resolution)
 
     @property
     def cost(self) -> float:
@@ -268,14 +280,18 @@ def _choose(
         *_edge_findings(outlook),
     )
     low, high = outlook.interval_now()
-    estimate = outlook.curves.best_estimate(outlook.feasible.low, outlook.feasible.high)
+    estimate = outlook.best_estimate
     if high - low > rule.resolution:
         nested = list(designs(outlook, prices, budget.amount, rule.most_probes))
         best = best_design(nested, rule.resolution, rule.least_narrowing)
         stop, reason = _why_it_stops(best, prices, budget, rule)
     else:
         best = Design((), (), 0.0, low, high, ())
-        stop, reason = _nothing_to_narrow(best, estimate, warnings)
+        stop, reason = _nothing_to_narrow(best, estimate)
+        if any(finding.code in _BEYOND for finding in warnings):
+            trial = trial_run(fit, outlook, prices, budget.amount, outlook.ratio_in_question)
+            reason = f"{reason}; {BEYOND_PROBES}{TRIAL if trial else NO_TRIAL}"
+            best = trial or best
     return NextProbes(
         probes=_probes(best, outlook, prices, high - low),
         controls=best.controls,
@@ -297,16 +313,11 @@ def _choose(
     )
 
 
-def _nothing_to_narrow(
-    now: Design, estimate: float, warnings: Sequence[Finding]
-) -> tuple[StopCode, str]:
+def _nothing_to_narrow(now: Design, estimate: float) -> tuple[StopCode, str]:
     """Return why no probes are sought: without a feasible ratio, or with an interval as narrow as asked."""
     if np.isnan(estimate):
         return "no_ratio", NO_RATIO
-    reason = _as_narrow_as_asked(now)
-    if any(finding.code in _BEYOND for finding in warnings):
-        reason = f"{reason}; {BEYOND_PROBES}"
-    return "resolution", reason
+    return "resolution", _as_narrow_as_asked(now)
 
 
 def _as_narrow_as_asked(design: Design) -> str:

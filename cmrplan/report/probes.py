@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cmrplan.design.evaluations import BaseEvaluation
 from cmrplan.design.next_probes import NextProbes
 from cmrplan.numbers import compact
@@ -10,17 +12,21 @@ from cmrplan.numbers import compact
 def next_text(answer: NextProbes) -> str:
     """Return the probes as a table, with the interval before and after them."""
     level = f"{100 * answer.asked.confidence:g} % interval of the best ratio"
-    lines = [
-        f"best estimate now         {answer.domain_ratio:.3f}   ({level} {answer.domain_ratio_low:.3f} to "
-        f"{answer.domain_ratio_high:.3f}, {answer.width:.3f} wide)"
-    ]
+    interval = (
+        f"{answer.domain_ratio_low:.3f} to {answer.domain_ratio_high:.3f}, {answer.width:.3f} wide"
+    )
+    best = "none" if np.isnan(answer.domain_ratio) else f"{answer.domain_ratio:.3f}"
+    lines = [f"best estimate now         {best}   ({level} {interval})"]
     lines += [_evaluation_text(evaluation) for evaluation in answer.evaluations]
-    if answer.probes:
-        lines += [
+    if answer.probes and not answer.is_trial:
+        lines.append(
             f"expected after the probes {answer.expected_low:.3f} to {answer.expected_high:.3f}, "
-            f"{answer.expected_width:.3f} wide",
-            f"{'ratio':>8}{'N':>9}{'tokens':>9}{'seed':>6}{answer.unit:>12}{'width after':>13}",
-        ]
+            f"{answer.expected_width:.3f} wide"
+        )
+    if answer.probes:
+        lines.append(
+            f"{'ratio':>8}{'N':>9}{'tokens':>9}{'seed':>6}{answer.unit:>12}{'width after':>13}"
+        )
     lines += [
         f"{probe.domain_ratio:>8g}{compact(probe.model_params):>9}{compact(probe.train_tokens):>9}{probe.seed:>6}"
         f"{probe.cost:>12.3g}{probe.width_after:>13.3f}"

@@ -229,11 +229,14 @@ def next_section(fit: Fit, request: PlanRequest) -> ReportSection:
     """Return the probes that would narrow the answer most for as much compute again as the log took."""
     flops = sweep_flops(fit)
     answer = next_probes(fit, request, budget=f"{flops:.6g}flops")
+    paid = f"For as much compute again as the probes took ({flops:.3g} FLOPs)"
+    narrowed = (
+        f"these would narrow the interval of the best ratio from {answer.width:.3f} to about "
+        f"{answer.expected_width:.3f}."
+    )
+    gain = f"{paid}, {'this one would test the answer.' if answer.is_trial else narrowed}"
     texts = [
-        f"For as much compute again as the probes took ({flops:.3g} FLOPs), these would narrow the interval of the "
-        f"best ratio from {answer.width:.3f} to about {answer.expected_width:.3f}."
-        if answer.probes
-        else "No probe is worth its cost.",
+        gain if answer.probes else "No probe is worth its cost.",
         shown_text(answer.stop_reason[:1].upper() + answer.stop_reason[1:] + "."),
     ]
     tables = (frame_table("Probes, the most useful first", answer.table()),)
