@@ -150,7 +150,7 @@ def with_mixture_residual(
             f"{FEWEST_PROCESS_RUNS} runs, or leave out --residual"
         )
     model = with_process(laws, rows, settings.seed, number)
-    if model is None or (settings.residual == "auto" and not model.is_better_than_laws):
+    if model is None or (settings.residual == "auto" and model.is_worse_than_laws):
         return laws
     return model
 

@@ -84,8 +84,8 @@ def fit_mixture(
     residual : {"auto", "gp", "none"}
         What stands above the laws: a Gaussian process over mixtures, see
         :mod:`cmrplan.fit.residual.mixture_process`, or nothing. ``auto``: the process where laws are chosen by
-        ``auto``, runs are 20 or more, and it misses runs that it does not know by less than the laws miss those that
-        they were fitted to, corpus by corpus.
+        ``auto`` and runs are 20 or more, unless it misses runs that it does not know by more than the laws miss those
+        that they were fitted to, corpus by corpus.
 
     Raises
     ------

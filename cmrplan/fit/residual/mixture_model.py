@@ -187,14 +187,14 @@ class KrigedMixture(CorpusModel):
         }
 
     @property
-    def is_better_than_laws(self) -> bool:
-        """Whether rows left out with their runs are missed by less than the laws miss them, fitted to all.
+    def is_worse_than_laws(self) -> bool:
+        """Whether rows left out with their runs are missed by more than the laws miss them, fitted to all.
 
         By more than one standard error of the mean difference over runs (Hastie, Tibshirani & Friedman 2009, 7.10).
         """
         left, missed = self._missed
-        gain = pd.Series(np.abs(left) - np.abs(missed)).groupby(self.rows.runs).mean()
-        return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+        loss = pd.Series(np.abs(missed) - np.abs(left)).groupby(self.rows.runs).mean()
+        return bool(loss.mean() > loss.std(ddof=1) / np.sqrt(len(loss)))
 
     def require_whole(self) -> None:
         """Refuse a process that is not one of the rows.

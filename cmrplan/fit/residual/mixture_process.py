@@ -3,9 +3,10 @@
 Covariance between evaluations, in the unit of what the laws leave: ``a M(d) + 1`` and the noise of a run and of an
 evaluation, with Matérn's 5/2 function ``M`` and ``d² = sum_j rate_j (u_j - u'_j)²``. The coordinates ``u`` are the
 roots of the shares, and the logarithms of tokens and size where these differ, each over its spread; the constant is a
-level of variance 1. Rates, amplitude and noise are the most probable ones under weak priors. Rows far outside count
-less: their noise is raised as Huber's weights ask, first by what the laws leave of them, then by their errors when left
-out.
+level of variance 1. Rates, amplitude and noise are the most probable ones under weak priors; that of the rates has the
+same sum in the middle however many coordinates there are, at which two runs of a log share little of what the laws
+leave. Rows far outside count less: their noise is raised as Huber's weights ask, first by what the laws leave of them,
+then by their errors when left out.
 
 References
 ----------
@@ -32,7 +33,10 @@ from cmrplan.fit.residual.share_roots import root_of_share
 
 HUBER = 1.345 * 1.4826  # of the median absolute residual
 STEPS = (15, 25)  # of the search, before and after the second weighing
-LOG_RATE, LOG_AMPLITUDE, LOG_NOISE = -4.0, 0.0, float(np.log(0.1))  # medians of the priors
+TOTAL_RATE = (
+    3.0  # prior median of the rates' sum: the mean squared distance of two rows is twice that
+)
+LOG_AMPLITUDE, LOG_NOISE = 0.0, float(np.log(0.1))  # medians of the priors
 PRIOR_SD = 2.0
 MOST_OFF = 5 * PRIOR_SD  # from the medians; beyond it a covariance may have no factor
 LEVEL_VARIANCE = 1.0
@@ -245,7 +249,8 @@ def fit_process(coordinates: Array, runs: NDArray[np.intp], residual: Array) -> 
     target = residual / unit
     first, second = np.triu_indices(len(target), 1)
     apart = (coordinates[first] - coordinates[second]).T ** 2
-    medians = [LOG_RATE] * coordinates.shape[1] + [LOG_AMPLITUDE, LOG_NOISE, LOG_NOISE]
+    number = coordinates.shape[1]
+    medians = [np.log(TOTAL_RATE / number)] * number + [LOG_AMPLITUDE, LOG_NOISE, LOG_NOISE]
     prior, same = np.array(medians), _same(runs)
     process = MixtureProcess(coordinates, runs, unit, prior, _huber_noise(target))
     for steps in STEPS:

@@ -1,0 +1,150 @@
+"""Whether the intervals of a mixture's losses hold the truth in worlds in which no law of mixtures is true.
+
+    python benchmarks/mixture_coverage.py --worlds 20
+    python benchmarks/mixture_coverage.py --worlds 20 --noise 0.001
+
+A world has three to five corpora, each with a loss of its own, at one size and one budget; a log has runs at random
+mixtures (uniform on the simplex) with noise of a share of each loss. Asked are the losses at 40 other mixtures drawn
+alike. The families: ``power`` and ``saturating`` fall with what corpora are worth to each other as a power and as a
+fraction; ``pairs`` is a data mixing law whose corpora help more together than alone; ``hinge`` falls until a corpus has
+enough; ``tails`` is ``power`` with noise of Student's t with 3 degrees of freedom; ``law`` is a data mixing law, which
+is fitted too. Printed by family and number of runs: the share of the 90 % intervals that hold the true loss, with its
+standard error over worlds; the same by the worst corpus of each world; half the mean width and the mean absolute error
+in nats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+from world_runs import CONFIDENCE, figure, print_table, share
+
+import cmrplan as cp
+
+FAMILIES = ("power", "saturating", "pairs", "hinge", "tails", "law")
+ASKED = 40
+TOKENS, SIZE = 1e9, 1e8
+
+
+class MixtureWorld:
+    """True losses of ``m`` corpora over their shares, nats per token."""
+
+    def __init__(self, family: str, seed: int) -> None:
+        self.family = family
+        self.rng = np.random.default_rng([FAMILIES.index(family), seed])
+        m = self.m = int(self.rng.integers(3, 6))
+        self.floor, self.scale = self.rng.uniform(1.2, 2.5, m), self.rng.uniform(0.5, 1.5, m)
+        worth = self.rng.uniform(0.0, 0.3, (m, m))
+        worth[np.arange(m), np.arange(m)] = 1.0
+        self.worth = worth
+        self.steepness = self.rng.uniform(0.15, 0.5, m)
+        self.rate = self.rng.uniform(1.5, 4.0, m)
+        self.start = self.rng.uniform(0.02, 0.1, m)
+        self.pair = self.rng.uniform(0.0, 1.0, (m, m))
+
+    def losses(self, shares: np.ndarray) -> np.ndarray:
+        """Return the losses at mixtures ``(g, m)``, ``(g, m)``."""
+        seen = shares @ self.worth.T
+        if self.family in ("power", "tails"):
+            reduced = ((seen + self.start) / (1 + self.start)) ** -self.steepness
+            return self.floor + 0.3 * self.scale * reduced
+        if self.family == "saturating":
+            return self.floor + self.scale / (1 + self.rate * seen)
+        if self.family == "hinge":
+            enough = 0.2 + 0.6 * (self.steepness - 0.15) / 0.35
+            lacking = 0.1 * np.logaddexp(0, (enough - seen) / 0.1)
+            return self.floor + self.scale * lacking
+        exponent = self.rate * seen
+        if self.family == "pairs":
+            both = shares[:, :, None] * shares[:, None, :]
+            exponent = exponent + 2 * np.einsum("gij,ij->gi", both, self.pair)
+        return self.floor + self.scale * np.exp(-exponent)
+
+    def log(self, num_runs: int, noise: float) -> pd.DataFrame:
+        """Return a log of runs at random mixtures, with noise of a share of each loss."""
+        shares = self.rng.dirichlet(np.ones(self.m), num_runs)
+        size = (num_runs, self.m)
+        normal = self.rng.standard_normal(size)
+        if self.family == "tails":
+            normal = self.rng.standard_t(3, size) / np.sqrt(3)
+        losses = self.losses(shares) * np.exp(noise * normal)
+        rows = [
+            {"run_id": f"r{run:03d}", "eval_corpus": f"c{j}", "loss": losses[run, j]}
+            | {f"share_c{k}": one for k, one in enumerate(shares[run])}
+            for run in range(num_runs)
+            for j in range(self.m)
+        ]
+        return pd.DataFrame(rows).assign(model_params=SIZE, train_tokens=TOKENS)
+
+
+def one_world(task: tuple[str, int, int, float, dict[str, object]]) -> list[dict[str, object]]:
+    """Return a row for each corpus of a world: how its intervals did."""
+    family, seed, num_runs, noise, options = task
+    world = MixtureWorld(family, seed)
+    fit = cp.fit_mixture(world.log(num_runs, noise), **options)
+    shares = world.rng.dirichlet(np.ones(world.m), ASKED)
+    truth, rows = world.losses(shares), []
+    table = pd.DataFrame(shares, columns=[f"c{k}" for k in range(world.m)])
+    predicted = fit.predict(table, model_params=SIZE, train_tokens=TOKENS)
+    for j, name in enumerate(table.columns):
+        found = predicted[name]
+        low, high = found.interval(CONFIDENCE)
+        true = truth[:, j]
+        rows.append(
+            {
+                "family": family, "seed": seed, "runs": num_runs, "corpus": name,
+                "law": fit.models[name].law,
+                "held": float(np.mean((low <= true) & (true <= high))),
+                "half": float(np.mean(high - low) / 2),
+                "error": float(np.mean(np.abs(found.loss - true))),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worlds", type=int, default=20, help="of each family")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--runs", nargs="+", type=int, default=[12, 15, 24, 40])
+    parser.add_argument("--noise", type=float, default=0.003, help="of a run, as a share of a loss")
+    parser.add_argument("--law", default="auto")
+    parser.add_argument("--residual", default="auto")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", help="also write every row to this CSV")
+    asked = parser.parse_args()
+    options = {"law": asked.law, "residual": asked.residual}
+    tasks = [
+        (family, seed, runs, asked.noise, options)
+        for runs in asked.runs
+        for family in asked.families
+        for seed in range(asked.worlds)
+    ]
+    with ProcessPoolExecutor(asked.workers) as pool:
+        table = pd.DataFrame([row for rows in pool.map(one_world, tasks) for row in rows])
+    if asked.out:
+        table.to_csv(asked.out, index=False)
+    print(f"{asked.worlds} worlds a family; noise {asked.noise:g}; 90 % intervals; nats per token")
+    lines = []
+    for (runs, family), part in [
+        *table.groupby(["runs", "family"], sort=False),
+        *(((runs, "all"), part) for runs, part in table.groupby("runs")),
+    ]:
+        by_world = part.groupby(["family", "seed"])["held"]
+        lines.append(
+            [
+                str(runs), family, share(by_world.mean()), figure(by_world.min(), digits=2),
+                figure(part["half"]), figure(part["error"]),
+            ]
+        )  # fmt: skip
+    print_table(["runs", "family", "held", "worst corpus", "half width", "error"], lines)
+
+
+if __name__ == "__main__":
+    main()
