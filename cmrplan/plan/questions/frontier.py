@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Unpack
 
 import numpy as np
@@ -14,6 +14,7 @@ from cmrplan.errors import InputError
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Unit
+from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.request import (
     FitOrPath,
@@ -45,7 +46,8 @@ class Frontier(Tabular):
     needed_rise : array (P,)
         The smallest tolerance that reaches a ratio with confidence, in ``unit``.
     violation_probability : array (P,)
-        Share of resamples that break the tolerance asked for; NaN without resamples.
+        The chance to break the tolerance asked for, as a plan gives it
+        (:func:`~cmrplan.plan.findings.chance_to_break`); NaN without resamples.
     is_efficient : array (P,) of bool
         Whether no other ratio has both losses lower.
     """
@@ -119,7 +121,12 @@ def frontier(
     if request is None:
         options.setdefault("max_general_rise", 0.0)
     asked = request_of(request, options)
-    return frontier_of(survey(fit_of(fit), asked, num_grid=num_points), asked.confidence)
+    fit = fit_of(fit)
+    curves = survey(fit, asked, num_grid=num_points)
+    told = frontier_of(with_unexplained(fit, asked, curves), asked.confidence)
+    return replace(
+        frontier_of(curves, asked.confidence), violation_probability=told.violation_probability
+    )
 
 
 def frontier_of(curves: LossCurves, confidence: float) -> Frontier:
