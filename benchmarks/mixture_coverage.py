@@ -2,6 +2,7 @@
 
     python benchmarks/mixture_coverage.py --worlds 20
     python benchmarks/mixture_coverage.py --worlds 20 --noise 0.001
+    python benchmarks/mixture_coverage.py --worlds 10 --runs 24 40 --plans
 
 A world has three to five corpora, each with a loss of its own, at one size and one budget; a log has runs at random
 mixtures (uniform on the simplex) with noise of a share of each loss. Asked are the losses at 40 other mixtures drawn
@@ -11,6 +12,11 @@ enough; ``tails`` is ``power`` with noise of Student's t with 3 degrees of freed
 is fitted too. Printed by family and number of runs: the share of the 90 % intervals that hold the true loss, with its
 standard error over worlds; the same by the worst corpus of each world; half the mean width and the mean absolute error
 in nats.
+
+With ``--plans`` a mixture is planned that lowers the losses of half the corpora, while those of the others may rise by
+3 % over equal shares with 90 % confidence. Printed are how often the true losses break a limit, by how much at most as
+a share of the loss, and the regret: the sum of the true losses that are to be low, less that of the best of 100,000
+random mixtures that keep the limits.
 """
 
 from __future__ import annotations
@@ -30,6 +36,8 @@ import cmrplan as cp
 FAMILIES = ("power", "saturating", "pairs", "hinge", "tails", "law")
 ASKED = 40
 TOKENS, SIZE = 1e9, 1e8
+ALLOWED = 0.03  # rise of a protected loss
+SEARCHED = 100_000  # mixtures
 
 
 class MixtureWorld:
@@ -108,6 +116,68 @@ def one_world(task: tuple[str, int, int, float, dict[str, object]]) -> list[dict
     return rows
 
 
+def one_plan(task: tuple[str, int, int, float, dict[str, object]]) -> list[dict[str, object]]:
+    """Return how the plan of a world did, in a row."""
+    family, seed, num_runs, noise, options = task
+    world = MixtureWorld(family, seed)
+    names = [f"c{j}" for j in range(world.m)]
+    equal = np.full((1, world.m), 1 / world.m)
+    start = world.losses(equal)[0]
+    shares = {f"share_{name}": 1 / world.m for name in names}
+    base = pd.DataFrame({"eval_corpus": names, "loss": start, "run_id": "base"} | shares)
+    base = base.assign(model_params=SIZE, train_tokens=0.0)
+    fit = cp.fit_mixture(pd.concat([world.log(num_runs, noise), base]), **options)
+    guarded = np.arange(world.m) < world.m // 2
+    protected = {
+        name: f"{ALLOWED:%}" for name, is_guarded in zip(names, guarded, strict=True) if is_guarded
+    }
+    plan = cp.plan_mixture(fit, train_tokens=TOKENS, protected=protected)
+    at_plan = world.losses(np.array([[plan.shares[name] for name in names]]))[0]
+    limit = (1 + ALLOWED) * start[guarded]
+    losses = world.losses(world.rng.dirichlet(np.ones(world.m), SEARCHED))
+    kept = losses[(losses[:, guarded] <= limit).all(axis=1)]
+    excess = float(np.max(at_plan[guarded] / start[guarded] - 1 - ALLOWED))
+    return [
+        {
+            "family": family, "seed": seed, "runs": num_runs,
+            "broken": excess > 0, "excess": max(excess, 0.0),
+            "regret": float(at_plan[~guarded].sum() - kept[:, ~guarded].sum(axis=1).min()),
+        }
+    ]  # fmt: skip
+
+
+def report_plans(table: pd.DataFrame) -> None:
+    """Print how often limits were broken, and the regret."""
+    lines = [
+        [
+            str(runs), family, share(part["broken"]), figure(part["excess"], np.max),
+            figure(part["regret"], np.median), figure(part["regret"]),
+        ]
+        for (runs, family), part in parts_of(table)
+    ]  # fmt: skip
+    print_table(["runs", "family", "broken", "by at most", "median regret", "mean regret"], lines)
+
+
+def report_intervals(table: pd.DataFrame) -> None:
+    """Print how the intervals did."""
+    lines = []
+    for (runs, family), part in parts_of(table):
+        by_world = part.groupby(["family", "seed"])["held"]
+        lines.append(
+            [
+                str(runs), family, share(by_world.mean()), figure(by_world.min(), digits=2),
+                figure(part["half"]), figure(part["error"]),
+            ]
+        )  # fmt: skip
+    print_table(["runs", "family", "held", "worst corpus", "half width", "error"], lines)
+
+
+def parts_of(table: pd.DataFrame) -> list[tuple[tuple[int, str], pd.DataFrame]]:
+    """Return the rows by number of runs and family, and of all families."""
+    by_family = [*table.groupby(["runs", "family"], sort=False)]
+    return by_family + [((runs, "all"), part) for runs, part in table.groupby("runs")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, default=20, help="of each family")
@@ -116,6 +186,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.003, help="of a run, as a share of a loss")
     parser.add_argument("--law", default="auto")
     parser.add_argument("--residual", default="auto")
+    parser.add_argument("--plans", action="store_true", help="how plans did, instead of intervals")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", help="also write every row to this CSV")
     asked = parser.parse_args()
@@ -126,24 +197,13 @@ def main() -> None:
         for family in asked.families
         for seed in range(asked.worlds)
     ]
+    one = one_plan if asked.plans else one_world
     with ProcessPoolExecutor(asked.workers) as pool:
-        table = pd.DataFrame([row for rows in pool.map(one_world, tasks) for row in rows])
+        table = pd.DataFrame([row for rows in pool.map(one, tasks) for row in rows])
     if asked.out:
         table.to_csv(asked.out, index=False)
-    print(f"{asked.worlds} worlds a family; noise {asked.noise:g}; 90 % intervals; nats per token")
-    lines = []
-    for (runs, family), part in [
-        *table.groupby(["runs", "family"], sort=False),
-        *(((runs, "all"), part) for runs, part in table.groupby("runs")),
-    ]:
-        by_world = part.groupby(["family", "seed"])["held"]
-        lines.append(
-            [
-                str(runs), family, share(by_world.mean()), figure(by_world.min(), digits=2),
-                figure(part["half"]), figure(part["error"]),
-            ]
-        )  # fmt: skip
-    print_table(["runs", "family", "held", "worst corpus", "half width", "error"], lines)
+    print(f"{asked.worlds} worlds a family; noise {asked.noise:g}; confidence 90 %; nats per token")
+    report_plans(table) if asked.plans else report_intervals(table)
 
 
 if __name__ == "__main__":
