@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from cmrplan.errors import InputError
+from cmrplan.errors import CmrplanError, InputError, printable
 from cmrplan.files import CHECKSUM, read_json, require_seal, sealed
 from cmrplan.log import CORPORA
 from cmrplan.mixture.mixture_plan import MixturePlan
@@ -82,6 +82,8 @@ def planned_mixture(plan: PlanOrPath) -> PlannedMixture:
     ------
     InputError
         If it is neither, or the file cannot be read, was edited, or is not a whole plan.
+    CmrplanError
+        If the plan recommends no ratio.
     """
     if isinstance(plan, Plan | MixturePlan):
         return _mixture_of(sealed(plan.as_dict()), "the plan")
@@ -104,6 +106,11 @@ def planned_mixture(plan: PlanOrPath) -> PlannedMixture:
 def _mixture_of(content: dict[str, Any], source: str) -> PlannedMixture:
     """Return the mixture in the content of a plan, of which the checksum is a part."""
     fingerprint = content[CHECKSUM]
+    if content.get("is_feasible") is False:
+        reason = printable(str(content.get("reason", "")), keep="")
+        raise CmrplanError(
+            f"{source} recommends no ratio, so there is no mixture to export: {reason}"
+        )
     try:
         if "domain_ratio" in content:
             return _of_two(_TwoCorporaContent.model_validate(content), fingerprint)
