@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from cmrplan.cli.output import print_json, show, working
-from cmrplan.cli.parameters import FRACTION, as_json
+from cmrplan.cli.parameters import FRACTION, as_json, pairs_once
 from cmrplan.cli.probe_design_text import design_text, duration, survey_text
 from cmrplan.cli.probe_export import export
 from cmrplan.errors import InputError, printable
@@ -248,7 +248,7 @@ def _key_values(option: str, given: tuple[str, ...]) -> dict[str, str]:
     for key, equals, value in pairs:
         if not (key and equals and value):
             raise InputError(f"{option} takes KEY=VALUE, got '{key}{equals}{value}'")
-    return {key: value for key, _, value in pairs}
+    return pairs_once(option, tuple((key, value) for key, _, value in pairs))
 
 
 WATCH_SECONDS = 2.0
