@@ -52,6 +52,6 @@ def test_passes_over_a_corpus_without_its_tokens_are_refused(fit):
         cp.plan(fit, **asked, max_epochs=3)
 
 
-@pytest.mark.parametrize("rise", [-1e-3, 0.0, 1e-16, 9e-13])
+@pytest.mark.parametrize("rise", [-1e-3, 0.0, 1e-16, 9e-13, 4e-12])
 def test_the_least_tolerance_of_no_rise_is_0(rise):
     assert str(Tolerance(0.05, "fraction").least_above(rise)) == "0%"
