@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from cmrplan.design.evaluations import BaseEvaluation
 from cmrplan.design.next_probes import NextProbes
 from cmrplan.numbers import compact
@@ -10,8 +12,9 @@ from cmrplan.numbers import compact
 def next_text(answer: NextProbes) -> str:
     """Return the probes as a table, with the interval before and after them."""
     level = f"{100 * answer.asked.confidence:g} % interval of the best ratio"
+    best = "none" if math.isnan(answer.domain_ratio) else f"{answer.domain_ratio:.3f}"
     lines = [
-        f"best estimate now         {answer.domain_ratio:.3f}   ({level} {answer.domain_ratio_low:.3f} to "
+        f"best estimate now         {best}   ({level} {answer.domain_ratio_low:.3f} to "
         f"{answer.domain_ratio_high:.3f}, {answer.width:.3f} wide)"
     ]
     lines += [_evaluation_text(evaluation) for evaluation in answer.evaluations]

@@ -171,6 +171,11 @@ class TestTexts:
         assert len(listed) % 2
         assert by_turns(listed[1:]) == {"/g": 0.5, "/d": 0.5}
 
+    def test_a_file_of_arguments_for_megatron_has_no_option_in_it(self, plan_file):
+        # get_blend_and_blend_per_split splits the file of --data-args-path at spaces; with the option it would have an
+        # odd number of words, which are read as prefixes without weights.
+        assert "prefixes alone: no --data-path" in self.text(plan_file, "megatron")
+
     def test_megatron_bridge(self, plan_file):
         given = yaml.safe_load(self.text(plan_file, "megatron-bridge"))
         assert by_turns(given["dataset"]["data_path"]) == {"/g": 0.5, "/d": 0.5}
