@@ -198,6 +198,10 @@ def run(
     from probes.spec.file import read_spec
     from probes.sweep import run_sweep
 
+    if executor != "slurm" and not _is_typed("slurm"):
+        slurm = ()  # of a project file, for when the executor is Slurm
+    if executor != "ray" and not _is_typed("ray_address"):
+        where["ray_address"] = ""
     mirrors = {"tensorboard": tensorboard, "wandb": wandb}
     seconds = max_run_minutes * 60 if max_run_minutes else None
     ledger = run_sweep(
@@ -225,10 +229,8 @@ def _run_single(
     spec: str, out: str, run_id: str, device: str, minutes: float | None, as_json: bool
 ) -> int:
     """Train one run and return 0 where it is finished, 1 where it failed or was stopped."""
-    ctx = click.get_current_context()
-    for param in ctx.command.params:
-        is_given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        if is_given and param.name not in _FOR_SINGLE_RUNS:
+    for param in click.get_current_context().command.params:
+        if _is_typed(str(param.name)) and param.name not in _FOR_SINGLE_RUNS:
             raise InputError(f"{param.opts[0]} is for whole sweeps; leave it out with --only")
     from probes.single_run import run_single
     from probes.spec.file import read_spec
@@ -241,6 +243,11 @@ def _run_single(
     else:
         show(f"{run_id} {result.state}" + (f": {result.reason}" if result.reason else ""))
     return 0 if result.state == "finished" else 1
+
+
+def _is_typed(name: str) -> bool:
+    """Tell whether an option stands on the command line, and not in a project file."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _key_values(option: str, given: tuple[str, ...]) -> dict[str, str]:

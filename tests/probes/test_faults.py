@@ -214,6 +214,15 @@ class TestRefused:
             run(spec, tmp_path / "runs", **where)
         assert not (tmp_path / "runs").exists()
 
+    def test_slurm_options_of_a_project_file_wait_for_that_executor(self, spec, call, tmp_path):
+        (tmp_path / "sweep.yaml").write_text(spec_text(spec))
+        (tmp_path / "mine.toml").write_text('[probe.run]\nslurm = ["partition=gpu"]\n')
+        told = ("--project", tmp_path / "mine.toml", "probe", "run", tmp_path / "sweep.yaml")
+        answer = call(*told, "--out", tmp_path / "runs", "--device", "cuda")
+        assert "torch sees no GPU" in answer.err  # refused for that alone
+        answer = call(*told, "--out", tmp_path / "runs", "--slurm", "partition=cpu")
+        assert "--slurm is for --executor slurm" in answer.err
+
     def test_a_slurm_option_given_twice(self, spec, call, tmp_path):
         (tmp_path / "sweep.yaml").write_text(spec_text(spec))
         given = ("--executor", "slurm", "--slurm", "time=60", "--slurm", "time=30")
