@@ -61,6 +61,7 @@ class _TwoCorporaLimits(BaseModel):
 class _TwoCorporaContent(BaseModel):
     domain_ratio: _Share
     train_tokens: _Positive
+    supply_tokens: _Positive | None = None
     asked: _TwoCorporaLimits = _TwoCorporaLimits()
 
 
@@ -126,12 +127,15 @@ def _mixture_of(content: dict[str, Any], source: str) -> PlannedMixture:
 
 def _of_two(content: _TwoCorporaContent, fingerprint: str) -> PlannedMixture:
     general, domain = CORPORA
-    unique = content.asked.domain_tokens
+    unique, allowed = content.asked.domain_tokens, content.asked.max_epochs
+    if content.supply_tokens is not None:  # the plan counts the repeats of the probes' own supply
+        unique = content.supply_tokens
+        allowed = max(1.0, content.train_tokens * content.domain_ratio / unique)
     return PlannedMixture(
         shares={general: 1 - content.domain_ratio, domain: content.domain_ratio},
         train_tokens=content.train_tokens,
         available={} if unique is None else {domain: unique},
-        max_epochs={domain: content.asked.max_epochs},
+        max_epochs={domain: allowed},
         fingerprint=fingerprint,
     )
 
