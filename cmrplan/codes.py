@@ -79,6 +79,7 @@ class Code(StrEnum):
         _CAUTION,
         "There are so few ratios that nothing checks a law of the ratio between them.",
     )
+    SEVERAL_PEAKS = ("several_peaks", _CAUTION, "Runs of one size had different peak rates.")
     DECAYING_SCHEDULE = (
         "decaying_schedule",
         _CAUTION,
@@ -148,11 +149,7 @@ class Code(StrEnum):
         _CAUTION,
         "There are fewer than twice as many mixtures as a law of the mixture has parameters.",
     )
-    UNVARIED_CORPUS = (
-        "unvaried_corpus",
-        _CAUTION,
-        "A training corpus had the same share in every run.",
-    )
+    UNVARIED_CORPUS = ("unvaried_corpus", _CAUTION, "A training corpus had one share in all runs.")
     STALLED = (
         "stalled",
         _CAUTION,

@@ -30,7 +30,7 @@ SECONDS_PER_HOUR = 3600
 
 SHOWN_DIGITS = 3
 LARGEST_RISE = 0.5  # nats per token that a bare number may mean; a loss of 2.5 rises to 3, its perplexity by 65 %
-ROUNDING = 1e-12  # a rise this far above a tolerance is not above it
+ROUNDING = 1e-10  # a rise this far above a tolerance is not above it
 
 Reference = Literal["base", "replay"]  # what a rise is counted from
 Unit = Literal["nats", "fraction", "perplexity_fraction", "perplexity"]

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from cmrplan.cli.output import print_json, show, working
-from cmrplan.cli.parameters import FRACTION, as_json
+from cmrplan.cli.parameters import FRACTION, as_json, pairs_once
 from cmrplan.cli.probe_design_text import design_text, duration, survey_text
 from cmrplan.cli.probe_export import export
 from cmrplan.errors import InputError, printable
@@ -198,6 +198,10 @@ def run(
     from probes.spec.file import read_spec
     from probes.sweep import run_sweep
 
+    if executor != "slurm" and not _is_typed("slurm"):
+        slurm = ()  # of a project file, for when the executor is Slurm
+    if executor != "ray" and not _is_typed("ray_address"):
+        where["ray_address"] = ""
     mirrors = {"tensorboard": tensorboard, "wandb": wandb}
     seconds = max_run_minutes * 60 if max_run_minutes else None
     ledger = run_sweep(
@@ -225,10 +229,8 @@ def _run_single(
     spec: str, out: str, run_id: str, device: str, minutes: float | None, as_json: bool
 ) -> int:
     """Train one run and return 0 where it is finished, 1 where it failed or was stopped."""
-    ctx = click.get_current_context()
-    for param in ctx.command.params:
-        is_given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        if is_given and param.name not in _FOR_SINGLE_RUNS:
+    for param in click.get_current_context().command.params:
+        if _is_typed(str(param.name)) and param.name not in _FOR_SINGLE_RUNS:
             raise InputError(f"{param.opts[0]} is for whole sweeps; leave it out with --only")
     from probes.single_run import run_single
     from probes.spec.file import read_spec
@@ -243,12 +245,17 @@ def _run_single(
     return 0 if result.state == "finished" else 1
 
 
+def _is_typed(name: str) -> bool:
+    """Tell whether an option stands on the command line, and not in a project file."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def _key_values(option: str, given: tuple[str, ...]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     for key, equals, value in pairs:
         if not (key and equals and value):
             raise InputError(f"{option} takes KEY=VALUE, got '{key}{equals}{value}'")
-    return {key: value for key, _, value in pairs}
+    return pairs_once(option, tuple((key, value) for key, _, value in pairs))
 
 
 WATCH_SECONDS = 2.0

@@ -85,8 +85,13 @@ def _content(
         mixed = read_mixture_fit(fit)
         question = None if plan_file is None else read_mixture_request(plan_file, mixed)
         return report_on_mixture(mixed, question)
-    from cmrplan.report.page.two_corpora import read_request, report_on
+    from cmrplan.fit.planned_schedule import under_schedule
+    from cmrplan.report.page.two_corpora import read_request, read_schedule, report_on
 
     fitted = read_fit(fit)
-    asked = None if plan_file is None else read_request(plan_file, fitted)
-    return report_on(fitted, asked, is_quick=is_quick, progress=say)
+    if plan_file is None:
+        return report_on(fitted, is_quick=is_quick, progress=say)
+    asked, schedule = read_request(plan_file, fitted), read_schedule(plan_file, fitted)
+    if schedule is not None:
+        fitted = under_schedule(fitted, schedule.name, peak_rate=schedule.peak_rate)
+    return report_on(fitted, asked, schedule=schedule, is_quick=is_quick, progress=say)

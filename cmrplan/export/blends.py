@@ -29,7 +29,8 @@ def _megatron(request: ExportRequest) -> TrainerSettings:
     text = shlex.join(["--data-path", *_blend(request)]) + "\n"
     notes = (
         "Weights and prefixes by turns; a list of odd length would be read as prefixes without weights",
-        "The same list serves --train-data-path, and --data-args-path in a file without these comments",
+        "--train-data-path takes the same list; a file for --data-args-path is split at spaces, so it has the weights "
+        "and prefixes alone: no --data-path, no comments, no quotes",
         _repeats(request),
     )
     return TrainerSettings(request.shares, text, notes)

@@ -18,6 +18,7 @@ def _content(request: ExportRequest) -> dict[str, Any]:
         "plan": request.planned.fingerprint,
         "train_tokens": request.planned.train_tokens,
         "shares": shares,
+        "left_out": request.left_out,
         "share_tolerance": request.share_tolerance,
         "paths": {name: request.path(name) for name in shares},
         "passes": {name: passes.get(name) for name in shares},

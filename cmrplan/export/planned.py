@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from cmrplan.errors import InputError
+from cmrplan.errors import CmrplanError, InputError, printable
 from cmrplan.files import CHECKSUM, read_json, require_seal, sealed
 from cmrplan.log import CORPORA
 from cmrplan.mixture.mixture_plan import MixturePlan
@@ -61,6 +61,7 @@ class _TwoCorporaLimits(BaseModel):
 class _TwoCorporaContent(BaseModel):
     domain_ratio: _Share
     train_tokens: _Positive
+    supply_tokens: _Positive | None = None
     asked: _TwoCorporaLimits = _TwoCorporaLimits()
 
 
@@ -82,6 +83,8 @@ def planned_mixture(plan: PlanOrPath) -> PlannedMixture:
     ------
     InputError
         If it is neither, or the file cannot be read, was edited, or is not a whole plan.
+    CmrplanError
+        If the plan recommends no ratio.
     """
     if isinstance(plan, Plan | MixturePlan):
         return _mixture_of(sealed(plan.as_dict()), "the plan")
@@ -104,6 +107,11 @@ def planned_mixture(plan: PlanOrPath) -> PlannedMixture:
 def _mixture_of(content: dict[str, Any], source: str) -> PlannedMixture:
     """Return the mixture in the content of a plan, of which the checksum is a part."""
     fingerprint = content[CHECKSUM]
+    if content.get("is_feasible") is False:
+        reason = printable(str(content.get("reason", "")), keep="")
+        raise CmrplanError(
+            f"{source} recommends no ratio, so there is no mixture to export: {reason}"
+        )
     try:
         if "domain_ratio" in content:
             return _of_two(_TwoCorporaContent.model_validate(content), fingerprint)
@@ -119,12 +127,15 @@ def _mixture_of(content: dict[str, Any], source: str) -> PlannedMixture:
 
 def _of_two(content: _TwoCorporaContent, fingerprint: str) -> PlannedMixture:
     general, domain = CORPORA
-    unique = content.asked.domain_tokens
+    unique, allowed = content.asked.domain_tokens, content.asked.max_epochs
+    if content.supply_tokens is not None:  # the plan counts the repeats of the probes' own supply
+        unique = content.supply_tokens
+        allowed = max(1.0, content.train_tokens * content.domain_ratio / unique)
     return PlannedMixture(
         shares={general: 1 - content.domain_ratio, domain: content.domain_ratio},
         train_tokens=content.train_tokens,
         available={} if unique is None else {domain: unique},
-        max_epochs={domain: content.asked.max_epochs},
+        max_epochs={domain: allowed},
         fingerprint=fingerprint,
     )
 

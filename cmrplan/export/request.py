@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from numbers import Integral, Real
 
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.export.planned import PlannedMixture
@@ -63,13 +64,24 @@ class ExportRequest:
             }
             object.__setattr__(self, name, parsed)
         object.__setattr__(self, "available", {**self.planned.available, **self.available})
-        if not 0 < self.share_tolerance < 1:
-            raise InputError(
-                f"share_tolerance must be between 0 and 1, got {self.share_tolerance:g}"
-            )
-        if self.seed < 0:
-            raise InputError(f"seed must be 0 or more, got {self.seed}")
+        self._check_numbers()
+        self._check_paths()
         self._refuse_repetition()
+
+    def _check_numbers(self) -> None:
+        tolerance, seed = self.share_tolerance, self.seed
+        if not isinstance(tolerance, Real) or not 0 < tolerance < 1:
+            raise InputError(f"share_tolerance must be between 0 and 1, got {tolerance!r}")
+        if not isinstance(seed, Integral) or seed < 0:
+            raise InputError(f"seed must be 0 or more, a whole number, got {seed!r}")
+
+    def _check_paths(self) -> None:
+        for name, path in self.paths.items():
+            if not isinstance(path, str | os.PathLike):
+                raise InputError(
+                    f"paths: {name} must have one path, a text or a Path, got {path!r}; of several files give the "
+                    "folder or the pattern by which the framework takes them"
+                )
 
     def _check_names(self, argument: str) -> None:
         known = sorted(self.planned.shares)

@@ -25,7 +25,7 @@ def _hugging_face(request: ExportRequest) -> TrainerSettings:
 paths = [
 {paths}]
 train = interleave_datasets(
-    [load_dataset(path, split="train", streaming=True) for path in paths],
+    [load_dataset(path, split="train", streaming=True).repeat(None) for path in paths],
     probabilities={list(weights.values())},
     seed={request.seed},
     stopping_strategy="all_exhausted",
@@ -33,7 +33,8 @@ train = interleave_datasets(
 """
     notes = (
         _end_of_run(request),
-        "first_exhausted would end with the first corpus, all_exhausted_without_replacement does not keep the shares",
+        "repeat(None) begins a corpus again when it ends; without it all_exhausted would end the run once every corpus "
+        "was passed over, and first_exhausted with the first",
     )
     return TrainerSettings(weights, text, notes)
 
@@ -53,9 +54,11 @@ def _llama_factory(request: ExportRequest) -> TrainerSettings:
         "interleave_probs": ",".join(str(weight) for weight in weights.values()),
         "packing": True,
     }
-    entries = json.dumps({name: {"file_name": request.path(name)} for name in weights})
+    entries = json.dumps(
+        {name: {"file_name": request.path(name), "columns": {"prompt": "text"}} for name in weights}
+    )
     notes = (
-        f"In dataset_info.json: {entries}",
+        f"In dataset_info.json, where prompt names the field that has a document: {entries}",
         "Without packing, a row counts no more tokens than cutoff_len: give the mean after that cut",
         "mix_strategy concat, the default, refuses interleave_probs; every epoch has the same order",
         _end_of_run(request),

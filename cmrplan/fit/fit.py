@@ -39,6 +39,7 @@ from cmrplan.fit.probed import (
 )
 from cmrplan.fit.schedule_areas import RunSchedule, longest_schedule
 from cmrplan.fit.size_prior import drawn_at, scattered_from
+from cmrplan.fit.supply import require_repeats_read
 from cmrplan.log import CORPORA
 from cmrplan.numbers import CountOrText, given_places, parse_named_count
 
@@ -109,7 +110,8 @@ class Fit(FittedLog):
             Tokens of the continual phase, above 0 (one number also as a text), and ratios in [0, 1]; they are broadcast
             against each other. The ratio may be left out where it changes nothing, see :meth:`ratio_or_only`.
         unique_domain_tokens : float or str, optional
-            Tokens that the domain corpus holds before it repeats, for the laws that read them; without it none do.
+            Tokens that the domain corpus holds before it repeats, for fits that read them; by default those of probes
+            that repeat theirs, else it never does.
         new_run : bool
             Widen the draws by the noise of a run and of an evaluation: what one new run would measure,
             rather than the mean of many.
@@ -117,12 +119,13 @@ class Fit(FittedLog):
         Raises
         ------
         InputError
-            If a number is out of its range.
+            If a number is out of its range, or domain tokens are given to a fit that reads none.
         CmrplanError
             If that corpus was not fitted, or the law cannot answer there.
         """
         if unique_domain_tokens is not None:
             unique_domain_tokens = parse_named_count("unique_domain_tokens", unique_domain_tokens)
+            require_repeats_read(self.models)
         size = parse_named_count("model_params", model_params)
         self.probed.require_unit_of_sizes(size)
         if isinstance(train_tokens, str):

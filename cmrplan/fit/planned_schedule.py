@@ -11,7 +11,13 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.schedule_areas import NUM_PARTS, RunSchedule, peak_rates, run_schedules
+from cmrplan.fit.schedule_areas import (
+    NUM_PARTS,
+    RunSchedule,
+    peak_rates,
+    rates_fall,
+    run_schedules,
+)
 from cmrplan.numbers import CountOrText, parse_named_count
 
 COSINE_FLOOR = 0.1  # of the peak, where a cosine usually ends
@@ -76,7 +82,7 @@ def under_schedule(fit: Fit, schedule: str = "log", *, peak_rate: CountOrText | 
     InputError
         If there is no such schedule, or the rate is not above 0.
     CmrplanError
-        If the fit does not know what the learning rate does.
+        If the fit does not know what the learning rate does, or a decay is asked for and no rate of the log falls.
     """
     if schedule not in COURSES:
         raise InputError(f"schedule must be one of {', '.join(COURSES)}, got {schedule!r}")
@@ -84,19 +90,25 @@ def under_schedule(fit: Fit, schedule: str = "log", *, peak_rate: CountOrText | 
     if schedule == "log" and rate is None:
         return fit
     law = law_of_rates(fit)
+    if schedule not in ("log", "constant") and not rates_fall(fit.log):
+        raise CmrplanError(
+            f"no rate of the log falls within its run, so nothing says what the decay of a {schedule} schedule does; "
+            "probe with one, or ask for a constant schedule"
+        )
     planned = PlannedSchedule(schedule, rate)
-    findings = []
+    findings = [f for f in fit.warnings if rate is None or f.code != Code.SEVERAL_PEAKS]
     if rate is not None and not is_probed_peak(fit.log, rate):
         findings.append(_unprobed_peak(fit.log, rate))
     if not any(_is_alike(known, planned) for known in run_schedules(fit.log, law).values()):
+        peak = "" if rate else f"; its peak is the log's, {_peaks_text(fit.log)}"
         findings.append(
             Finding(
                 Code.EXTRAPOLATES_RATE,
                 f"no run of the log had a {schedule} schedule: what it does is carried over from how far and how fast "
-                "the rates of the log fell; probe with it",
+                f"the rates of the log fell{peak}; probe with it",
             )
         )
-    return replace(fit, planned=planned.instead_of, warnings=(*fit.warnings, *findings))
+    return replace(fit, planned=planned.instead_of, warnings=tuple(findings))
 
 
 def _is_alike(known: RunSchedule, planned: PlannedSchedule) -> bool:
@@ -135,11 +147,15 @@ def is_probed_peak(log: pd.DataFrame, peak_rate: float) -> bool:
 
 
 def _unprobed_peak(log: pd.DataFrame, peak_rate: float) -> Finding:
-    peaks = peak_rates(log)
-    low, high = f"{peaks.min():.3g}", f"{peaks.max():.3g}"
-    probed = low if low == high else f"{low} to {high}"
     return Finding(
         Code.EXTRAPOLATES_RATE,
-        f"peak_rate = {peak_rate:.3g} lies outside the peaks of the log ({probed}): a run is taken to get as far as "
-        "the sum of its rates says; probe that peak",
+        f"peak_rate = {peak_rate:.3g} lies outside the peaks of the log ({_peaks_text(log)}): a run is taken to get as "
+        "far as the sum of its rates says; probe that peak",
     )
+
+
+def _peaks_text(log: pd.DataFrame) -> str:
+    """Return the largest rates of the runs of a log, by their evaluations after the base checkpoint."""
+    peaks = peak_rates(log)
+    low, high = f"{peaks.min():.3g}", f"{peaks.max():.3g}"
+    return low if low == high else f"{low} to {high}"

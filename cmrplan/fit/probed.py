@@ -17,9 +17,8 @@ TWO_DIGITS = 0.01  # a size given to two digits is still the probed one
 SAME_BASE = 0.005  # by which a base loss that is measured again may differ
 FARTHEST_BASE = 1.4  # by which another checkpoint's may
 STEEPEST_SIZE = 0.12  # of base losses with size: Kaplan et al. 2020 have 0.076
-FARTHEST_BELOW = (
-    1e4  # the smallest probed size; a size farther below was meant in millions or billions
-)
+FARTHEST_BELOW = 1e4  # times below the smallest probed size: millions or billions were meant
+UNTOLD_TOKENS = "; the log has no other budget, so nothing tells how a loss changes with tokens"
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
 # By size and token count: the ratios, ascending, and the mean loss at each.
@@ -94,9 +93,9 @@ class Probed:
             )
         tokens = _distance(self.token_range, train_tokens)
         if tokens:
-            findings.append(
-                Finding(Code.EXTRAPOLATES_TOKENS, f"train_tokens = {train_tokens:.4g} is {tokens}")
-            )
+            text = f"train_tokens = {train_tokens:.4g} is {tokens}"
+            text += UNTOLD_TOKENS if self.token_range[0] == self.token_range[1] else ""
+            findings.append(Finding(Code.EXTRAPOLATES_TOKENS, text))
         if domain_ratio is not None:
             beyond = self._outside_ratios(model_params, domain_ratio)
             findings += self._below_shares(domain_ratio) or beyond

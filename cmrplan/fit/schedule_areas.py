@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmrplan.arrays import SAME_SIZE, Array
-from cmrplan.errors import InputError
+from cmrplan.errors import Code, Finding, InputError
 from cmrplan.laws.learning_rate import ANNEALING_DECAY, schedule_areas
 from cmrplan.log.schedules import SAME_RATE
 
@@ -28,6 +28,7 @@ AREA_COLUMNS = ("s1_cpt", "s2_cpt")
 COOLED = "cooled"  # by what part of the largest rate of its run so far the rate has fallen
 MOST_STEPS = 10**7  # an array of them is 80 MB
 NUM_PARTS = 4000  # of a stretched schedule
+PEAKS_APART = 1.5  # runs of one schedule that are evaluated at other moments differ by less
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,39 @@ def has_known_decay(log: pd.DataFrame) -> bool:
         return False
     if "schedule" in rows and rows["schedule"].astype(str).str.contains("branch").any():
         return False
-    falls = rows["learning_rate"] < SAME_RATE * _largest_so_far(rows)
     peaks = peak_rates(rows).groupby(level=0)
-    return bool(falls.any() or (peaks.min() < SAME_RATE * peaks.max()).any())
+    return rates_fall(rows) or bool((peaks.min() < SAME_RATE * peaks.max()).any())
+
+
+def rates_fall(log: pd.DataFrame) -> bool:
+    """Tell whether the rate falls within a run of the log; a warm-up is no fall."""
+    rows = log[log["train_tokens"] > 0]
+    return bool((rows["learning_rate"] < SAME_RATE * _largest_so_far(rows)).any())
 
 
 def peak_rates(log: pd.DataFrame) -> pd.Series:
     """Return the largest rate of each run, by ``model_params`` and ``run_id``."""
     rows = log[log["train_tokens"] > 0]
     return rows.groupby(["model_params", "run_id"])["learning_rate"].max()
+
+
+def peak_findings(log: pd.DataFrame, law: str) -> list[Finding]:
+    """Return a remark for each size whose runs had different peaks: an answer is of one of them."""
+    findings = []
+    of_runs = peak_rates(log)
+    for size in np.unique(of_runs.index.get_level_values(0).to_numpy(dtype=float)):
+        peaks = of_runs.loc[size]
+        if peaks.max() <= PEAKS_APART * peaks.min():
+            continue
+        taken = np.max(longest_schedule(log, law, size).learning_rate)
+        findings.append(
+            Finding(
+                Code.SEVERAL_PEAKS,
+                f"runs of {size:.4g} parameters had peak rates from {peaks.min():.3g} to {peaks.max():.3g}; an answer "
+                f"is of a run with {taken:.3g}, the lowest of the longest runs: give --peak-rate for another",
+            )
+        )
+    return findings
 
 
 def run_schedules(log: pd.DataFrame, law: str) -> dict[str, RunSchedule]:

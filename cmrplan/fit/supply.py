@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
-from cmrplan.fit.corpus_model import Prediction
+from cmrplan.errors import InputError
+from cmrplan.fit.corpus_model import CorpusModel, Prediction
 from cmrplan.laws.repetition import REPEAT_SCALE, REPEAT_SCALE_SD, effective_tokens
 
 COLUMN = "unique_domain_tokens"
@@ -142,3 +143,19 @@ def spread_over(predictions: Sequence[Prediction]) -> Prediction:
     for k, other in enumerate(others):
         draws[k :: len(others)] = other.draws[k :: len(others)]
     return replace(first, draws=draws)
+
+
+def require_repeats_read(models: Mapping[str, CorpusModel]) -> None:
+    """Refuse unique domain tokens where no model of a fit reads them, so that they would change nothing.
+
+    Raises
+    ------
+    InputError
+        With what counts repeats for such a fit.
+    """
+    if any(m.reads_repetition or COLUMN in m.more_columns for m in models.values()):
+        return
+    raise InputError(
+        f"{COLUMN}: no loss of this fit reads it, since no probe repeated its data, and it would change nothing; "
+        "cp.plan with domain_tokens and max_epochs counts repeats by a published discount; cmrplan predict does too"
+    )

@@ -36,6 +36,7 @@ from cmrplan.plan.optimum import (
     constraints_of,
     decide,
 )
+from cmrplan.plan.repeated_data import supply_of_probes
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -88,17 +89,17 @@ class Plan:
         What the tolerance allows over the reference that was asked for; None without a tolerance.
     model_params, train_tokens : float
         The run.
-    law : str
-    num_resamples : int
+    law, num_resamples : str, int
     asked : PlanRequest
         The question as it was put.
     reason : str
         Why no ratio is recommended, and what would do; empty where one is.
     warnings : tuple of Finding
-    provenance : dict
-        Of the fit.
+    provenance : dict, of the fit
     spends_domain_tokens : bool
         Whether the length follows from the ratio, so that the run uses the domain tokens up.
+    supply_tokens : float or None
+        Domain tokens of the probes, whose repeats the losses count; None where others were asked for, or none repeat.
     """
 
     domain_ratio: float
@@ -127,6 +128,7 @@ class Plan:
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
     spends_domain_tokens: bool = False
+    supply_tokens: float | None = None
 
     @property
     def is_feasible(self) -> bool:
@@ -168,8 +170,8 @@ class Plan:
 
     @property
     def domain_epochs(self) -> float | None:
-        """Passes over the domain corpus; None where its tokens were not given."""
-        unique = self.asked.unique_tokens
+        """Passes over the domain corpus; None where its tokens are not known."""
+        unique = self.asked.unique_tokens or self.supply_tokens
         return None if unique is None else self.train_tokens * self.evaluated_ratio / unique
 
     @property
@@ -210,6 +212,7 @@ class Plan:
             "train_tokens": self.train_tokens,
             "compute": self.compute,
             "domain_epochs": self.domain_epochs,
+            "supply_tokens": self.supply_tokens,
             "turning_point_ratio": self.turning_point_ratio,
             "law": self.law,
             "num_resamples": self.num_resamples,
@@ -325,6 +328,7 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
         reason="" if decision.is_feasible else infeasible_text(fit, request, decision),
         warnings=tuple(findings),
         provenance=fit.provenance,
+        supply_tokens=supply_of_probes(fit, request),
     )
 
 

@@ -123,6 +123,14 @@ def losses_with_repeats(fit: Fit, request: PlanRequest, ratio: Array) -> dict[st
     return losses
 
 
+def supply_of_probes(fit: Fit, request: PlanRequest) -> float | None:
+    """Return the domain tokens of the probes where a plan counts their repeats; None where it counts others or none."""
+    supply = fit.probed.supply
+    if supply is None or request.unique_tokens is not None or "domain" not in fit.models:
+        return None
+    return supply.unique_tokens if fit.model_of("domain").reads_repetition else None
+
+
 def domain_of_repeats(
     fit: Fit, request: PlanRequest, train_tokens: float | Array, ratio: Array
 ) -> tuple[Prediction, list[Finding]]:

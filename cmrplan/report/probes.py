@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from cmrplan.design.evaluations import BaseEvaluation
 from cmrplan.design.next_probes import NextProbes
@@ -15,7 +15,7 @@ def next_text(answer: NextProbes) -> str:
     interval = (
         f"{answer.domain_ratio_low:.3f} to {answer.domain_ratio_high:.3f}, {answer.width:.3f} wide"
     )
-    best = "none" if np.isnan(answer.domain_ratio) else f"{answer.domain_ratio:.3f}"
+    best = "none" if math.isnan(answer.domain_ratio) else f"{answer.domain_ratio:.3f}"
     lines = [f"best estimate now         {best}   ({level} {interval})"]
     lines += [_evaluation_text(evaluation) for evaluation in answer.evaluations]
     if answer.probes and not answer.is_trial:

@@ -11,6 +11,7 @@ from cmrplan.numbers import compact
 
 LONGEST_CELL = 60  # characters of a reason
 COUNT_COLUMNS = ("train_tokens", "model_params")
+RATE_COLUMNS = ("peak_rate",)  # of the learning: far below what four decimals show
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -21,7 +22,7 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """Return a table for a terminal: counts short, numbers to four decimals, empty columns left out."""
+    """Return a table for a terminal: counts short, rates to three digits, others to four decimals, no empty columns."""
     shown = {}
     for name in table.columns:
         values = table[name].tolist()
@@ -46,6 +47,8 @@ def _cell(name: str, value: Any) -> str:
         return value if len(value) <= LONGEST_CELL else value[: LONGEST_CELL - 1] + "…"
     if name in COUNT_COLUMNS:
         return compact(float(value))
+    if name in RATE_COLUMNS:
+        return f"{value:.3g}"
     return f"{value:.4f}" if np.isfinite(value) else "-"
 
 

@@ -125,8 +125,9 @@ def plan_text(plan: Plan) -> str:
         f"{highest:g}",
     ]
     if not plan.is_feasible:
-        name = "best estimate" if plan.evaluated_ratio == plan.ratio.estimate else "least rise"
-        lines.append(f"at a domain ratio of      {plan.evaluated_ratio:.3f}, the {name}:")
+        lines.append(
+            f"at a domain ratio of      {plan.evaluated_ratio:.3f}, the {evaluated_name(plan)}:"
+        )
     if plan.violation_probability is not None:
         lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %")
     if np.isfinite(plan.general_loss.estimate):
@@ -158,7 +159,7 @@ def answer_sentences(plan: Plan) -> list[str]:
     """Return the answer: what was measured against it, the ratio, what its confidence means, the best estimate."""
     against = [one.message for one in plan.warnings if one.code == Code.MEASURED_BREAK]
     against = [f"Measured otherwise: {message}." for message in against[:1]]
-    return [*against, _feasible_text(plan) if plan.is_feasible else _infeasible_text(plan)]
+    return [*against, _feasible_text(plan) if plan.is_feasible else infeasible_sentence(plan)]
 
 
 def _feasible_text(plan: Plan) -> str:
@@ -191,7 +192,8 @@ def _best_estimate_text(plan: Plan) -> str:
     return f"The best estimate is {plan.ratio.estimate:.3f}, which {chance}."
 
 
-def _infeasible_text(plan: Plan) -> str:
+def infeasible_sentence(plan: Plan) -> str:
+    """Return that no ratio holds the tolerance, which tolerance one would hold, and the best estimate."""
     level, best = f"{100 * plan.confidence:g} %", plan.ratio.estimate
     text = (
         f"No domain ratio holds {_tolerance_text(plan)} with {level}; the smallest tolerance that one holds so is "
@@ -205,6 +207,11 @@ def _infeasible_text(plan: Plan) -> str:
 def _tolerance_text(plan: Plan) -> str:
     over = "pure replay" if plan.asked.rise_over == "replay" else "the base"
     return f"a rise of {plan.max_general_rise} over {over}"
+
+
+def evaluated_name(plan: Plan) -> str:
+    """Return what the ratio is at which a plan without a recommended one gives its losses."""
+    return "best estimate" if plan.evaluated_ratio == plan.ratio.estimate else "least rise"
 
 
 def recommended_text(plan: Plan) -> str:

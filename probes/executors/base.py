@@ -154,6 +154,11 @@ class ExecutorOptions:
         spec; each task then gets as many GPUs.
     run_seconds : float, optional
         Longest time of a run, over all its attempts, which the sweep fills in from its limits.
+
+    Raises
+    ------
+    InputError
+        If there are options of an executor that is not the one named, which would do nothing.
     """
 
     name: str = "local"
@@ -166,6 +171,17 @@ class ExecutorOptions:
     slurm: Mapping[str, str] = field(default_factory=dict)
     processes_per_run: int = 1
     run_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for owner, option, given in (
+            ("ray", "--ray-address", self.ray_address),
+            ("slurm", "--slurm", self.slurm),
+        ):
+            if given and self.name != owner:
+                raise InputError(
+                    f"{option} is for --executor {owner}, and these runs would go to {self.name}; give --executor "
+                    f"{owner}, or leave {option} out"
+                )
 
 
 _EXECUTORS = {

@@ -71,15 +71,15 @@ class SlurmExecutor:
             raise InputError(
                 f"--slurm cluster must be one of {', '.join(CLUSTERS)}, got '{self._cluster}'"
             )
-        if self._cluster == "slurm" and not shutil.which("sbatch"):
-            raise InputError(
-                "executor slurm: no sbatch on this machine; start the sweep where Slurm is"
-            )
         given.setdefault("cpus", str(options.cpus_per_run))
         self._threads = options.cpus_per_run
         if options.device == "cuda" and not asks_for_gpus(given):
             given["gpus"] = str(options.processes_per_run)
         parameters = slurm_parameters(given, _get_default_parameters())
+        if self._cluster == "slurm" and not shutil.which("sbatch"):
+            raise InputError(
+                "executor slurm: no sbatch on this machine; start the sweep where Slurm is"
+            )
         parameters.setdefault("job_name", "cmrplan")
         parameters["array_parallelism"] = self.slots()
         self._submitit = submitit.AutoExecutor(

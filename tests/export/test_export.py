@@ -52,6 +52,13 @@ def recorded(*positional, **named):
     return named
 
 
+class _Stream(tuple):
+    """What stands for a streamed corpus: path, split, and how often it is repeated."""
+
+    def repeat(self, times):
+        return (*self, times)
+
+
 def token_shares(weights, unit):
     """Return the shares of tokens that weights by row or by pass stand for, by the numbers above."""
     tokens = {"general": 1, "domain": 1}
@@ -98,6 +105,8 @@ class TestWeights:
         assert exported.weights == {"general": 1.0}
         assert "\n--data-path 1.0 PATH/TO/general\n" in exported.text
         assert "Left out, with a share of 0: domain" in exported.text
+        plain = cp.export(plan_file(HALVES | {"domain_ratio": 0.0}), "json")
+        assert json.loads(plain.text)["left_out"] == ["domain"]
 
     @pytest.mark.parametrize("to", ["hf", "olmo-core"])
     def test_they_sum_to_one_as_the_framework_checks(self, to, plan_file):
@@ -118,14 +127,14 @@ class TestTexts:
 
     def test_hugging_face(self, plan_file):
         text = self.text(plan_file, "hf", seed=3)
-        loaded = lambda path, split, streaming: (path, split)  # noqa: E731
+        loaded = lambda path, split, streaming: _Stream((path, split))  # noqa: E731
         given = assigned(
             text,
             interleave_datasets=lambda datasets, **named: named | {"datasets": datasets},
             load_dataset=loaded,
         )["train"]
         assert given == {
-            "datasets": [("/g", "train"), ("/d", "train")],
+            "datasets": [("/g", "train", None), ("/d", "train", None)],
             "probabilities": pytest.approx([10 / 11, 1 / 11], abs=1e-12),
             "seed": 3,
             "stopping_strategy": "all_exhausted",
@@ -141,7 +150,12 @@ class TestTexts:
         )
         (info,) = [line for line in text.splitlines() if "dataset_info.json" in line]
         entries = json.loads(info.partition(": ")[2])
-        assert entries == {"general": {"file_name": "/g"}, "domain": {"file_name": "/d"}}
+        # A corpus of documents in `text`, as the data/README.md of LLaMA-Factory has it under Pre-training Dataset.
+        columns = {"prompt": "text"}
+        assert entries == {
+            "general": {"file_name": "/g", "columns": columns},
+            "domain": {"file_name": "/d", "columns": columns},
+        }
 
     def test_mosaicml_streaming(self, plan_file):
         names = assigned(
@@ -156,6 +170,11 @@ class TestTexts:
         assert listed[0] == "--data-path"
         assert len(listed) % 2
         assert by_turns(listed[1:]) == {"/g": 0.5, "/d": 0.5}
+
+    def test_a_file_of_arguments_for_megatron_has_no_option_in_it(self, plan_file):
+        # get_blend_and_blend_per_split splits the file of --data-args-path at spaces; with the option it would have an
+        # odd number of words, which are read as prefixes without weights.
+        assert "prefixes alone: no --data-path" in self.text(plan_file, "megatron")
 
     def test_megatron_bridge(self, plan_file):
         given = yaml.safe_load(self.text(plan_file, "megatron-bridge"))
@@ -368,6 +387,9 @@ class TestRefusals:
             ({"available": {"general": "many"}}, "available of general"),
             ({"share_tolerance": 1.0}, "share_tolerance must be between 0 and 1"),
             ({"seed": -1}, "seed must be 0 or more"),
+            ({"seed": 1.5}, "seed must be 0 or more, a whole number, got 1.5"),
+            ({"share_tolerance": "1%"}, "share_tolerance must be between 0 and 1, got '1%'"),
+            ({"paths": {"general": ["/a", "/b"]}}, "paths: general must have one path"),
         ],
     )
     def test_numbers_out_of_range(self, options, message, plan_file):
@@ -393,6 +415,13 @@ DAMAGED = {
 
 
 class TestPlanFiles:
+    def test_a_plan_without_a_ratio_is_no_damaged_file(self, plan_file, call):
+        content = {"domain_ratio": None, "is_feasible": False, "reason": "nothing holds 1%"}
+        answer = call("export", plan_file(UNBOUND | content), "--to", "json")
+        assert answer.code == 1
+        assert "recommends no ratio" in answer.err
+        assert "nothing holds 1%" in answer.err
+
     @pytest.mark.parametrize("damage", DAMAGED)
     def test_a_damaged_or_foreign_file_is_one_line(self, damage, plan_file, call):
         path = plan_file(HALVES)

@@ -52,6 +52,12 @@ def test_passes_over_a_corpus_without_its_tokens_are_refused(fit):
         cp.plan(fit, **asked, max_epochs=3)
 
 
-@pytest.mark.parametrize("rise", [-1e-3, 0.0, 1e-16, 9e-13])
+@pytest.mark.parametrize("rise", [-1e-3, 0.0, 1e-16, 9e-13, 4e-12])
 def test_the_least_tolerance_of_no_rise_is_0(rise):
     assert str(Tolerance(0.05, "fraction").least_above(rise)) == "0%"
+
+
+def test_domain_tokens_that_no_loss_reads_are_refused(fit):
+    """They changed nothing, without a word, where a plan counts the repeats."""
+    with pytest.raises(InputError, match=r"^unique_domain_tokens: no loss of this fit reads it"):
+        fit.predict("domain", **AT, unique_domain_tokens=1e4)

@@ -54,6 +54,22 @@ class TestPlan:
         assert regret < 0.003  # a twentieth of what a ratio of 1 costs, three times the noise
         assert plan.domain_ratio_low < 0.64 < plan.domain_ratio_high
 
+    def test_the_passes_that_the_losses_count_are_said_and_exported(self, fit):
+        plan = cp.plan(fit, **ASK)
+        passes = LARGEST * plan.domain_ratio / UNIQUE
+        assert passes > 10
+        assert plan.domain_epochs == pytest.approx(passes, rel=1e-9)
+        known = {"general": 1e10}
+        assert cp.export(plan, "axolotl", available=known).weights["domain"] == pytest.approx(
+            passes
+        )
+        same = cp.export(plan, "olmo-core", available={"domain": UNIQUE})
+        assert same.passes["domain"] == pytest.approx(passes)
+        with pytest.raises(cp.CmrplanError, match="and the plan allows"):
+            cp.export(plan, "olmo-core", available={"domain": UNIQUE / 2})
+        given = cp.plan(fit, **ASK, domain_tokens=2 * UNIQUE, max_epochs=1000)
+        assert given.supply_tokens is None
+
     def test_the_supply_of_the_probes_changes_nothing(self, fit):
         own = cp.plan(fit, **ASK)
         given = cp.plan(fit, **ASK, domain_tokens=UNIQUE, max_epochs=1000)

@@ -17,6 +17,7 @@ from probes.executors.scheduler import RunLimits
 from probes.executors.task import disk_is_full, do_task
 from probes.locks import only_sweep
 from probes.runs import RunFolder, RunState, SweepFolder
+from probes.spec.file import spec_text
 from probes.training.metrics import read_rows
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -192,6 +193,42 @@ class TestRefused:
             with pytest.raises(InputError) as caught:
                 run(spec, tmp_path, name="slurm", slurm={"cluster": "local"} | option)
             assert message in str(caught.value)
+
+    def test_a_wrong_slurm_option_is_told_where_slurm_is_not(self, spec, tmp_path, monkeypatch):
+        pytest.importorskip("submitit")
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        with pytest.raises(InputError, match="did you mean 'cluster'"):
+            run(spec, tmp_path, name="slurm", slurm={"cluser": "debug"})
+
+    @pytest.mark.parametrize(
+        ("where", "option"),
+        [
+            ({"slurm": {"partition": "gpu"}}, "--slurm is for --executor slurm"),
+            ({"name": "ray", "slurm": {"time": "5"}}, "--slurm is for --executor slurm"),
+            ({"ray_address": "head:6379"}, "--ray-address is for --executor ray"),
+        ],
+    )
+    def test_options_of_another_executor(self, where, option, spec, tmp_path):
+        """They would be left aside, and the runs trained on the machine where the command was typed."""
+        with pytest.raises(InputError, match=option):
+            run(spec, tmp_path / "runs", **where)
+        assert not (tmp_path / "runs").exists()
+
+    def test_slurm_options_of_a_project_file_wait_for_that_executor(self, spec, call, tmp_path):
+        (tmp_path / "sweep.yaml").write_text(spec_text(spec))
+        (tmp_path / "mine.toml").write_text('[probe.run]\nslurm = ["partition=gpu"]\n')
+        told = ("--project", tmp_path / "mine.toml", "probe", "run", tmp_path / "sweep.yaml")
+        answer = call(*told, "--out", tmp_path / "runs", "--device", "cuda")
+        assert "torch sees no GPU" in answer.err  # refused for that alone
+        answer = call(*told, "--out", tmp_path / "runs", "--slurm", "partition=cpu")
+        assert "--slurm is for --executor slurm" in answer.err
+
+    def test_a_slurm_option_given_twice(self, spec, call, tmp_path):
+        (tmp_path / "sweep.yaml").write_text(spec_text(spec))
+        given = ("--executor", "slurm", "--slurm", "time=60", "--slurm", "time=30")
+        answer = call("probe", "run", tmp_path / "sweep.yaml", "--out", tmp_path / "runs", *given)
+        assert answer.code == 2
+        assert "--slurm time was given twice: '60' and '30'" in answer.err
 
     def test_ray_address_where_nothing_listens(self, spec, tmp_path):
         pytest.importorskip("ray")

@@ -16,6 +16,7 @@ from cmrplan.fit.diagnosis.levels import level_findings
 from cmrplan.fit.diagnosis.shape import shape_findings
 from cmrplan.fit.diagnosis.trends import residual_trends, trend_findings
 from cmrplan.fit.law_model import LawModel, row_inputs
+from cmrplan.fit.schedule_areas import peak_findings
 from cmrplan.log.schedules import schedule_findings
 
 
@@ -47,8 +48,8 @@ def diagnose(
     declared = {corpus: laws[corpus].fit.law if corpus in laws else None for corpus in models}
     fitted = pd.concat(list(rows.values()))
     findings = level_findings(log, rows, declared)
-    if not any("s1_cpt" in model.more_columns for model in models.values()):
-        findings += schedule_findings(fitted)
+    of_rates = [model.law for model in models.values() if "s1_cpt" in model.more_columns]
+    findings += peak_findings(log, of_rates[0]) if of_rates else schedule_findings(fitted)
     by_law = [
         corpus
         for corpus, model in models.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -84,9 +84,22 @@ class LawPanel(Tabular):
 
 
 def refit(fit: Fit, **changes: Any) -> Fit:
-    """Fit the rows of a fit again with other settings; another law is asked by itself, without a residual."""
+    """Fit the rows of a fit again with other settings; another law is asked by itself, without a residual.
+
+    Raises
+    ------
+    CmrplanError
+        If the rows do not take the law, or the question is of a run under another learning rate and the law reads none.
+    """
     alone = {"residual": "none"} if "law" in changes else {}
-    return fit_laws(fit.log, **(asdict(fit.settings) | alone | changes))
+    again = fit_laws(fit.log, **(asdict(fit.settings) | alone | changes))
+    if fit.planned is not None and not any(
+        "s1_cpt" in m.more_columns for m in again.models.values()
+    ):
+        raise CmrplanError(
+            "it reads no learning rate, so it cannot answer for another schedule or peak"
+        )
+    return replace(again, planned=fit.planned)
 
 
 @named_arguments

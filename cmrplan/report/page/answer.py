@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cmrplan.errors import CmrplanError, Finding, Severity
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.planned_schedule import PlannedSchedule
 from cmrplan.numbers import compact
 from cmrplan.plan.findings import breaks_with
 from cmrplan.plan.plan import Plan, plan_for
@@ -15,7 +16,12 @@ from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.wording import percent
 from cmrplan.report.page.content import ReportTable, shown_text
 from cmrplan.report.page.explorer import WORDS_OF_BINDING
-from cmrplan.report.text import constraint_text
+from cmrplan.report.text import (
+    constraint_text,
+    evaluated_name,
+    infeasible_sentence,
+    recommended_text,
+)
 
 MOST_CAUTIONS = 3
 DEFAULT_RISE = "3%"
@@ -32,7 +38,9 @@ def default_request(fit: Fit) -> PlanRequest:
 
 
 def answer_sentence(plan: Plan) -> str:
-    """Return the recommended ratio and what it keeps."""
+    """Return the recommended ratio and what it keeps, or that none keeps the limit."""
+    if not plan.is_feasible:
+        return infeasible_sentence(plan)
     kept = ""
     if plan.asked.tolerance is not None:
         over = "the base checkpoint" if plan.asked.rise_over == "base" else "pure replay"
@@ -47,14 +55,34 @@ def answer_sentence(plan: Plan) -> str:
     )
 
 
+def schedule_text(schedule: PlannedSchedule | None) -> tuple[str, ...]:
+    """Return a sentence on the learning rate of the run where it is not the log's.
+
+    Examples
+    --------
+    >>> schedule_text(PlannedSchedule("log", 6e-4))
+    ("The run has the log's schedule of the learning rate, with a peak of 0.0006.",)
+    """
+    if schedule is None:
+        return ()
+    course = "the log's" if schedule.name == "log" else f"a {schedule.name}"
+    peak = "the log's peak" if schedule.peak_rate is None else f"a peak of {schedule.peak_rate:g}"
+    return (f"The run has {course} schedule of the learning rate, with {peak}.",)
+
+
 def meaning_of(plan: Plan) -> tuple[str, ...]:
     """Return a few sentences on what the answer means."""
-    domain = plan.train_tokens * plan.domain_ratio
+    domain = plan.train_tokens * plan.evaluated_ratio
+    at = (
+        ""
+        if plan.is_feasible
+        else f"At a domain ratio of {plan.evaluated_ratio:.3f}, the {evaluated_name(plan)}: of"
+    )
     base = (
         f", from {plan.base_loss:.4f} at the base checkpoint" if plan.base_loss is not None else ""
     )
     sentences = [
-        f"Of the {compact(plan.train_tokens)} tokens of a run of {compact(plan.model_params)} parameters, "
+        f"{at or 'Of'} the {compact(plan.train_tokens)} tokens of a run of {compact(plan.model_params)} parameters, "
         f"{_tokens(domain)} come from the domain corpus and {_tokens(plan.train_tokens - domain)} are general data.",
         f"The general loss is then predicted to be {plan.general_loss.text(4)} nats per token{base}, and the domain "
         f"loss {plan.domain_loss.text(4)}.",
@@ -100,7 +128,7 @@ def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
             continue
         best = plan.ratio.text(3).replace("nan", "none")
         binding = plan.binding.replace("_", " ")
-        rows.append((percent(level), f"{plan.domain_ratio:.3f}", binding, best))
+        rows.append((percent(level), recommended_text(plan), binding, best))
     columns = ("confidence", "recommended ratio", "what binds", "best estimate, its interval")
     return ReportTable("The ratio by how surely the limit is to hold", columns, tuple(rows))
 

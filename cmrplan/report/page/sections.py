@@ -87,7 +87,7 @@ def fit_section(fit: Fit) -> ReportSection:
     texts = [
         f"Probes were run at {compact(sizes[0])} to {compact(sizes[1])} parameters, {compact(tokens[0])} to "
         f"{compact(tokens[1])} tokens and domain ratios from {fit.probed.ratio_range[0]:g} to "
-        f"{fit.probed.ratio_range[1]:g}. Everything beyond these is extrapolated, and the sliders say so.",
+        f"{fit.probed.ratio_range[1]:g}. Everything beyond these is extrapolated.",
     ]
     return ReportSection(
         "Measured against fitted",
@@ -194,7 +194,9 @@ def panel_section(fit: Fit, plan: Plan, say: Say) -> ReportSection:
             ),
             ChartSeries("recommended", "points", ratio, plain_numbers(rank), color=1),
         ),
-        ({"axis": "x", "at": plan.domain_ratio, "name": "this report"},),
+        ({"axis": "x", "at": plan.domain_ratio, "name": "this report"},)
+        if plan.is_feasible
+        else (),
     )
     texts = tuple(shown_text(finding.message) for finding in panel.warnings)
     table = panel.table()

@@ -13,6 +13,7 @@ from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.files import DAMAGE, read_json, require_seal
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import FittedLog
+from cmrplan.fit.planned_schedule import PlannedSchedule
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.request import PlanRequest
@@ -34,6 +35,7 @@ def report_on(
     fit: Fit,
     request: PlanRequest | None = None,
     *,
+    schedule: PlannedSchedule | None = None,
     is_quick: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ReportContent:
@@ -44,6 +46,8 @@ def report_on(
     fit : Fit
     request : PlanRequest, optional
         By default the largest probed run and a rise of 3 %.
+    schedule : PlannedSchedule, optional
+        The learning rate of the run where it is not the log's, and ``fit`` is :func:`cp.under_schedule` it.
     is_quick : bool
         Leave out what fits anew: the law panel and the backtest.
     progress : callable, optional
@@ -63,7 +67,11 @@ def report_on(
     return ReportContent(
         title=_title(asked),
         answer=answer.answer_sentence(plan) if plan else _refused(refusal),
-        meaning=(*_origin(request), *(answer.meaning_of(plan) if plan else ())),
+        meaning=(
+            *_origin(request),
+            *answer.schedule_text(schedule),
+            *(answer.meaning_of(plan) if plan else ()),
+        ),
         cautions=answer.cautions_of(findings, fit.warnings),
         summary=tuple(summary),
         sections=tuple(_sections(fit, asked, plan, say, is_quick=is_quick)),
@@ -98,7 +106,7 @@ def _origin(request: PlanRequest | None) -> tuple[str, ...]:
         return ()
     return (
         f"No plan was given, so this is the answer for the largest probed run and a rise of {answer.DEFAULT_RISE}; "
-        "other settings are on the sliders.",
+        "the HTML page has sliders for other settings.",
     )
 
 
@@ -188,6 +196,20 @@ def read_request(path: str | os.PathLike[str], fit: Fit) -> PlanRequest:
         )
     except DAMAGE as error:
         raise InputError(f"{path} is not a plan that can be read ({error}); {REMAKE}") from None
+
+
+def read_schedule(path: str | os.PathLike[str], fit: Fit) -> PlannedSchedule | None:
+    """Return the learning rate that the file of a plan was asked with; None where it is the log's.
+
+    Raises
+    ------
+    InputError
+        If the file is no plan of two corpora, or of another fit.
+    """
+    content = plan_content(path, "domain_ratio", fit.provenance)
+    if "schedule" not in content:
+        return None
+    return PlannedSchedule(content["schedule"], content.get("peak_rate"))
 
 
 def plan_content(
