@@ -153,11 +153,7 @@ class Code(StrEnum):
         _CAUTION,
         "A training corpus had the same share in every run.",
     )
-    STALLED = (
-        "stalled",
-        _CAUTION,
-        "The search for the parameters stopped before its optimality test was met.",
-    )
+    STALLED = ("stalled", _CAUTION, "The search stopped before its optimality test was met.")
 
     # On a prediction or a plan.
     MEASURED_BREAK = (
@@ -319,6 +315,7 @@ class Code(StrEnum):
     CUT_OFF = ("cut_off", _CAUTION, "The file ends inside its last number, or seems to.")
     RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
     TOKENS_CARRIED = ("tokens_carried", _CAUTION, "Evaluations have tokens of an earlier count.")
+    LINES_AS_STEPS = ("lines_as_steps", _CAUTION, "Lines of a log were counted as steps.")
     CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty or repeated cells.")
     CORPUS_RENAMED = ("corpus_renamed", _NOTE, "An import read a corpus under another spelling.")
     DOCUMENT_SHARE = ("document_share", _CAUTION, "The realized token share is not domain_ratio.")

@@ -461,6 +461,15 @@ class TestWandbApi:
             ("a", 6553600, 0.5, "general", 3.25),
         ]
 
+    def test_the_rate_that_was_logged(self, run):
+        history = [{"_step": 1, "train/learning_rate": 2e-4}]
+        run.history_keys["keys"]["train/learning_rate"] = {"typeCounts": [{"count": 1}]}
+        scan = run.scan_history
+        run.scan_history = lambda keys: (
+            history if keys == ["_step", "train/learning_rate"] else scan(keys)
+        )
+        assert set(read_api_runs([run], Changes()).log["learning_rate"]) == {2e-4}
+
     def test_the_rate_that_a_run_was_set_to_is_its_peak_and_not_read(self, run):
         run.config = run.config | {"learning_rate": 1e-3}
         assert "learning_rate" not in read_api_runs([run], Changes()).log

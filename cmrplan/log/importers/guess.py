@@ -14,7 +14,7 @@ from cmrplan.log.cells import RawLog
 from cmrplan.log.columns import LOSS_PREFIX, parse_numbers
 from cmrplan.log.importers.changes import Changes
 from cmrplan.log.importers.run_facts import expanded, is_log_column
-from cmrplan.log.importers.runs import TOKEN_COUNTS, evaluated_corpus
+from cmrplan.log.importers.run_layout import TOKEN_COUNTS, evaluated_corpus
 from cmrplan.log.importers.spellings import respelled
 
 _SYNONYMS: dict[str, tuple[str, ...]] = {

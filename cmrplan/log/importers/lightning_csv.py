@@ -17,13 +17,8 @@ from cmrplan.log.cells import RawLog, listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.headers import header_of
 from cmrplan.log.importers.run_cells import unique_names
-from cmrplan.log.importers.runs import (
-    TOKEN_COUNTS,
-    RunLayout,
-    TrainerRun,
-    run_of_table,
-    runs_to_log,
-)
+from cmrplan.log.importers.run_layout import TOKEN_COUNTS, RunLayout, TrainerRun
+from cmrplan.log.importers.runs import run_of_table, runs_to_log
 
 LIGHTNING_LAYOUT = RunLayout(steps={"step": 1}, tokens=TOKEN_COUNTS)
 LITGPT_LAYOUT = RunLayout(steps={"step": 1}, tokens=("total_tokens",))

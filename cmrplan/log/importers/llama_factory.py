@@ -14,7 +14,8 @@ from cmrplan.errors import InputError
 from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import unique_names
-from cmrplan.log.importers.runs import RunLayout, run_of_table, runs_to_log
+from cmrplan.log.importers.run_layout import RunLayout
+from cmrplan.log.importers.runs import run_of_table, runs_to_log
 
 LLAMA_FACTORY_LAYOUT = RunLayout(
     steps={"current_steps": 0}, tokens=("total_tokens",), counting="include_num_input_tokens_seen"

@@ -22,7 +22,8 @@ from cmrplan.files import read_text
 from cmrplan.log.cells import named
 from cmrplan.log.importers.changes import Changes, Imported, as_number
 from cmrplan.log.importers.run_cells import cells_of, whole_lines
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, evaluated_corpus, runs_to_log
+from cmrplan.log.importers.run_layout import RunLayout, TrainerRun, evaluated_corpus
+from cmrplan.log.importers.runs import runs_to_log
 
 SEQUENCE_LENGTH = "sequence_length"
 _TOKENS = "consumed_tokens"

@@ -19,7 +19,8 @@ from cmrplan.files import read_text
 from cmrplan.log.cells import named
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of, whole_lines
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log
+from cmrplan.log.importers.run_layout import RunLayout, TrainerRun
+from cmrplan.log.importers.runs import runs_to_log
 from cmrplan.numbers import COUNT_SUFFIXES
 
 NANOTRON_LAYOUT = RunLayout(steps={"iteration": 0}, tokens=("consumed_tokens",))

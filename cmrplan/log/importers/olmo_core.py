@@ -19,7 +19,8 @@ from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of, unique_names
 from cmrplan.log.importers.run_facts import corpus_name
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log
+from cmrplan.log.importers.run_layout import RunLayout, TrainerRun
+from cmrplan.log.importers.runs import runs_to_log
 
 _FILE = re.compile(r"metrics_step(\d{1,15})\.json")
 _LOSS_OF_CORPUS = re.compile(r"eval/lm/(.+)/CE loss")

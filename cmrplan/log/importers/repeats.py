@@ -15,7 +15,7 @@ from cmrplan.log.cells import LogFinding, shown
 from cmrplan.log.importers.run_cells import is_filled, last_before
 
 if TYPE_CHECKING:
-    from cmrplan.log.importers.runs import TrainerRun
+    from cmrplan.log.importers.run_layout import TrainerRun
 
 
 def labels_of(

@@ -27,7 +27,7 @@ _KNOWN = {column.name for column in LOG_COLUMNS} | {
     "realized_domain_ratio",
     "training_flops",
 }
-_OF_A_ROW = {"run_id", "eval_corpus", "loss", "loss_stderr", "step"}
+OF_A_ROW = {"run_id", "eval_corpus", "loss", "loss_stderr", "step"}
 
 
 def is_log_column(name: str) -> bool:
@@ -163,7 +163,7 @@ def run_pattern(text: str) -> re.Pattern[str]:
             f"--run-pattern {text!r} is no regular expression ({error}); it may look like {EXAMPLE_PATTERN}"
         ) from None
     for name in pattern.groupindex:
-        if not is_log_column(name) or name in _OF_A_ROW:
+        if not is_log_column(name) or name in OF_A_ROW:
             raise InputError(
                 f"--run-pattern names {name!r}, which is no column of a run in a probe log; it may look like "
                 f"{EXAMPLE_PATTERN}"
@@ -207,7 +207,7 @@ def joined_runs(raw: RawLog, names: Mapping[str, str]) -> tuple[pd.DataFrame, di
         raise InputError(
             f"{raw.source} row {raw.number(row)} repeats run {shown(runs[row])}; give each run one row"
         )
-    kept = [str(name) for name in table if is_log_column(str(name)) and name not in _OF_A_ROW]
+    kept = [str(name) for name in table if is_log_column(str(name)) and name not in OF_A_ROW]
     if not kept:
         raise InputError(
             f"{raw.source} says nothing of a run that a probe log holds; it has {listed(present)}: --map "

@@ -20,7 +20,8 @@ from cmrplan.files import read_bytes
 from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of, unique_names
-from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, by_step, runs_to_log
+from cmrplan.log.importers.run_layout import TOKEN_COUNTS, RunLayout, TrainerRun
+from cmrplan.log.importers.runs import by_step, runs_to_log
 from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signed, text
 
 TENSORBOARD_LAYOUT = RunLayout(steps={"step": 0}, tokens=TOKEN_COUNTS)

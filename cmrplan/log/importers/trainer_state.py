@@ -23,7 +23,8 @@ from cmrplan.files import read_json
 from cmrplan.log.cells import RawLog, named
 from cmrplan.log.importers.changes import Changes, Imported, runs_named
 from cmrplan.log.importers.run_cells import cells_of, unique_names
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log
+from cmrplan.log.importers.run_layout import RunLayout, TrainerRun
+from cmrplan.log.importers.runs import runs_to_log
 
 TRAINER_LAYOUT = RunLayout(
     steps={"step": 0}, tokens=("num_input_tokens_seen",), counting="include_num_input_tokens_seen"

@@ -32,6 +32,7 @@ from cmrplan.log.importers.changes import (
     to_log,
 )
 from cmrplan.log.importers.headers import column_names
+from cmrplan.log.importers.loss_units import require_named_unit
 from cmrplan.log.importers.run_facts import STEP_TOKENS, corpus_name
 
 AXIS = "Step"
@@ -67,6 +68,8 @@ def _import_chart(path: Path, changes: Changes) -> Imported:
             f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {AXIS} and "
             "one '<run> - <metric>' for each run"
         )
+    metrics = dict.fromkeys(metric for _, metric in series.values())
+    require_named_unit(metrics, changes.loss_unit, raw.source)
     constants = dict(changes.constants)
     steps = pd.Series(numbers_of(raw, Column(AXIS, "number", "nonnegative", required=True)))
     is_counted = STEP_TOKENS not in changes.facts.columns

@@ -17,16 +17,15 @@ from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.headers import column_names
 from cmrplan.log.importers.run_cells import unique_names
 from cmrplan.log.importers.run_facts import NAMES_OF_RUNS
-from cmrplan.log.importers.runs import TrainerRun, by_step, run_of_table, runs_to_log
+from cmrplan.log.importers.run_layout import LINE_COUNTER, TrainerRun
+from cmrplan.log.importers.runs import by_step, run_of_table, runs_to_log
 from cmrplan.log.importers.wandb_offline import WANDB_LAYOUT
-
-_LINE = "_step"
 
 
 def is_wandb_history(path: Path, head: bytes) -> bool:
     """Tell whether the columns of a file are those of the history of one run."""
     columns = column_names(path, head)
-    return _LINE in columns and not {*NAMES_OF_RUNS, "eval_corpus"} & set(columns)
+    return LINE_COUNTER in columns and not {*NAMES_OF_RUNS, "eval_corpus"} & set(columns)
 
 
 def import_wandb_history(paths: Sequence[Path], changes: Changes) -> Imported:
@@ -39,9 +38,9 @@ def import_wandb_history(paths: Sequence[Path], changes: Changes) -> Imported:
 
 def _run(path: Path, name: str) -> TrainerRun:
     raw = read_raw(path)
-    if _LINE not in raw.table:
+    if LINE_COUNTER not in raw.table:
         raise InputError(
-            f"{raw.source} is no history of a run: it has {listed(list(raw.table))} and no column {_LINE}"
+            f"{raw.source} is no history of a run: it has {listed(list(raw.table))} and no column {LINE_COUNTER}"
         )
     table = raw.table.astype(object).where(raw.table.notna(), None)  # frames have NaN for no value
-    return by_step(run_of_table(replace(raw, table=table), name), _LINE)
+    return by_step(run_of_table(replace(raw, table=table), name), LINE_COUNTER)

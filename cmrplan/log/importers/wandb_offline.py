@@ -22,11 +22,22 @@ from cmrplan.files import read_bytes
 from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of, flat_settings, unique_names
-from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, runs_to_log
+from cmrplan.log.importers.run_layout import LINE_COUNTER, TOKEN_COUNTS, RunLayout, TrainerRun
+from cmrplan.log.importers.runs import runs_to_log
 from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signed, text
 
 WANDB_LAYOUT = RunLayout(
-    steps={"train/global_step": 0, "trainer/global_step": 1, "_step": 0}, tokens=TOKEN_COUNTS
+    steps={
+        "train/global_step": 0,
+        "trainer/global_step": 1,
+        "global_step": 0,
+        "train/step": 0,
+        "step": 0,
+        "iteration": 0,
+        "iter": 0,
+        LINE_COUNTER: 0,
+    },
+    tokens=TOKEN_COUNTS,
 )
 _WANDB_HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32_768
