@@ -31,7 +31,7 @@ def is_llama_factory(path: Path, head: bytes) -> bool:
 def import_llama_factory(paths: Sequence[Path], changes: Changes) -> Imported:
     """Return the evaluations in such files as a probe log."""
     paths = sorted(paths)
-    names = unique_names([path.resolve().parent.parts for path in paths])
+    names = unique_names([path.resolve().parent.parts for path in paths], changes.facts.pattern)
     runs = []
     for path, name in zip(paths, names, strict=True):
         raw = read_raw(path)

@@ -35,10 +35,27 @@ def labels_of(
     )
 
 
+def shown_again(source: str, number: int, remedy: str = "") -> LogFinding:
+    """Return the remark that losses gave no row, since the trainer showed the last evaluation again."""
+    message = f"{source}: {number} loss(es) gave no row, since they repeat the evaluation before them{remedy}"
+    return LogFinding(Code.CELLS_LEFT_OUT, message, source, num_rows=number)
+
+
+def replaced_later(run: TrainerRun, number: int) -> LogFinding:
+    """Return the remark that values gave no row, since the run went over their steps again."""
+    message = (
+        f"{run.source}: {number} values of run {shown(run.name)} gave no row, since a later one has their step, as in "
+        "a run that was resumed"
+    )
+    return LogFinding(Code.CELLS_LEFT_OUT, message, run.source, num_rows=number)
+
+
 def without_repeats(
     runs: Sequence[TrainerRun], metrics: Sequence[str], keys_of: Callable[[TrainerRun], list[str]]
 ) -> tuple[list[TrainerRun], list[LogFinding]]:
     """Return runs without losses that stand twice, as ``trainer.evaluate()`` after the training logs the last one.
+
+    Of two values the later one stays where the step fell between them, as it does where a run was resumed.
 
     Parameters
     ----------
@@ -51,13 +68,14 @@ def without_repeats(
     Raises
     ------
     InputError
-        If two values of one metric differ.
+        If two values of one metric differ, and the run was not resumed between them.
     """
     kept: list[TrainerRun] = []
     left_out: list[str] = []
     for run in runs:
-        table, twice = _without_repeats(run, metrics, keys_of(run))
-        kept.append(replace(run, table=table) if twice else run)
+        table, twice, replaced = _without_repeats(run, metrics, keys_of(run))
+        remarks = (replaced_later(run, replaced),) if replaced else ()
+        kept.append(replace(run, table=table, remarks=(*run.remarks, *remarks)))
         left_out += [f"{what} of run {shown(run.name)}" for what in twice]
     if not left_out:
         return kept, []
@@ -71,11 +89,17 @@ def without_repeats(
 
 def _without_repeats(
     run: TrainerRun, metrics: Sequence[str], keys: Sequence[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table of a run with empty cells for losses that stand above, and what these are called."""
-    table, twice = run.table, []
+) -> tuple[pd.DataFrame, list[str], int]:
+    """Return the table of a run with empty cells for losses that stand twice.
+
+    Beside it, what those are called that stand above with the same value, and the number of those that a resumed run
+    has again with another one.
+    """
+    table, twice, replaced = run.table, [], 0
     if not keys:
-        return table, []
+        return table, [], 0
+    step = pd.to_numeric(last_before(table[keys[0]]), errors="coerce")
+    stretch = (step.diff() < 0).cumsum().to_numpy()  # a step that falls begins another one
     when = pd.DataFrame({key: last_before(table[key]) for key in keys}).astype(object)
     for metric in (name for name in metrics if name in table):
         rows = np.flatnonzero(is_filled(table[metric]) & when.notna().all(axis=1).to_numpy())
@@ -83,18 +107,25 @@ def _without_repeats(
         if not moments.duplicated().any():
             continue
         cells = table[metric].astype(object).to_numpy(copy=True)
-        first: dict[tuple[Any, ...], Any] = {}
-        for row, moment in zip(rows, moments.itertuples(index=False, name=None), strict=True):
-            if moment not in first:
-                first[moment] = cells[row]
+        row_of: dict[tuple[Any, ...], int] = {}
+        for row, moment in zip(
+            rows.tolist(), moments.itertuples(index=False, name=None), strict=True
+        ):
+            first = row_of.setdefault(moment, row)
+            if first == row:
                 continue
             what = f"{metric} at {keys[0]} {moment[0]}"
-            if str(first[moment]) != str(cells[row]):
+            if str(cells[first]) == str(cells[row]):
+                cells[row] = None
+                twice.append(what)
+            elif stretch[first] != stretch[row]:
+                cells[first] = None
+                row_of[moment] = row
+                replaced += 1
+            else:
                 raise InputError(
-                    f"{run.source}: {what} was logged twice, as {shown(first[moment])} and {shown(cells[row])}; keep "
+                    f"{run.source}: {what} was logged twice, as {shown(cells[first])} and {shown(cells[row])}; keep "
                     "the one that is right"
                 )
-            cells[row] = None
-            twice.append(what)
         table = table.assign(**{metric: pd.Series(cells, index=table.index, dtype=object)})
-    return table, twice
+    return table, twice, replaced

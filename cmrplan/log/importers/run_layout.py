@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cmrplan.errors import Code
 from cmrplan.log.cells import LogFinding
 
 _EVALUATION_WORDS = {"eval", "val", "valid", "validation", "test", "heldout"}
@@ -122,6 +123,16 @@ class RunLayout:
 
 def _folders_of(name: str) -> list[str]:
     return name.lower().split("/")[:-1]
+
+
+def lines_as_steps(source: str, counter: str) -> LogFinding:
+    """Return the remark that tokens are a step's times what counts the lines of a log, which may be no steps."""
+    message = (
+        f"{source}: tokens are tokens_per_step times {counter}, which counts the lines of a log unless each was logged "
+        f"with its step; if it is the step of the training: --map {counter}=step; else --map COLUMN=step of a column "
+        "that counts steps, or log the tokens"
+    )
+    return LogFinding(Code.LINES_AS_STEPS, message, source, column="train_tokens")
 
 
 def tokens_like(columns: Iterable[object]) -> list[str]:

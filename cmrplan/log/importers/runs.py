@@ -30,13 +30,14 @@ from cmrplan.log.importers.changes import (
 )
 from cmrplan.log.importers.loss_units import require_named_unit
 from cmrplan.log.importers.name_patterns import require_mixture
-from cmrplan.log.importers.repeats import labels_of, without_repeats
+from cmrplan.log.importers.repeats import labels_of, replaced_later, without_repeats
 from cmrplan.log.importers.run_cells import is_filled, last_before
 from cmrplan.log.importers.run_facts import OF_A_ROW, STEP_TOKENS, expanded, is_log_column
 from cmrplan.log.importers.run_layout import (
     LINE_COUNTER,
     RunLayout,
     TrainerRun,
+    lines_as_steps,
     rates_of,
     tokens_like,
 )
@@ -88,13 +89,7 @@ def _lines_as_steps(
     by_line = [run for run in runs if layout.step_of(run) == LINE_COUNTER]
     if not by_line or not changes.gives(STEP_TOKENS) or "step" in names.values():
         return []
-    first = by_line[0]
-    message = (
-        f"{first.source}: tokens of run {shown(first.name)} are tokens_per_step times {LINE_COUNTER}, which counts the "
-        f"lines of its log unless each was logged with its step; if it is the step of the training: --map "
-        f"{LINE_COUNTER}=step; else --map COLUMN=step or COLUMN=train_tokens of {listed(list(first.table), 20)}"
-    )
-    return [LogFinding(Code.LINES_AS_STEPS, message, first.source, column="train_tokens")]
+    return [lines_as_steps(by_line[0].source, LINE_COUNTER)]
 
 
 def _corpora(
@@ -346,15 +341,7 @@ def by_step(run: TrainerRun, step: str) -> TrainerRun:
     frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
     remarks = run.remarks
     if replaced:
-        remark = LogFinding(
-            Code.CELLS_LEFT_OUT,
-            f"{run.source}: {replaced} values of run {shown(run.name)} gave no row, since a later one has their "
-            "step, as "
-            "in a run that was resumed",
-            run.source,
-            num_rows=int(replaced),
-        )
-        remarks = (*remarks, remark)
+        remarks = (*remarks, replaced_later(run, int(replaced)))
     return replace(run, table=frame, lines=None, remarks=remarks)
 
 

@@ -76,7 +76,7 @@ def import_tensorboard(paths: Sequence[Path], changes: Changes) -> Imported:
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in sorted(paths, key=lambda path: path.name):
         folders[path.resolve().parent].append(path)
-    names = unique_names([folder.parts for folder in folders])
+    names = unique_names([folder.parts for folder in folders], changes.facts.pattern)
     runs = []
     for name, files in zip(names, folders.values(), strict=True):
         steps: list[dict[str, Any]] = []

@@ -44,7 +44,8 @@ def import_trainer_state(paths: Sequence[Path], changes: Changes) -> Imported:
         folder = _run_folder(path)
         if folder not in longest or len(history) > len(longest[folder][1]):
             longest[folder] = path, history
-    names = [name or "run" for name in unique_names([folder.parts for folder in longest])]
+    called = unique_names([folder.parts for folder in longest], changes.facts.pattern)
+    names = [name or "run" for name in called]
     runs = [
         TrainerRun(name, named(path), cells_of(history))
         for name, (path, history) in zip(names, longest.values(), strict=True)

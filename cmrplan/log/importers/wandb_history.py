@@ -15,7 +15,7 @@ from cmrplan.errors import InputError
 from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.headers import column_names
-from cmrplan.log.importers.run_cells import unique_names
+from cmrplan.log.importers.run_cells import folders_of, unique_names
 from cmrplan.log.importers.run_facts import NAMES_OF_RUNS
 from cmrplan.log.importers.run_layout import LINE_COUNTER, TrainerRun
 from cmrplan.log.importers.runs import by_step, run_of_table, runs_to_log
@@ -31,7 +31,7 @@ def is_wandb_history(path: Path, head: bytes) -> bool:
 def import_wandb_history(paths: Sequence[Path], changes: Changes) -> Imported:
     """Return the validation losses in histories, a file a run, as a probe log."""
     paths = sorted(paths)
-    names = unique_names([(*path.resolve().parent.parts, path.stem) for path in paths])
+    names = unique_names(folders_of(paths), changes.facts.pattern)
     runs = [_run(path, name) for path, name in zip(paths, names, strict=True)]
     return runs_to_log(runs, WANDB_LAYOUT, changes)
 
