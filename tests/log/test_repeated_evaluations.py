@@ -1,6 +1,8 @@
 """Evaluations that a trainer prints again, or evaluates again after it was resumed; and what its runs are called."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from event_files import write_scalars
@@ -99,6 +101,18 @@ def test_llama_factory_appends_to_its_log_when_it_is_resumed(imported, tmp_path)
     written(tmp_path / "runs" / "r0.3-s0" / "trainer_log.jsonl", map(json.dumps, lines))
     _, log = imported("llama_factory", "--map", "eval_loss=general")
     assert log.sort_values("train_tokens")["loss"].tolist() == [3.0, 2.95, 2.85, 2.7]
+
+
+def test_a_resumed_run_of_wandb_has_a_file_for_each_start(imported, tmp_path):
+    """Both starts logged both evaluations of renew_trainer_logs.py: the run is one, and has each once."""
+    sample = Path(__file__).parents[1] / "reference" / "trainer_logs" / "wandb" / "r0.25-s0.wandb"
+    for date in ("run-20260101_000000-x", "run-20260102_000000-x"):
+        (tmp_path / "runs" / date).mkdir(parents=True)
+        shutil.copy(sample, tmp_path / "runs" / date / "run-x.wandb")
+    answer, log = imported("wandb_offline")
+    assert set(log["run_id"]) == {"r0.25-s0"}
+    assert sorted(log["train_tokens"]) == [6553600, 6553600, 13107200, 13107200]
+    assert "4 loss(es) were logged again" in answer.err
 
 
 def test_two_losses_of_one_step_without_a_resumption_are_refused(imported, tmp_path):
