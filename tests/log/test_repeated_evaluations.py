@@ -58,6 +58,22 @@ def test_nemo_prints_the_last_loss_on_every_line(imported, tmp_path):
     assert "18 loss(es)" in answer.err
 
 
+def test_a_loop_that_logs_its_last_loss_on_every_line(imported, tmp_path):
+    """As loops do that log one dictionary: evaluations at 250, 500 and 750, a line every 10 steps."""
+    lines, seen = ["_step,tokens,eval/general/loss,eval/law/loss"], ","
+    for step in range(10, 1000, 10):
+        if step % 250 == 0:
+            seen = f"{3 - step / 1e4 + 1e-7},2.0"
+        lines.append(f"{step},{step * 1e6},{seen}")
+    written(tmp_path / "runs" / "r0.3-s0.csv", lines)
+    answer, log = imported("wandb_history")
+    general = log[log["eval_corpus"] == "general"]
+    assert general["train_tokens"].tolist() == [250e6, 500e6, 750e6]
+    assert general["loss"].tolist() == pytest.approx([2.975, 2.95, 2.925])
+    assert f"{75 - 3} loss(es)" in answer.err
+    assert len(log) - len(general) == 75  # few digits may be the same by rounding
+
+
 def test_megatron_evaluates_other_samples_at_its_end(imported, tmp_path):
     lines = [f"  seq_length ........ {LENGTH}"]
     for iteration in (500, 1000):

@@ -17,6 +17,9 @@ from cmrplan.log.importers.run_cells import is_filled, last_before
 if TYPE_CHECKING:
     from cmrplan.log.importers.run_layout import TrainerRun
 
+_MANY_DIGITS = r"\.\d{4}"  # losses of fewer decimals may be the same by rounding
+_FEWEST = 4  # values of a metric that say how it is logged
+
 
 def labels_of(
     table: pd.DataFrame, lines: npt.NDArray[np.int64] | None, metric: str = ""
@@ -73,9 +76,10 @@ def without_repeats(
     kept: list[TrainerRun] = []
     left_out: list[str] = []
     for run in runs:
-        table, twice, replaced = _without_repeats(run, metrics, keys_of(run))
+        current = _without_last_ones(run, metrics)
+        table, twice, replaced = _without_repeats(current, metrics, keys_of(run))
         remarks = (replaced_later(run, replaced),) if replaced else ()
-        kept.append(replace(run, table=table, remarks=(*run.remarks, *remarks)))
+        kept.append(replace(current, table=table, remarks=(*current.remarks, *remarks)))
         left_out += [f"{what} of run {shown(run.name)}" for what in twice]
     if not left_out:
         return kept, []
@@ -85,6 +89,27 @@ def without_repeats(
         f"the first {left_out[0]}"
     )
     return kept, [LogFinding(Code.CELLS_LEFT_OUT, message, source, num_rows=len(left_out))]
+
+
+def _without_last_ones(run: TrainerRun, metrics: Sequence[str]) -> TrainerRun:
+    """Return a run without losses that stand on every line until the next evaluation.
+
+    So it is where half of the values of a metric, or more, are those of the line before to all of their digits.
+    """
+    table, number = run.table, 0
+    for metric in (name for name in metrics if name in table):
+        rows = np.flatnonzero(is_filled(table[metric]))
+        texts = table[metric].iloc[rows].astype(str)
+        is_again = (texts == texts.shift()).to_numpy() & texts.str.contains(_MANY_DIGITS).to_numpy()
+        if 2 * is_again.sum() < max(len(rows), _FEWEST):
+            continue
+        cells = table[metric].astype(object).to_numpy(copy=True)
+        cells[rows[is_again]] = None
+        table = table.assign(**{metric: pd.Series(cells, index=table.index, dtype=object)})
+        number += int(is_again.sum())
+    if not number:
+        return run
+    return replace(run, table=table, remarks=(*run.remarks, shown_again(run.source, number)))
 
 
 def _without_repeats(
