@@ -336,6 +336,7 @@ class Code(StrEnum):
         "The log mixes tokenizers, schedules, counting conventions, or bases of one size.",
     )
     COPIED_RUN = ("copied_run", _CAUTION, "Two runs have the same losses in every row.")
+    RESUMED_RUN = ("resumed_run", _CAUTION, "A run begins where another one like it ends.")
     DAMAGED_RUN = ("damaged_run", _CAUTION, "The files of a run disagree, so it is left out.")
 
     # On a log that cannot be read.
