@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from event_files import write_scalars
 
 import cmrplan as cp
 
@@ -136,3 +137,39 @@ def test_the_rate_of_a_group_of_parameters_shows_a_decay(imported, group):
     answer, log = imported(lines)
     assert log["learning_rate"].dropna().tolist()[:4] == pytest.approx(rates)
     assert "decaying_schedule" in answer.err
+
+
+class TestLightningCountsFrom0:
+    """``trainer.validate`` before the fit, then evaluations after every fifth step, as its loggers write them."""
+
+    STEPS = (0, 4, 9)
+
+    def test_in_its_csv(self, call, tmp_path):
+        folder = tmp_path / "r" / "version_0"
+        folder.mkdir(parents=True)
+        cells = "".join(f"0,{step},3.{step},,\n0,{step},,2.{step},\n" for step in self.STEPS)
+        name = "val_{0}_loss/dataloader_idx_{1}"
+        metrics = f"{name.format('general', 0)},{name.format('law', 1)},train_loss"
+        (folder / "metrics.csv").write_text(f"epoch,step,{metrics}\n{cells}")
+        assert self.tokens(call, tmp_path, "lightning") == [0, 5 * STEP, 10 * STEP]
+
+    def test_in_its_events(self, call, tmp_path):
+        losses = [(step, f"val_{c}_loss", 3.0) for step in self.STEPS for c in ("general", "law")]
+        write_scalars(tmp_path / "r" / "version_0", losses)
+        assert self.tokens(call, tmp_path, "tensorboard") == [0, 5 * STEP, 10 * STEP]
+
+    def test_where_every_step_is_evaluated(self, call, tmp_path):
+        losses = [(step, f"val_{c}_loss", 3.0) for step in (0, 1) for c in ("general", "law")]
+        write_scalars(tmp_path / "r" / "version_0", losses)
+        assert self.tokens(call, tmp_path, "tensorboard") == [STEP, 2 * STEP]
+
+    def tokens(self, call, folder, format):
+        out = folder / "log.csv"
+        given = ("--set", "model_params=9000", "--set", "domain_ratio=0.3", "--out", out)
+        answer = call(
+            "logs", "import", format, folder / "r", *given, "--tokens-per-step", str(STEP)
+        )
+        assert answer.code == 0, answer.err
+        log = cp.read_log(out)
+        assert set(log["eval_corpus"]) == {"general", "law"}
+        return sorted(set(log["train_tokens"]))

@@ -36,7 +36,9 @@ LINE_COUNTER = "_step"  # counts the lines of a log, unless each was logged with
 _RATE = re.compile(
     r"(.*/)?(learning[_ -]?rate|lr)(-[\w.]+(/(pg|group)\d+)?)?( \(group 0\))?", re.IGNORECASE
 )
-_UNNAMED = re.compile(r"(dataloader_idx_)?\d*")
+_LOADER = re.compile(
+    r"(^|_)dataloader_idx_\d+$"
+)  # which Lightning puts behind the name of a metric
 _WORD = re.compile(r"[^0-9a-z]+")
 
 
@@ -135,6 +137,20 @@ def lines_as_steps(source: str, counter: str) -> LogFinding:
     return LogFinding(Code.LINES_AS_STEPS, message, source, column="train_tokens")
 
 
+def steps_done(
+    counter: pd.Series[float], offset: int, is_evaluated: npt.NDArray[np.bool_]
+) -> pd.Series[float]:
+    """Return how many steps are done at each line, from a counter and how many are where it is 0.
+
+    Where the first step has the number 0, as Lightning counts, an evaluation before the training has it too. It is one
+    of the base, unless the next evaluation is that of the next step.
+    """
+    done = counter + offset
+    if offset and not (counter[is_evaluated] == 1).any():
+        done = done.mask(counter == 0, 0)
+    return done
+
+
 def tokens_like(columns: Iterable[object]) -> list[str]:
     """Return the columns that may count tokens, by their names: ``time/token``, not ``tokens_per_second``."""
     names = [str(name) for name in columns]
@@ -157,9 +173,12 @@ def evaluated_corpus(metric: str) -> str | None:
     --------
     >>> [evaluated_corpus(name) for name in ("eval_law_loss", "val/Web-2 loss", "val_loss", "train/loss")]
     ['law', 'web_2', '', None]
+    >>> evaluated_corpus("val_law_loss/dataloader_idx_1"), evaluated_corpus("val_loss/dataloader_idx_1")
+    ('law', '')
     """
     words = [word for word in _WORD.split(metric.lower()) if word]
     if "loss" not in words or not _EVALUATION_WORDS & set(words) or "train" in words:
         return None
     corpus = "_".join(word for word in words if word not in _EVALUATION_WORDS | _LOSS_WORDS)
-    return "" if _UNNAMED.fullmatch(corpus) else corpus
+    corpus = _LOADER.sub("", corpus)
+    return "" if corpus.isdigit() else corpus

@@ -39,6 +39,7 @@ from cmrplan.log.importers.run_layout import (
     TrainerRun,
     lines_as_steps,
     rates_of,
+    steps_done,
     tokens_like,
 )
 
@@ -153,7 +154,9 @@ def _one_run(
     counter = layout.step_of(run)
     if counter is not None:
         step = numbers_of(raw, Column(counter, "number", "nonnegative"))
-        cells["step"] = pd.Series(step, index=run.table.index).ffill() + layout.steps[counter]
+        is_evaluated = np.any([is_filled(run.table[m]) for m in corpora if m in run.table], axis=0)
+        count = pd.Series(step, index=run.table.index).ffill()
+        cells["step"] = steps_done(count, layout.steps[counter], is_evaluated)
     carried = {old: new for old, new in names.items() if old in run.table}
     for old in _counted([run], layout, changes, names):
         carried[old] = "train_tokens"
