@@ -27,8 +27,8 @@ from cmrplan.log.importers.run_layout import TOKEN_COUNTS, RunLayout, TrainerRun
 from cmrplan.log.importers.runs import by_step, runs_to_log
 from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signed, text
 
-_STEP, _STEP_OF_LIGHTNING = "step", "step from 0"
-TENSORBOARD_LAYOUT = RunLayout(steps={_STEP: 0, _STEP_OF_LIGHTNING: 1}, tokens=TOKEN_COUNTS)
+_SCALAR_STEP, _STEP_OF_LIGHTNING = "step", "step from 0"
+TENSORBOARD_LAYOUT = RunLayout(steps={_SCALAR_STEP: 0, _STEP_OF_LIGHTNING: 1}, tokens=TOKEN_COUNTS)
 _FOLDER_OF_LIGHTNING = re.compile(r"version_\d+")
 _LENGTH = 12  # bytes: the length and its checksum
 _LARGEST_SCALAR = 65_536  # bytes; a longer record holds an image, a histogram or a graph
@@ -90,9 +90,11 @@ def import_tensorboard(paths: Sequence[Path], changes: Changes) -> Imported:
             rows, cut = _scalars(path)
             steps += rows
             remarks += cut
-        run = by_step(TrainerRun(name, named(files[0]), cells_of(steps), remarks=remarks), _STEP)
+        run = by_step(
+            TrainerRun(name, named(files[0]), cells_of(steps), remarks=remarks), _SCALAR_STEP
+        )
         if _FOLDER_OF_LIGHTNING.fullmatch(folder.name):
-            run = replace(run, table=run.table.rename(columns={_STEP: _STEP_OF_LIGHTNING}))
+            run = replace(run, table=run.table.rename(columns={_SCALAR_STEP: _STEP_OF_LIGHTNING}))
         if len(run.table):
             runs.append(run)
     if not runs:
@@ -170,7 +172,7 @@ def _rows(event: bytes) -> Iterator[dict[str, Any]]:
                 if which == 1:
                     scalars |= _scalar(inner(part))
     if scalars:
-        yield {_STEP: step, **scalars}
+        yield {_SCALAR_STEP: step, **scalars}
 
 
 def _scalar(parts: Iterator[tuple[int, int | bytes]]) -> dict[str, float]:

@@ -40,8 +40,8 @@ from cmrplan.log.importers.run_facts import STEP_TOKENS, corpus_name
 from cmrplan.log.importers.run_layout import LINE_COUNTER, lines_as_steps
 from cmrplan.log.importers.wandb_offline import WANDB_LAYOUT
 
-_STEP = "Step"
-_AXES = {_STEP, *WANDB_LAYOUT.steps}  # what an axis of steps is called
+_STEP_AXIS = "Step"
+_AXES = {_STEP_AXIS, *WANDB_LAYOUT.steps}  # what an axis of steps is called
 _CURVE = re.compile(r"(?P<run>.+?) - (?P<metric>.+)")
 _MIXTURES = ("domain_ratio", "replay_ratio")
 _DROPPED = ("__MIN", "__MAX")
@@ -52,7 +52,7 @@ def is_wandb_chart(path: Path, head: bytes) -> bool:
     """Tell whether the header of a file is one of an exported chart."""
     header = column_names(path, head)
     curves = [name for name in header if _CURVE.fullmatch(name)]
-    return bool(curves) and (_STEP in header or header[1:] == curves)
+    return bool(curves) and (_STEP_AXIS in header or header[1:] == curves)
 
 
 def import_wandb_chart(source: Path, changes: Changes) -> Imported:
@@ -70,10 +70,10 @@ def import_wandb_chart(source: Path, changes: Changes) -> Imported:
 def _import_chart(path: Path, changes: Changes) -> Imported:
     raw = read_raw(path)
     series = _series(raw)
-    axis = _STEP if _STEP in raw.table else str(raw.table.columns[0])
+    axis = _STEP_AXIS if _STEP_AXIS in raw.table else str(raw.table.columns[0])
     if not series or axis in series:
         raise InputError(
-            f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {_STEP} and "
+            f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {_STEP_AXIS} and "
             "one '<run> - <metric>' for each run"
         )
     metrics = dict.fromkeys(metric for _, metric in series.values())
@@ -100,7 +100,7 @@ def _import_chart(path: Path, changes: Changes) -> Imported:
         for column, (_, metric) in series.items()
     }
     dropped = tuple(str(name) for name in raw.table if name not in series and name != axis)
-    if axis in (_STEP, LINE_COUNTER) and axis not in changes.names:
+    if axis in (_STEP_AXIS, LINE_COUNTER) and axis not in changes.names:
         parts[-1] = parts[-1].with_remark(lines_as_steps(raw.source, axis))
     if raw.ends_open:
         parts[-1] = parts[-1].with_remark(ends_open(raw.source))
