@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
-from cmrplan.errors import InputError
+from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, listed, raw_frame, shown
-from cmrplan.log.columns import LOG_COLUMNS, REPLAY_RATIO, SHARE_PREFIX
+from cmrplan.log.columns import (
+    LOG_COLUMNS,
+    REPLAY_RATIO,
+    SHARE_PREFIX,
+    Column,
+    canonical_columns,
+    parse_column,
+)
 from cmrplan.log.phases import is_phase_column
 
 STEP_TOKENS = "tokens_per_step"
@@ -183,7 +190,8 @@ def joined_runs(raw: RawLog, names: Mapping[str, str]) -> tuple[pd.DataFrame, di
     Raises
     ------
     InputError
-        If no column names the run, a run stands twice, or no column is of use.
+        If no column names the run, a run stands twice, no column is of use, or a cell is no number, as where a percent
+        sign stands in some rows.
     """
     present = list(raw.table.columns)
     own: dict[str, str] = {}
@@ -214,5 +222,16 @@ def joined_runs(raw: RawLog, names: Mapping[str, str]) -> tuple[pd.DataFrame, di
             "OLD=domain_ratio"
         )
     table = table[kept]
+    _require_numbers(replace(raw, table=table))
     table.index = pd.Index(runs.tolist())
     return table, rest
+
+
+def _require_numbers(raw: RawLog) -> None:
+    """Refuse texts in columns of numbers; the cells of each run alone would not show a percent sign in some rows."""
+    replay = [Column(REPLAY_RATIO, "number", "fraction")] if REPLAY_RATIO in raw.table else []
+    for column in (*canonical_columns(raw.table), *replay):
+        _, errors = parse_column(raw, column)
+        wrong = next((error for error in errors if error.code == Code.NOT_A_NUMBER), None)
+        if wrong is not None:
+            raise InputError(wrong.message)

@@ -73,8 +73,8 @@ def _import_chart(path: Path, changes: Changes) -> Imported:
     axis = _STEP_AXIS if _STEP_AXIS in raw.table else str(raw.table.columns[0])
     if not series or axis in series:
         raise InputError(
-            f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {_STEP_AXIS} and "
-            "one '<run> - <metric>' for each run"
+            f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {_STEP_AXIS} "
+            "and one '<run> - <metric>' for each run"
         )
     metrics = dict.fromkeys(metric for _, metric in series.values())
     require_named_unit(metrics, changes.loss_unit, raw.source)
