@@ -336,6 +336,7 @@ class Code(StrEnum):
         "The log mixes tokenizers, schedules, counting conventions, or bases of one size.",
     )
     COPIED_RUN = ("copied_run", _CAUTION, "Two runs have the same losses in every row.")
+    CHECKPOINTS_DIFFER = ("checkpoints_differ", _CAUTION, "Checkpoints are of two trainings.")
     RESUMED_RUN = ("resumed_run", _CAUTION, "A run begins where another one like it ends.")
     DAMAGED_RUN = ("damaged_run", _CAUTION, "The files of a run disagree, so it is left out.")
 

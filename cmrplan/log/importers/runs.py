@@ -98,7 +98,9 @@ def _corpora(
 ) -> dict[str, str]:
     """Return the corpus of each metric that is a validation loss."""
     corpora: dict[str, str] = {}
-    for column in dict.fromkeys(str(name) for run in runs for name in run.table):
+    columns = list(dict.fromkeys(str(name) for run in runs for name in run.table))
+    others = [corpus for name in columns if (corpus := layout.corpus_of(name))]
+    for column in columns:
         if column in names:
             new = names[column]
             if new.startswith(LOSS_PREFIX) and new not in ("loss_stderr", LOSS_PREFIX):
@@ -109,13 +111,20 @@ def _corpora(
         corpus = layout.corpus_of(column)
         if corpus == "":
             raise InputError(
-                f"{runs[0].source}: {shown(column)} does not say on which corpus the loss is; add --map "
-                f"{column}=general, or --map {column}=domain"
+                f"{runs[0].source}: {shown(column)} does not say on which corpus the loss is; "
+                f"{_name_for(column, others)}"
             )
         if corpus is not None:
             corpora[column] = corpus
     _require_apart(runs, {metric: name for metric, name in corpora.items() if metric not in names})
     return corpora
+
+
+def _name_for(metric: str, others: Sequence[str]) -> str:
+    """Return what to say of a loss on no corpus that is named, beside those on others."""
+    if not others:
+        return f"add --map {metric}=general, or --map {metric}=domain"
+    return f"others are on {listed(list(others))}, so add --map {metric}=NAME with a name that is none of theirs"
 
 
 def _require_apart(runs: Sequence[TrainerRun], guessed: Mapping[str, str]) -> None:
