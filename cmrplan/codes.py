@@ -337,6 +337,7 @@ class Code(StrEnum):
     )
     COPIED_RUN = ("copied_run", _CAUTION, "Two runs have the same losses in every row.")
     CHECKPOINTS_DIFFER = ("checkpoints_differ", _CAUTION, "Checkpoints are of two trainings.")
+    DIVERGED_RUN = ("diverged_run", _CAUTION, "All losses of a run lie far above what they were.")
     RESUMED_RUN = ("resumed_run", _CAUTION, "A run begins where another one like it ends.")
     DAMAGED_RUN = ("damaged_run", _CAUTION, "The files of a run disagree, so it is left out.")
 

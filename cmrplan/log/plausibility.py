@@ -8,6 +8,7 @@ from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding
 from cmrplan.log.copied_runs import copied_run_findings
 from cmrplan.log.corpora import spelling_findings
+from cmrplan.log.diverged_runs import diverged_run_findings
 from cmrplan.log.orientation import orientation_findings
 from cmrplan.log.resumed_runs import resumed_run_findings
 from cmrplan.log.units import unit_findings
@@ -31,6 +32,7 @@ def plausibility_findings(
         *_base_findings(log, source),
         *copied_run_findings(log, source),
         *resumed_run_findings(log, source),
+        *diverged_run_findings(log, source),
     ]
     return sorted(findings, key=lambda finding: finding.severity != "error")
 

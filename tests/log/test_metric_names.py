@@ -94,3 +94,20 @@ def test_mlflow_keeps_infinity_as_the_largest_float(call, tmp_path):
     answer = call("logs", "import", "mlflow", tmp_path / "mlflow.db", *given)
     assert answer.code == 2
     assert "loss must be finite, got inf" in answer.err
+
+
+@pytest.mark.parametrize("name", ["loss_{}_stderr", "loss_stderr_{}"])
+def test_the_standard_errors_of_a_table_with_a_column_for_each_corpus(call, tmp_path, name):
+    errors = ",".join(name.format(corpus) for corpus in ("general", "law"))
+    text = f"run_id,model_params,train_tokens,domain_ratio,loss_general,loss_law,{errors}\n"
+    (tmp_path / "t.csv").write_text(f"{text}a,410M,1e8,0.3,2.8,2.0,0.01,0.02\n")
+    answer = call("logs", "import", "table", tmp_path / "t.csv", "--out", tmp_path / "log.csv")
+    assert answer.code == 0, answer.err
+    log = cp.read_log(tmp_path / "log.csv").set_index("eval_corpus")
+    assert log["loss"].to_dict() == {"general": 2.8, "law": 2.0}
+    assert log["loss_stderr"].to_dict() == {"general": 0.01, "law": 0.02}
+
+
+def test_what_is_no_loss_of_a_corpus(imported):
+    _, log = imported("val/law/loss,val/law/loss_stderr,best_val_loss")
+    assert log["eval_corpus"].tolist() == ["law"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cmrplan.log.importers.run_layout import TrainerRun
 
 _MANY_DIGITS = r"\.\d{4}"  # losses of fewer decimals may be the same by rounding
-_FEWEST = 4  # values of a metric that say how it is logged
+_FEWEST = 8  # of them that say how a metric is logged
 
 
 def labels_of(
@@ -101,7 +101,7 @@ def _without_last_ones(run: TrainerRun, metrics: Sequence[str]) -> TrainerRun:
         rows = np.flatnonzero(is_filled(table[metric]))
         texts = table[metric].iloc[rows].astype(str)
         is_again = (texts == texts.shift()).to_numpy() & texts.str.contains(_MANY_DIGITS).to_numpy()
-        if 2 * is_again.sum() < max(len(rows), _FEWEST):
+        if is_again.sum() < max(len(rows) / 2, _FEWEST):
             continue
         cells = table[metric].astype(object).to_numpy(copy=True)
         cells[rows[is_again]] = None

@@ -20,6 +20,7 @@ from cmrplan.log.cells import LogFinding
 
 _EVALUATION_WORDS = {"eval", "val", "valid", "validation", "test", "heldout"}
 _LOSS_WORDS = {"loss", "ce", "nll", "lm", "metrics"}
+_NO_LOSS_WORDS = {"train", "stderr", "std", "best"}  # an error of a loss, or the lowest so far
 TOKEN_COUNTS = (
     "num_input_tokens_seen",
     "train_tokens",
@@ -175,9 +176,11 @@ def evaluated_corpus(metric: str) -> str | None:
     ['law', 'web_2', '', None]
     >>> evaluated_corpus("val_law_loss/dataloader_idx_1"), evaluated_corpus("val_loss/dataloader_idx_1")
     ('law', '')
+    >>> evaluated_corpus("val/law/loss_stderr"), evaluated_corpus("best_val_loss")
+    (None, None)
     """
     words = [word for word in _WORD.split(metric.lower()) if word]
-    if "loss" not in words or not _EVALUATION_WORDS & set(words) or "train" in words:
+    if "loss" not in words or not _EVALUATION_WORDS & set(words) or _NO_LOSS_WORDS & set(words):
         return None
     corpus = "_".join(word for word in words if word not in _EVALUATION_WORDS | _LOSS_WORDS)
     corpus = _LOADER.sub("", corpus)
