@@ -12,6 +12,7 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding, shown
+from cmrplan.log.columns import parse_numbers
 from cmrplan.log.importers.run_cells import is_filled, last_before
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ def _without_repeats(
     table, twice, replaced = run.table, [], 0
     if not keys:
         return table, [], 0
-    step = pd.to_numeric(last_before(table[keys[0]]), errors="coerce")
-    stretch = (step.diff() < 0).cumsum().to_numpy()  # a step that falls begins another one
+    step, _, _ = parse_numbers(last_before(table[keys[0]]))
+    falls = np.diff(step, prepend=step[:1]) < 0
+    stretch = np.cumsum(falls)  # a step that falls begins another one
     when = pd.DataFrame({key: last_before(table[key]) for key in keys}).astype(object)
     for metric in (name for name in metrics if name in table):
         rows = np.flatnonzero(is_filled(table[metric]) & when.notna().all(axis=1).to_numpy())
