@@ -150,11 +150,7 @@ class Code(StrEnum):
         "There are fewer than twice as many mixtures as a law of the mixture has parameters.",
     )
     UNVARIED_CORPUS = ("unvaried_corpus", _CAUTION, "A training corpus had one share in all runs.")
-    STALLED = (
-        "stalled",
-        _CAUTION,
-        "The search for the parameters stopped before its optimality test was met.",
-    )
+    STALLED = ("stalled", _CAUTION, "The search stopped before its optimality test was met.")
 
     # On a prediction or a plan.
     MEASURED_BREAK = (
@@ -316,6 +312,7 @@ class Code(StrEnum):
     CUT_OFF = ("cut_off", _CAUTION, "The file ends inside its last number, or seems to.")
     RUNS_NAMED = ("runs_named", _NOTE, "An import gave the runs names of its own.")
     TOKENS_CARRIED = ("tokens_carried", _CAUTION, "Evaluations have tokens of an earlier count.")
+    LINES_AS_STEPS = ("lines_as_steps", _CAUTION, "Lines of a log were counted as steps.")
     CELLS_LEFT_OUT = ("cells_left_out", _NOTE, "An import made no row of empty or repeated cells.")
     CORPUS_RENAMED = ("corpus_renamed", _NOTE, "An import read a corpus under another spelling.")
     DOCUMENT_SHARE = ("document_share", _CAUTION, "The realized token share is not domain_ratio.")
@@ -336,6 +333,9 @@ class Code(StrEnum):
         "The log mixes tokenizers, schedules, counting conventions, or bases of one size.",
     )
     COPIED_RUN = ("copied_run", _CAUTION, "Two runs have the same losses in every row.")
+    CHECKPOINTS_DIFFER = ("checkpoints_differ", _CAUTION, "Checkpoints are of two trainings.")
+    DIVERGED_RUN = ("diverged_run", _CAUTION, "All losses of a run lie far above what they were.")
+    RESUMED_RUN = ("resumed_run", _CAUTION, "A run begins where another one like it ends.")
     DAMAGED_RUN = ("damaged_run", _CAUTION, "The files of a run disagree, so it is left out.")
 
     # On a log that cannot be read.

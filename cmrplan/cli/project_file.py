@@ -156,6 +156,10 @@ def _problem(option: click.Option, value: Any) -> str:
     values = value if option.multiple and isinstance(value, list) else [value]
     if any(isinstance(one, bool) or not isinstance(one, str | int | float) for one in values):
         return "a list of texts or numbers" if option.multiple else "a text or a number"
+    if isinstance(option.type, click.types.IntParamType) and any(
+        isinstance(one, float) for one in values
+    ):
+        return "a whole number"
     return "" if not option.multiple or isinstance(value, list) else "a list"
 
 

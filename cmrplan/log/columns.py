@@ -27,6 +27,7 @@ PARAMS_KINDS = ("non_embedding", "total")
 
 _ROUNDING = 1e-6  # relative; counts above a million may carry a fraction from arithmetic
 _WITH_UNIT = re.compile(r"[\d.]+\s*[kmbgt]\w*", re.IGNORECASE)
+_THOUSANDS = re.compile(r"\d{1,3}([,' \u2019\u00a0\u202f]\d{3})+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 Flags = npt.NDArray[np.bool_]
@@ -146,7 +147,7 @@ def parse_column(raw: RawLog, column: Column) -> tuple[Any, list[LogFinding]]:
         numbers, bad = _with_own_units(column, cells, numbers, bad)
     finite = np.isfinite(numbers)
     if bad.any():
-        hint = _number_hint(cells.iloc[np.flatnonzero(bad)[0]])
+        hint = _number_hint(cells.iloc[np.flatnonzero(bad)[0]], column.kind)
         remarks.add(bad, Code.NOT_A_NUMBER, "must be a number", hint)
     remarks.add(~finite & ~missing & ~bad, Code.NOT_FINITE, "must be finite")
     if column.required:
@@ -282,8 +283,10 @@ def _may_be_odd(values: npt.NDArray[Any]) -> bool:
     return "_" in text or not text.isascii()
 
 
-def _number_hint(value: object) -> str:
+def _number_hint(value: object, kind: str) -> str:
     text = value.strip() if isinstance(value, str) else ""
+    if kind in ("count", "integer") and _THOUSANDS.fullmatch(text):
+        return f"Write it without signs between thousands: {re.sub('[^0-9]', '', text)}."
     if text.endswith("%"):
         return "Write the percent sign in every row, or divide by 100."
     if _DECIMAL_COMMA.fullmatch(text):

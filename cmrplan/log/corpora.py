@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -100,6 +101,8 @@ def _are_one(raw: RawLog, names: pd.Series[str], alike: list[str]) -> bool:
 def renames(corpora: Iterable[str], trend: Mapping[str, float]) -> dict[str, str]:
     """Return ``general`` and ``domain`` by the corpus that may be it, as far as a log lacks them.
 
+    A name that has the word in it goes before what the losses say.
+
     Parameters
     ----------
     corpora : iterable of str
@@ -112,11 +115,21 @@ def renames(corpora: Iterable[str], trend: Mapping[str, float]) -> dict[str, str
         (name for name in present if name not in CORPORA), key=lambda name: -trend.get(name, 0.0)
     )
     lacking = [name for name in CORPORA if name not in present]
-    if len(lacking) == 2 and len(rising) == 1:
-        lacking = ["general" if trend.get(rising[0], 0.0) > 0 else "domain"]
-    ends = {"general": rising[:1], "domain": rising[-1:]}
-    by_case = {name.casefold(): [name] for name in rising}
-    return {old: new for new in lacking for old in by_case.get(new, ends[new])}
+    by_word = {new: _only_one_with(new, rising) for new in lacking}
+    others = [name for name in rising if [name] not in by_word.values()]
+    unnamed = [new for new in lacking if not by_word[new]]
+    if len(unnamed) == 2 and len(others) == 1:
+        unnamed = ["general" if trend.get(others[0], 0.0) > 0 else "domain"]
+    ends = {"general": others[:1], "domain": others[-1:]}
+    return {
+        old: new for new in lacking for old in by_word[new] or (ends[new] if new in unnamed else [])
+    }
+
+
+def _only_one_with(word: str, names: Iterable[str]) -> list[str]:
+    """Return the name that has a word in it, in a list, nothing where several have."""
+    having = [name for name in names if word in re.split(r"[^a-z]+", name.casefold())]
+    return having if len(having) == 1 else []
 
 
 def trend_with_ratio(ratio: Numbers, loss: Numbers) -> float:

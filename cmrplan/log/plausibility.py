@@ -8,7 +8,9 @@ from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import LogFinding
 from cmrplan.log.copied_runs import copied_run_findings
 from cmrplan.log.corpora import spelling_findings
+from cmrplan.log.diverged_runs import diverged_run_findings
 from cmrplan.log.orientation import orientation_findings
+from cmrplan.log.resumed_runs import resumed_run_findings
 from cmrplan.log.units import unit_findings
 
 _FAR_ABOVE = (
@@ -29,6 +31,8 @@ def plausibility_findings(
         *unit_findings(log, source),
         *_base_findings(log, source),
         *copied_run_findings(log, source),
+        *resumed_run_findings(log, source),
+        *diverged_run_findings(log, source),
     ]
     return sorted(findings, key=lambda finding: finding.severity != "error")
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cmrplan.errors import Code
 from cmrplan.log.advice import Advice
-from cmrplan.log.cells import LogFinding
+from cmrplan.log.cells import LogFinding, shown
 
 FEWEST_PARAMS = 1000  # the smallest published language models have tens of thousands
 LEAST_TOKENS_PER_PARAM = 1e-4  # at the largest budget; 7e9 parameters see more in one step
@@ -93,6 +93,8 @@ def _tokens(training: pd.DataFrame) -> Iterator[Advice]:
             "train_tokens equals step in every row, so it counts steps; --scale train_tokens=TOKENS_PER_STEP of "
             "cmrplan logs import table multiplies it",
         )
+    elif (fall := _fall_of_tokens(training)) is not None:
+        yield Code.TOKENS_UNIT, "train_tokens", fall
     elif ratio[row] < LEAST_TOKENS_PER_PARAM:
         yield (
             Code.TOKENS_UNIT,
@@ -116,6 +118,24 @@ def _tokens(training: pd.DataFrame) -> Iterator[Advice]:
 def _counts_steps(training: pd.DataFrame) -> bool:
     steps = training["step"].to_numpy(dtype=float, na_value=np.nan)
     return bool((steps == training["train_tokens"].to_numpy(dtype=float)).all())
+
+
+def _fall_of_tokens(training: pd.DataFrame) -> str | None:
+    """Return what to say where the tokens of a run fall from one evaluation to the next and its step does not."""
+    if "step" not in training:
+        return None
+    rows = training[["run_id", "eval_corpus", "step", "train_tokens"]].dropna()
+    change = rows.groupby(["run_id", "eval_corpus"], sort=False)[["step", "train_tokens"]].diff()
+    falls = (change["step"] >= 0) & (change["train_tokens"] < 0)
+    if not falls.any():
+        return None
+    after = rows[falls.to_numpy()].iloc[0]
+    before = after["train_tokens"] - change[falls].iloc[0]["train_tokens"]
+    return (
+        f"train_tokens of run {shown(after['run_id'])} falls from {before:.6g} to {after['train_tokens']:.6g} at step "
+        f"{after['step']}, so it is no count of all tokens of the run: the tokens of each step, or a count that began "
+        "anew when the run was resumed; add them up, or take --tokens-per-step VALUE of cmrplan logs import"
+    )
 
 
 def _losses(training: pd.DataFrame) -> Iterator[Advice]:

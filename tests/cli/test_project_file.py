@@ -71,6 +71,7 @@ def test_only_the_working_folder_is_looked_into(call, fit_path, project, tmp_pat
         ("plan = 3", "plan must be a table, [plan]"),
         ("[plan]\nmin-ratio = [1]", "[plan] min-ratio must be a text or a number, got [1]"),
         ("[plan]\nmin-ratio = true", "[plan] min-ratio must be a text or a number, got True"),
+        ("[fit]\nbootstrap = 50.5", "[fit] bootstrap must be a whole number, got 50.5"),
         ("[plan]\njson = 'yes'", "[plan] json must be true or false, got 'yes'"),
         ("[mix.plan]\nprotect = 'a=1'", "[mix.plan] protect must be a list"),
         ("[plan]\nout = 'a.json'", "[plan] out cannot stand in a file"),

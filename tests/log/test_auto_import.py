@@ -1,5 +1,6 @@
 """``logs import auto``: what it recognises, shows and asks; phases; from trainer states to a plan."""
 
+import gzip
 import json
 import re
 import shlex
@@ -57,6 +58,25 @@ def test_a_folder_is_recognised_by_what_its_files_hold(sample, format, tmp_path)
 def test_texts_are_recognised(text, format, tmp_path):
     (tmp_path / "log.csv").write_text(text)
     assert recognised([tmp_path / "log.csv"])[0] == format
+
+
+def test_a_compressed_file_is_told(call, tmp_path):
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(LONG.encode()))
+    answer = call("logs", "import", "auto", tmp_path / "log.csv.gz", "--out", tmp_path / "o.csv")
+    assert answer.code == 2
+    assert "compressed; unpack it first" in answer.err
+
+
+def test_units_in_the_names_of_columns(call, tmp_path):
+    """A percent sign, and billions in the plural."""
+    text = LONG.replace("Tokens (M)", "Tokens (millions)").replace("ratio_pct", "Domain ratio (%)")
+    (tmp_path / "runs.csv").write_text(text.replace(",20,", ",0.2,").replace(",40,", ",0.4,"))
+    out = tmp_path / "log.csv"
+    answer = call("logs", "import", "auto", tmp_path / "runs.csv", "--out", out, "--yes")
+    assert answer.code == 0, answer.err
+    log = cp.read_log(out)
+    assert sorted(set(log["domain_ratio"])) == pytest.approx([0.002, 0.004])
+    assert sorted(set(log["train_tokens"])) == [1e8, 2e8]
 
 
 class TestPreview:

@@ -80,6 +80,13 @@ class TestFit:
         refused = call("backtest", path, *asked)
         assert "min_train_tokens = 9e+11 leaves none of general" in refused.err
 
+    def test_a_name_that_has_the_word_goes_before_the_trend(self, call, table):
+        """Here the loss that rises with the ratio is on a set of the domain."""
+        refused = call("fit", table(LONG.replace("law", "general-2").replace("wiki", "my_domain")))
+        assert "--map general-2=general --map my_domain=domain" in refused.err
+        refused = call("fit", table(LONG.replace("wiki", "domain_set")))
+        assert "--map law=general --map domain_set=domain" in refused.err
+
     def test_check_says_the_remedy(self, call, table):
         checked = call("logs", "check", table(LONG.replace("law", "domain")))
         assert "--map wiki=general" in checked.out

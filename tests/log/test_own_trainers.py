@@ -395,6 +395,16 @@ class TestMeanings:
         )
         assert "'r0.5-s1'" in refusal
 
+    @pytest.mark.parametrize("column", ["domain_ratio", "replay_ratio"])
+    def test_a_percent_sign_in_some_rows_of_a_joined_table(self, imported, tmp_path, column):
+        """Beside 30%, 1 may be 1 % or all."""
+        (tmp_path / "runs.csv").write_text(f"run,{column}\nr0.25-s0,30%\nr0.5-s1,1\n")
+        known = ("--set", "model_params=70M", "--map", "val_loss=general")
+        joined = ("--join", tmp_path / "runs.csv")
+        refusal = imported("litgpt", SAMPLES / "litgpt", *known, *joined)
+        assert f"{column} must be a number, got '30%' (" in refusal
+        assert "runs.csv row 1, line 2). Write the percent sign in every row" in refusal
+
     def test_names_that_begin_alike(self, imported, tmp_path):
         text = (
             "run_id,model_params,train_tokens,w_code,w_Web 2,loss_code\na,7e7,1e9,0.25,0.75,2.5\n"
@@ -460,6 +470,15 @@ class TestWandbApi:
             ("a", 6553600, 0.5, "domain", 2.25),
             ("a", 6553600, 0.5, "general", 3.25),
         ]
+
+    def test_the_rate_that_was_logged(self, run):
+        history = [{"_step": 1, "train/learning_rate": 2e-4}]
+        run.history_keys["keys"]["train/learning_rate"] = {"typeCounts": [{"count": 1}]}
+        scan = run.scan_history
+        run.scan_history = lambda keys: (
+            history if keys == ["_step", "train/learning_rate"] else scan(keys)
+        )
+        assert set(read_api_runs([run], Changes()).log["learning_rate"]) == {2e-4}
 
     def test_the_rate_that_a_run_was_set_to_is_its_peak_and_not_read(self, run):
         run.config = run.config | {"learning_rate": 1e-3}

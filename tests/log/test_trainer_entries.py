@@ -86,3 +86,35 @@ def test_a_step_that_counts_anew_with_other_tokens_is_no_repeat(call, tmp_path):
     )
     assert answer.code == 0, answer.err
     assert cp.read_log(tmp_path / "log.csv")["loss"].tolist() == [3.0, 3.1, 3.2]
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+def test_checkpoints_of_two_trainings_are_told(call, tmp_path, is_other):
+    """A run was begun anew in the folder of an older, longer one."""
+    shift = 0.125 if is_other else 0.0
+    older = history()
+    newer = [
+        {key: value + shift if key == "eval_domain_loss" else value for key, value in entry.items()}
+        for entry in history()[:6]
+    ]
+    for name, entries in (("checkpoint-1500", older), ("checkpoint-500", newer)):
+        path = tmp_path / "runs" / "a" / name / "trainer_state.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"log_history": entries}))
+    given = ["--set", "model_params=70M", "--set", "domain_ratio=0.25", "--tokens-per-step", "1M"]
+    out = tmp_path / "log.csv"
+    answer = call("logs", "import", "trainer_state", tmp_path / "runs", *given, "--out", out)
+    assert len(cp.read_log(out)) == 2 * len(STEPS)
+    assert ("[checkpoints_differ]" in answer.err) == is_other
+    if is_other:
+        for words in ("checkpoint-500", "another eval_domain_loss at step 0"):
+            assert words in answer.err
+
+
+def test_a_loss_on_no_corpus_beside_named_ones(imported, tmp_path):
+    """``eval_loss`` beside ``eval_general_loss`` is on neither."""
+    entries = [entry | ({"eval_loss": 2.5} if "loss" not in entry else {}) for entry in history()]
+    refused = imported(a=entries)
+    assert refused.code == 2
+    assert "others are on 'general', 'domain'" in refused.err
+    assert "--map eval_loss=NAME" in refused.err

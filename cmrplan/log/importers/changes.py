@@ -328,7 +328,8 @@ def _one_loss_each(raw: RawLog) -> Iterator[RawLog]:
     """Yield the table itself, or one table for each column ``loss_<corpus>`` where no ``eval_corpus`` is.
 
     An empty cell there means that the corpus was not evaluated then, and gives no row. A plain ``loss`` beside such
-    columns is the trainer's own, on training data, and is left out.
+    columns is the trainer's own, on training data, and is left out. ``loss_<corpus>_stderr``, or
+    ``loss_stderr_<corpus>``, is the standard error of ``loss_<corpus>``.
     """
     table = raw.table
     columns = [
@@ -340,9 +341,19 @@ def _one_loss_each(raw: RawLog) -> Iterator[RawLog]:
         yield raw
         return
     rest = table.drop(columns=columns)
+    error_of = {name: error for name in columns for error in _errors_of(name) if error in columns}
     for name in columns:
+        if name in error_of.values():
+            continue
         corpus = name.removeprefix(LOSS_PREFIX)
         _, missing, _ = parse_numbers(table[name])
         part = replace(raw, table=rest.assign(eval_corpus=corpus, loss=table[name]))
+        if name in error_of:
+            part = replace(part, table=part.table.assign(loss_stderr=table[error_of[name]]))
         if not missing.all():
             yield part.kept(~missing)
+
+
+def _errors_of(loss: str) -> tuple[str, str]:
+    """Return what the column of the standard errors of a ``loss_<corpus>`` may be called."""
+    return f"{loss}_stderr", loss.replace(LOSS_PREFIX, f"{LOSS_PREFIX}stderr_", 1)

@@ -33,6 +33,13 @@ from cmrplan.log.importers.wandb_chart import import_wandb_chart, is_wandb_chart
 from cmrplan.log.importers.wandb_history import import_wandb_history, is_wandb_history
 from cmrplan.log.importers.wandb_offline import import_wandb_offline, is_wandb_file
 
+_COMPRESSED = (
+    b"\x1f\x8b",
+    b"PK\x03\x04",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x28\xb5\x2f\xfd",
+)  # gz, zip, bz2, xz, zst
 HEAD = 65_536  # bytes of a file that are looked at to tell its format
 MOST_ENTRIES = 100_000  # files and folders that are looked at in a folder
 
@@ -213,6 +220,8 @@ def _format_of(file: Path) -> str | None:
 
 def _why(file: Path) -> str:
     head = head_of(file)
+    if head.startswith(_COMPRESSED):
+        return "it is compressed; unpack it first"
     return (
         f"it begins with {listed([head[:12].decode('latin-1')])}"
         if head

@@ -14,7 +14,7 @@ from cmrplan.log.cells import RawLog
 from cmrplan.log.columns import LOSS_PREFIX, parse_numbers
 from cmrplan.log.importers.changes import Changes
 from cmrplan.log.importers.run_facts import expanded, is_log_column
-from cmrplan.log.importers.runs import TOKEN_COUNTS, evaluated_corpus
+from cmrplan.log.importers.run_layout import TOKEN_COUNTS, evaluated_corpus
 from cmrplan.log.importers.spellings import respelled
 
 _SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -54,7 +54,11 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "loss": ("val loss", "eval loss", "validation loss", "test loss", "value"),
     "step": ("global step", "steps", "iteration", "iter"),
 }
-_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12, "thousand": 1e3, "million": 1e6, "billion": 1e9}
+_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12} | {
+    word: scale
+    for one, scale in {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}.items()
+    for word in (one, f"{one}s")
+}
 _PERCENT = ("percent", "pct")
 _COUNT_COLUMNS = ("model_params", "train_tokens")
 _FRACTIONS = ("domain_ratio", "replay_ratio")
@@ -102,7 +106,8 @@ def with_contract_names(columns: Sequence[str], changes: Changes) -> Changes:
 
 def _column_of(column: str) -> tuple[str, float]:
     """Return the column of the probe log that a name stands for, "" if none, and what its numbers are multiplied by."""
-    words = [word for word in re.split(r"[^0-9a-z]+", column.lower()) if word]
+    spelled = column.lower().replace("%", " percent ")
+    words = [word for word in re.split(r"[^0-9a-z]+", spelled) if word]
     for new, synonyms in _SYNONYMS.items():
         for end, scale in _endings(new).items():
             plain = " ".join(words[: len(words) - 1] if end else words)

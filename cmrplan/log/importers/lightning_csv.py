@@ -17,13 +17,8 @@ from cmrplan.log.cells import RawLog, listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.headers import header_of
 from cmrplan.log.importers.run_cells import unique_names
-from cmrplan.log.importers.runs import (
-    TOKEN_COUNTS,
-    RunLayout,
-    TrainerRun,
-    run_of_table,
-    runs_to_log,
-)
+from cmrplan.log.importers.run_layout import TOKEN_COUNTS, RunLayout, TrainerRun
+from cmrplan.log.importers.runs import run_of_table, runs_to_log
 
 LIGHTNING_LAYOUT = RunLayout(steps={"step": 1}, tokens=TOKEN_COUNTS)
 LITGPT_LAYOUT = RunLayout(steps={"step": 1}, tokens=("total_tokens",))
@@ -48,19 +43,20 @@ def is_litgpt_csv(path: Path, head: bytes) -> bool:
 
 def import_lightning_csv(paths: Sequence[Path], changes: Changes) -> Imported:
     """Return the validation losses in the files of Lightning's CSVLogger as a probe log."""
-    return runs_to_log(_runs(paths), LIGHTNING_LAYOUT, changes)
+    return runs_to_log(_runs(paths, changes), LIGHTNING_LAYOUT, changes)
 
 
 def import_litgpt(paths: Sequence[Path], changes: Changes) -> Imported:
     """Return the validation losses in litgpt's files as a probe log: ``--map val_loss=general`` names its one set."""
-    return runs_to_log(_runs(paths), LITGPT_LAYOUT, changes)
+    return runs_to_log(_runs(paths, changes), LITGPT_LAYOUT, changes)
 
 
-def _runs(paths: Sequence[Path]) -> list[TrainerRun]:
+def _runs(paths: Sequence[Path], changes: Changes) -> list[TrainerRun]:
     paths = sorted(paths)
     folders = [path.resolve().parent.parts for path in paths]
     short = [tuple(part for part in parts if not _VERSION.fullmatch(part)) for parts in folders]
-    names = unique_names(short if len(set(short)) == len(short) else folders)
+    apart = short if len(set(short)) == len(short) else folders
+    names = unique_names(apart, changes.facts.pattern)
     return [_run_of_csv(path, name) for path, name in zip(paths, names, strict=True)]
 
 

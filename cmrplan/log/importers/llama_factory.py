@@ -14,7 +14,8 @@ from cmrplan.errors import InputError
 from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import unique_names
-from cmrplan.log.importers.runs import RunLayout, run_of_table, runs_to_log
+from cmrplan.log.importers.run_layout import RunLayout
+from cmrplan.log.importers.runs import run_of_table, runs_to_log
 
 LLAMA_FACTORY_LAYOUT = RunLayout(
     steps={"current_steps": 0}, tokens=("total_tokens",), counting="include_num_input_tokens_seen"
@@ -30,7 +31,7 @@ def is_llama_factory(path: Path, head: bytes) -> bool:
 def import_llama_factory(paths: Sequence[Path], changes: Changes) -> Imported:
     """Return the evaluations in such files as a probe log."""
     paths = sorted(paths)
-    names = unique_names([path.resolve().parent.parts for path in paths])
+    names = unique_names([path.resolve().parent.parts for path in paths], changes.facts.pattern)
     runs = []
     for path, name in zip(paths, names, strict=True):
         raw = read_raw(path)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cmrplan.arrays import Array
 from cmrplan.errors import Code, InputError
-from cmrplan.log.cells import RawLog, shown
+from cmrplan.log.cells import RawLog, listed, shown
 
 LossUnit = Literal["nats", "ppl", "bits", "bpb"]
 LOSS_UNITS: tuple[LossUnit, ...] = ("nats", "ppl", "bits", "bpb")
@@ -20,28 +20,50 @@ EVERY_CORPUS = ""  # the name under which bytes per token stand for all corpora
 
 _UNITS_IN_NAMES: tuple[tuple[str, LossUnit, str], ...] = (
     ("ppl|perplexity", "ppl", "perplexities"),
-    ("bpb|bits_per_byte", "bpb", "bits per byte"),
-    ("bpt|bits_per_token", "bits", "bits per token"),
+    ("bpb|bits_(per_)?byte", "bpb", "bits per byte"),
+    ("bpc|bits_(per_)?char(acter)?", "bpb", "bits per character"),
+    ("bpt|bits(_(per_)?token)?", "bits", "bits per token"),
 )
 
 
 def require_named_unit(columns: Iterable[str], unit: LossUnit | None, source: str) -> None:
-    """Refuse loss columns whose names say another unit than nats where no unit was given.
+    """Refuse loss columns whose names say another unit than the one that was given, nats where none was.
 
     Raises
     ------
     InputError
         Naming the column and the option.
     """
-    for column in columns if unit is None else ():
-        words = re.sub(r"[^a-z]+", "_", column.lower())
-        for pattern, meant, plural in _UNITS_IN_NAMES:
-            if re.search(rf"(^|_)({pattern})(_|$)", words):
-                bytes_too = " --bytes-per-token X" if meant == "bpb" else ""
-                raise InputError(
-                    f"{source}: the name of the loss column {shown(column)} says that it holds {plural}, and a probe "
-                    f"log holds nats per token; add --loss-unit {meant}{bytes_too}, or --loss-unit nats if it does"
-                )
+    columns = list(columns) if unit != "nats" else []
+    named = {column: _unit_named(column) for column in columns}
+    for column, (meant, plural) in named.items():
+        if meant in (None, unit):
+            continue
+        holds = f"{source}: the name of the loss column {shown(column)} says that it holds {plural}, and "
+        if unit is not None:
+            raise InputError(
+                f"{holds}--loss-unit {unit} takes it for another unit; import losses in different units apart"
+            )
+        bytes_too = " --bytes-per-token X" if meant == "bpb" else ""
+        others = [name for name, (other, _) in named.items() if other != meant]
+        too = f" (it takes {listed(others)} so too: import those apart)" if others else ""
+        raise InputError(
+            f"{holds}a probe log holds nats per token; add --loss-unit {meant}{bytes_too}{too}, or --loss-unit nats "
+            "if it does"
+        )
+
+
+def _unit_named(column: str) -> tuple[LossUnit | None, str]:
+    """Return the unit that the name of a column speaks of, None if of none, and what a message calls its numbers."""
+    words = re.sub(r"[^a-z]+", "_", column.lower())
+    return next(
+        (
+            (unit, plural)
+            for pattern, unit, plural in _UNITS_IN_NAMES
+            if re.search(rf"(^|_)({pattern})(_|$)", words)
+        ),
+        (None, ""),
+    )
 
 
 def in_nats(

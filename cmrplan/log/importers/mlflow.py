@@ -7,8 +7,10 @@ library alone; the database is opened for reading only.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -23,7 +25,8 @@ from cmrplan.files import read_text, require_regular
 from cmrplan.log.cells import named, shown
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of
-from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, by_step, runs_to_log
+from cmrplan.log.importers.run_layout import TOKEN_COUNTS, RunLayout, TrainerRun
+from cmrplan.log.importers.runs import by_step, runs_to_log
 
 MLFLOW_LAYOUT = RunLayout(steps={"step": 0}, tokens=TOKEN_COUNTS)
 MOST_METRIC_ROWS = 5_000_000
@@ -107,7 +110,7 @@ def _read(base: sqlite3.Connection, source: str) -> list[tuple[str, TrainerRun]]
             f"{source} has more than {MOST_METRIC_ROWS:,} values of metrics; export the runs of one experiment"
         )
     for run_id, key, value, step, is_nan in rows:
-        metrics.setdefault(run_id, []).append((key, float("nan") if is_nan else value, step))
+        metrics.setdefault(run_id, []).append((key, math.nan if is_nan else _number(value), step))
     params: dict[str, dict[str, str]] = {}
     for run_id, key, value in base.execute("SELECT run_uuid, key, value FROM params"):
         params.setdefault(run_id, {})[key] = value
@@ -122,6 +125,11 @@ def _read(base: sqlite3.Connection, source: str) -> list[tuple[str, TrainerRun]]
         for run_id, name in runs
         if run_id in metrics
     ]
+
+
+def _number(value: float) -> float:
+    """Return a value as it was logged: MLflow's database has the largest float for infinity."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
 def _table(metrics: Sequence[_METRIC]) -> pd.DataFrame:

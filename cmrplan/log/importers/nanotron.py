@@ -18,8 +18,9 @@ from cmrplan.errors import InputError
 from cmrplan.files import read_text
 from cmrplan.log.cells import named
 from cmrplan.log.importers.changes import Changes, Imported
-from cmrplan.log.importers.run_cells import cells_of, whole_lines
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log
+from cmrplan.log.importers.run_cells import cells_of, folders_of, unique_names, whole_lines
+from cmrplan.log.importers.run_layout import RunLayout, TrainerRun
+from cmrplan.log.importers.runs import runs_to_log
 from cmrplan.numbers import COUNT_SUFFIXES
 
 NANOTRON_LAYOUT = RunLayout(steps={"iteration": 0}, tokens=("consumed_tokens",))
@@ -42,7 +43,9 @@ def import_nanotron(paths: Sequence[Path], changes: Changes) -> Imported:
     InputError
         If a text has no such line, or no metric is mapped.
     """
-    runs = [_run_of_print(path) for path in sorted(paths)]
+    paths = sorted(paths)
+    names = unique_names(folders_of(paths), changes.facts.pattern)
+    runs = [_run_of_print(path, name) for path, name in zip(paths, names, strict=True)]
     if not set(changes.names) & {str(name) for run in runs for name in run.table}:
         raise InputError(
             f"{runs[0].source}: nanotron prints the loss of training alone; evaluate its checkpoints, or add --map "
@@ -51,7 +54,7 @@ def import_nanotron(paths: Sequence[Path], changes: Changes) -> Imported:
     return runs_to_log(runs, NANOTRON_LAYOUT, changes)
 
 
-def _run_of_print(path: Path) -> TrainerRun:
+def _run_of_print(path: Path, name: str) -> TrainerRun:
     text = read_text(path)
     whole, remarks = whole_lines(text, named(path))
     rows, lines = [], []
@@ -69,6 +72,4 @@ def _run_of_print(path: Path) -> TrainerRun:
             else "has no line such as 'iteration: 100 / 2000 | consumed_tokens: 52.4M | ...'"
         )
         raise InputError(f"{named(path)} {lack}; give what nanotron printed")
-    return TrainerRun(
-        path.stem, named(path), cells_of(rows), lines=np.array(lines), remarks=remarks
-    )
+    return TrainerRun(name, named(path), cells_of(rows), lines=np.array(lines), remarks=remarks)

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cmrplan.errors import Code, InputError
+from cmrplan.errors import InputError
 from cmrplan.files import read_json
-from cmrplan.log.cells import LogFinding, named
+from cmrplan.log.cells import named
 from cmrplan.log.importers.changes import Changes, Imported
+from cmrplan.log.importers.repeats import shown_again
 from cmrplan.log.importers.run_cells import cells_of, unique_names
 from cmrplan.log.importers.run_facts import corpus_name
-from cmrplan.log.importers.runs import RunLayout, TrainerRun, runs_to_log
+from cmrplan.log.importers.run_layout import RunLayout, TrainerRun
+from cmrplan.log.importers.runs import runs_to_log
 
 _FILE = re.compile(r"metrics_step(\d{1,15})\.json")
 _LOSS_OF_CORPUS = re.compile(r"eval/lm/(.+)/CE loss")
@@ -46,7 +48,7 @@ def import_olmo_core(paths: Sequence[Path], changes: Changes) -> Imported:
                 f"{named(path)}: OLMo-core saves metrics at a step as metrics_step<N>.json; give those files"
             )
         folders[path.resolve().parent].append((int(match[1]), path))
-    names = unique_names([folder.parts for folder in folders])
+    names = unique_names([folder.parts for folder in folders], changes.facts.pattern)
     runs, repeated = [], 0
     for name, files in zip(names, folders.values(), strict=True):
         rows, stale = _steps(sorted(files))
@@ -55,14 +57,8 @@ def import_olmo_core(paths: Sequence[Path], changes: Changes) -> Imported:
     layout = RunLayout(steps={"step": 0}, tokens=("total tokens",), corpus_of=_corpus_of)
     imported = runs_to_log(runs, layout, changes)
     if repeated:
-        message = (
-            f"{runs[0].source}: {repeated} losses gave no row, since they repeat the evaluation before them; save "
-            "metrics "
-            "at the steps of evaluations"
-        )
-        imported = imported.with_remark(
-            LogFinding(Code.CELLS_LEFT_OUT, message, runs[0].source, num_rows=repeated)
-        )
+        remedy = "; save metrics at the steps of evaluations"
+        imported = imported.with_remark(shown_again(runs[0].source, repeated, remedy))
     return imported
 
 

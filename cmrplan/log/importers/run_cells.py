@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,20 +69,30 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "", depth: int = 0)
     return flat
 
 
-def unique_names(names: Sequence[Sequence[str]]) -> list[str]:
+def unique_names(
+    names: Sequence[Sequence[str]], pattern: re.Pattern[str] | None = None
+) -> list[str]:
     """Return a name for each sequence of folders, outermost first: the last, or as many as tell all apart.
+
+    Where a pattern is to read the names, they are as long as it needs to fit every one, if any length does.
 
     Examples
     --------
     >>> unique_names([["a", "x"], ["b", "x"]]), unique_names([["a", "x"], ["b", "y"]])
     (['a/x', 'b/x'], ['x', 'y'])
+    >>> unique_names([["r0.1", "x"], ["r0.2", "y"]], re.compile("r"))
+    ['r0.1/x', 'r0.2/y']
     """
     deepest = max((len(parts) for parts in names), default=1)
-    for depth in range(1, deepest + 1):
-        called = ["/".join(parts[-depth:]) for parts in names]
-        if len(set(called)) == len(called):
-            return called
-    return called
+    by_depth = [["/".join(parts[-depth:]) for parts in names] for depth in range(1, deepest + 1)]
+    apart = [called for called in by_depth if len(set(called)) == len(called)] or by_depth[-1:]
+    fitting = (called for called in apart if pattern and all(map(pattern.search, called)))
+    return next(fitting, apart[0])
+
+
+def folders_of(paths: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Return the folders of each file, outermost first, and its name without the suffix behind them."""
+    return [(*path.resolve().parent.parts, path.stem) for path in paths]
 
 
 def whole_lines(text: str, source: str) -> tuple[list[str], tuple[LogFinding, ...]]:

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
-from cmrplan.errors import InputError
+from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, listed, raw_frame, shown
-from cmrplan.log.columns import LOG_COLUMNS, REPLAY_RATIO, SHARE_PREFIX
+from cmrplan.log.columns import (
+    LOG_COLUMNS,
+    REPLAY_RATIO,
+    SHARE_PREFIX,
+    Column,
+    canonical_columns,
+    parse_column,
+)
 from cmrplan.log.phases import is_phase_column
 
 STEP_TOKENS = "tokens_per_step"
@@ -27,7 +34,7 @@ _KNOWN = {column.name for column in LOG_COLUMNS} | {
     "realized_domain_ratio",
     "training_flops",
 }
-_OF_A_ROW = {"run_id", "eval_corpus", "loss", "loss_stderr", "step"}
+OF_A_ROW = {"run_id", "eval_corpus", "loss", "loss_stderr", "step"}
 
 
 def is_log_column(name: str) -> bool:
@@ -163,7 +170,7 @@ def run_pattern(text: str) -> re.Pattern[str]:
             f"--run-pattern {text!r} is no regular expression ({error}); it may look like {EXAMPLE_PATTERN}"
         ) from None
     for name in pattern.groupindex:
-        if not is_log_column(name) or name in _OF_A_ROW:
+        if not is_log_column(name) or name in OF_A_ROW:
             raise InputError(
                 f"--run-pattern names {name!r}, which is no column of a run in a probe log; it may look like "
                 f"{EXAMPLE_PATTERN}"
@@ -183,7 +190,8 @@ def joined_runs(raw: RawLog, names: Mapping[str, str]) -> tuple[pd.DataFrame, di
     Raises
     ------
     InputError
-        If no column names the run, a run stands twice, or no column is of use.
+        If no column names the run, a run stands twice, no column is of use, or a cell is no number, as where a percent
+        sign stands in some rows.
     """
     present = list(raw.table.columns)
     own: dict[str, str] = {}
@@ -207,12 +215,23 @@ def joined_runs(raw: RawLog, names: Mapping[str, str]) -> tuple[pd.DataFrame, di
         raise InputError(
             f"{raw.source} row {raw.number(row)} repeats run {shown(runs[row])}; give each run one row"
         )
-    kept = [str(name) for name in table if is_log_column(str(name)) and name not in _OF_A_ROW]
+    kept = [str(name) for name in table if is_log_column(str(name)) and name not in OF_A_ROW]
     if not kept:
         raise InputError(
             f"{raw.source} says nothing of a run that a probe log holds; it has {listed(present)}: --map "
             "OLD=domain_ratio"
         )
     table = table[kept]
+    _require_numbers(replace(raw, table=table))
     table.index = pd.Index(runs.tolist())
     return table, rest
+
+
+def _require_numbers(raw: RawLog) -> None:
+    """Refuse texts in columns of numbers; the cells of each run alone would not show a percent sign in some rows."""
+    replay = [Column(REPLAY_RATIO, "number", "fraction")] if REPLAY_RATIO in raw.table else []
+    for column in (*canonical_columns(raw.table), *replay):
+        _, errors = parse_column(raw, column)
+        wrong = next((error for error in errors if error.code == Code.NOT_A_NUMBER), None)
+        if wrong is not None:
+            raise InputError(wrong.message)

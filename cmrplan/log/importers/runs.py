@@ -1,23 +1,20 @@
 """Runs as trainers log them -> the probe log: which metric is a validation loss, and where the tokens come from.
 
 A reader of one format gives a :class:`TrainerRun` for each run: the lines that its trainer wrote, under the trainer's
-own names, and the settings beside them. What they become is one rule for all formats. A metric whose name has a word
-such as ``eval`` or ``val`` and the word ``loss`` is a validation loss, of the corpus that the other words name;
-``--map METRIC=CORPUS`` says it for others, and ``--map NAME=COLUMN`` makes a column of the probe log of what the
-trainer logs or was set to. Tokens are those that the trainer counted, at the line or at the last one before it, or
-else steps times ``tokens_per_step``. The learning rate is the last one logged before the evaluation; one that a run was
-set to is that of its peak, and is not read.
+own names, and the settings beside them. What they become is one rule for all formats; run_layout.py says what a name
+means, and ``--map METRIC=CORPUS`` or ``--map NAME=COLUMN`` says it for others. Tokens are those that the trainer
+counted, at the line or at the last one before it, or else steps times ``tokens_per_step``; at step 0 they are 0. The
+learning rate is the last one logged before the evaluation; one that a run was set to is that of its peak, and is not
+read.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cmrplan.errors import Code, InputError
@@ -31,101 +28,20 @@ from cmrplan.log.importers.changes import (
     numbers_of,
     to_log,
 )
+from cmrplan.log.importers.loss_units import require_named_unit
 from cmrplan.log.importers.name_patterns import require_mixture
-from cmrplan.log.importers.repeats import labels_of, without_repeats
+from cmrplan.log.importers.repeats import labels_of, replaced_later, without_repeats
 from cmrplan.log.importers.run_cells import is_filled, last_before
-from cmrplan.log.importers.run_facts import STEP_TOKENS, expanded, is_log_column
-
-_EVALUATION_WORDS = {"eval", "val", "valid", "validation", "test", "heldout"}
-_LOSS_WORDS = {"loss", "ce", "nll", "lm", "metrics"}
-TOKEN_COUNTS = (
-    "num_input_tokens_seen",
-    "train_tokens",
-    "consumed_tokens",
-    "tokens_seen",
-    "num_tokens",
-    "total_tokens",
-    "total tokens",
-    "tokens",
+from cmrplan.log.importers.run_facts import OF_A_ROW, STEP_TOKENS, expanded, is_log_column
+from cmrplan.log.importers.run_layout import (
+    LINE_COUNTER,
+    RunLayout,
+    TrainerRun,
+    lines_as_steps,
+    rates_of,
+    steps_done,
+    tokens_like,
 )
-"""What trainers call their count of training tokens, whatever stands before it with a slash."""
-_RATE = re.compile(r"(.*/)?(learning[_ -]?rate|lr)(-[\w.]+)?( \(group 0\))?", re.IGNORECASE)
-_UNNAMED = re.compile(r"(dataloader_idx_)?\d*")
-_WORD = re.compile(r"[^0-9a-z]+")
-
-
-@dataclass(frozen=True)
-class TrainerRun:
-    """What a trainer logged of one run, under its own names.
-
-    Parameters
-    ----------
-    name : str
-        What the run is called.
-    source : str
-        The file as messages name it.
-    table : DataFrame
-        One row for each line, in the order they were written; empty cells where a line does not have a metric.
-    settings : mapping of str to str
-        What the run was set to, as far as the log says it.
-    lines : array of int, shape (rows,), optional
-        The line of each row in a text file.
-    remarks : tuple of LogFinding
-        What was left out of the run when it was read.
-    """
-
-    name: str
-    source: str
-    table: pd.DataFrame
-    settings: Mapping[str, str] = field(default_factory=dict)
-    lines: npt.NDArray[np.int64] | None = None
-    remarks: tuple[LogFinding, ...] = ()
-
-
-@dataclass(frozen=True)
-class RunLayout:
-    """What the columns of a format mean.
-
-    Parameters
-    ----------
-    steps : mapping of str to int
-        The columns that count steps, of which the first that a run has is read, and how many steps are done where such
-        a column is 0: 1 where the first step has the number 0.
-    tokens : tuple of str
-        Columns that count training tokens, the first that a run has; a slash and what stands before it do not matter.
-    corpus_of : callable
-        The corpus that a metric is the validation loss of; see :func:`evaluated_corpus`.
-    counting : str
-        What makes the trainer count tokens, for the message where it did not.
-    """
-
-    steps: Mapping[str, int]
-    tokens: tuple[str, ...] = ()
-    corpus_of: Callable[[str], str | None] = field(default=lambda metric: evaluated_corpus(metric))
-    counting: str = ""
-
-    def step_of(self, run: TrainerRun) -> str | None:
-        """Return the column that counts the steps of a run."""
-        return next((name for name in self.steps if name in run.table), None)
-
-    def keys_of(self, run: TrainerRun, names: Mapping[str, str]) -> list[str]:
-        """Return the columns that say when a run evaluated, also by the names that the caller gives them."""
-        own = [name for name in (self.step_of(run), self.tokens_of(run)) if name is not None]
-        more = [old for old, new in names.items() if new in ("train_tokens", "step")]
-        return list(dict.fromkeys([*own, *(name for name in more if name in run.table)]))
-
-    def tokens_of(self, run: TrainerRun) -> str | None:
-        """Return the column that counts the tokens of a run."""
-        by_end = {str(name).rsplit("/", 1)[-1]: str(name) for name in run.table}
-        return next((by_end[name] for name in self.tokens if name in by_end), None)
-
-
-def _rate_of(run: TrainerRun, changes: Changes, names: Mapping[str, str]) -> dict[str, str]:
-    """Return the metric that is the learning rate, as what the log calls it, unless another was named."""
-    if "learning_rate" in names.values() or changes.gives("learning_rate"):
-        return {}
-    rates = [str(name) for name in run.table if _RATE.fullmatch(str(name)) and name not in names]
-    return dict.fromkeys(rates[:1], "learning_rate")
 
 
 def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes) -> Imported:
@@ -146,6 +62,7 @@ def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes)
     corpora = _corpora(runs, layout, names)
     if not corpora:
         raise InputError(_no_loss(runs[0].source, runs))
+    require_named_unit(corpora, changes.loss_unit, runs[0].source)
     rest = {old: new for old, new in names.items() if old not in corpora}
     runs, repeats = without_repeats(runs, list(corpora), lambda run: layout.keys_of(run, rest))
     evaluated = [run for run in runs if any(metric in run.table for metric in corpora)]
@@ -157,23 +74,23 @@ def runs_to_log(runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes)
     used |= {column: "train_tokens" for column in _counted(runs, layout, changes, rest)}
     used |= {old: new for run in runs for old, new in _rate_of(run, changes, rest).items()}
     left_out = tuple(name for name in present if name not in {*used, *layout.steps})
-    remarks = (*log.remarks, *repeats, *(remark for run in runs for remark in run.remarks))
+    remarks = (
+        *log.remarks,
+        *repeats,
+        *_lines_as_steps(evaluated, layout, changes, rest),
+        *(remark for run in runs for remark in run.remarks),
+    )
     return Imported(log.log, remarks, used, left_out)
 
 
-def evaluated_corpus(metric: str) -> str | None:
-    """Return the corpus that a metric is the validation loss of, "" if its name does not say, None if it is none.
-
-    Examples
-    --------
-    >>> [evaluated_corpus(name) for name in ("eval_law_loss", "val/Web-2 loss", "val_loss", "train/loss")]
-    ['law', 'web_2', '', None]
-    """
-    words = [word for word in _WORD.split(metric.lower()) if word]
-    if "loss" not in words or not _EVALUATION_WORDS & set(words) or "train" in words:
-        return None
-    corpus = "_".join(word for word in words if word not in _EVALUATION_WORDS | _LOSS_WORDS)
-    return "" if _UNNAMED.fullmatch(corpus) else corpus
+def _lines_as_steps(
+    runs: Sequence[TrainerRun], layout: RunLayout, changes: Changes, names: Mapping[str, str]
+) -> list[LogFinding]:
+    """Return a remark where tokens are those of the lines of a log, which may not be steps."""
+    by_line = [run for run in runs if layout.step_of(run) == LINE_COUNTER]
+    if not by_line or not changes.gives(STEP_TOKENS) or "step" in names.values():
+        return []
+    return [lines_as_steps(by_line[0].source, LINE_COUNTER)]
 
 
 def _corpora(
@@ -181,7 +98,9 @@ def _corpora(
 ) -> dict[str, str]:
     """Return the corpus of each metric that is a validation loss."""
     corpora: dict[str, str] = {}
-    for column in dict.fromkeys(str(name) for run in runs for name in run.table):
+    columns = list(dict.fromkeys(str(name) for run in runs for name in run.table))
+    others = [corpus for name in columns if (corpus := layout.corpus_of(name))]
+    for column in columns:
         if column in names:
             new = names[column]
             if new.startswith(LOSS_PREFIX) and new not in ("loss_stderr", LOSS_PREFIX):
@@ -192,12 +111,34 @@ def _corpora(
         corpus = layout.corpus_of(column)
         if corpus == "":
             raise InputError(
-                f"{runs[0].source}: {shown(column)} does not say on which corpus the loss is; add --map "
-                f"{column}=general, or --map {column}=domain"
+                f"{runs[0].source}: {shown(column)} does not say on which corpus the loss is; "
+                f"{_name_for(column, others)}"
             )
         if corpus is not None:
             corpora[column] = corpus
+    _require_apart(runs, {metric: name for metric, name in corpora.items() if metric not in names})
     return corpora
+
+
+def _name_for(metric: str, others: Sequence[str]) -> str:
+    """Return what to say of a loss on no corpus that is named, beside those on others."""
+    if not others:
+        return f"add --map {metric}=general, or --map {metric}=domain"
+    return f"others are on {listed(list(others))}, so add --map {metric}=NAME with a name that is none of theirs"
+
+
+def _require_apart(runs: Sequence[TrainerRun], guessed: Mapping[str, str]) -> None:
+    """Refuse two metrics of one run whose names give them one corpus."""
+    for run in runs:
+        metric_of: dict[str, str] = {}
+        for metric, corpus in guessed.items():
+            if metric not in run.table or not is_filled(run.table[metric]).any():
+                continue
+            if (other := metric_of.setdefault(corpus, metric)) != metric:
+                raise InputError(
+                    f"{run.source}: {shown(other)} and {shown(metric)} both say that they are losses on "
+                    f"{shown(corpus)}; give one another name: --map {metric}={corpus}_2"
+                )
 
 
 def _no_loss(source: str, runs: Sequence[TrainerRun]) -> str:
@@ -222,18 +163,21 @@ def _one_run(
     counter = layout.step_of(run)
     if counter is not None:
         step = numbers_of(raw, Column(counter, "number", "nonnegative"))
-        cells["step"] = pd.Series(step, index=run.table.index).ffill() + layout.steps[counter]
+        is_evaluated = np.any([is_filled(run.table[m]) for m in corpora if m in run.table], axis=0)
+        count = pd.Series(step, index=run.table.index).ffill()
+        cells["step"] = steps_done(count, layout.steps[counter], is_evaluated)
     carried = {old: new for old, new in names.items() if old in run.table}
     for old in _counted([run], layout, changes, names):
         carried[old] = "train_tokens"
     carried |= _rate_of(run, changes, names)
     for old, new in carried.items():
         cells[new] = last_before(run.table[old])
+    if "train_tokens" in cells and counter not in (None, LINE_COUNTER):
+        at_start = cells["train_tokens"].isna() & (cells["step"] == 0)
+        cells["train_tokens"] = cells["train_tokens"].mask(at_start, 0)
     table = pd.DataFrame(cells, index=run.table.index, dtype=object).assign(run_id=run.name)
-    for old, value in run.settings.items():
-        new = names.get(old, old if _is_setting(old) else "")
-        if new and new not in table and not changes.gives(new):
-            table[new] = value
+    for new, value in _of_settings(run, names, changes, table).items():
+        table[new] = value
     parts = [
         replace(
             raw,
@@ -265,6 +209,27 @@ def _one_run(
     )
 
 
+def _of_settings(
+    run: TrainerRun, names: Mapping[str, str], changes: Changes, table: pd.DataFrame
+) -> dict[str, str]:
+    """Return what a run was set to, as columns that it does not have otherwise.
+
+    A run that was set to a number of tokens, of a step or of all, has its tokens from one source: what the trainer
+    counted, what the caller gives, and only then the setting.
+    """
+    values: dict[str, str] = {}
+    for old, value in run.settings.items():
+        new = names.get(old, old if _is_setting(old) else "")
+        if not new or new in table or changes.gives(new):
+            continue
+        if new == STEP_TOKENS and "train_tokens" in table:
+            continue
+        if new == "train_tokens" and (changes.gives(STEP_TOKENS) or STEP_TOKENS in run.settings):
+            continue
+        values[new] = value
+    return values
+
+
 def _steps_without_count(
     run: TrainerRun,
     layout: RunLayout,
@@ -274,7 +239,7 @@ def _steps_without_count(
 ) -> int:
     """Return at how many steps a run evaluated more than one step after its last count of tokens."""
     counter, counted = layout.step_of(run), _counted([run], layout, changes, names)
-    if counter is None or not counted or counter == "_step":  # which counts lines
+    if counter is None or not counted or counter == LINE_COUNTER:
         return 0
     step = pd.Series(pd.to_numeric(run.table[counter], errors="coerce")).ffill()
     of_count = step.where(is_filled(run.table[counted[0]])).ffill()
@@ -305,14 +270,21 @@ def _require_tokens(
         return
     why = f"; {layout.counting} counts them next time" if layout.counting else ""
     if "train_tokens" not in table:
+        alike = tokens_like(run.table)
+        by_name = (
+            f"; if one of {listed(alike)} is the count of all training tokens so far: --map COLUMN=train_tokens"
+            if alike
+            else ""
+        )
         raise InputError(
-            f"{run.source}: the tokens of run {shown(run.name)} were not counted; add --tokens-per-step VALUE (global "
-            f"batch size times sequence length){why}"
+            f"{run.source}: the tokens of run {shown(run.name)} were not counted{' for sure' if alike else ''}; add "
+            f"--tokens-per-step VALUE (global batch size times sequence length){by_name}{why}"
         )
     for part in parts:
         missing = part.table["train_tokens"].isna().to_numpy()
         if missing.any():
             step = part.table["step"].iloc[int(missing.argmax())] if "step" in part.table else "?"
+            step = f"{step:.12g}" if isinstance(step, float) else step
             raise InputError(
                 f"{run.source}: no tokens were counted before the evaluation at step {shown(step)} of run "
                 f"{shown(run.name)}; add --tokens-per-step VALUE{why}"
@@ -338,7 +310,15 @@ def _of_the_contract(runs: Sequence[TrainerRun]) -> list[str]:
 
 
 def _is_setting(name: str) -> bool:
-    return is_log_column(name) and name != "learning_rate"
+    return is_log_column(name) and name not in {*OF_A_ROW, "learning_rate"}
+
+
+def _rate_of(run: TrainerRun, changes: Changes, names: Mapping[str, str]) -> dict[str, str]:
+    """Return the metric that is the learning rate, as what the log calls it, unless another was named."""
+    if "learning_rate" in names.values() or changes.gives("learning_rate"):
+        return {}
+    rates = rates_of(name for name in run.table if name not in names)
+    return dict.fromkeys(rates[:1], "learning_rate")
 
 
 def by_step(run: TrainerRun, step: str) -> TrainerRun:
@@ -373,15 +353,7 @@ def by_step(run: TrainerRun, step: str) -> TrainerRun:
     frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
     remarks = run.remarks
     if replaced:
-        remark = LogFinding(
-            Code.CELLS_LEFT_OUT,
-            f"{run.source}: {replaced} values of run {shown(run.name)} gave no row, since a later one has their "
-            "step, as "
-            "in a run that was resumed",
-            run.source,
-            num_rows=int(replaced),
-        )
-        remarks = (*remarks, remark)
+        remarks = (*remarks, replaced_later(run, int(replaced)))
     return replace(run, table=frame, lines=None, remarks=remarks)
 
 

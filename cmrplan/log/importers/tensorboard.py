@@ -2,16 +2,19 @@
 
 A record is the length of its data (8 bytes), a checksum of it, the data, and a checksum of them: CRC-32C, rotated.
 The data are a message ``Event`` with the step and the scalars. TensorBoard's own reader keeps a sample of the steps;
-this one keeps all. The files of one folder are one run, called by the folder. A writer that is still at work, or was
-killed, leaves the last record unfinished; what stands before it is read, and the remark ``cut_off`` says so.
+this one keeps all. The files of one folder are one run, called by the folder; in Lightning's ``version_<N>`` steps
+count from 0. A writer that is still at work, or was killed, leaves the last record unfinished; what stands before it is
+read, and the remark ``cut_off`` says so.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,13 @@ from cmrplan.files import read_bytes
 from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of, unique_names
-from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, by_step, runs_to_log
+from cmrplan.log.importers.run_layout import TOKEN_COUNTS, RunLayout, TrainerRun
+from cmrplan.log.importers.runs import by_step, runs_to_log
 from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signed, text
 
-TENSORBOARD_LAYOUT = RunLayout(steps={"step": 0}, tokens=TOKEN_COUNTS)
+_SCALAR_STEP, _STEP_OF_LIGHTNING = "step", "step from 0"
+TENSORBOARD_LAYOUT = RunLayout(steps={_SCALAR_STEP: 0, _STEP_OF_LIGHTNING: 1}, tokens=TOKEN_COUNTS)
+_FOLDER_OF_LIGHTNING = re.compile(r"version_\d+")
 _LENGTH = 12  # bytes: the length and its checksum
 _LARGEST_SCALAR = 65_536  # bytes; a longer record holds an image, a histogram or a graph
 _MASK = 0xA282EAD8
@@ -75,16 +81,20 @@ def import_tensorboard(paths: Sequence[Path], changes: Changes) -> Imported:
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in sorted(paths, key=lambda path: path.name):
         folders[path.resolve().parent].append(path)
-    names = unique_names([folder.parts for folder in folders])
+    names = unique_names([folder.parts for folder in folders], changes.facts.pattern)
     runs = []
-    for name, files in zip(names, folders.values(), strict=True):
+    for name, (folder, files) in zip(names, folders.items(), strict=True):
         steps: list[dict[str, Any]] = []
         remarks: tuple[LogFinding, ...] = ()
         for path in files:
             rows, cut = _scalars(path)
             steps += rows
             remarks += cut
-        run = by_step(TrainerRun(name, named(files[0]), cells_of(steps), remarks=remarks), "step")
+        run = by_step(
+            TrainerRun(name, named(files[0]), cells_of(steps), remarks=remarks), _SCALAR_STEP
+        )
+        if _FOLDER_OF_LIGHTNING.fullmatch(folder.name):
+            run = replace(run, table=run.table.rename(columns={_SCALAR_STEP: _STEP_OF_LIGHTNING}))
         if len(run.table):
             runs.append(run)
     if not runs:
@@ -162,7 +172,7 @@ def _rows(event: bytes) -> Iterator[dict[str, Any]]:
                 if which == 1:
                     scalars |= _scalar(inner(part))
     if scalars:
-        yield {"step": step, **scalars}
+        yield {_SCALAR_STEP: step, **scalars}
 
 
 def _scalar(parts: Iterator[tuple[int, int | bytes]]) -> dict[str, float]:

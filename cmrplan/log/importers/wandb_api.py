@@ -17,10 +17,9 @@ from cmrplan.log.cells import shown
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of, flat_settings, unique_names
 from cmrplan.log.importers.run_facts import expanded
-from cmrplan.log.importers.runs import TrainerRun, by_step, evaluated_corpus, runs_to_log
+from cmrplan.log.importers.run_layout import LINE_COUNTER, TrainerRun, evaluated_corpus, rates_of
+from cmrplan.log.importers.runs import by_step, runs_to_log
 from cmrplan.log.importers.wandb_offline import WANDB_LAYOUT
-
-_STEP = "_step"
 
 
 class ApiRun(Protocol):
@@ -64,7 +63,7 @@ def read_api_runs(runs: Sequence[ApiRun], changes: Changes) -> Imported:
         table = cells_of(rows)
         if len(table):
             whole = TrainerRun(name, f"run {shown(name)}", table, flat_settings(run.config))
-            read.append(by_step(whole, _STEP))
+            read.append(by_step(whole, LINE_COUNTER))
     if not read:
         raise InputError(
             f"none of {len(runs)} runs has a history with a validation loss; --map METRIC=general says what one is of"
@@ -81,6 +80,7 @@ def _is_wanted(key: str, keys: Sequence[str], changes: Changes) -> bool:
             keys,
         )
         or key in WANDB_LAYOUT.steps
+        or bool(rates_of([key]))
         or key.rsplit("/", 1)[-1] in WANDB_LAYOUT.tokens
     )
 
@@ -98,9 +98,12 @@ def _number_of(key: dict[str, Any]) -> int | None:
 
 def _scanned(run: ApiRun, key: str, number: int | None) -> list[dict[str, Any]]:
     """Return every line that has a key: its step, and its value."""
-    if key == _STEP:
+    if key == LINE_COUNTER:
         return []
-    rows = [{_STEP: row[_STEP], key: row[key]} for row in run.scan_history(keys=[_STEP, key])]
+    rows = [
+        {LINE_COUNTER: row[LINE_COUNTER], key: row[key]}
+        for row in run.scan_history(keys=[LINE_COUNTER, key])
+    ]
     if number is not None and len(rows) != number:
         raise CmrplanError(
             f"the scan of {shown(key)} of run {shown(run.name)} gave {len(rows)} of {number} values; try again, or "

@@ -1,6 +1,7 @@
 """A chart of Weights & Biases as its CSV export writes it, or as Parquet: one column for each run.
 
-``Step``, then ``<run> - <metric>``, and the same with ``__MIN`` and ``__MAX`` behind it; these are dropped, as is
+The axis, which is ``Step`` or the key that the chart was drawn over, such as ``train/global_step`` where transformers
+logs; then ``<run> - <metric>``, and the same with ``__MIN`` and ``__MAX`` behind it; these are dropped, as is
 ``<run> - _step``. The corpus is what the metric's name has beside words such as ``eval`` and ``loss``; an empty cell
 gives no row. A chart does not say how the runs were made::
 
@@ -8,12 +9,14 @@ gives no row. A chart does not say how the runs were made::
         --map r010-s0=0.1 --map r050-s0=0.5 --map val/wiki/loss=general
 
 gives every run its domain ratio (``--set domain_ratio=VALUE`` one for all) and a metric its corpus. Where the axis
-counts tokens, ``--map Step=train_tokens``. A folder holds one chart for each metric.
+counts tokens, ``--map Step=train_tokens``; one that is called so (``train/num_input_tokens_seen``) is read so. A
+folder holds one chart for each metric.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +35,13 @@ from cmrplan.log.importers.changes import (
     to_log,
 )
 from cmrplan.log.importers.headers import column_names
+from cmrplan.log.importers.loss_units import require_named_unit
 from cmrplan.log.importers.run_facts import STEP_TOKENS, corpus_name
+from cmrplan.log.importers.run_layout import LINE_COUNTER, lines_as_steps
+from cmrplan.log.importers.wandb_offline import WANDB_LAYOUT
 
-AXIS = "Step"
+_STEP_AXIS = "Step"
+_AXES = {_STEP_AXIS, *WANDB_LAYOUT.steps}  # what an axis of steps is called
 _CURVE = re.compile(r"(?P<run>.+?) - (?P<metric>.+)")
 _MIXTURES = ("domain_ratio", "replay_ratio")
 _DROPPED = ("__MIN", "__MAX")
@@ -44,7 +51,8 @@ _NO_CORPUS = {"eval", "val", "valid", "validation", "test", "loss", "metrics"}
 def is_wandb_chart(path: Path, head: bytes) -> bool:
     """Tell whether the header of a file is one of an exported chart."""
     header = column_names(path, head)
-    return AXIS in header and any(_CURVE.fullmatch(name) for name in header)
+    curves = [name for name in header if _CURVE.fullmatch(name)]
+    return bool(curves) and (_STEP_AXIS in header or header[1:] == curves)
 
 
 def import_wandb_chart(source: Path, changes: Changes) -> Imported:
@@ -62,15 +70,20 @@ def import_wandb_chart(source: Path, changes: Changes) -> Imported:
 def _import_chart(path: Path, changes: Changes) -> Imported:
     raw = read_raw(path)
     series = _series(raw)
-    if AXIS not in raw.table or not series:
+    axis = _STEP_AXIS if _STEP_AXIS in raw.table else str(raw.table.columns[0])
+    if not series or axis in series:
         raise InputError(
-            f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {AXIS} and "
-            "one '<run> - <metric>' for each run"
+            f"{raw.source} is no exported chart: it has {listed(list(raw.table))}; there must be a column {_STEP_AXIS} "
+            "and one '<run> - <metric>' for each run"
         )
+    metrics = dict.fromkeys(metric for _, metric in series.values())
+    require_named_unit(metrics, changes.loss_unit, raw.source)
     constants = dict(changes.constants)
-    steps = pd.Series(numbers_of(raw, Column(AXIS, "number", "nonnegative", required=True)))
     is_counted = STEP_TOKENS not in changes.facts.columns
-    tokens = _tokens(raw, steps, changes, constants) if is_counted else steps
+    _require_axis(raw, axis, changes)
+    steps = pd.Series(numbers_of(raw, Column(axis, "number", "nonnegative", required=True)))
+    steps += WANDB_LAYOUT.steps.get(axis, 0)
+    tokens = _tokens(raw, axis, steps, changes, constants) if is_counted else steps
     parts = []
     for column, (run, metric) in series.items():
         cells = {
@@ -86,7 +99,9 @@ def _import_chart(path: Path, changes: Changes) -> Imported:
         column: f"{LOSS_PREFIX}{changes.names.get(metric, _corpus(metric))}"
         for column, (_, metric) in series.items()
     }
-    dropped = tuple(str(name) for name in raw.table if name not in series and name != AXIS)
+    dropped = tuple(str(name) for name in raw.table if name not in series and name != axis)
+    if axis in (_STEP_AXIS, LINE_COUNTER) and axis not in changes.names:
+        parts[-1] = parts[-1].with_remark(lines_as_steps(raw.source, axis))
     if raw.ends_open:
         parts[-1] = parts[-1].with_remark(ends_open(raw.source))
     return replace(joined(parts, raw.source), columns=used, left_out=dropped)
@@ -97,20 +112,41 @@ def _series(raw: RawLog) -> dict[str, tuple[str, str]]:
     series = {}
     for column in raw.table:
         match = _CURVE.fullmatch(str(column))
-        if match and not match["metric"].endswith(_DROPPED) and match["metric"] != "_step":
+        if match and not match["metric"].endswith(_DROPPED) and match["metric"] not in _AXES:
             series[str(column)] = (match["run"], match["metric"])
     return series
 
 
+def _counts_tokens(axis: str, changes: Changes) -> bool:
+    return changes.names.get(axis, "step") == "train_tokens" or (
+        axis not in changes.names and axis.rsplit("/", 1)[-1] in WANDB_LAYOUT.tokens
+    )
+
+
+def _require_axis(raw: RawLog, axis: str, changes: Changes) -> None:
+    """Refuse an axis that may be hours, or anything else than steps or tokens."""
+    if axis in _AXES or axis in changes.names or _counts_tokens(axis, changes):
+        return
+    raise InputError(
+        f"{raw.source} is drawn over {shown(axis)}, and a probe log needs steps or tokens; export the chart over its "
+        f"step, or say what that counts: --map {shlex.quote(f'{axis}=step')}, or --map "
+        f"{shlex.quote(f'{axis}=train_tokens')}"
+    )
+
+
 def _tokens(
-    raw: RawLog, steps: pd.Series[float], changes: Changes, constants: dict[str, str]
+    raw: RawLog,
+    axis: str,
+    steps: pd.Series[float],
+    changes: Changes,
+    constants: dict[str, str],
 ) -> pd.Series[float]:
-    if changes.names.get(AXIS) == "train_tokens":
+    if _counts_tokens(axis, changes):
         return steps
     if "tokens_per_step" not in constants:
         raise InputError(
             f"{raw.source} counts steps, and a probe log tokens; add --tokens-per-step VALUE, or --map "
-            f"{AXIS}=train_tokens if it counts tokens"
+            f"{axis}=train_tokens if it counts tokens"
         )
     return steps * as_number(constants.pop("tokens_per_step"), "tokens_per_step")
 

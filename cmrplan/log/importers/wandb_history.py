@@ -15,33 +15,32 @@ from cmrplan.errors import InputError
 from cmrplan.log.cells import listed, read_raw
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.headers import column_names
-from cmrplan.log.importers.run_cells import unique_names
+from cmrplan.log.importers.run_cells import folders_of, unique_names
 from cmrplan.log.importers.run_facts import NAMES_OF_RUNS
-from cmrplan.log.importers.runs import TrainerRun, by_step, run_of_table, runs_to_log
+from cmrplan.log.importers.run_layout import LINE_COUNTER, TrainerRun
+from cmrplan.log.importers.runs import by_step, run_of_table, runs_to_log
 from cmrplan.log.importers.wandb_offline import WANDB_LAYOUT
-
-_LINE = "_step"
 
 
 def is_wandb_history(path: Path, head: bytes) -> bool:
     """Tell whether the columns of a file are those of the history of one run."""
     columns = column_names(path, head)
-    return _LINE in columns and not {*NAMES_OF_RUNS, "eval_corpus"} & set(columns)
+    return LINE_COUNTER in columns and not {*NAMES_OF_RUNS, "eval_corpus"} & set(columns)
 
 
 def import_wandb_history(paths: Sequence[Path], changes: Changes) -> Imported:
     """Return the validation losses in histories, a file a run, as a probe log."""
     paths = sorted(paths)
-    names = unique_names([(*path.resolve().parent.parts, path.stem) for path in paths])
+    names = unique_names(folders_of(paths), changes.facts.pattern)
     runs = [_run(path, name) for path, name in zip(paths, names, strict=True)]
     return runs_to_log(runs, WANDB_LAYOUT, changes)
 
 
 def _run(path: Path, name: str) -> TrainerRun:
     raw = read_raw(path)
-    if _LINE not in raw.table:
+    if LINE_COUNTER not in raw.table:
         raise InputError(
-            f"{raw.source} is no history of a run: it has {listed(list(raw.table))} and no column {_LINE}"
+            f"{raw.source} is no history of a run: it has {listed(list(raw.table))} and no column {LINE_COUNTER}"
         )
     table = raw.table.astype(object).where(raw.table.notna(), None)  # frames have NaN for no value
-    return by_step(run_of_table(replace(raw, table=table), name), _LINE)
+    return by_step(run_of_table(replace(raw, table=table), name), LINE_COUNTER)

@@ -13,20 +13,32 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.files import read_bytes
 from cmrplan.log.cells import LogFinding, named
 from cmrplan.log.importers.changes import Changes, Imported
 from cmrplan.log.importers.run_cells import cells_of, flat_settings, unique_names
-from cmrplan.log.importers.runs import TOKEN_COUNTS, RunLayout, TrainerRun, runs_to_log
+from cmrplan.log.importers.run_layout import LINE_COUNTER, TOKEN_COUNTS, RunLayout, TrainerRun
+from cmrplan.log.importers.runs import runs_to_log
 from cmrplan.log.importers.wire import NotAMessage, fields, floats, inner, signed, text
 
 WANDB_LAYOUT = RunLayout(
-    steps={"train/global_step": 0, "trainer/global_step": 1, "_step": 0}, tokens=TOKEN_COUNTS
+    steps={
+        "train/global_step": 0,
+        "trainer/global_step": 1,
+        "global_step": 0,
+        "train/step": 0,
+        "step": 0,
+        "iteration": 0,
+        "iter": 0,
+        LINE_COUNTER: 0,
+    },
+    tokens=TOKEN_COUNTS,
 )
 _WANDB_HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32_768
@@ -42,7 +54,9 @@ def is_wandb_file(path: Path, head: bytes) -> bool:
 
 
 def import_wandb_offline(paths: Sequence[Path], changes: Changes) -> Imported:
-    """Return the validation losses in ``.wandb`` files as a probe log, one run for each file.
+    """Return the validation losses in ``.wandb`` files as a probe log.
+
+    A run that was resumed has a file for each start, all of one name, in the order of their folders.
 
     Raises
     ------
@@ -51,9 +65,22 @@ def import_wandb_offline(paths: Sequence[Path], changes: Changes) -> Imported:
     """
     paths = sorted(paths)
     read = [_run(path) for path in paths]
-    called = unique_names([(path.stem, run.name) for path, run in zip(paths, read, strict=True)])
-    runs = [replace(run, name=name) for name, run in zip(called, read, strict=True)]
+    starts: dict[tuple[str, str], list[TrainerRun]] = {}
+    for path, run in zip(paths, read, strict=True):
+        starts.setdefault((path.stem, run.name), []).append(run)
+    called = unique_names(list(starts))
+    runs = [_of_starts(runs, name) for name, runs in zip(called, starts.values(), strict=True)]
     return runs_to_log(runs, WANDB_LAYOUT, changes)
+
+
+def _of_starts(starts: Sequence[TrainerRun], name: str) -> TrainerRun:
+    """Return the run that was started once, or resumed."""
+    table = pd.concat([run.table for run in starts], ignore_index=True).astype(object)
+    settings = {key: value for run in starts for key, value in run.settings.items()}
+    remarks = tuple(remark for run in starts for remark in run.remarks)
+    return TrainerRun(
+        name, starts[0].source, table.where(table.notna(), None), settings, remarks=remarks
+    )
 
 
 def _run(path: Path) -> TrainerRun:
