@@ -14,6 +14,7 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
+from cmrplan.fit.base_tokens import base_tokens_at
 from cmrplan.fit.corpus_model import (
     Columns,
     CorpusModel,
@@ -30,7 +31,6 @@ from cmrplan.fit.noise import run_noise, seed_noise
 from cmrplan.fit.probed import (
     Probed,
     base_loss_at,
-    base_tokens_at,
     is_among,
     other_base,
     probed_of,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
+from cmrplan.fit.base_tokens import base_tokens_at, knows_base_tokens
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.supply import Supply, supply_of
 
@@ -92,9 +93,12 @@ class Probed:
                 Finding(Code.EXTRAPOLATES_SIZE, f"model_params = {model_params:.4g} is {size}")
             )
         tokens = _distance(self.token_range, train_tokens)
+        told = UNTOLD_TOKENS if tokens and self.token_range[0] == self.token_range[1] else ""
+        if not tokens and (own := self._budgets_of(model_params)):
+            tokens = _distance((0.0, min(max(budgets) for budgets in own)), train_tokens)
+            told = f" at {model_params:.4g} parameters; only other sizes tell what longer runs do"
         if tokens:
-            text = f"train_tokens = {train_tokens:.4g} is {tokens}"
-            text += UNTOLD_TOKENS if self.token_range[0] == self.token_range[1] else ""
+            text = f"train_tokens = {train_tokens:.4g} is {tokens}{told}"
             findings.append(Finding(Code.EXTRAPOLATES_TOKENS, text))
         if domain_ratio is not None:
             beyond = self._outside_ratios(model_params, domain_ratio)
@@ -118,6 +122,15 @@ class Probed:
                 )
         return findings
 
+    def _budgets_of(self, model_params: float) -> list[Mapping[float, tuple[Array, Array]]]:
+        """Return the token counts that were fitted at a size, of each loss; nothing where it was not probed."""
+        return [
+            budgets
+            for losses in self.losses.values()
+            for size, budgets in losses.means.items()
+            if is_among(np.array([size]), model_params)
+        ]
+
     def _outside_ratios(self, model_params: float, domain_ratio: float) -> list[Finding]:
         """Return a finding on a ratio outside the fitted ones, or those of its size where that was probed."""
         low, high = self.ratio_range
@@ -128,9 +141,7 @@ class Probed:
             return [Finding(Code.EXTRAPOLATES_RATIO, f"domain_ratio = {domain_ratio:g} is {text}")]
         own = [
             np.concatenate([ratios for ratios, _ in budgets.values()])
-            for losses in self.losses.values()
-            for size, budgets in losses.means.items()
-            if is_among(np.array([size]), model_params)
+            for budgets in self._budgets_of(model_params)
         ]
         if not own:
             return []
@@ -368,30 +379,3 @@ def rise_carried(log: pd.DataFrame, model_params: float, sizes: Array) -> Findin
         f"the rise of the general loss at {model_params:.4g} parameters is carried from {known}, and the interval has "
         f"room for a change with size; probe a size nearer to narrow it{base}",
     )
-
-
-def knows_base_tokens(log: pd.DataFrame, model_params: float) -> bool:
-    """Tell whether a log says what the base of a size had seen."""
-    return "base_tokens" in log and is_among(base_tokens_of(log).index.to_numpy(), model_params)
-
-
-def base_tokens_of(log: pd.DataFrame) -> pd.Series:
-    """Return the tokens that the bases had seen by ``model_params``, ascending, where a log says it."""
-    return log.dropna(subset="base_tokens").groupby("model_params")["base_tokens"].first()
-
-
-def base_tokens_at(log: pd.DataFrame, model_params: float) -> float:
-    """Return the tokens that the base of a size had seen: the log's, or carried by a straight line in the logarithms.
-
-    Between two sizes the line is theirs, beyond them that through all; of one size the tokens are the same at any.
-    """
-    known = base_tokens_of(log)
-    sizes, seen = known.index.to_numpy(dtype=float), known.to_numpy(dtype=float)
-    same = np.abs(sizes / model_params - 1) <= SAME_SIZE
-    if same.any() or len(sizes) == 1:
-        return float(seen[np.argmax(same)])
-    at, x, y = np.log(model_params), np.log(sizes), np.log(seen)
-    if x[0] <= at <= x[-1]:
-        return float(np.exp(np.interp(at, x, y)))
-    slope, level = np.polyfit(x, y, 1)
-    return float(np.exp(level + slope * at))

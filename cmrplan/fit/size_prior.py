@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import Array
+from cmrplan.fit.base_tokens import base_tokens_at, knows_base_tokens
 from cmrplan.fit.corpus_model import Prediction, RandomStream
-from cmrplan.fit.probed import base_tokens_at, knows_base_tokens, nearest_size
+from cmrplan.fit.probed import nearest_size
 from cmrplan.laws.chinchilla import HELD_EXPONENT
 
 # Part of what a rise scatters at an unprobed size beyond the nearest probed one, once its base loss is known, and once

@@ -328,7 +328,7 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
         reason="" if decision.is_feasible else infeasible_text(fit, request, decision),
         warnings=tuple(findings),
         provenance=fit.provenance,
-        supply_tokens=supply_of_probes(fit, request),
+        supply_tokens=supply_of_probes(fit, request) if fit.probed.supply else None,
     )
 
 

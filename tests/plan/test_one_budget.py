@@ -1,7 +1,8 @@
-"""A log of one token count says nothing of other budgets, and a plan or a prediction there says so."""
+"""A log says nothing of budgets beyond those of a size, and a plan or a prediction there says so."""
 
 import pytest
 from rated_logs import SIZE, TOKENS, largest_ratio, rated_log
+from simulated import simulated_log
 
 import cmrplan as cp
 
@@ -34,3 +35,24 @@ def test_a_log_of_several_budgets_is_not_said_to_have_one():
         one.message for one in asked(fit, 4 * TOKENS).warnings if one.code == "extrapolates_tokens"
     ]
     assert "no other budget" not in said
+
+
+@pytest.mark.parametrize(
+    ("size", "tokens", "is_beyond"),
+    [(1e6, 3e5, True), (1e6, 1.2e5, False), (3e5, 3e5, False), (6e5, 3e5, False)],
+)
+def test_a_budget_beyond_those_of_its_own_size_is_said(size, tokens, is_beyond):
+    """Probes of 300k parameters go on to 1M tokens, those of 1M parameters end at about 122k."""
+    log = simulated_log()
+    log = log[(log["model_params"] == 3e5) | (log["train_tokens"] < 2e5)]
+    longest = log.loc[log["model_params"] == 1e6, "train_tokens"].max()
+    fit = cp.fit(log, "dcpt", bootstrap=0)
+    findings = fit.probed.extrapolation_findings(model_params=size, train_tokens=tokens)
+    said = [one.message for one in findings if one.code == "extrapolates_tokens"]
+    assert bool(said) == is_beyond
+    if is_beyond:
+        assert (
+            f"is {tokens / longest:.3g} times the largest fitted ({longest:.4g}) at 1e+06 "
+            in said[0]
+        )
+        assert "only other sizes tell what longer runs do" in said[0]

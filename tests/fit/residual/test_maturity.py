@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import cmrplan as cp
+from cmrplan.fit.base_tokens import base_tokens_at
 from cmrplan.fit.file import read_fit, write_fit
-from cmrplan.fit.probed import base_tokens_at
 from cmrplan.fit.residual.maturity import ByMaturity, mean_base_tokens
 from cmrplan.fit.residual.mean_functions import Frame, own_law
 from cmrplan.report.text import fit_text
