@@ -28,7 +28,7 @@ from cmrplan.log.phases import is_phase_column
 STEP_TOKENS = "tokens_per_step"
 EXAMPLE_PATTERN = r"r(?P<domain_ratio>[\d.]+)-s(?P<seed>\d+)"
 NAMES_OF_RUNS = ("run_id", "run", "run_name", "name", "Name", "run_uuid")
-_SHARE = re.compile(r"\s*[\d.]+\s*%?\s*")  # a number, with its percent sign or without
+_NUMBER_OR_PERCENT = re.compile(r"\s*[\d.]+\s*%?\s*")  # a number, with its percent sign or without
 _KNOWN = {column.name for column in LOG_COLUMNS} | {
     REPLAY_RATIO,
     STEP_TOKENS,
@@ -236,7 +236,9 @@ def _require_percent_signs(raw: RawLog) -> None:
     replay = [Column(REPLAY_RATIO, "number", "fraction")] if REPLAY_RATIO in raw.table else []
     for column in (*canonical_columns(raw.table), *replay):
         cells = raw.table[column.name].astype(str)
-        _, errors = parse_column(raw.kept(cells.str.fullmatch(_SHARE).to_numpy()), column)
+        _, errors = parse_column(
+            raw.kept(cells.str.fullmatch(_NUMBER_OR_PERCENT).to_numpy()), column
+        )
         wrong = next((error for error in errors if error.code == Code.NOT_A_NUMBER), None)
         if wrong is not None:
             raise InputError(wrong.message)
