@@ -28,7 +28,8 @@ AREA_COLUMNS = ("s1_cpt", "s2_cpt")
 COOLED = "cooled"  # by what part of the largest rate of its run so far the rate has fallen
 MOST_STEPS = 10**7  # an array of them is 80 MB
 NUM_PARTS = 4000  # of a stretched schedule
-PEAKS_APART = 1.5  # runs of one schedule that are evaluated at other moments differ by less
+PEAKS_APART = 1.5  # runs of one schedule whose first evaluations are as early differ by less
+EARLY = 0.25  # of a run, by which a rate has hardly fallen
 
 
 @dataclass(frozen=True)
@@ -179,19 +180,23 @@ def peak_rates(log: pd.DataFrame) -> pd.Series:
 
 
 def peak_findings(log: pd.DataFrame, law: str) -> list[Finding]:
-    """Return a remark for each size whose runs had different peaks: an answer is of one of them."""
+    """Return a remark for each size whose runs had different peaks: an answer is of one of them.
+
+    Compared are runs that were first evaluated after the same part of their length, or early: after more of a decay,
+    the largest rate that was evaluated is lower.
+    """
     findings = []
-    of_runs = peak_rates(log)
-    for size in np.unique(of_runs.index.get_level_values(0).to_numpy(dtype=float)):
-        peaks = of_runs.loc[size]
-        if peaks.max() <= PEAKS_APART * peaks.min():
-            continue
+    tokens = log[log["train_tokens"] > 0].groupby(["model_params", "run_id"])["train_tokens"]
+    part = (tokens.min() / tokens.max()).clip(lower=EARLY).round(2).rename("part")
+    alike = peak_rates(log).groupby([pd.Grouper(level="model_params"), part]).agg(["min", "max"])
+    apart = alike[alike["max"] > PEAKS_APART * alike["min"]].groupby(level="model_params").first()
+    for size, low, high in apart.itertuples():
         taken = np.max(longest_schedule(log, law, size).learning_rate)
         findings.append(
             Finding(
                 Code.SEVERAL_PEAKS,
-                f"runs of {size:.4g} parameters had peak rates from {peaks.min():.3g} to {peaks.max():.3g}; an answer "
-                f"is of a run with {taken:.3g}, the lowest of the longest runs: give --peak-rate for another",
+                f"runs of {size:.4g} parameters had peak rates from {low:.3g} to {high:.3g}; an answer is "
+                f"of a run with {taken:.3g}, the lowest of the longest runs: give --peak-rate for another",
             )
         )
     return findings

@@ -156,6 +156,6 @@ def require_repeats_read(models: Mapping[str, CorpusModel]) -> None:
     if any(m.reads_repetition or COLUMN in m.more_columns for m in models.values()):
         return
     raise InputError(
-        f"{COLUMN}: no loss of this fit reads it, since no probe repeated its data, and it would change nothing; "
+        f"{COLUMN}: no loss of this fit reads it, so it would change nothing; "
         "cp.plan with domain_tokens and max_epochs counts repeats by a published discount; cmrplan predict does too"
     )

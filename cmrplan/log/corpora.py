@@ -115,21 +115,23 @@ def renames(corpora: Iterable[str], trend: Mapping[str, float]) -> dict[str, str
         (name for name in present if name not in CORPORA), key=lambda name: -trend.get(name, 0.0)
     )
     lacking = [name for name in CORPORA if name not in present]
-    by_word = {new: _only_one_with(new, rising) for new in lacking}
+    having = {new: [name for name in rising if new in _words(name)] for new in CORPORA}
+    by_word = {new: having[new] if len(having[new]) == 1 else [] for new in lacking}
     others = [name for name in rising if [name] not in by_word.values()]
     unnamed = [new for new in lacking if not by_word[new]]
     if len(unnamed) == 2 and len(others) == 1:
         unnamed = ["general" if trend.get(others[0], 0.0) > 0 else "domain"]
-    ends = {"general": others[:1], "domain": others[-1:]}
+    ends = {
+        "general": [name for name in others if name not in having["domain"]][:1],
+        "domain": [name for name in others if name not in having["general"]][-1:],
+    }
     return {
         old: new for new in lacking for old in by_word[new] or (ends[new] if new in unnamed else [])
     }
 
 
-def _only_one_with(word: str, names: Iterable[str]) -> list[str]:
-    """Return the name that has a word in it, in a list, nothing where several have."""
-    having = [name for name in names if word in re.split(r"[^a-z]+", name.casefold())]
-    return having if len(having) == 1 else []
+def _words(name: str) -> list[str]:
+    return re.split(r"[^a-z]+", name.casefold())
 
 
 def trend_with_ratio(ratio: Numbers, loss: Numbers) -> float:

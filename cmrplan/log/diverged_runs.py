@@ -14,18 +14,20 @@ _JUMP = 1.5  # times the lowest loss before; 32 passes over a corpus raise the l
 def diverged_run_findings(log: pd.DataFrame, source: str) -> list[LogFinding]:
     """Return a finding where all losses of a run lie far above the lowest before, its own or those of the base.
 
-    What training on one corpus does to another one raises that loss alone, so a run is judged by two corpora at least.
+    What training on one corpus does to another one raises that loss alone, so a run is judged where every corpus
+    of the log was evaluated, two at least.
     """
     keys = ["run_id", "model_params", "eval_corpus", "train_tokens"]
     rows = log[[*keys, "loss"]].sort_values("train_tokens", kind="stable")
-    base = rows[rows["train_tokens"] == 0].groupby(["model_params", "eval_corpus"])["loss"].min()
+    base = rows[rows["train_tokens"] == 0].groupby(["model_params", "eval_corpus"])["loss"].max()
     of_run = rows.groupby(["run_id", "eval_corpus"], sort=False)["loss"]
     before = of_run.cummin().groupby([rows["run_id"], rows["eval_corpus"]], sort=False).shift()
     of_base = rows.join(base.rename("base"), on=["model_params", "eval_corpus"])["base"]
     lowest = pd.concat([before, of_base], axis=1).min(axis=1)
     rows = rows.assign(times=rows["loss"] / lowest)[rows["train_tokens"] > 0].dropna()
     at = rows.groupby(["run_id", "train_tokens"], sort=False)["times"].agg(["min", "size"])
-    far = at[(at["min"] > _JUMP) & (at["size"] > 1)].reset_index()
+    number = max(2, log["eval_corpus"].nunique())
+    far = at[(at["min"] > _JUMP) & (at["size"] >= number)].reset_index()
     if far.empty:
         return []
     first = far.iloc[0]

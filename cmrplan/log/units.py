@@ -126,7 +126,7 @@ def _fall_of_tokens(training: pd.DataFrame) -> str | None:
         return None
     rows = training[["run_id", "eval_corpus", "step", "train_tokens"]].dropna()
     change = rows.groupby(["run_id", "eval_corpus"], sort=False)[["step", "train_tokens"]].diff()
-    falls = (change["step"] >= 0) & (change["train_tokens"] < 0)
+    falls = (change["step"] > 0) & (change["train_tokens"] < 0)
     if not falls.any():
         return None
     after = rows[falls.to_numpy()].iloc[0]

@@ -304,6 +304,8 @@ def constraint_text(constraint: Constraint) -> str:
     --------
     >>> constraint_text(Constraint("tolerance", 0.03, "fraction", True, 0.4, 0.6, 0.0512))
     'tolerance 3% allows up to 0.400; binds, stops to matter from 5.12% on (ratio 0.600)'
+    >>> constraint_text(Constraint("ratio_ceiling", 0.9, "ratio", False, 0.9, np.nan, np.nan))
+    'ratio_ceiling 0.900 allows up to 0.900; does not bind'
     """
     name, unit, at = constraint.name, constraint.unit, constraint.breakpoint
     text = f"{name} {shown(constraint.setting, unit)}"
@@ -321,6 +323,8 @@ def constraint_text(constraint: Constraint) -> str:
     if not constraint.is_binding:
         if at is None:
             return text + ("repeats count" if name == "domain_tokens" else "never binds here")
+        if np.isnan(at):  # no ratio holds the tolerance
+            return text + "does not bind"
         return text + f"would bind {'above' if is_up else 'below'} {shown(at, unit)}"
     if at is None:
         return text + "binds"

@@ -59,5 +59,6 @@ def test_the_least_tolerance_of_no_rise_is_0(rise):
 
 def test_domain_tokens_that_no_loss_reads_are_refused(fit):
     """They changed nothing, without a word, where a plan counts the repeats."""
-    with pytest.raises(InputError, match=r"^unique_domain_tokens: no loss of this fit reads it"):
+    said = r"^unique_domain_tokens: no loss of this fit reads it, so it would change nothing; "
+    with pytest.raises(InputError, match=said):
         fit.predict("domain", **AT, unique_domain_tokens=1e4)

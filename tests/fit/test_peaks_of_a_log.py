@@ -1,9 +1,11 @@
 """A log whose runs had several peaks, or no decay: answers say which peak they are of, and a decay is refused."""
 
+import pandas as pd
 import pytest
 from rated_logs import SIZE, TOKENS, largest_ratio, rated_log
 
 import cmrplan as cp
+from cmrplan.fit.schedule_areas import peak_findings
 
 RISE = 0.05
 LOW, HIGH = 1e-4, 3e-4
@@ -49,3 +51,25 @@ def test_a_schedule_without_a_peak_says_the_peak_that_it_takes():
     asked = cp.under_schedule(fit, "constant", peak_rate=2.6e-4).warnings[-1].message
     assert "no run of the log had a constant schedule" in asked
     assert "its peak" not in asked
+
+
+def rates(name, peak, evaluated):
+    """Return the rates of a run that falls linearly to 0 from its base on, at parts of its length."""
+    tokens = TOKENS * max(evaluated)
+    return pd.DataFrame(
+        {
+            "run_id": name,
+            "model_params": SIZE,
+            "train_tokens": [TOKENS * at for at in evaluated],
+            "learning_rate": [peak * (1.01 - TOKENS * at / tokens) for at in evaluated],
+        }
+    )
+
+
+def test_runs_of_one_peak_that_are_evaluated_at_other_parts_are_not_several_peaks():
+    """The largest rate among evaluations every billion tokens is half of the peak for a run of two billion."""
+    lengths = [rates(f"d{n}", HIGH, [k / 8 for k in range(1, n + 1)]) for n in (1, 2, 4, 8)]
+    assert peak_findings(pd.concat(lengths), "scaled_rate") == []
+    other = rates("low", LOW, [k / 8 for k in range(1, 9)])
+    (said,) = peak_findings(pd.concat([*lengths, other]), "scaled_rate")
+    assert "an answer is of a run with 8.85e-05" in said.message  # 0.885 of it after an eighth

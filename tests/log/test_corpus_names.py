@@ -87,6 +87,13 @@ class TestFit:
         refused = call("fit", table(LONG.replace("wiki", "domain_set")))
         assert "--map law=general --map domain_set=domain" in refused.err
 
+    def test_a_name_with_the_word_for_the_other_corpus_is_not_taken(self, call, table):
+        rows = LONG.replace("wiki", "general-b") + LONG.removeprefix(HEAD).replace("law", "general")
+        checked = call("logs", "check", table(rows.replace("wiki", "general-c")))
+        assert "--map law=domain" in checked.out
+        rows = LONG.replace("law", "general").replace("wiki", "general-b")
+        assert "=domain" not in call("logs", "check", table(rows)).out
+
     def test_check_says_the_remedy(self, call, table):
         checked = call("logs", "check", table(LONG.replace("law", "domain")))
         assert "--map wiki=general" in checked.out

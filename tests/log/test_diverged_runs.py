@@ -59,6 +59,19 @@ def test_what_training_does_is_no_divergence(other):
     assert found(GOOD, other) == []
 
 
+def test_a_run_is_not_judged_where_a_corpus_was_not_evaluated():
+    """Training on the domain alone makes every other corpus worse; the domain is evaluated at the end alone."""
+    rows = run("forgets", (2.6, 4.0, 5.0, 5.5), (2.2, 1.9, 2.2, 1.2), ratio=1)
+    web = rows[rows["eval_corpus"] == "general"].assign(eval_corpus="web")
+    is_asked = (rows["eval_corpus"] == "general") | rows["train_tokens"].isin([0, 3e8])
+    assert found(GOOD, rows[is_asked], web) == []
+
+
+def test_runs_of_two_bases_of_one_size_are_held_against_their_own():
+    other = run("other", (4.2, 4.1, 4.0, 3.9), (3.9, 3.5, 3.4, 3.3))
+    assert found(GOOD, other) == []
+
+
 def test_the_logs_of_this_project_have_none():
     data = Path(__file__).parents[2] / "data"
     for path in [data / "probes" / "log.csv", *(data / "sweep2").glob("unique_*[0-9].csv")]:

@@ -108,6 +108,17 @@ def test_the_standard_errors_of_a_table_with_a_column_for_each_corpus(call, tmp_
     assert log["loss_stderr"].to_dict() == {"general": 0.01, "law": 0.02}
 
 
+def test_lightning_tells_the_mean_of_an_epoch_from_single_batches(imported):
+    _, log = imported("val_law_loss_epoch,val_law_loss_step,val_general_loss_epoch")
+    assert log["eval_corpus"].tolist() == ["law", "general"]
+    columns = [f"val_loss_epoch/dataloader_idx_{k}" for k in (0, 1)]
+    answer, _ = imported(",".join(columns))
+    assert f"'{columns[0]}' does not say on which corpus the loss is" in answer.err
+    names = ("--map", f"{columns[0]}=law", "--map", f"{columns[1]}=general")
+    _, log = imported(",".join(columns), *names)
+    assert log["eval_corpus"].tolist() == ["law", "general"]
+
+
 def test_what_is_no_loss_of_a_corpus(imported):
     _, log = imported("val/law/loss,val/law/loss_stderr,best_val_loss")
     assert log["eval_corpus"].tolist() == ["law"]

@@ -405,6 +405,13 @@ class TestMeanings:
         assert f"{column} must be a number, got '30%' (" in refusal
         assert "runs.csv row 1, line 2). Write the percent sign in every row" in refusal
 
+    def test_a_joined_table_may_have_texts_for_runs_that_are_not_imported(self, imported, tmp_path):
+        runs = "run,domain_ratio,seed\nr0.25-s0,25%,0\nr0.5-s1,50%,1\nplanned,TBD,-\n"
+        (tmp_path / "runs.csv").write_text(runs)
+        known = ("--set", "model_params=70M", "--map", "val_loss=general")
+        log = imported("litgpt", SAMPLES / "litgpt", *known, "--join", tmp_path / "runs.csv")
+        assert rows(log) == logged(["general"])
+
     def test_names_that_begin_alike(self, imported, tmp_path):
         text = (
             "run_id,model_params,train_tokens,w_code,w_Web 2,loss_code\na,7e7,1e9,0.25,0.75,2.5\n"

@@ -297,3 +297,9 @@ class TestBaseApart:
 
     def test_less_is_re_warming(self):
         assert "base_apart" not in codes(self.other_set(0.05), "warning")
+
+
+def test_steps_that_are_the_length_of_a_run_say_nothing_of_a_fall():
+    """The last evaluation stands first, and the column has the steps of the whole run in each row."""
+    log = sweep().assign(step=50_000)
+    assert "tokens_unit" not in codes(log[::-1])

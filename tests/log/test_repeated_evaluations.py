@@ -199,6 +199,12 @@ class TestAxesOfCharts:
         assert log["loss"].tolist() == [3.0, 2.9]
         assert ("lines_as_steps" in answer.err) == (axis == "Step")
 
+    def test_of_lightning_with_an_evaluation_of_the_base(self, imported, tmp_path):
+        header = '"trainer/global_step","r0.3-s0 - eval/general_loss"'
+        written(tmp_path / "runs" / "chart.csv", [header, '"0","3.1"', '"99","3.0"'])
+        _, log = imported("auto", "--tokens-per-step", "1M", "--yes")
+        assert log["train_tokens"].tolist() == [0, 100e6]
+
     def test_of_tokens(self, imported, tmp_path):
         self.chart(tmp_path, "train/num_input_tokens_seen")
         _, log = imported("wandb_chart", size="2000")

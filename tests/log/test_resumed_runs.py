@@ -46,10 +46,19 @@ def test_a_run_that_goes_on_is_named(tokens):
         run("b", (200, 300)),  # that ends where the first one does
         run("b", (900, 1000)),
         run("b", (300, 1300, 2300)),  # evaluated ten times as seldom
+        run("b", (200, 400, 600)),  # twice as long, evaluated at the same parts of its length
+        run("b", (150, 300, 450)),
+        run("b", (0, 300, 400, 500)),  # its base was evaluated, so it began there
+        run("b", (300, 400, 500)).assign(schedule="cosine"),
     ],
 )
 def test_other_runs_are_not(other):
     assert found(FIRST, other) == []
+
+
+def test_runs_without_their_first_evaluations_are_not():
+    short, long = range(100, 1001, 50), range(200, 2001, 50)  # each without its first tenth
+    assert found(run("a", short), run("b", long)) == []
 
 
 def test_three_starts_are_two_pairs():

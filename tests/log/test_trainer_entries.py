@@ -118,3 +118,11 @@ def test_a_loss_on_no_corpus_beside_named_ones(imported, tmp_path):
     assert refused.code == 2
     assert "others are on 'general', 'domain'" in refused.err
     assert "--map eval_loss=NAME" in refused.err
+
+
+@pytest.mark.parametrize("step", [[500], {"a": 500}])
+def test_a_step_that_is_no_number_is_refused_in_one_line(imported, step):
+    refused = imported(a=[*history()[:3], {"step": step, "eval_general_loss": 3.0}])
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "step must be a number, got" in refused.err

@@ -22,7 +22,16 @@ def test_a_plan_that_no_ratio_keeps_is_answered_with_the_tolerance_that_one_woul
     rated_path, call, tmp_path
 ):
     plan_file = tmp_path / "plan.json"
-    held = ("--max-general-rise", "0.001", "--min-ratio", "0.9", "--rise-over", "replay")
+    held = (
+        "--max-general-rise",
+        "0.001",
+        "--min-ratio",
+        "0.9",
+        "--max-ratio",
+        "0.95",
+        "--rise-over",
+        "replay",
+    )
     assert call("plan", rated_path, *ASKED, *held, "--out", plan_file).code == 1
     plan = json.loads(plan_file.read_text())
     assert plan["domain_ratio"] is None
@@ -34,6 +43,8 @@ def test_a_plan_that_no_ratio_keeps_is_answered_with_the_tolerance_that_one_woul
     assert f"At a domain ratio of {plan['evaluated_ratio']:.3f}, the least rise: of the" in said
     assert "| 90% | none |" in said
     assert "Give the domain" not in said
+    assert "What holds the ratio back" not in said
+    assert "Without any limit the ratio would be 1.000." in said
     assert not re.search(r"\bnan\b", said)
 
 

@@ -28,6 +28,7 @@ from cmrplan.log.phases import is_phase_column
 STEP_TOKENS = "tokens_per_step"
 EXAMPLE_PATTERN = r"r(?P<domain_ratio>[\d.]+)-s(?P<seed>\d+)"
 NAMES_OF_RUNS = ("run_id", "run", "run_name", "name", "Name", "run_uuid")
+_NUMBER_OR_PERCENT = re.compile(r"\s*[\d.]+\s*%?\s*")  # a number, with its percent sign or without
 _KNOWN = {column.name for column in LOG_COLUMNS} | {
     REPLAY_RATIO,
     STEP_TOKENS,
@@ -190,8 +191,8 @@ def joined_runs(raw: RawLog, names: Mapping[str, str]) -> tuple[pd.DataFrame, di
     Raises
     ------
     InputError
-        If no column names the run, a run stands twice, no column is of use, or a cell is no number, as where a percent
-        sign stands in some rows.
+        If no column names the run, a run stands twice, no column is of use, or a percent sign stands in some rows
+        of a column.
     """
     present = list(raw.table.columns)
     own: dict[str, str] = {}
@@ -222,16 +223,22 @@ def joined_runs(raw: RawLog, names: Mapping[str, str]) -> tuple[pd.DataFrame, di
             "OLD=domain_ratio"
         )
     table = table[kept]
-    _require_numbers(replace(raw, table=table))
+    _require_percent_signs(replace(raw, table=table))
     table.index = pd.Index(runs.tolist())
     return table, rest
 
 
-def _require_numbers(raw: RawLog) -> None:
-    """Refuse texts in columns of numbers; the cells of each run alone would not show a percent sign in some rows."""
+def _require_percent_signs(raw: RawLog) -> None:
+    """Refuse a percent sign in some rows of a column, which the cells of each run alone would not show.
+
+    Other texts may be of runs that are not imported.
+    """
     replay = [Column(REPLAY_RATIO, "number", "fraction")] if REPLAY_RATIO in raw.table else []
     for column in (*canonical_columns(raw.table), *replay):
-        _, errors = parse_column(raw, column)
+        cells = raw.table[column.name].astype(str)
+        _, errors = parse_column(
+            raw.kept(cells.str.fullmatch(_NUMBER_OR_PERCENT).to_numpy()), column
+        )
         wrong = next((error for error in errors if error.code == Code.NOT_A_NUMBER), None)
         if wrong is not None:
             raise InputError(wrong.message)

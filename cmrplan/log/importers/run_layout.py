@@ -37,9 +37,9 @@ LINE_COUNTER = "_step"  # counts the lines of a log, unless each was logged with
 _RATE = re.compile(
     r"(.*/)?(learning[_ -]?rate|lr)(-[\w.]+(/(pg|group)\d+)?)?( \(group 0\))?", re.IGNORECASE
 )
-_LOADER = re.compile(
-    r"(^|_)dataloader_idx_\d+$"
-)  # which Lightning puts behind the name of a metric
+# What Lightning puts behind the name of a metric: of an epoch or of one batch, and on which of several loaders.
+_OF_A_BATCH = re.compile(r"_step([/_]dataloader_idx_\d+)?$")
+_SUFFIX = re.compile(r"(_epoch)?([/_]dataloader_idx_\d+)?$")
 _WORD = re.compile(r"[^0-9a-z]+")
 
 
@@ -176,12 +176,16 @@ def evaluated_corpus(metric: str) -> str | None:
     ['law', 'web_2', '', None]
     >>> evaluated_corpus("val_law_loss/dataloader_idx_1"), evaluated_corpus("val_loss/dataloader_idx_1")
     ('law', '')
+    >>> evaluated_corpus("val_law_loss_epoch"), evaluated_corpus("val_law_loss_step")
+    ('law', None)
     >>> evaluated_corpus("val/law/loss_stderr"), evaluated_corpus("best_val_loss")
     (None, None)
     """
-    words = [word for word in _WORD.split(metric.lower()) if word]
+    name = metric.lower()
+    if _OF_A_BATCH.search(name):
+        return None
+    words = [word for word in _WORD.split(_SUFFIX.sub("", name)) if word]
     if "loss" not in words or not _EVALUATION_WORDS & set(words) or _NO_LOSS_WORDS & set(words):
         return None
     corpus = "_".join(word for word in words if word not in _EVALUATION_WORDS | _LOSS_WORDS)
-    corpus = _LOADER.sub("", corpus)
     return "" if corpus.isdigit() else corpus

@@ -21,7 +21,7 @@ import pandas as pd
 
 from cmrplan.errors import Code, InputError
 from cmrplan.files import read_json
-from cmrplan.log.cells import LogFinding, RawLog, named
+from cmrplan.log.cells import LogFinding, RawLog, named, shown
 from cmrplan.log.importers.changes import Changes, Imported, runs_named
 from cmrplan.log.importers.run_cells import cells_of, unique_names
 from cmrplan.log.importers.run_layout import RunLayout, TrainerRun
@@ -104,6 +104,12 @@ def _history(source: Path) -> list[dict[str, Any]]:
     history = state.get("log_history") if isinstance(state, dict) else None
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         raise InputError(f"{where} has no log_history; give the trainer_state.json of a checkpoint")
+    steps = (entry.get("step") for entry in history)
+    wrong = next((step for step in steps if isinstance(step, list | dict)), None)
+    if wrong is not None:
+        raise InputError(
+            f"{where}: step must be a number, got {shown(str(wrong))}; copy the file again"
+        )
     if not history:
         raise InputError(
             f"{where} has an empty log_history; give the last checkpoint of a run that evaluated"

@@ -20,6 +20,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cmrplan.errors import InputError
@@ -37,7 +38,7 @@ from cmrplan.log.importers.changes import (
 from cmrplan.log.importers.headers import column_names
 from cmrplan.log.importers.loss_units import require_named_unit
 from cmrplan.log.importers.run_facts import STEP_TOKENS, corpus_name
-from cmrplan.log.importers.run_layout import LINE_COUNTER, lines_as_steps
+from cmrplan.log.importers.run_layout import LINE_COUNTER, lines_as_steps, steps_done
 from cmrplan.log.importers.wandb_offline import WANDB_LAYOUT
 
 _STEP_AXIS = "Step"
@@ -82,7 +83,7 @@ def _import_chart(path: Path, changes: Changes) -> Imported:
     is_counted = STEP_TOKENS not in changes.facts.columns
     _require_axis(raw, axis, changes)
     steps = pd.Series(numbers_of(raw, Column(axis, "number", "nonnegative", required=True)))
-    steps += WANDB_LAYOUT.steps.get(axis, 0)
+    steps = steps_done(steps, WANDB_LAYOUT.steps.get(axis, 0), np.ones(len(steps), dtype=bool))
     tokens = _tokens(raw, axis, steps, changes, constants) if is_counted else steps
     parts = []
     for column, (run, metric) in series.items():

@@ -93,8 +93,9 @@ def meaning_of(plan: Plan) -> tuple[str, ...]:
         )
     if plan.domain_epochs is not None:
         sentences.append(f"The run passes {_times(plan.domain_epochs)} over the domain corpus.")
+    held = f"What holds the ratio back is {WORDS_OF_BINDING[plan.binding]}; without any limit it"
     sentences.append(
-        f"What holds the ratio back is {WORDS_OF_BINDING[plan.binding]}; without any limit it would be "
+        f"{held if plan.is_feasible else 'Without any limit the ratio'} would be "
         f"{plan.unconstrained_domain_ratio:.3f}."
     )
     return tuple(sentences)
