@@ -78,7 +78,8 @@ class RandomStream(IntEnum):
     in the log. ``SIZE_EXPONENT``: how the level of a loss changes with size where the probes cannot tell.
     ``SIZE_WALK``: how the rise of the general loss changes with size. ``NEXT_PROBE``: the noise of a probe that the
     design of the next ones takes as run; its seeds count the probes and do not come from the fit. ``HYPERPARAMETERS``:
-    what few runs leave open about a Gaussian process. ``POSTERIOR``: its curves.
+    what few runs leave open about a Gaussian process. ``POSTERIOR``: its curves. ``LATER_BUDGET``: what the losses of
+    a mixture do beyond the probed budgets.
     """
 
     RESAMPLES = 0
@@ -88,6 +89,7 @@ class RandomStream(IntEnum):
     NEXT_PROBE = 4
     HYPERPARAMETERS = 5
     POSTERIOR = 6
+    LATER_BUDGET = 7
 
     def generator(self, seed: int, *parts: int) -> np.random.Generator:
         """Return a generator at the beginning of this stream, or of one of its numbered parts."""

@@ -8,7 +8,7 @@ tokens of its own corpus past one pass by the published discount, and by what re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,11 @@ class BatchedLaws:
         return np.asarray(
             (level + factor * values) * np.exp(self.harm[:, None] * np.log(passes) ** 2)
         )
+
+    def times(self, factors: Array) -> BatchedLaws:
+        """Return laws each of which is multiplied by a factor of its own ``(S,)``."""
+        each = factors[:, None]
+        return replace(self, level=each * self.level, scale=each * self.scale)
 
     def _at(self, worth: Array) -> tuple[Array, Array]:
         """Return level and scale at logarithms of what runs are worth, over their tokens, ``(S, G)`` each."""

@@ -251,7 +251,8 @@ def loss_functions_of(
     for corpus in names:
         far = carried[corpus]
         runs[corpus] = run if far is None else replace(run, model_params=far.model_params)
-        both = batches_of(fit.models[corpus], fit.corpora, runs[corpus])
+        estimate, drawn = batches_of(fit.models[corpus], fit.corpora, runs[corpus])
+        both = estimate, drawn.times(fit.forecast(corpus, run.train_tokens))
         batches[corpus] = both if far is None else far.laws(*both)
     laws = join([estimate for estimate, _ in batches.values()])
     corpus_of_law = np.repeat(names, [len(fit.models[corpus].components) for corpus in names])

@@ -19,6 +19,7 @@ from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.supply import spread_over
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.mixture.extrapolation import beyond_levels, beyond_shares, far_from_probed
+from cmrplan.mixture.later_budgets import forecast_factors
 from cmrplan.mixture.other_sizes import (
     CarriedLoss,
     carried_loss,
@@ -134,6 +135,7 @@ class MixtureFit(FittedLog):
             several = [(model.predict(columns), factor) for columns, factor in pairs[corpus]]
             counted = [replace(p, loss=p.loss * f, draws=p.draws * f) for p, f in several]
             loss = spread_over(counted) if len(counted) > 1 else counted[0]
+            loss = replace(loss, draws=self.forecast(corpus, train_tokens)[:, None] * loss.draws)
             if (far := carried[corpus]) is not None:
                 loss = replace(
                     far.prediction(loss), inputs=self._columns(shares, model_params, train_tokens)
@@ -170,6 +172,12 @@ class MixtureFit(FittedLog):
             )
             for position, (corpus, model) in enumerate(self.models.items())
         }
+
+    def forecast(self, corpus: str, train_tokens: CountOrText) -> Array:
+        """Return what each resample of a loss is multiplied by beyond the probed budgets, ``(B,)``."""
+        tokens = parse_named_count("train_tokens", train_tokens)
+        position, count = list(self.models).index(corpus), self.models[corpus].num_draws
+        return forecast_factors(self.rows(corpus), tokens, self.settings.seed, position, count)
 
     def parts(
         self,

@@ -12,6 +12,7 @@ from cmrplan.errors import InputError
 from cmrplan.plan.questions.critical_curve import (
     critical_over_sizes,
     critical_over_tokens,
+    default_values,
     measured_critical,
 )
 from cmrplan.plan.questions.frontier import efficient, frontier
@@ -98,6 +99,13 @@ class TestCritical:
             fit, train_tokens=D, model_params=[N, 10 * N], max_general_rise=0.05
         )
         np.testing.assert_allclose(found.domain_ratio, 0.5, atol=1e-4)
+
+    def test_has_a_row_for_a_size_with_a_measured_base(self):
+        fit = cp.fit(PUBLISHED.parent / "probes" / "log.csv", bootstrap=0)
+        measured = 5e6
+        assert measured not in default_values(fit, "model_params")
+        fit.base_loss["general"][measured] = 1.2
+        assert measured in default_values(fit, "model_params")
 
     def test_goes_ten_times_beyond_the_probes(self):
         found = critical_over_tokens(self.fit, model_params=N, max_general_rise=0.05)

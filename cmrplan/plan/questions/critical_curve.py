@@ -151,8 +151,12 @@ def default_values(fit: Fit, axis: Axis, reach: float | None = None) -> Array:
     if len(probed) == 1 or (axis == "model_params" and fit.holds_per_size):
         return probed
     values = np.geomspace(probed[0], max(BEYOND * probed[-1], reach or 0.0), NUM_CURVE_POINTS)
-    # A probed size knows more than those beside it.
-    return np.union1d(values, probed) if axis == "model_params" else values
+    if axis == "train_tokens":
+        return values
+    # A size that was probed, or whose base loss was measured, knows more than those beside it.
+    measured = np.array(sorted(fit.base_loss.get("general", {})))
+    inside = measured[(measured >= values[0]) & (measured <= values[-1])]
+    return np.union1d(np.union1d(values, probed), inside)
 
 
 def curve_along(

@@ -1,0 +1,51 @@
+"""Losses beyond the largest probed budget: by how much the resamples of a mixture's losses miss them.
+
+The laws were chosen by the budgets that were probed, and may bend otherwise later, alike at every mixture. Beyond the
+largest one, ``D*``, a resample of a loss is multiplied by ``exp(z MISS s ln(D / D*))``, with ``z`` standard normal and
+``s`` the root mean square over the runs of the slope of the log loss against ln D, over the last half of their tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cmrplan.arrays import SAME_SIZE, Array
+from cmrplan.fit.corpus_model import RandomStream
+
+MISS = 0.8  # of what a loss goes on to change by, decision 69
+
+
+def late_slope(rows: pd.DataFrame) -> float:
+    """Return the root mean square of the slopes of the log loss at the end of runs, each by ln D; 0 where none has two.
+
+    From the last evaluation at or before half of a run's tokens, or else its first one, to its last.
+    """
+    slopes = []
+    for _, run in rows.groupby(["model_params", "run_id"], sort=False):
+        at = run.groupby("train_tokens")["loss"].mean()
+        tokens, loss = at.index.to_numpy(dtype=float), at.to_numpy(dtype=float)
+        if len(tokens) > 1:
+            half = max(int(np.sum(tokens <= tokens[-1] / 2)) - 1, 0)
+            slopes.append(np.log(loss[-1] / loss[half]) / np.log(tokens[-1] / tokens[half]))
+    return float(np.sqrt(np.mean(np.square(slopes)))) if slopes else 0.0
+
+
+def forecast_factors(
+    rows: pd.DataFrame, train_tokens: float, seed: int, position: int, count: int
+) -> Array:
+    """Return what each resample of the loss on a corpus is multiplied by, ``(B,)``; 1 up to the largest budget.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Those that were fitted.
+    train_tokens : float
+    seed, position, count : int
+        Of the fit, of the corpus in it, and of its resamples.
+    """
+    ahead = float(np.log(train_tokens / rows["train_tokens"].max()))
+    if ahead <= SAME_SIZE:
+        return np.ones(count)
+    normal = RandomStream.LATER_BUDGET.generator(seed, 1 + position).standard_normal(count)
+    return np.asarray(np.exp(MISS * late_slope(rows) * ahead * normal))
