@@ -39,9 +39,8 @@ def fit_findings(
             findings.append(
                 Finding(
                     Code.UNIDENTIFIED,
-                    f"{corpus} loss: the log does not tell what the share of {listed(sorted(blurred))} does to it; "
-                    f"rest on "
-                    "predictions near probed mixtures",
+                    f"{corpus} loss: the log does not tell its law's parameters of the share of "
+                    f"{listed(sorted(blurred))} from the others; rest on predictions near probed mixtures, not on them",
                 )
             )
         if fit.status is Status.STALLED:

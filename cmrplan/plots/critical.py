@@ -166,7 +166,7 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
 
 def _draw_probed_sizes(data: CriticalData, ax: Axes) -> None:
     """Mark the sizes whose base loss is measured, where the interval is narrow for that reason; without any, all."""
-    sizes, label = data.base_sizes, "probed size: base loss measured, hence a narrower interval"
+    sizes, label = data.base_sizes, "size with its base loss measured, hence a narrower interval"
     if not len(sizes):
         sizes, label = data.probed, "probed size"
     ax.plot(

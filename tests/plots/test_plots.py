@@ -356,7 +356,7 @@ def test_sizes_beyond_the_probes_are_shaded_and_the_probed_ones_marked(fit, ax):
     plots.plot_critical(fit, "model_params", plan=plan, ax=ax)
     shaded = [patch for patch in ax.patches if patch.get_label().lstrip("_").startswith("beyond")]
     assert len(shaded) == 2
-    marks = line(ax, "probed size: base loss measured, hence a narrower interval")
+    marks = line(ax, "size with its base loss measured, hence a narrower interval")
     assert marks.get_xdata().tolist() == [SMALL, N]
     points = line(plots.plot_critical(fit, plan=plan), "by the measured losses at N = 1.0M")
     bare = known_fit(base=False)
