@@ -39,6 +39,7 @@ def test_no_other_module_makes_a_generator_from_a_seed():
         (RandomStream.NEXT_PROBE, 5),
         (RandomStream.HYPERPARAMETERS, [5, 5]),
         (RandomStream.POSTERIOR, [5, 6]),
+        (RandomStream.LATER_BUDGET, [5, 7]),
     ],
 )
 def test_a_stream_begins_where_it_did(stream, key):
@@ -46,8 +47,8 @@ def test_a_stream_begins_where_it_did(stream, key):
 
 
 def test_every_stream_is_tried():
-    assert len(RandomStream) == 7
-    assert len({int(stream) for stream in RandomStream}) == 7
+    assert len(RandomStream) == 8
+    assert len({int(stream) for stream in RandomStream}) == 8
 
 
 def test_the_noise_of_a_next_probe_is_drawn_from_its_stream(monkeypatch):
