@@ -160,6 +160,7 @@ class NextProbes(Tabular):
         best = self.ratio.estimate
         return {
             "probes": [asdict(probe) for probe in self.probes],
+            "is_trial": self.is_trial,
             "domain_ratio": None if np.isnan(best) else best,
             "domain_ratio_low": self.ratio.low,
             "domain_ratio_high": self.ratio.high,

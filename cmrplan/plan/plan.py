@@ -36,7 +36,7 @@ from cmrplan.plan.optimum import (
     constraints_of,
     decide,
 )
-from cmrplan.plan.repeated_data import supply_of_probes
+from cmrplan.plan.repeated_data import supply_in
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -328,7 +328,7 @@ def plan_for(fit: Fit, request: PlanRequest) -> Plan:
         reason="" if decision.is_feasible else infeasible_text(fit, request, decision),
         warnings=tuple(findings),
         provenance=fit.provenance,
-        supply_tokens=supply_of_probes(fit, request) if fit.probed.supply else None,
+        supply_tokens=supply_in(fit, supply, request) if (supply := fit.probed.supply) else None,
     )
 
 

@@ -123,10 +123,9 @@ def losses_with_repeats(fit: Fit, request: PlanRequest, ratio: Array) -> dict[st
     return losses
 
 
-def supply_of_probes(fit: Fit, request: PlanRequest) -> float | None:
-    """Return the domain tokens of the probes where a plan counts their repeats; None where it counts others or none."""
-    supply = fit.probed.supply
-    if supply is None or request.unique_tokens is not None or "domain" not in fit.models:
+def supply_in(fit: Fit, supply: Supply, request: PlanRequest) -> float | None:
+    """Return the domain tokens of probes that repeat them where a plan counts these repeats; None where it does not."""
+    if request.unique_tokens is not None or "domain" not in fit.models:
         return None
     return supply.unique_tokens if fit.model_of("domain").reads_repetition else None
 

@@ -61,6 +61,7 @@ def test_beyond_the_probes_the_run_that_comes_nearest_tests_what_all_draws_say(
     probe = found.probes[0]
     assert (found.stop, len(found.probes), found.is_trial) == ("resolution", 1, True)
     assert (probe.model_params, probe.train_tokens) == run
+    assert found.as_dict()["is_trial"]
     assert found.domain_ratio == 1
     assert probe.domain_ratio == 0.95  # 1 was probed, and the log's ratios are stepped by 0.05
     assert found.expected_width == found.width

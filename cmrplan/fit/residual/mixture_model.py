@@ -193,8 +193,8 @@ class KrigedMixture(CorpusModel):
         By more than one standard error of the mean difference over runs (Hastie, Tibshirani & Friedman 2009, 7.10).
         """
         left, missed = self._missed
-        loss = pd.Series(np.abs(missed) - np.abs(left)).groupby(self.rows.runs).mean()
-        return bool(loss.mean() > loss.std(ddof=1) / np.sqrt(len(loss)))
+        excess = pd.Series(np.abs(missed) - np.abs(left)).groupby(self.rows.runs).mean()
+        return bool(excess.mean() > excess.std(ddof=1) / np.sqrt(len(excess)))
 
     def require_whole(self) -> None:
         """Refuse a process that is not one of the rows.

@@ -33,9 +33,7 @@ from cmrplan.fit.residual.share_roots import root_of_share
 
 HUBER = 1.345 * 1.4826  # of the median absolute residual
 STEPS = (15, 25)  # of the search, before and after the second weighing
-TOTAL_RATE = (
-    3.0  # prior median of the rates' sum: the mean squared distance of two rows is twice that
-)
+TOTAL_RATE = 3.0  # of all coordinates, by the prior: two rows are twice that apart, squared
 LOG_AMPLITUDE, LOG_NOISE = 0.0, float(np.log(0.1))  # medians of the priors
 PRIOR_SD = 2.0
 MOST_OFF = 5 * PRIOR_SD  # from the medians; beyond it a covariance may have no factor

@@ -40,8 +40,10 @@ def labels_of(
 
 
 def shown_again(source: str, number: int, remedy: str = "") -> LogFinding:
-    """Return the remark that losses gave no row, since the trainer showed the last evaluation again."""
-    message = f"{source}: {number} loss(es) gave no row, since they repeat the evaluation before them{remedy}"
+    """Return the remark that losses gave no row, as the trainer showed its last evaluation again, or made another."""
+    message = (
+        f"{source}: {number} loss(es) gave no row, since the evaluation before them counts{remedy}"
+    )
     return LogFinding(Code.CELLS_LEFT_OUT, message, source, num_rows=number)
 
 
