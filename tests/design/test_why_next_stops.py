@@ -4,6 +4,8 @@ import pytest
 from simulated import simulated_log
 
 import cmrplan as cp
+from cmrplan.design.outlooks import outlook_of
+from cmrplan.plan.request import PlanRequest
 from cmrplan.report.probes import next_text
 
 N, D = 1e6, 1e6
@@ -86,6 +88,7 @@ def test_beyond_the_probes_a_limit_that_no_ratio_holds_is_tested_where_the_rise_
     assert (found.stop, len(found.probes), found.is_trial) == ("no_ratio", 1, True)
     assert found.probes[0].train_tokens == 2 * D
     assert found.probes[0].domain_ratio >= 0.95
+    assert outlook_of(fit, PlanRequest(**asked)).ratio_in_question == 0.99
     assert "best estimate now         none   (90 % interval" in next_text(found)
 
 
