@@ -6,6 +6,8 @@ import pytest
 
 import cmrplan as cp
 from cmrplan.mixture.later_budgets import MISS, forecast_factors, late_slope
+from cmrplan.mixture.loss_functions import loss_functions_of
+from cmrplan.mixture.request import MixturePlanRequest
 
 CORPORA = ("web", "code", "law")
 OWN = np.array([[1.0, 0.1, 0.1], [0.1, 1.0, 0.15], [0.05, 0.1, 1.0]])
@@ -56,6 +58,16 @@ def test_a_plan_has_the_intervals_of_the_prediction(fit):
     low, high = np.quantile(fit.predict(plan.shares, **asked)["web"].draws[:, 0], [0.05, 0.95])
     assert (web.low, web.high) == pytest.approx((low, high))
     assert plan.violation_probability <= 0.1
+
+
+def test_a_plan_searches_under_the_draws_of_the_prediction(fit):
+    asked = MixturePlanRequest(train_tokens=4e9, model_params=1e8, protected={"web": "5%"})
+    functions = loss_functions_of(fit, asked, {"web": 2.4})
+    shares = np.random.default_rng(3).dirichlet(np.ones(3), 5)
+    said = fit.predict(shares, model_params=1e8, train_tokens=4e9)
+    for corpus in CORPORA:
+        _, draws = functions.loss(corpus, shares)
+        np.testing.assert_allclose(draws, said[corpus].draws, rtol=1e-9)
 
 
 def test_at_a_probed_budget_nothing_is_added(fit):
