@@ -59,7 +59,6 @@ def varied_corpora(rows: pd.DataFrame, corpora: Sequence[str]) -> tuple[str, ...
 
 def mixture_law_choice(law: str, rows: pd.DataFrame, varied: Sequence[str]) -> LawChoice:
     """Return the laws to fit: the one that was asked for, or those that ``auto`` averages on such rows."""
-
     has_late = any(question.kind == "tokens" for question in holdouts(rows))
     is_straight = law == AUTO and not (has_late or _are_far_apart(rows["train_tokens"]))
 

@@ -15,13 +15,14 @@ import pandas as pd
 from cmrplan._version import __version__
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
-from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import burn_in_findings, burn_in_of, left_out_findings
 from cmrplan.fit.evaluation_bins import EVALUATION_COUNT, averaged_neighbors
 from cmrplan.fit.fitted_log import rows_of_size
 from cmrplan.fit.mixture_laws import (
     mixture_law_choice,
     mixture_redeclared,
+    mixtures_needed,
     ordered_corpora,
     varied_corpora,
     with_mixture_residual,
@@ -32,7 +33,7 @@ from cmrplan.fit.mixture_repeats import (
     repeated_corpora_findings,
 )
 from cmrplan.fit.settings import FitSettings, ResidualModel, settings_of, with_settings
-from cmrplan.fit.steps import fit_corpus, with_resamples
+from cmrplan.fit.steps import fit_corpus, shows_noise, with_resamples
 from cmrplan.laws.registry import FitKind, require_choice
 from cmrplan.log.columns import WORTH, share_columns, unique_tokens_column
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
@@ -128,6 +129,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         for number, (corpus, model) in enumerate(laws.items())
     }
     if settings.bootstrap:
+        _require_noise(models, rows)
         models = with_resamples(models, rows, _resamples(models, rows, settings))
     kept = [
         "run_id",
@@ -193,6 +195,19 @@ def _ordered_targets(rows: pd.DataFrame) -> list[str]:
     """Return the validation corpora, the lowest loss first."""
     losses = {str(c): group["loss"].tolist() for c, group in rows.groupby("eval_corpus")}
     return sorted(losses, key=lambda corpus: losses[corpus])
+
+
+def _require_noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse to draw resamples where laws go through every run: they would all be alike."""
+    runs = {corpus: part["run_id"].nunique() for corpus, part in rows.items()}
+    laws = top_weighted_laws(models)
+    has_spare = any(runs[corpus] > mixtures_needed(law.fit.law) for corpus, law in laws.items())
+    if not (has_spare and shows_noise(models, rows)):
+        raise CmrplanError(
+            f"the fitted laws have as many parameters as the log has runs, {max(runs.values())}, and go through all of "
+            "them, so nothing shows how far another run would scatter and any interval would be false; add a run with "
+            "other shares or another seed, better several, or fit without intervals (--bootstrap 0)"
+        )
 
 
 def _resamples(

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import pandas as pd
 import pytest
 from known_mixtures import D, true_losses, world
 
@@ -99,6 +100,36 @@ class TestFewMixtures:
 
     def test_enough_are_not_said(self):
         assert self.remarks(world(3, 15)) == []
+
+
+class TestNoNoise:
+    """Laws that go through every run leave nothing to tell how far another run would scatter."""
+
+    told = (
+        "as many parameters as the log has runs, 4, .* false; add a run .* or fit without intervals"
+    )
+
+    @pytest.mark.parametrize("noise", [0.003, 0.02])
+    def test_as_many_runs_as_parameters_have_no_intervals(self, noise):
+        with pytest.raises(CmrplanError, match=self.told):
+            cp.fit_mixture(world(3, 4, noise=noise), bootstrap=20)
+
+    def test_nor_at_several_sizes(self):
+        log = world(3, 5)
+        log.loc[log["run_id"].isin(["r003", "r004"]), "model_params"] = 3e8
+        log.loc[log["model_params"] == 3e8, "loss"] *= 0.9
+        with pytest.raises(CmrplanError, match=self.told.replace("4", "5")):
+            cp.fit_mixture(log, "data_mixing", bootstrap=20)
+
+    def test_the_estimates_alone_are_given(self):
+        assert cp.fit_mixture(world(3, 4), bootstrap=0).num_draws == 0
+
+    def test_one_run_more_or_one_seed_more_has_them(self):
+        assert cp.fit_mixture(world(3, 5), bootstrap=20).num_draws == 20
+        log = world(3, 4)
+        seed = log[log["run_id"] == "r000"].assign(run_id="again")
+        seed.loc[seed["train_tokens"] > 0, "loss"] += 0.004
+        assert cp.fit_mixture(pd.concat([log, seed]), bootstrap=20).num_draws == 20
 
 
 class TestNatural:
