@@ -8,9 +8,10 @@ import pandas as pd
 
 from cmrplan.errors import Code, Finding
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
-from cmrplan.fit.mixture_laws import mixtures_needed
+from cmrplan.fit.mixture_laws import mixtures_needed, run_shares
 from cmrplan.log.cells import listed
 from cmrplan.log.columns import SHARE_PREFIX
+from cmrplan.mixture.plane import tied_positions
 from cmrplan.solve.law_fit import Status
 
 FEWEST_PER_PARAMETER = 2
@@ -32,6 +33,16 @@ def fit_findings(
         )
         for name in sorted(set(corpora) - set(varied))
     ]
+    tied = tied_positions(run_shares(rows, corpora))
+    if tied:
+        findings.append(
+            Finding(
+                Code.TIED_CORPORA,
+                f"the shares of {listed(sorted(corpora[j] for j in tied))} moved together in every run, so what one "
+                "of them does without the others is not known: a plan keeps them together, and a prediction apart from "
+                "that, as of the natural mix, is a guess; vary them against each other, or count them as one corpus",
+            )
+        )
     for corpus, law in sorted(top_weighted_laws(models).items()):
         fit = law.fit
         blurred = [n for n in corpora if {f"t_{n}", f"gamma_{n}", f"w_{n}"} & set(fit.unidentified)]

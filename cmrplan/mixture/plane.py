@@ -1,0 +1,121 @@
+"""The plane of the probed mixtures, where their shares were tied to each other, and the nearest mixture on it.
+
+Where two corpora stood in one proportion in every run, or their shares always added up to the same, every probed
+mixture lies on a plane. Nothing shows what the losses do off it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.optimize import linprog, minimize
+
+from cmrplan.arrays import Array
+
+TIED = 1e-3  # root mean square of a share, up to which mixtures are taken not to leave the plane: rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Mixtures ``x`` with ``rows @ x = values``.
+
+    Parameters
+    ----------
+    rows : array (k, m)
+        Orthonormal, and each adds up to 0.
+    values : array (k,)
+    """
+
+    rows: Array
+    values: Array
+
+    def meets(self, low: Array, high: Array) -> bool:
+        """Tell whether a mixture on the plane lies in a box."""
+        equal = np.vstack([np.ones(len(low)), self.rows])
+        bounds = [*zip(low.tolist(), np.maximum(low, high).tolist(), strict=True)]
+        solution = linprog(
+            np.zeros(len(low)), A_eq=equal, b_eq=np.append(1.0, self.values), bounds=bounds
+        )
+        return bool(solution.status == 0)
+
+
+def plane_of(mixtures: Array) -> Plane | None:
+    """Return the plane that mixtures ``(R, m)`` do not leave; None where their shares are free of each other.
+
+    A corpus whose share is the same in all of them is none of it.
+    """
+    varied = np.flatnonzero(np.ptp(mixtures, axis=0) > 0)
+    flat = _flat_directions(mixtures[:, varied])
+    if not len(flat):
+        return None
+    rows = np.zeros((len(flat), mixtures.shape[1]))
+    rows[:, varied] = flat
+    return Plane(rows, rows @ mixtures.mean(axis=0))
+
+
+def tied_positions(mixtures: Array) -> list[int]:
+    """Return which corpora are tied: those that go along a line with another one, or else all that vary."""
+    if plane_of(mixtures) is None:
+        return []
+    varied = np.flatnonzero(np.ptp(mixtures, axis=0) > 0)
+    pairs = [p for p in combinations(varied.tolist(), 2) if _thinnest(mixtures[:, list(p)]) <= TIED]
+    return sorted({one for pair in pairs for one in pair} or set(varied.tolist()))
+
+
+def project(shares: Array, low: Array, high: Array, plane: Plane | None = None) -> Array:
+    """Return the nearest point of the box, and of the plane, whose shares sum to one, ``(m,)``.
+
+    Examples
+    --------
+    >>> project(np.array([0.9, 0.9]), np.zeros(2), np.array([0.3, 1.0])).round(9).tolist()
+    [0.3, 0.7]
+    """
+    if plane is not None:
+        return _projected_on(plane, shares, low, high)
+    down, up = float(np.min(low - shares)), float(np.max(high - shares))
+    for _ in range(100):
+        middle = (down + up) / 2
+        if np.clip(shares + middle, low, high).sum() < 1:
+            down = middle
+        else:
+            up = middle
+    projected = np.clip(shares + up, low, high)
+    free = (projected > low) & (projected < high)
+    if free.any():  # the last digits
+        projected[free] += (1 - projected.sum()) / free.sum()
+    return np.asarray(np.clip(projected, low, high))
+
+
+def _projected_on(plane: Plane, shares: Array, low: Array, high: Array) -> Array:
+    equal = np.vstack([np.ones(len(shares)), plane.rows])
+    values = np.append(1.0, plane.values)
+    solution = minimize(  # type: ignore[call-overload]
+        lambda x: float(np.sum((x - shares) ** 2)),
+        np.clip(shares, low, high),
+        jac=lambda x: 2 * (x - shares),
+        bounds=[*zip(low, high, strict=True)],
+        constraints=[{"type": "eq", "fun": lambda x: equal @ x - values, "jac": lambda x: equal}],
+        method="SLSQP",
+        options={"ftol": 1e-15},
+    )
+    return np.asarray(np.clip(solution.x, low, high))
+
+
+def _flat_directions(shares: Array) -> Array:
+    """Return orthonormal directions, beside that of the sum, along which mixtures do not differ, ``(k, v)``."""
+    count, num = shares.shape
+    ones = np.full(num, 1 / np.sqrt(num))
+    centered = shares - shares.mean(axis=0)
+    inside = np.linalg.svd(np.eye(num) - np.outer(ones, ones))[0][:, : num - 1]
+    _, sizes, directions = np.linalg.svd(centered @ inside, full_matrices=True)
+    spread = np.zeros(num - 1)
+    spread[: len(sizes)] = sizes / np.sqrt(count)
+    return np.asarray(directions[spread <= TIED] @ inside.T)
+
+
+def _thinnest(shares: Array) -> float:
+    """Return how far mixtures lie from a line at least, root mean square."""
+    sizes = np.linalg.svd(shares - shares.mean(axis=0), compute_uv=False)
+    return float(sizes[-1] / np.sqrt(len(shares)))
