@@ -148,7 +148,7 @@ def _share_errors(raw: RawLog, cells: dict[str, Any]) -> list[LogFinding]:
     if len(rows):
         got = f"{total[rows[0]]:.9g}"
         remedy = "Write the share of every training corpus."
-        if np.abs(total - 1).max() <= ROUNDED_SUM:
+        if np.abs(total - 1).max() <= ROUNDED_SUM + SHARE_TOLERANCE:
             remedy = (
                 "Rounded? Write more digits, or have the shares of each row divided by their sum: cmrplan logs import "
                 "table LOG --normalize-shares --out NEW."
