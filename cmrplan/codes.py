@@ -150,6 +150,7 @@ class Code(StrEnum):
         "There are fewer than twice as many mixtures as a law of the mixture has parameters.",
     )
     UNVARIED_CORPUS = ("unvaried_corpus", _CAUTION, "A training corpus had one share in all runs.")
+    UNMEASURED_CORPUS = ("unmeasured_corpus", _NOTE, "No loss was measured on a training corpus.")
     TIED_CORPORA = ("tied_corpora", _CAUTION, "Shares of corpora moved together in all runs.")
     STALLED = ("stalled", _CAUTION, "The search stopped before its optimality test was met.")
 

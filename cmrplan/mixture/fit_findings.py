@@ -33,6 +33,15 @@ def fit_findings(
         )
         for name in sorted(set(corpora) - set(varied))
     ]
+    unmeasured = sorted(set(corpora) - set(models))
+    if 0 < len(unmeasured) < len(corpora):  # validation corpora may have names of their own
+        findings.append(
+            Finding(
+                Code.UNMEASURED_CORPUS,
+                f"no loss was measured on {listed(unmeasured)}, which runs were trained on: a plan counts nothing for "
+                "what a share does there, and gives it what serves the other losses",
+            )
+        )
     tied = tied_positions(run_shares(rows, corpora))
     if tied:
         findings.append(

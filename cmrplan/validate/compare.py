@@ -98,7 +98,7 @@ class Comparison:
             plain = reason.replace(f"the loss on {corpus} ", "the loss ")
             plain = plain.replace(f"the {corpus} loss ", "the loss ")
             corpora.setdefault((name, plain), []).append(corpus)
-        return [(name, found, reason) for (name, reason), found in corpora.items()]
+        return [(name, alike, reason) for (name, reason), alike in corpora.items()]
 
 
 @dataclass(frozen=True)

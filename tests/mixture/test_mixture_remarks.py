@@ -102,6 +102,22 @@ class TestFewMixtures:
         assert self.remarks(world(3, 15)) == []
 
 
+class TestUnmeasured:
+    def remarks(self, log):
+        fit = cp.fit_mixture(log, "data_mixing", bootstrap=0)
+        return [one.message for one in fit.warnings if one.code == "unmeasured_corpus"]
+
+    def test_a_training_corpus_without_a_loss_is_named(self):
+        log = world(3, 9)
+        (told,) = self.remarks(log[log["eval_corpus"] != "c1"])
+        assert told.startswith("no loss was measured on 'c1', which runs were trained on")
+        assert self.remarks(log) == []
+
+    def test_validation_corpora_with_names_of_their_own_are_not(self):
+        log = world(3, 9)
+        assert self.remarks(log.assign(eval_corpus="val_" + log["eval_corpus"])) == []
+
+
 class TestNoNoise:
     """Laws that go through every run leave nothing to tell how far another run would scatter."""
 
