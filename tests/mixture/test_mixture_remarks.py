@@ -7,7 +7,7 @@ import pytest
 from known_mixtures import D, true_losses, world
 
 import cmrplan as cp
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, InputError
 from cmrplan.report.mixture import mixture_plan_text
 from cmrplan.report.page.mixtures import report_on_mixture
 
@@ -100,6 +100,21 @@ class TestFewMixtures:
 
     def test_enough_are_not_said(self):
         assert self.remarks(world(3, 15)) == []
+
+
+class TestBaseLosses:
+    def test_the_rise_of_a_loss_without_a_limit_is_counted_too(self, three):
+        plan = cp.plan_mixture(three, train_tokens=D, protected={"c0": "5%"})
+        for name, loss in plan.losses.items():
+            assert loss.reference == pytest.approx(true_losses(3, [1 / 3] * 3)[0, int(name[1:])])
+            assert loss.rise.estimate == pytest.approx(loss.loss.estimate - loss.reference)
+        assert plan.losses["c1"].limit is None
+        given = cp.plan_mixture(three, train_tokens=D, base_loss={"c1": 2.0})
+        assert given.losses["c1"].reference == 2.0
+
+    def test_one_that_no_checkpoint_has_is_refused_for_it_too(self, three):
+        with pytest.raises(InputError, match="base_loss of c1"):
+            cp.plan_mixture(three, train_tokens=D, base_loss={"c1": 20.0})
 
 
 class TestUnmeasured:
