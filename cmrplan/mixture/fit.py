@@ -150,7 +150,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         base_loss={corpus: base_losses(log, corpus) for corpus in models},
         warnings=(
             *averaged,
-            *fit_findings(models, fitted, corpora, varied),
+            *fit_findings(models, fitted, corpora),
             *repeated_corpora_findings(fitted, repeated),
             *burn_in_findings(early),
         ),

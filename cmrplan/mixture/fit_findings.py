@@ -11,7 +11,7 @@ from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.mixture_laws import mixtures_needed, run_shares
 from cmrplan.log.cells import listed
 from cmrplan.log.columns import SHARE_PREFIX
-from cmrplan.mixture.plane import tied_positions
+from cmrplan.mixture.plane import held_positions, tied_positions
 from cmrplan.solve.law_fit import Status
 
 FEWEST_PER_PARAMETER = 2
@@ -21,17 +21,17 @@ def fit_findings(
     models: Mapping[str, CorpusModel],
     rows: pd.DataFrame,
     corpora: Sequence[str],
-    varied: Sequence[str],
 ) -> list[Finding]:
     """Return remarks on the mixtures of a log and on the fitted laws."""
     findings = _few_mixtures(models, rows, corpora)
+    shares = run_shares(rows, corpora)
     findings += [
         Finding(
             Code.UNVARIED_CORPUS,
-            f"the share of {name} is {rows[SHARE_PREFIX + name].iloc[0]:g} in every run, so what more or less of it "
-            "does is not known; a plan keeps it there",
+            f"the share of {corpora[j]} is {shares[:, j].mean():.4g} in every run, so what more or less of it does is "
+            "not known; a plan keeps it there",
         )
-        for name in sorted(set(corpora) - set(varied))
+        for j in sorted(held_positions(shares), key=lambda j: corpora[j])
     ]
     unmeasured = sorted(set(corpora) - set(models))
     if 0 < len(unmeasured) < len(corpora):  # validation corpora may have names of their own
@@ -42,7 +42,7 @@ def fit_findings(
                 "what a share does there, and gives it what serves the other losses",
             )
         )
-    tied = tied_positions(run_shares(rows, corpora))
+    tied = tied_positions(shares)
     if tied:
         findings.append(
             Finding(

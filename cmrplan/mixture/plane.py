@@ -55,13 +55,19 @@ def plane_of(mixtures: Array) -> Plane | None:
     return Plane(rows, rows @ mixtures.mean(axis=0))
 
 
+def held_positions(mixtures: Array) -> list[int]:
+    """Return which corpora have one share in all mixtures ``(R, m)``, but for rounding."""
+    return np.flatnonzero(mixtures.std(axis=0) <= TIED).tolist()
+
+
 def tied_positions(mixtures: Array) -> list[int]:
     """Return which corpora are tied: those that go along a line with another one, or else all that vary."""
-    if plane_of(mixtures) is None:
+    held = held_positions(mixtures)
+    varied = [j for j in range(mixtures.shape[1]) if j not in held]
+    if len(varied) < 3 or not len(_flat_directions(mixtures[:, varied])):
         return []
-    varied = np.flatnonzero(np.ptp(mixtures, axis=0) > 0)
-    pairs = [p for p in combinations(varied.tolist(), 2) if _thinnest(mixtures[:, list(p)]) <= TIED]
-    return sorted({one for pair in pairs for one in pair} or set(varied.tolist()))
+    pairs = [p for p in combinations(varied, 2) if _thinnest(mixtures[:, list(p)]) <= TIED]
+    return sorted({one for pair in pairs for one in pair} or set(varied))
 
 
 def project(shares: Array, low: Array, high: Array, plane: Plane | None = None) -> Array:

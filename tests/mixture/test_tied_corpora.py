@@ -62,6 +62,15 @@ def test_shares_free_of_each_other_are_not():
     assert plane_of(held) is None  # the unvaried corpus has a word of its own
 
 
+def test_a_share_that_hardly_varies_is_said_to_be_one():
+    jitter = np.random.default_rng(3).normal(0.3, 1e-4, (18, 1))
+    fit = cp.fit_mixture(log_at(np.hstack([jitter, (1 - jitter) * FREE])), bootstrap=20)
+    assert remarks(fit) == []
+    (told,) = (one.message for one in fit.warnings if one.code == "unvaried_corpus")
+    assert told.startswith("the share of c0 is 0.3 in every run")
+    assert cp.plan_mixture(fit, train_tokens=D).shares["c0"] == pytest.approx(0.3, abs=5e-4)
+
+
 def test_a_plan_keeps_them_together_and_its_losses_hold(tied):
     plan = cp.plan_mixture(tied, **ASKED)
     assert plan.shares["c2"] == pytest.approx(2 * plan.shares["c3"], abs=1e-6)
