@@ -13,10 +13,11 @@ from typing import TypedDict, Unpack
 import pandas as pd
 
 from cmrplan._version import __version__
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import burn_in_findings, burn_in_of, left_out_findings
+from cmrplan.fit.diagnosis.influence import check_runs, influence_findings
 from cmrplan.fit.evaluation_bins import EVALUATION_COUNT, averaged_neighbors
 from cmrplan.fit.fitted_log import rows_of_size
 from cmrplan.fit.mixture_laws import (
@@ -151,6 +152,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         warnings=(
             *averaged,
             *fit_findings(models, fitted, corpora),
+            *_outlier_findings(laws, rows),
             *repeated_corpora_findings(fitted, repeated),
             *burn_in_findings(early),
         ),
@@ -208,6 +210,17 @@ def _require_noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.Data
             "them, so nothing shows how far another run would scatter and any interval would be false; add a run with "
             "other shares or another seed, better several, or fit without intervals (--bootstrap 0)"
         )
+
+
+def _outlier_findings(
+    models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]
+) -> list[Finding]:
+    """Return a finding for each run whose loss is not what the others say, by the top-weighted law of each corpus."""
+    return [
+        finding
+        for corpus, law in sorted(top_weighted_laws(models).items())
+        for finding in influence_findings(corpus, check_runs(law, rows[corpus])[0], None)
+    ]
 
 
 def _resamples(

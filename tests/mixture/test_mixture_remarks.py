@@ -1,5 +1,6 @@
 """What a fit and a plan of several corpora say about themselves."""
 
+import re
 from typing import ClassVar
 
 import pandas as pd
@@ -131,6 +132,28 @@ class TestUnmeasured:
     def test_validation_corpora_with_names_of_their_own_are_not(self):
         log = world(3, 9)
         assert self.remarks(log.assign(eval_corpus="val_" + log["eval_corpus"])) == []
+
+
+class TestOutliers:
+    """One run of twenty lies 0.08 nats off, forty times the noise."""
+
+    log = world(3, 20, noise=0.002)
+
+    def remarks(self, log):
+        fit = cp.fit_mixture(log, bootstrap=0)
+        return [one.message for one in fit.warnings if one.code == "outlier_run"]
+
+    def test_a_run_that_is_not_what_the_others_say_is_named(self):
+        log = self.log.copy()
+        own = (log["run_id"] == "r007") & (log["train_tokens"] > 0)
+        log.loc[own & (log["eval_corpus"] == "c1"), "loss"] += 0.08
+        (told,) = self.remarks(log)
+        assert told.startswith("the c1 loss of run r007 (share_c")
+        (miss,) = re.findall(r"it lies ([\d.]+) nats above its prediction without it", told)
+        assert float(miss) == pytest.approx(0.08, abs=0.01)
+
+    def test_sound_runs_are_left_in_peace(self):
+        assert self.remarks(self.log) == []
 
 
 class TestNoNoise:
