@@ -8,7 +8,7 @@ from enum import StrEnum
 class Severity(StrEnum):
     """How grave a finding is."""
 
-    STOP = "stop"  # the log cannot be read, or what was measured speaks against the answer
+    STOP = "stop"  # the log cannot be read, or it speaks against the answer, or tells nothing of it
     CAUTION = "caution"  # the answer should not be relied on without a look at it
     NOTE = "note"  # the answer stands
 
@@ -175,6 +175,7 @@ class Code(StrEnum):
         _CAUTION,
         "The token budget lies outside the fitted ones, by the factor that the message names.",
     )
+    BUDGET_UNTOLD = ("budget_untold", _STOP, "The intervals are those of the only probed budget.")
     EXTRAPOLATES_SHARE = (
         "extrapolates_share",
         _CAUTION,

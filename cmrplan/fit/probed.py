@@ -54,12 +54,16 @@ class Probed:
         By validation corpus that was fitted.
     supply : Supply, optional
         The domain corpus of the probes, where they repeat it.
+    only_budget : float, optional
+        The token count of every run, where a loss was fitted by laws alone: those leave their terms of the tokens out
+        then, and their draws have no room for what other budgets do. A residual has.
     """
 
     size_range: tuple[float, float]
     token_range: tuple[float, float]
     losses: Mapping[str, ProbedLosses]
     supply: Supply | None = None
+    only_budget: float | None = None
 
     @property
     def ratio_range(self) -> tuple[float, float]:
@@ -97,6 +101,8 @@ class Probed:
         if not tokens and (own := self._budgets_of(model_params)):
             tokens = _distance((0.0, min(max(budgets) for budgets in own)), train_tokens)
             told = f" at {model_params:.4g} parameters; only other sizes tell what longer runs do"
+        if tokens and self.only_budget is not None:
+            findings.append(_untold_budget(self.only_budget, train_tokens))
         if tokens:
             text = f"train_tokens = {train_tokens:.4g} is {tokens}{told}"
             findings.append(Finding(Code.EXTRAPOLATES_TOKENS, text))
@@ -162,11 +168,23 @@ def probed_of(
 ) -> Probed:
     """Return what a log holds, and each corpus's ``rows`` that were fitted."""
     trained = log[log["train_tokens"] > 0]
+    fewest, most = float(trained["train_tokens"].min()), float(trained["train_tokens"].max())
+    is_untold = fewest == most and not all(model.follows_rows for model in models.values())
     return Probed(
         size_range=(float(trained["model_params"].min()), float(trained["model_params"].max())),
-        token_range=(float(trained["train_tokens"].min()), float(trained["train_tokens"].max())),
+        token_range=(fewest, most),
         losses={corpus: _probed_losses(model, rows[corpus]) for corpus, model in models.items()},
         supply=supply_of(log),
+        only_budget=fewest if is_untold else None,
+    )
+
+
+def _untold_budget(only_budget: float, train_tokens: float) -> Finding:
+    return Finding(
+        Code.BUDGET_UNTOLD,
+        f"every run has {only_budget:.4g} tokens and the laws do not read tokens, so losses, intervals and chances are "
+        f"those at {only_budget:.4g} tokens and have no room for what {train_tokens:.4g} do; evaluate runs at two "
+        "budgets or more",
     )
 
 
