@@ -20,6 +20,9 @@ FARTHEST_BASE = 1.4  # by which another checkpoint's may
 STEEPEST_SIZE = 0.12  # of base losses with size: Kaplan et al. 2020 have 0.076
 FARTHEST_BELOW = 1e4  # times below the smallest probed size: millions or billions were meant
 UNTOLD_TOKENS = "; the log has no other budget, so nothing tells how a loss changes with tokens"
+TOLD_ELSEWHERE = (
+    "the log has no other budget, so how a loss changes with tokens is taken from other sweeps"
+)
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
 # By size and token count: the ratios, ascending, and the mean loss at each.
@@ -35,11 +38,15 @@ class ProbedLosses:
     sizes, ratios : array (S,), (R,)
         The fitted model sizes, and the domain ratios that a law was fitted to; ascending.
     means : MeanLosses
+    follows_rows : bool
+        Whether a residual stands above the laws. At one budget laws leave the tokens out, and a residual takes what
+        they do from other sweeps.
     """
 
     sizes: Array
     ratios: Array
     means: MeanLosses
+    follows_rows: bool
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,12 @@ class Probed:
         By validation corpus that was fitted.
     supply : Supply, optional
         The domain corpus of the probes, where they repeat it.
-    only_budget : float, optional
-        The token count of every run, where a loss was fitted by laws alone: those leave their terms of the tokens out
-        then, and their draws have no room for what other budgets do. A residual has.
     """
 
     size_range: tuple[float, float]
     token_range: tuple[float, float]
     losses: Mapping[str, ProbedLosses]
     supply: Supply | None = None
-    only_budget: float | None = None
 
     @property
     def ratio_range(self) -> tuple[float, float]:
@@ -96,19 +99,27 @@ class Probed:
             findings.append(
                 Finding(Code.EXTRAPOLATES_SIZE, f"model_params = {model_params:.4g} is {size}")
             )
-        tokens = _distance(self.token_range, train_tokens)
-        told = UNTOLD_TOKENS if tokens and self.token_range[0] == self.token_range[1] else ""
-        if not tokens and (own := self._budgets_of(model_params)):
-            tokens = _distance((0.0, min(max(budgets) for budgets in own)), train_tokens)
-            told = f" at {model_params:.4g} parameters; only other sizes tell what longer runs do"
-        if tokens and self.only_budget is not None:
-            findings.append(_untold_budget(self.only_budget, train_tokens))
-        if tokens:
-            text = f"train_tokens = {train_tokens:.4g} is {tokens}{told}"
-            findings.append(Finding(Code.EXTRAPOLATES_TOKENS, text))
+        findings += self._token_findings(model_params, train_tokens)
         if domain_ratio is not None:
             beyond = self._outside_ratios(model_params, domain_ratio)
             findings += self._below_shares(domain_ratio) or beyond
+        return findings
+
+    def _token_findings(self, model_params: float, train_tokens: float) -> list[Finding]:
+        """Return a finding where no run had so many tokens, and one where the laws know a single budget."""
+        budget, most = self.token_range
+        has_residual = [losses.follows_rows for losses in self.losses.values()]
+        findings, told = [], ""
+        if tokens := _distance(self.token_range, train_tokens):
+            if budget == most:
+                told = TOLD_ELSEWHERE if any(has_residual) else UNTOLD_TOKENS
+                findings += [] if all(has_residual) else [_untold_budget(budget, train_tokens)]
+        elif own := self._budgets_of(model_params):
+            tokens = _distance((0.0, min(max(budgets) for budgets in own)), train_tokens)
+            told = f" at {model_params:.4g} parameters; only other sizes tell what longer runs do"
+        if tokens:
+            text = f"train_tokens = {train_tokens:.4g} is {tokens}{told}"
+            findings.append(Finding(Code.EXTRAPOLATES_TOKENS, text))
         return findings
 
     def _below_shares(self, domain_ratio: float) -> list[Finding]:
@@ -168,14 +179,11 @@ def probed_of(
 ) -> Probed:
     """Return what a log holds, and each corpus's ``rows`` that were fitted."""
     trained = log[log["train_tokens"] > 0]
-    fewest, most = float(trained["train_tokens"].min()), float(trained["train_tokens"].max())
-    is_untold = fewest == most and not all(model.follows_rows for model in models.values())
     return Probed(
         size_range=(float(trained["model_params"].min()), float(trained["model_params"].max())),
-        token_range=(fewest, most),
+        token_range=(float(trained["train_tokens"].min()), float(trained["train_tokens"].max())),
         losses={corpus: _probed_losses(model, rows[corpus]) for corpus, model in models.items()},
         supply=supply_of(log),
-        only_budget=fewest if is_untold else None,
     )
 
 
@@ -189,8 +197,11 @@ def _untold_budget(only_budget: float, train_tokens: float) -> Finding:
 
 
 def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
-    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
-    return ProbedLosses(sizes, np.unique(model.fitted_ratios(rows)), mean_losses(rows))
+    sizes, ratios = (
+        np.unique(rows["model_params"].astype(float)),
+        np.unique(model.fitted_ratios(rows)),
+    )
+    return ProbedLosses(sizes, ratios, mean_losses(rows), model.follows_rows)
 
 
 def mean_losses(rows: pd.DataFrame) -> MeanLosses:
@@ -285,21 +296,10 @@ def nearest_size(sizes: Array, model_params: float) -> float:
 
 
 def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[float, list[Finding]]:
-    """Return the general loss of the base checkpoint at a model size.
+    """Return the general loss of the base checkpoint at a model size, from those ``measured`` by size.
 
     Measured sizes are taken as they are; between and beyond them the loss follows a straight line through
-    the two nearest sizes in the logarithms, and a finding says so.
-
-    Parameters
-    ----------
-    measured : dict of float to float
-        Base loss by ``model_params``.
-    model_params : float
-
-    Raises
-    ------
-    CmrplanError
-        If nothing was measured.
+    the two nearest sizes in the logarithms, and a finding says so. Without any it raises a CmrplanError.
     """
     if not measured:
         raise CmrplanError(

@@ -64,9 +64,13 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
 
 
 def _is_cut(cells: pd.Series[Any]) -> bool:
-    """Return whether the last cell of a column has fewer characters than nearly all above it."""
-    lengths = cells.tail(_MOST_CELLS).astype(str).str.strip().str.len().to_numpy()
-    return len(lengths) > 1 and bool(np.mean(lengths[-1] < lengths[:-1]) > _NEARLY_ALL)
+    """Return whether the last cell of a column has fewer characters than nearly all others above it.
+
+    Each value counts once: a base loss of few digits may stand beside every run.
+    """
+    texts = cells.tail(_MOST_CELLS).astype(str).str.strip()
+    lengths = texts.iloc[:-1].drop_duplicates().str.len().to_numpy()
+    return len(lengths) > 0 and bool(np.mean(len(texts.iloc[-1]) < lengths) > _NEARLY_ALL)
 
 
 def _coverage(frame: pd.DataFrame) -> Iterator[Advice]:

@@ -16,7 +16,7 @@ RISE = 0.05
 @pytest.fixture(scope="module")
 def fit():
     log = rated_log(lengths=(TOKENS,)).drop(columns="learning_rate")
-    return cp.fit(log[log["train_tokens"].isin([0, TOKENS])], bootstrap=0)
+    return cp.fit(log[log["train_tokens"].isin([0, TOKENS])], residual="none", bootstrap=0)
 
 
 def asked(fit, tokens):
@@ -66,7 +66,7 @@ def test_a_budget_beyond_those_of_its_own_size_is_said(size, tokens, is_beyond):
 @pytest.fixture(scope="module")
 def laws_alone():
     log = rated_log(lengths=(TOKENS,)).drop(columns="learning_rate")
-    return cp.fit(log[log["train_tokens"].isin([0, TOKENS])], bootstrap=40)
+    return cp.fit(log[log["train_tokens"].isin([0, TOKENS])], residual="none", bootstrap=40)
 
 
 def said_in_words(plan):
@@ -106,6 +106,9 @@ def test_a_residual_has_room_for_other_budgets(laws_alone):
     assert low < true_loss("general", 0.5, tokens=4 * TOKENS) < high
     found = fit.probed.extrapolation_findings(model_params=SIZE, train_tokens=4 * TOKENS)
     assert [one.code for one in found] == [Code.EXTRAPOLATES_TOKENS]
+    assert "the log has no other budget, so how a loss changes with tokens is taken from" in str(
+        found
+    )
 
 
 def test_laws_of_several_budgets_read_the_tokens():

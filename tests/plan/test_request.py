@@ -218,5 +218,7 @@ def _rows(answer):
 
 @pytest.mark.parametrize("given", [None, 3.0, {"fit": 1}])
 def test_what_is_no_fit_is_named(given):
-    with pytest.raises(InputError, match=r"fit must be a Fit .* cp\.plan_mixture takes fits of sev"):
+    with pytest.raises(
+        InputError, match=r"fit must be a Fit .* cp\.plan_mixture takes fits of sev"
+    ):
         cp.plan(given, model_params=1e9, train_tokens=1e9, max_general_rise="2%")
