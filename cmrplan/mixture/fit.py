@@ -152,7 +152,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         warnings=(
             *averaged,
             *fit_findings(models, fitted, corpora),
-            *_outlier_findings(laws, rows),
+            *_outlier_findings(models, rows),
             *repeated_corpora_findings(fitted, repeated),
             *burn_in_findings(early),
         ),
@@ -215,10 +215,14 @@ def _require_noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.Data
 def _outlier_findings(
     models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]
 ) -> list[Finding]:
-    """Return a finding for each run whose loss is not what the others say, by the top-weighted law of each corpus."""
+    """Return a finding for each run whose loss is not what the others say, where laws alone predict it.
+
+    A process follows what laws miss, which many runs show, and counts a run less that lies far outside.
+    """
+    alone = {corpus: model for corpus, model in models.items() if not model.follows_rows}
     return [
         finding
-        for corpus, law in sorted(top_weighted_laws(models).items())
+        for corpus, law in sorted(top_weighted_laws(alone).items())
         for finding in influence_findings(corpus, check_runs(law, rows[corpus])[0], None)
     ]
 

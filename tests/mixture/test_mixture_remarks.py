@@ -3,6 +3,7 @@
 import re
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 import pytest
 from known_mixtures import D, true_losses, world
@@ -135,9 +136,9 @@ class TestUnmeasured:
 
 
 class TestOutliers:
-    """One run of twenty lies 0.08 nats off, forty times the noise."""
+    """One run of eighteen lies 0.08 nats off, forty times the noise."""
 
-    log = world(3, 20, noise=0.002)
+    log = world(3, 18, noise=0.002)
 
     def remarks(self, log):
         fit = cp.fit_mixture(log, bootstrap=0)
@@ -154,6 +155,13 @@ class TestOutliers:
 
     def test_sound_runs_are_left_in_peace(self):
         assert self.remarks(self.log) == []
+
+    def test_what_laws_miss_of_many_runs_is_no_wrong_run(self):
+        """The process follows it; the laws call three runs of each corpus wrong where they are wrong themselves."""
+        log = world(3, 40, noise=0.001)
+        pull = np.abs(log["share_c1"] - log["share_c2"]) ** 3
+        log["loss"] += np.where(log["train_tokens"] > 0, 0.3 * pull, 0.0)
+        assert self.remarks(log) == []
 
 
 class TestNoNoise:
