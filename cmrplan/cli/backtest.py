@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from cmrplan.cli.output import print_json, show, working
+from cmrplan.cli.output import print_findings, print_json, show, working
 from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
+from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_log_to_fit
 from cmrplan.report.tables import errors_text, plain_rows
-from cmrplan.validate.backtest import backtest as run_backtest
-from cmrplan.validate.backtest import backtest_verdict
+from cmrplan.validate.backtest import replay
+from cmrplan.validate.backtest_words import backtest_verdict, left_out_lines
 
 
 @click.command()
@@ -33,10 +34,17 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
     """
     rows = read_log_to_fit(log, both=True)
     with working() as say:
-        table = run_backtest(rows, min_train_tokens=min_train_tokens or 0.0, progress=say, **asked)
+        whole = replay(rows, min_train_tokens=min_train_tokens or 0.0, progress=say, **asked)
+    table = whole.table
     if as_json:
-        print_json({"rows": plain_rows(table), "verdict": backtest_verdict(table)})
+        skipped = {f"{window}/{name}": reason for (window, name), reason in whole.skipped.items()}
+        print_json(
+            {"rows": plain_rows(table), "verdict": backtest_verdict(table), "skipped": skipped}
+        )
     else:
         show("target: the largest model at its largest budget; errors in nats per token")
         show(errors_text(table), is_table=True)
         show(f"verdict: {backtest_verdict(table)}")
+        for line in left_out_lines(whole.skipped, whole.num_windows):
+            show(line, err=True)
+    print_findings(cut_off_findings_of(log))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cmrplan.cli.output import print_json, show, working
+from cmrplan.cli.output import print_findings, print_json, show, working
 from cmrplan.cli.parameters import as_json, min_train_tokens
+from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_log_to_fit
 from cmrplan.report.tables import errors_text, plain_rows
 from cmrplan.validate.compare import compare as run_compare
@@ -24,6 +25,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
     rows = read_log_to_fit(log)
     with working() as say:
         comparison = run_compare(rows, min_train_tokens=min_train_tokens or 0.0, progress=say)
+    print_findings(cut_off_findings_of(log))
     if as_json:
         print_json(
             {
@@ -51,7 +53,10 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
         best = verdict.best_law or "none could answer"
         show(f"{corpus}: {verdict.sentence}; best law {best}")
     if not comparison.ranking["is_whole"].all():
-        show("* of the ratios strictly between 0 and 1 alone, and left out of the verdict")
+        show(
+            "* of the hidden rows alone for which it has a loss (ratios strictly between 0 and 1, sizes and "
+            "budgets that it saw), and left out of the verdict"
+        )
     show(f"verdict: {comparison.sentence}")
     if comparison.skipped:
         show("left out, by what stays of the log while a part of it is hidden:", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, cast
 
 import click
@@ -28,6 +29,7 @@ from cmrplan.fit.settings import (
     ResidualModel,
 )
 from cmrplan.laws.registry import AUTO, FitKind, names_for
+from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_log_to_fit
 from cmrplan.report.text import fit_text
 
@@ -121,6 +123,7 @@ def fit(
         weights=weights,
         residual=residual,
     )
+    fitted = replace(fitted, warnings=(*cut_off_findings_of(log), *fitted.warnings))
     if out:
         write_fit(fitted, out)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import click
@@ -28,6 +29,7 @@ from cmrplan.errors import InputError
 from cmrplan.files import sealed, write_json
 from cmrplan.fit.settings import RESIDUAL_MODELS, ResidualModel
 from cmrplan.laws.registry import AUTO, FitKind, names_for
+from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_plausible_log
 from cmrplan.mixture import (
     fit_mixture,
@@ -103,6 +105,7 @@ def fit_command(
             confidence=confidence,
             residual=residual,
         )
+    fitted = replace(fitted, warnings=(*cut_off_findings_of(log), *fitted.warnings))
     if out:
         write_mixture_fit(fitted, out)
     if as_json:
@@ -197,6 +200,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
     else:
         show("target: the largest model at its largest budget; errors in nats per token")
         show(errors_text(table), is_table=True)
+    print_findings(cut_off_findings_of(log))
 
 
 @mix.command("plan")

@@ -51,6 +51,7 @@ from cmrplan.laws.registry import (
 from cmrplan.log import CORPORA
 from cmrplan.log.cells import listed
 from cmrplan.log.corpora import require_a_corpus_to_fit
+from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import (
     LogOrPath,
     base_losses,
@@ -148,7 +149,8 @@ def fit(log: LogOrPath, law: str = "auto", **options: Unpack[FitOptions]) -> Fit
     require_a_corpus_to_fit(rows, source)
     rows, of_shares = with_token_share(rows)
     fitted = _fit_after_burn_in(rows, settings) if is_auto else fit_with(rows, settings)
-    return replace(fitted, warnings=(*remarks, *of_shares, *fitted.warnings))
+    of_file = cut_off_findings_of(log)
+    return replace(fitted, warnings=(*of_file, *remarks, *of_shares, *fitted.warnings))
 
 
 def _remarks(log: pd.DataFrame, source: str) -> list[Finding]:

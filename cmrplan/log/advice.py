@@ -7,7 +7,6 @@ losses may not be.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +16,13 @@ from cmrplan.log import CORPORA
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
 from cmrplan.log.columns import share_columns
 from cmrplan.log.corpora import naming_command
+from cmrplan.log.cut_off import cut_off_findings
 from cmrplan.log.realized import REALIZED, with_token_share
 from cmrplan.log.schedules import inside_decay
 
 _FEW_RATIOS = 3
 _SMALL_RATIO = 0.01
 _HIGH_LOSS = 20.0  # nats per token; a uniform guess over 256,000 tokens is at 12.5
-_MOST_CELLS, _NEARLY_ALL = 1000, 0.8  # cells above the last one, and the share that must be longer
 _LOSSES_APART = 1.5  # times; repeated runs differ by a hundredth
 _SAME_BASE = 2e-4  # nats per token; two units of the fourth decimal, which is what papers print
 
@@ -36,17 +35,7 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
         LogFinding(code, f"{raw.source}: {text}", raw.source, column=column)
         for check in (_coverage, _base_rows, _settings, _shares, _losses_apart)
         for code, column, text in check(frame)
-    ] + _lacking_corpora(raw, frame)
-    if raw.ends_open and _is_cut(raw.table.iloc[:, -1]):
-        findings.append(
-            raw.finding(
-                Code.CUT_OFF,
-                f"{raw.source} ends without a line end, in a cell that is shorter than those above it",
-                "Was it still being written, or cut in the copy? Its last number may lack digits.",
-                rows=np.array([len(raw.table) - 1]),
-                column=str(raw.table.columns[-1]),
-            )
-        )
+    ] + [*_lacking_corpora(raw, frame), *cut_off_findings(raw)]
     high = np.flatnonzero(frame["loss"] > _HIGH_LOSS)
     if len(high):
         got = f"{frame['loss'].iloc[high[0]]:g}"
@@ -61,16 +50,6 @@ def advice(raw: RawLog, frame: pd.DataFrame) -> list[LogFinding]:
             )
         )
     return findings
-
-
-def _is_cut(cells: pd.Series[Any]) -> bool:
-    """Return whether the last cell of a column has fewer characters than nearly all others above it.
-
-    Each value counts once: a base loss of few digits may stand beside every run.
-    """
-    texts = cells.tail(_MOST_CELLS).astype(str).str.strip()
-    lengths = texts.iloc[:-1].drop_duplicates().str.len().to_numpy()
-    return len(lengths) > 0 and bool(np.mean(len(texts.iloc[-1]) < lengths) > _NEARLY_ALL)
 
 
 def _coverage(frame: pd.DataFrame) -> Iterator[Advice]:

@@ -37,6 +37,7 @@ from cmrplan.fit.settings import FitSettings, ResidualModel, settings_of, with_s
 from cmrplan.fit.steps import fit_corpus, shows_noise, with_resamples
 from cmrplan.laws.registry import FitKind, require_choice
 from cmrplan.log.columns import WORTH, share_columns, unique_tokens_column
+from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
 from cmrplan.mixture.fit_findings import fit_findings
 from cmrplan.mixture.mixture_fit import MixtureFit, rows_from
@@ -98,8 +99,9 @@ def fit_mixture(
     """
     require_choice(law, FitKind.CORPORA)
     settings, is_auto = settings_of(law, options)
-    log = log_of(log)
-    return _fit_after_burn_in(log, settings) if is_auto else _fit_with(log, settings)
+    rows = log_of(log)
+    fitted = _fit_after_burn_in(rows, settings) if is_auto else _fit_with(rows, settings)
+    return replace(fitted, warnings=(*cut_off_findings_of(log), *fitted.warnings))
 
 
 def _fit_after_burn_in(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:

@@ -23,7 +23,6 @@ from cmrplan.plan.early_evaluations import early_findings
 from cmrplan.plan.loss_curves import LossCurves, survey_at
 from cmrplan.plan.optimum import SAME_RATIO, ConstraintName, Decision
 from cmrplan.plan.repeated_data import (
-    fitted_repetition_findings,
     repetition_findings,
     turning_domain_loss,
 )
@@ -79,8 +78,6 @@ def plan_findings(
         )
     if request.unique_tokens is None and fit.probed.supply is None:
         return findings
-    if fit.model_of("domain").reads_repetition:
-        return findings + fitted_repetition_findings(request, ratio, fit.probed.supply)
     return findings + repetition_findings(fit, request, ratio)
 
 

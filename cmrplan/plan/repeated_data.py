@@ -123,6 +123,17 @@ def losses_with_repeats(fit: Fit, request: PlanRequest, ratio: Array) -> dict[st
     return losses
 
 
+def fresh_up_to(fit: Fit, request: PlanRequest, train_tokens: Array, ratio: Array) -> float:
+    """Return the largest of ratios ``(G,)`` without repeats of a run with more domain data than probes that repeat.
+
+    0 where the probes do not repeat theirs, or the run draws from as few.
+    """
+    supply, asked = fit.probed.supply, request.unique_tokens
+    if supply is None or asked is None or asked <= supply.unique_tokens:
+        return 0.0
+    return float(np.max(ratio, where=train_tokens * ratio <= ONE_PASS * asked, initial=0.0))
+
+
 def supply_in(fit: Fit, supply: Supply, request: PlanRequest) -> float | None:
     """Return the domain tokens of probes that repeat them where a plan counts these repeats; None where it does not."""
     if request.unique_tokens is not None or "domain" not in fit.models:
@@ -205,7 +216,7 @@ def _discounted(
         yield replace(fresh, loss=loss, draws=draws)
 
 
-def fitted_repetition_findings(
+def _fitted_repetition_findings(
     request: PlanRequest, domain_ratio: float, supply: Supply | None
 ) -> list[Finding]:
     """Return a finding where a law that was fitted to repeats is asked for another supply, or for many more passes."""
@@ -232,6 +243,8 @@ def fitted_repetition_findings(
 def repetition_findings(fit: Fit, request: PlanRequest, domain_ratio: float) -> list[Finding]:
     """Return a finding where the recommended ratio repeats the domain data otherwise than the probes did."""
     supply = fit.probed.supply
+    if "domain" in fit.models and fit.model_of("domain").reads_repetition:
+        return _fitted_repetition_findings(request, domain_ratio, supply)
     if request.unique_tokens is None or (
         supply is not None and request.unique_tokens == supply.unique_tokens
     ):
@@ -272,6 +285,12 @@ def turning_domain_loss(fit: Fit, request: PlanRequest, ratio: float) -> Finding
     if supply is not None:
         passes = request.tokens * ratio / (request.unique_tokens or supply.unique_tokens)
         why = f"the probes repeat their domain data, as this run does ({passes:.3g} passes there)"
+        if passes <= ONE_PASS:
+            why = (
+                f"the probes repeat their domain data and this run does not ({passes:.3g} passes there), so whether "
+                "fresh data turn it is not known, and the interval reaches to the largest ratio that they allow; "
+                "probe with as much domain data as the run has"
+            )
     return Finding(
         Code.DOMAIN_LOSS_TURNS,
         f"the fitted domain loss has its lowest value at {ratio:.3g} and rises beyond; {why}",

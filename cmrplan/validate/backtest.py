@@ -32,7 +32,7 @@ from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of, source_of
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens
-from cmrplan.plan.loss_curves import best_ratio
+from cmrplan.plan.best_ratio import best_ratio
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.request import PlanRequest
 from cmrplan.validate.baselines import SIMPLE_NAMES
@@ -120,7 +120,24 @@ def _rows_of_both(log: pd.DataFrame, min_train_tokens: float) -> dict[str, pd.Da
     return rows
 
 
-@named_arguments
+@dataclass(frozen=True)
+class Backtest:
+    """How plans from parts of a log did.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :func:`backtest` returns.
+    skipped : dict of (str, str) to str
+        Why a predictor has no row, by window and predictor.
+    num_windows : int
+    """
+
+    table: pd.DataFrame
+    skipped: dict[tuple[str, str], str]
+    num_windows: int
+
+
 def backtest(
     log: LogOrPath,
     *,
@@ -161,26 +178,47 @@ def backtest(
     CmrplanError
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
+    return replay(
+        log,
+        max_general_rise=max_general_rise,
+        base_loss=base_loss,
+        min_train_tokens=min_train_tokens,
+        progress=progress,
+    ).table
+
+
+@named_arguments
+def replay(
+    log: LogOrPath,
+    *,
+    max_general_rise: float | str | Tolerance,
+    base_loss: float | None = None,
+    min_train_tokens: CountOrText = 0.0,
+    progress: Callable[[str], None] | None = None,
+) -> Backtest:
+    """Return :func:`backtest` of a log, and who could not answer in which window, and why."""
     log = _with_both(log)
     say, first = progress or (lambda line: None), parse_first_tokens(min_train_tokens)
     rows = _rows_of_both(log, first)
     request = _target(log, rows, max_general_rise, base_loss)
     truth = Truth.of(rows, request.size, request.tokens)
     known = predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
-    table = []
-    for window, (name, predictor) in product(windows(rows["general"]), known.items()):
+    table, skipped = [], {}
+    parts = windows(rows["general"])
+    for window, (name, predictor) in product(parts, known.items()):
         say(f"{window.name} {name}")
         try:
             chosen = None
             if name == AUTO:
                 predictor, chosen = _default(window.seen_with_bases(log), first, request)
             general, domain = _predict(predictor, window, rows, truth)
-        except CmrplanError:
+        except CmrplanError as error:
+            skipped[window.name, name] = str(error)
             continue
         about: dict[str, Any] = {"kind": window.kind, "window": window.name, "predictor": name}
         about |= {"is_law": name not in SIMPLE_NAMES}
         table.append(about | truth.compare(general, domain, _limit(request), chosen))
-    return pd.DataFrame(table)
+    return Backtest(pd.DataFrame(table), skipped, len(parts))
 
 
 def _target(
@@ -230,46 +268,6 @@ def _default(
         lambda seen, wanted, corpus: losses_by(fit.model_of(corpus), wanted),
         Recommended(*known, request.confidence),
     )
-
-
-def backtest_verdict(table: pd.DataFrame) -> str:
-    """Return in a sentence how the default did in the windows of a backtest, beside the predictor that did best.
-
-    The default is judged by what it recommends with confidence, with its best estimates beside. Best is whoever kept
-    the limit in most windows, and of those the one with the lowest mean regret where it did.
-    """
-    judged = []
-    windows_of_all = table["window"].nunique() if len(table) else 0
-    for name, rows in table.groupby("predictor", sort=False) if len(table) else []:
-        kept = rows[rows["domain_ratio"].notna() & (rows["excess"] <= 0)]
-        judged.append((-len(kept), float(kept["regret"].mean()), str(name)))
-    judged = [one for one in judged if one[0]]
-    estimates = _estimates_text(table)
-    if not judged:
-        return f"no predictor kept the limit in any of {windows_of_all} windows{estimates}"
-
-    def words(one: tuple[int, float, str]) -> str:
-        return f"kept the limit in {-one[0]} of {windows_of_all} windows at a mean regret of {one[1]:.4f} nats"
-
-    best = min(judged)
-    own = next((one for one in judged if one[2] == AUTO), None)
-    if own is None:
-        return f"the default (auto) kept the limit in no window{estimates}; {best[2]} {words(best)}"
-    if own[:2] == best[:2]:
-        return f"the default (auto) {words(own)}, and nothing else did better{estimates}"
-    return f"the default (auto) {words(own)}{estimates}; {best[2]} {words(best)}"
-
-
-def _estimates_text(table: pd.DataFrame) -> str:
-    """Return in how many windows the best estimates of the default kept the limit, in brackets."""
-    if "confidence" not in table:
-        return ""
-    own = table[table["predictor"] == AUTO]
-    if not len(own):
-        return ""
-    kept = int((own["point_excess"] <= 0).sum())
-    level = f"{100 * own['confidence'].iloc[0]:g} %"
-    return f" (as plan recommends with {level}; its best estimates in {kept})"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, parse_first_tokens
 from cmrplan.validate.baselines import SIMPLE_NAMES
 from cmrplan.validate.predictors import (
+    ANSWERS_IN_PART,
     Predictor,
     mixture_predictors,
     predictors,
@@ -55,8 +56,8 @@ class Comparison:
     ranking : DataFrame
         One row for each corpus and predictor that could answer every holdout, best first: ``corpus``,
         ``predictor``, ``is_law``, ``is_whole``, ``mae`` (mean over the kinds of holdout), and one column a kind. Last
-        those that are not whole, which have no loss for some rows, as the CMR laws at the ratios 0 and 1: their figures
-        are of the other rows, and no verdict counts them.
+        those that are not whole, which have no loss for some rows, as the CMR laws at the ratios 0 and 1 and at
+        sizes and budgets that they did not see: their figures are of the other rows, and no verdict counts them.
     verdicts : dict of str to Verdict
         By corpus.
     skipped : dict of str to str
@@ -193,11 +194,10 @@ def compare(
                 skipped[f"{corpus}/{name}"] = same
                 continue
             say(f"{corpus} {name}")
-            try:
-                answers += [_answer(rows, corpus, name, predictor, h) for h in questions]
-            except CmrplanError as error:
-                skipped[f"{corpus}/{name}"] = str(error)
-                answers = [a for a in answers if not _is(a, corpus, name)]
+            given, refusal = _answers(rows, corpus, name, predictor, questions)
+            answers += given
+            if refusal:
+                skipped[f"{corpus}/{name}"] = refusal
     if not answers:
         raise CmrplanError(
             "nothing can be held out of this log: it needs four ratios, or budgets that span a factor of four, or of "
@@ -220,8 +220,24 @@ def _asked(log: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Predictor]]:
     return CORPORA, predictors({corpus: base_losses(log, corpus) for corpus in CORPORA})
 
 
-def _is(frame: pd.DataFrame, corpus: str, name: str) -> bool:
-    return bool(frame["corpus"].iloc[0] == corpus and frame["predictor"].iloc[0] == name)
+def _answers(
+    rows: pd.DataFrame, corpus: str, name: str, predictor: Predictor, questions: list[Holdout]
+) -> tuple[list[pd.DataFrame], str]:
+    """Return the misses of a predictor at each holdout, or why it has none.
+
+    One that answers in part is left out where it has no loss for any hidden row.
+    """
+    answers, refusal = [], ""
+    for holdout in questions:
+        try:
+            answers.append(_answer(rows, corpus, name, predictor, holdout))
+        except CmrplanError as error:
+            refusal = refusal or str(error)
+            if name not in ANSWERS_IN_PART:
+                return [], refusal
+    if refusal:
+        answers = [answer.assign(is_whole=False) for answer in answers]
+    return answers, "" if answers else refusal
 
 
 def _answer(

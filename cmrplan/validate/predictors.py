@@ -31,6 +31,7 @@ from cmrplan.validate.baselines import BASELINES, MIXTURE_BASELINES, Baseline
 
 # What a log can say of its rows beside size, tokens and ratio: areas of the learning rate, and the age of the base.
 SAID_OF_ROWS = (*AREA_COLUMNS, COOLED, "base_tokens")
+ANSWERS_IN_PART = frozenset({"cmr"})  # compared on the hidden rows for which it has a loss
 Predictor = Callable[[pd.DataFrame, pd.DataFrame, str], Array]
 
 
@@ -140,14 +141,24 @@ def _ratio_law(name: str) -> Predictor:
 
 
 def _cmr(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
-    """Return losses at the ratios at which the CMR ratio law holds, strictly between 0 and 1, and NaN elsewhere."""
+    """Return losses where the CMR laws have one, and NaN elsewhere.
+
+    The ratio law holds strictly between 0 and 1, at sizes that were seen, and at budgets that were or that the token
+    laws of the runs reach.
+    """
     model = fit_cmr_model(seen, corpus, None)
     ratio = wanted["domain_ratio"].to_numpy(dtype=float)
     is_inside = (ratio > 0) & ((ratio < 1) | (corpus == "domain"))
-    if not is_inside.any():
-        raise CmrplanError("the CMR ratio law holds strictly between 0 and 1")
-    loss = np.full(ratio.shape, np.nan)
-    loss[is_inside] = model.predict(_mixture_columns(wanted[is_inside])).loss
+    at = wanted[["model_params", "train_tokens"]].to_numpy(dtype=float)
+    loss, refusal = np.full(ratio.shape, np.nan), "the CMR ratio law holds strictly between 0 and 1"
+    for place in np.unique(at[is_inside], axis=0):
+        rows = is_inside & (at == place).all(axis=1)
+        try:
+            loss[rows] = model.predict(_mixture_columns(wanted[rows])).loss
+        except CmrplanError as error:
+            refusal = str(error)
+    if not np.isfinite(loss).any():
+        raise CmrplanError(refusal)
     return loss
 
 

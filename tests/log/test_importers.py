@@ -348,3 +348,19 @@ class TestCutOff:
     def test_a_whole_file_is_not_remarked_on(self, text, call, tmp_path):
         (tmp_path / "log.csv").write_text(self.HEAD + text)
         assert "[cut_off]" not in call("logs", "check", tmp_path / "log.csv").out
+
+    @pytest.mark.parametrize("gone", [2, 3, 4])
+    def test_base_losses_without_their_zeros_do_not_hide_it(self, gone, call, tmp_path):
+        """One base loss, written short, stands in a quarter of the rows; only fit and check see the end of the file."""
+        rows = [
+            f"r{k},100000000,{tokens:g},{k / 4:g},{corpus},{2.5 if tokens == 0 else loss - 3e-11 * tokens:.6g}"
+            for k in range(5)
+            for tokens in (0, 5e8, 1e9, 2e9)
+            for corpus, loss in (("general", 2.51237 + k / 11), ("domain", 2.71234 - k / 11))
+        ]
+        (tmp_path / "log.csv").write_text((self.HEAD + "\n".join(rows))[: 1 - gone])
+        assert "[cut_off]" in call("logs", "check", tmp_path / "log.csv").out
+        fit = call("fit", tmp_path / "log.csv", "--bootstrap", "0", "--out", tmp_path / "fit.json")
+        assert fit.code == 0
+        assert "[cut_off]" in fit.err
+        assert "cut_off" in [str(one.code) for one in cp.fit(tmp_path / "log.csv").warnings]

@@ -157,6 +157,63 @@ class TestPlan:
         assert own.domain_ratio == pytest.approx(0.64, abs=0.03)
 
 
+class TestMoreDataThanTheProbesHad:
+    """Probes of three budgets that all repeat at the largest: what fresh data do there was never seen."""
+
+    TOKENS, FRESH = 1.6e9, 8e9
+    PLAN = ("--model-params", "5e7", "--train-tokens", "1.6e9")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, tmp_path_factory):
+        rng, rows = np.random.default_rng(5), []
+        for ratio in (0.1, 0.2, 0.35, 0.5, 0.7, 1.0):
+            for tokens in (0.0, 1e8, 4e8, cls.TOKENS):
+                passes = max(tokens * ratio / 5e7, 1.0)
+                seen = (
+                    5e7 * (1 + 8 * (1 - np.exp(-(passes - 1) / 8))) * min(tokens * ratio / 5e7, 1.0)
+                )
+                domain = 2.6 + 0.8 * (1 + seen / 1e7) ** -0.35 + 0.015 * np.log(passes) ** 2
+                for corpus, loss in (("general", 3.2 + 0.1 * ratio**2), ("domain", domain)):
+                    noise = 0.002 * rng.standard_normal() if tokens else 0.0
+                    rows.append((f"r{ratio}", 5e7, tokens, ratio, corpus, float(loss + noise)))
+        names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
+        log = pd.DataFrame(rows, columns=names).assign(unique_domain_tokens=5e7)
+        path = tmp_path_factory.mktemp("fresh") / "fit.json"
+        cp.write_fit(cp.fit(log, bootstrap=50), path)
+        return path
+
+    def test_a_turn_is_not_laid_to_repeats_that_the_run_does_not_make(self, fitted):
+        ask = {"model_params": 5e7, "train_tokens": self.TOKENS, "max_general_rise": 0.4}
+        plan = cp.plan(fitted, **ask, domain_tokens=self.FRESH)
+        (turns,) = messages(plan, "domain_loss_turns")
+        assert "as this run does" not in turns
+        assert "this run does not" in turns
+        assert plan.domain_ratio < plan.domain_ratio_high == 1.0  # the true best
+
+    def test_plan_and_predict_say_the_same_of_it(self, fitted, call):
+        fresh = f"{self.FRESH:g}"
+        plan = call(
+            "plan",
+            fitted,
+            *self.PLAN,
+            "--max-general-rise",
+            "0.4",
+            "--domain-tokens",
+            fresh,
+            "--json",
+        )
+        predict = call(
+            "predict", fitted, *self.PLAN, "--domain-ratio", "0.5", "--unique-domain-tokens", fresh, "--json"
+        )  # fmt: skip
+        said = [
+            [one["message"] for one in answer.json()["warnings"] if one["code"] == "repetition_assumed"]
+            for answer in (plan, predict)
+        ]  # fmt: skip
+        assert said[0] == said[1]
+        assert "published discount" not in said[1][0]
+
+
 class TestSupply:
     def test_fresh_probes_have_none(self):
         assert supply_of(cp.validate_log(probes(LARGEST))) is None

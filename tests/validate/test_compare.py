@@ -16,7 +16,8 @@ from cmrplan.fit.law_model import AveragedModel, row_inputs
 from cmrplan.fit.model_averaging import Score, averaging_weights, held_out_score
 from cmrplan.laws.dcpt import dcpt_law
 from cmrplan.laws.registry import plain_ratio_laws
-from cmrplan.validate.backtest import backtest, backtest_verdict, windows
+from cmrplan.validate.backtest import backtest, windows
+from cmrplan.validate.backtest_words import backtest_verdict
 from cmrplan.validate.baselines import carry_forward, gradient_boosting, interpolation, linear
 from cmrplan.validate.compare import Comparison, Verdict, compare
 from cmrplan.validate.predictors import predictors
@@ -221,6 +222,28 @@ class TestVerdicts:
         ratio = rows.loc[last, "domain_ratio"].to_numpy()
         assert np.isnan(predicted).tolist() == ((ratio == 0) | (ratio == 1)).tolist()
         assert np.nanmax(np.abs(predicted - rows.loc[last, "loss"])) < 0.02  # ten times its noise
+
+    def test_the_cmr_laws_are_compared_at_the_budgets_that_they_see(self, monkeypatch):
+        """Runs of four budgets have no token law of the general loss, so nothing is said of the hidden largest."""
+        log = simulated_log(sizes=(3e5,), seeds=(0,), ratios=(0, 0.1, 0.3, 0.5, 0.7, 1))
+        budgets = np.unique(log["train_tokens"])
+        few = {name: predictors({})[name] for name in ("cmr", "linear", "interpolation")}
+        monkeypatch.setattr("cmrplan.validate.compare.predictors", lambda base: few)
+        comparison = compare(log[log["train_tokens"].isin([0, *budgets[-7:-1:2], budgets[-1]])])
+        own = comparison.ranking[comparison.ranking["predictor"] == "cmr"].set_index("corpus")
+        assert list(own.index) == ["general", "domain"]
+        assert (own["ratio"] < 0.05).all()
+        assert np.isnan(own.loc["general", "tokens"])
+        assert not own["is_whole"].any()
+        assert not any(name.endswith("/cmr") for name in comparison.skipped)
+
+    def test_who_has_no_row_in_a_backtest_is_told_why(self, call, tmp_path):
+        log = simulated_log(sizes=(3e5,), seeds=(0,), ratios=(0, 0.2, 0.4, 0.6, 0.8, 1))
+        budgets = np.unique(log["train_tokens"])
+        kept = log[log["train_tokens"].isin([0, *budgets[-7:-1:2], budgets[-1]])]
+        kept.to_csv(tmp_path / "log.csv", index=False)
+        answer = call("backtest", tmp_path / "log.csv", "--max-general-rise", "10%")
+        assert "left out cmr in 1 of 1 windows: the ratio law needs the general loss" in answer.err
 
 
 class TestAveraging:
