@@ -67,7 +67,9 @@ def profile(
                 )
             setting = {"model_params": model_params, "train_tokens": train_tokens}
             intervals = _at_setting(fitted, setting, domain_ratio, general_loss_limit, confidence)
-            findings = fitted.probed.extrapolation_findings(**setting, domain_ratio=domain_ratio)
+            findings = fitted.probed.extrapolation_findings(
+                **setting, domain_ratio=domain_ratio, by_laws=True
+            )
         else:
             intervals = _of_parameters(fitted, names, confidence, say)
     laws = {corpus: profiled_law(fitted, corpus) for corpus, _ in intervals}

@@ -12,7 +12,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.log.cells import listed
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import BindingConstraint, BindingKind
-from cmrplan.mixture.plane import Plane, plane_of, tied_positions
+from cmrplan.mixture.plane import Plane, held_positions, plane_of, tied_groups
 from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.mixture.simplex import Prices
 
@@ -132,7 +132,8 @@ def _require_room(fit: MixtureFit, asked: MixturePlanRequest, box: Box) -> None:
             f"the corpora together allow shares of {most:.4g}, below 1, of {asked.tokens:.4g} train_tokens; {way}"
         )
     if box.plane is not None and not box.plane.meets(box.low, box.high):
-        tied = listed(sorted(fit.corpora[j] for j in tied_positions(fit.mixtures())))
+        groups = tied_groups(fit.mixtures()) or [held_positions(fit.mixtures())]
+        tied = listed(sorted(fit.corpora[j] for group in groups for j in group))
         raise CmrplanError(
             f"the shares of {tied} moved together in every run, and no such mixture lies within the floors, ceilings "
             "and available tokens; loosen those of them, or vary these corpora against each other in further probes"

@@ -14,7 +14,8 @@ from scipy.optimize import linprog, minimize
 
 from cmrplan.arrays import Array
 
-TIED = 1e-3  # root mean square of a share, up to which mixtures are taken not to leave the plane: rounding
+ROUNDED = 1e-3  # standard deviation of a share that is the same in all mixtures, at most
+LITTLE = 0.02  # of what shares vary by, up to which mixtures are taken not to leave the plane; of a mean share, for one
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +58,23 @@ def plane_of(mixtures: Array) -> Plane | None:
 
 def held_positions(mixtures: Array) -> list[int]:
     """Return which corpora have one share in all mixtures ``(R, m)``, but for rounding."""
-    return np.flatnonzero(mixtures.std(axis=0) <= TIED).tolist()
+    most = np.minimum(ROUNDED, LITTLE * mixtures.mean(axis=0))
+    return np.flatnonzero(mixtures.std(axis=0) <= most).tolist()
 
 
-def tied_positions(mixtures: Array) -> list[int]:
-    """Return which corpora are tied: those that go along a line with another one, or else all that vary."""
+def tied_groups(mixtures: Array) -> list[list[int]]:
+    """Return the corpora that are tied: groups that go along a line with each other, or else all that vary."""
     held = held_positions(mixtures)
     varied = [j for j in range(mixtures.shape[1]) if j not in held]
     if len(varied) < 3 or not len(_flat_directions(mixtures[:, varied])):
         return []
-    pairs = [p for p in combinations(varied, 2) if _thinnest(mixtures[:, list(p)]) <= TIED]
-    return sorted({one for pair in pairs for one in pair} or set(varied))
+    groups: list[list[int]] = []
+    for one, other in combinations(varied, 2):
+        if _is_line(mixtures[:, [one, other]]):
+            apart = [group for group in groups if not {one, other} & set(group)]
+            joined = {one, other}.union(*(group for group in groups if {one, other} & set(group)))
+            groups = [*apart, sorted(joined)]
+    return groups or [varied]
 
 
 def project(shares: Array, low: Array, high: Array, plane: Plane | None = None) -> Array:
@@ -110,18 +117,25 @@ def _projected_on(plane: Plane, shares: Array, low: Array, high: Array) -> Array
 
 
 def _flat_directions(shares: Array) -> Array:
-    """Return orthonormal directions, beside that of the sum, along which mixtures do not differ, ``(k, v)``."""
+    """Return orthonormal directions, beside that of the sum, along which mixtures do not differ, ``(k, v)``.
+
+    What a corpus varies by is the unit of its share, so that small ones count as large ones do.
+    """
     count, num = shares.shape
-    ones = np.full(num, 1 / np.sqrt(num))
-    centered = shares - shares.mean(axis=0)
-    inside = np.linalg.svd(np.eye(num) - np.outer(ones, ones))[0][:, : num - 1]
-    _, sizes, directions = np.linalg.svd(centered @ inside, full_matrices=True)
-    spread = np.zeros(num - 1)
+    scale = shares.std(axis=0)
+    scale[held_positions(shares)] = ROUNDED / LITTLE
+    _, sizes, directions = np.linalg.svd((shares - shares.mean(axis=0)) / scale, full_matrices=True)
+    spread = np.zeros(num)
     spread[: len(sizes)] = sizes / np.sqrt(count)
-    return np.asarray(directions[spread <= TIED] @ inside.T)
+    flat = directions[spread <= LITTLE] / scale
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    ones = np.full(num, 1 / np.sqrt(num))
+    # The sum of the shares is one of them.
+    beside = np.linalg.svd(flat - np.outer(flat @ ones, ones))[2]
+    return np.asarray(beside[: max(len(flat) - 1, 0)])
 
 
-def _thinnest(shares: Array) -> float:
-    """Return how far mixtures lie from a line at least, root mean square."""
-    sizes = np.linalg.svd(shares - shares.mean(axis=0), compute_uv=False)
-    return float(sizes[-1] / np.sqrt(len(shares)))
+def _is_line(shares: Array) -> bool:
+    """Tell whether mixtures lie on a line, in units of what each share varies by."""
+    scaled = (shares - shares.mean(axis=0)) / shares.std(axis=0)
+    return bool(np.linalg.svd(scaled, compute_uv=False)[-1] <= LITTLE * np.sqrt(len(shares)))

@@ -26,6 +26,7 @@ from cmrplan.fit.other_sizes import general_loss_by_laws
 from cmrplan.fit.probed import TWO_DIGITS
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Tolerance
+from cmrplan.plan.refusals import unfitted_general_loss
 from cmrplan.plan.repeated_data import domain_of_repeats, general_of_repeats
 from cmrplan.plan.request import PlanRequest
 
@@ -262,10 +263,7 @@ def planned_general_loss(
         nothing = replace(unknown, loss=np.nan * unknown.loss, draws=np.nan * unknown.draws)
         return GeneralLoss(nothing, np.nan, ())
     if "general" not in fit.models:
-        raise CmrplanError(
-            "the general loss was not fitted: the log has no rows with eval_corpus = general; add them and fit again, "
-            "or seek the lowest domain loss alone (general_weight 0 and no limit on the general loss)"
-        )
+        raise unfitted_general_loss()
 
     def fresh(ratios: Array) -> GeneralLoss:
         size, base, over = request.size, request.base_loss, request.rise_over

@@ -7,7 +7,7 @@ from known_mixtures import D, true_losses
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError
-from cmrplan.mixture.plane import plane_of, project, tied_positions
+from cmrplan.mixture.plane import held_positions, plane_of, project, tied_groups
 from cmrplan.mixture.simplex import SimplexProblem, solve
 
 RNG = np.random.default_rng(8)
@@ -52,7 +52,7 @@ def test_they_are_named(tied):
 def test_rounded_shares_are_tied_too():
     rounded = np.round(PAIR, 3)
     rounded[:, 0] += 1 - rounded.sum(axis=1)
-    assert tied_positions(rounded) == [2, 3]
+    assert tied_groups(rounded) == [[2, 3]]
 
 
 def test_shares_free_of_each_other_are_not():
@@ -93,21 +93,38 @@ BLENDED = np.column_stack([0.2 * FREE[:, 0] + 0.3 * FREE[:, 1], 0.5 * FREE])
 
 
 @pytest.mark.parametrize(
-    ("mixtures", "positions"),
+    ("mixtures", "groups"),
     [
-        (PAIR, [2, 3]),
+        (PAIR, [[2, 3]]),
         (
             0.5 * np.column_stack([FREE[:, :1], 1 - FREE[:, :1], FREE[:, 1:2], 1 - FREE[:, 1:2]]),
-            [0, 1, 2, 3],
+            [[0, 1], [2, 3]],
         ),
-        (BLENDED / BLENDED.sum(axis=1, keepdims=True), [0, 1, 2, 3]),  # no two of them alone
+        (BLENDED / BLENDED.sum(axis=1, keepdims=True), [[0, 1, 2, 3]]),  # no two of them alone
     ],
 )
-def test_planes(mixtures, positions):
+def test_planes(mixtures, groups):
     plane = plane_of(mixtures)
     np.testing.assert_allclose(mixtures @ plane.rows.T, [plane.values] * len(mixtures), atol=1e-12)
     np.testing.assert_allclose(plane.rows.sum(axis=1), 0, atol=1e-12)
-    assert tied_positions(mixtures) == positions
+    assert tied_groups(mixtures) == groups
+
+
+def test_a_small_corpus_that_was_varied_is_free():
+    """Shares of a tenth of a percent, sixfold apart, were taken for one share and tied to all others."""
+    small = np.tile([0.0005, 0.001, 0.002, 0.003], 5)[:18, None]
+    mixtures = np.hstack([small, (1 - small) * FREE])
+    assert held_positions(mixtures) == []
+    assert tied_groups(mixtures) == []
+    assert plane_of(mixtures) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_designs_around_a_skewed_mixture_are_free(seed):
+    natural = np.array([0.6, 0.2, 0.1, 0.05, 0.02, 0.015, 0.01, 0.005])
+    mixtures = np.random.default_rng(seed).dirichlet(8 * natural, 16)
+    assert tied_groups(mixtures) == []
+    assert plane_of(mixtures) is None
 
 
 class TestSearch:
