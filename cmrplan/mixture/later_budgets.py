@@ -28,15 +28,18 @@ def late_slope(rows: pd.DataFrame, base_loss: Mapping[float, float]) -> float:
     """Return the root mean square of the slopes of the log loss at the end of runs, each by ln D.
 
     From the last evaluation at or before half of a run's tokens, or else its first one, to its last. Where no run has
-    two, it is :data:`PART_OF_MOVE` of the moves from the base loss of their size, or from its mean loss where that is
-    not known.
+    two, it is :data:`PART_OF_MOVE` of the moves from the base loss of their size, as far as it is known; without
+    any, of those from the mean loss of the size.
     """
     slopes, moves = [], []
-    from_loss = rows.groupby("model_params")["loss"].mean().to_dict() | dict(base_loss)
+    by_size = rows.groupby("model_params")["loss"].mean()
+    mean = dict(zip(by_size.index.to_numpy(dtype=float).tolist(), by_size, strict=True))
+    from_loss = {size: base_loss[size] for size in mean if size in base_loss} or mean
     for (size, _), run in rows.groupby(["model_params", "run_id"], sort=False):
         at = run.groupby("train_tokens")["loss"].mean()
         tokens, loss = at.index.to_numpy(dtype=float), at.to_numpy(dtype=float)
-        moves.append(np.log(loss[-1] / from_loss[size]))
+        if size in from_loss:
+            moves.append(np.log(loss[-1] / from_loss[size]))
         if len(tokens) > 1:
             half = max(int(np.sum(tokens <= tokens[-1] / 2)) - 1, 0)
             slopes.append(np.log(loss[-1] / loss[half]) / np.log(tokens[-1] / tokens[half]))

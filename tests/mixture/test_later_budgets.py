@@ -98,6 +98,11 @@ def test_runs_that_were_evaluated_once_go_on_by_a_part_of_their_moves():
     assert late_slope(rows, {1e8: 2.5}) == pytest.approx(0.4 * np.sqrt(np.mean(moves**2)))
     apart = np.array([np.log(0.95), np.log(1.05)])  # of the mean loss, 2
     assert late_slope(rows, {}) == pytest.approx(0.4 * np.sqrt(np.mean(apart**2)))
+    larger = rows.assign(
+        model_params=3e8, run_id=["c", "d"]
+    )  # without a base loss: no move is known
+    both = pd.concat([rows, larger])
+    assert late_slope(both, {1e8: 2.5}) == pytest.approx(late_slope(rows, {1e8: 2.5}))
 
 
 def test_intervals_beyond_the_only_budget_hold():
