@@ -115,10 +115,12 @@ class SimplexProblem:
         ones = np.ones((1, len(self.low)))
         return ones if self.plane is None else np.vstack([ones, self.plane.rows])
 
-    @property
-    def kept_values(self) -> Array:
-        """What mixtures keep it at, ``(1 + k,)``."""
-        return np.ones(1) if self.plane is None else np.append(1.0, self.plane.values)
+    def missed(self, shares: Array) -> Array:
+        """Return by how much shares ``(m,)`` miss the sum of one and the plane, ``(1 + k,)``."""
+        total = np.array([shares.sum() - 1])  # summed as it is, so that processors agree
+        if self.plane is None:
+            return total
+        return np.append(total, self.plane.rows @ shares - self.plane.values)
 
     def project(self, shares: Array) -> Array:
         """Return the nearest mixture in the box and on the plane, ``(m,)``."""
@@ -288,7 +290,7 @@ def _descend(
     constraints: list[dict[str, Any]] = [
         {
             "type": "eq",
-            "fun": lambda z: held @ z[:num] - problem.kept_values,
+            "fun": lambda z: problem.missed(z[:num]),
             "jac": lambda z: np.hstack([held, np.zeros((len(held), spare))]),
         }
     ]

@@ -138,6 +138,7 @@ class Backtest:
     num_windows: int
 
 
+@named_arguments
 def backtest(
     log: LogOrPath,
     *,
