@@ -30,6 +30,7 @@ REGAINED_SD = 0.5  # of what relearning regains, all of it
 LEVEL_SD = 0.5
 # Of a parameter's effect, that no other has; a parameter with less is left at the optimum.
 FAINTEST_DIRECTION = 1e-2
+LEAST_EFFECT = 1e-9  # of the largest effect of a parameter; what is less is rounding
 LAW_SD = 0.1  # root mean square of what one direction may add to the log losses of the rows
 EVEN_RATIO = 0.5
 GROWN = ("train_tokens", "s1_cpt")  # columns that grow with the tokens of a run
@@ -46,10 +47,8 @@ EXPONENT_PRIORS = {
     "eta": (np.log(0.7), 0.6),
     "D0": (np.log(0.5), 1.0),
 }
-REGAINED_BETA = (
-    np.log(0.5),
-    0.7,
-)  # the beta of relearning is another: of the whole, not of the tokens
+# The beta of relearning is another: of the whole, not of the tokens.
+REGAINED_BETA = (np.log(0.5), 0.7)
 # How the rise over the base shrinks with size: at one rate for all ratios, and faster with the target share. A sweep of
 # three small sizes has 0.34 and 1.6 for the general loss, and about 0 for the domain loss (data/probes).
 SIZE_DECAY = {"general": (0.3, 0.0), "domain": (0.0, 0.0)}
@@ -281,11 +280,12 @@ def _between(points: Points) -> Points:
 def _orthogonal(effects: Array) -> Array:
     """Return changes of the parameters ``(p, k)`` whose effects are orthonormal, one parameter after the other.
 
-    A parameter whose effect is nearly that of those before it adds none. In this order, unlike by singular values, the
-    signs are the same on every processor.
+    A parameter whose effect is nearly that of those before it, or none at all, adds none. In this order, unlike by
+    singular values, the signs are the same on every processor.
     """
     changes: list[Array] = []
     spanned: list[Array] = []
+    least = LEAST_EFFECT * np.max(np.linalg.norm(effects, axis=0), initial=0.0)
     for j, effect in enumerate(effects.T):
         change = np.zeros(effects.shape[1])
         change[j] = 1.0
@@ -294,7 +294,7 @@ def _orthogonal(effects: Array) -> Array:
             part = known @ left
             left, change = left - part * known, change - part * other
         size = np.linalg.norm(left)
-        if size > FAINTEST_DIRECTION * np.linalg.norm(effect):
+        if size > max(FAINTEST_DIRECTION * np.linalg.norm(effect), least):
             changes.append(change / size)
             spanned.append(left / size)
     return np.array(changes).reshape(-1, effects.shape[1]).T

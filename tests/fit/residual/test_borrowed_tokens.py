@@ -5,7 +5,7 @@ import pandas as pd
 
 import cmrplan as cp
 from cmrplan.fit.fitted_log import fitted_rows
-from cmrplan.fit.residual.mean_functions import own_law
+from cmrplan.fit.residual.mean_functions import linearized_law, own_law
 from cmrplan.fit.residual.observations import observations
 from cmrplan.fit.residual.one_budget import ByOneBudget
 from cmrplan.log.files import base_losses
@@ -157,3 +157,21 @@ def test_a_run_at_twice_the_budget_narrows_what_is_known_there():
         low, high = found.interval(0.9)
         widths.append(float(high[0] - low[0]))
     assert widths[1] < widths[0] / 2
+
+
+def test_a_parameter_without_an_effect_is_no_direction():
+    """With E at 0 the log of ``E + C f(r)`` over that of an even mixture has no C in it: its effect is rounding.
+
+    It was made a direction of the size of the others, another one on every processor.
+    """
+    (law,) = [
+        law
+        for law in cp.fit(Truth(3).log(EIGHT, seed=3), bootstrap=0).models["domain"].components
+        if law.law == "dcpt"
+    ]
+    assert law.fit.at_bound == ("E",)
+    observed = mean_of(Truth(3).log(EIGHT, seed=3))[0]
+    linear = linearized_law("dcpt", law.fit, observed.points, is_anchored=True)
+    assert linear.directions.shape == (3, 2)  # of C, gamma and the offset
+    assert not linear.directions[0].any()
+    assert np.max(np.abs(linear.directions)) < 1e4
