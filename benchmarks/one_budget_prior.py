@@ -7,7 +7,10 @@ one is no shorter than a sixteenth of the longest. ``b0 + b1 (s - 1/2)`` is the 
 over the base at the earlier budget, s the target share, and ``c0 + c1 (s - 1/2)`` that through their slopes by ln D
 from there to the later one; ``bent`` is what the second line misses. All are over the root mean square of the log
 losses over the base, means over the cases of a size. Behind them: c0 over b0 and c1 over b1 by least squares over the
-rows, and what c0, c1 and the line miss by, root mean squares. Prints Markdown tables.
+rows, and what c0, c1 and the line miss by, root mean squares.
+
+Last the amplitudes of the residuals that default fits of the logs find, the most probable ones, over the effect of the
+log (:attr:`cmrplan.fit.residual.observations.Observations.effect`). Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ import pandas as pd
 from world_runs import print_table
 
 import cmrplan as cp
+from cmrplan.fit.residual.hyper import Hyper
+from cmrplan.fit.residual.kriged_model import KrigedModel
 from cmrplan.log import CORPORA
 from cmrplan.log.files import base_losses
 
@@ -72,10 +77,27 @@ def rows_of(path: Path) -> list[dict[str, object]]:
     return rows
 
 
+def amplitudes_of(path: Path) -> list[dict[str, object]]:
+    """Return the amplitude of each residual of the default fit of a log, over its effect."""
+    rows: list[dict[str, object]] = []
+    for corpus, model in cp.fit(path, bootstrap=0).models.items():
+        if not isinstance(model, KrigedModel) or not model.observed.is_anchored:
+            continue
+        effect = model.observed.effect
+        amplitudes = [
+            float(np.exp(member.hyper[Hyper.AMPLITUDE])) / effect
+            for member in model.members
+            if member.choice.has_residual
+        ]
+        rows += [{"corpus": corpus, "amplitude": amplitude} for amplitude in amplitudes]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="+", type=Path)
-    table = pd.DataFrame([row for path in parser.parse_args().logs for row in rows_of(path)])
+    paths = parser.parse_args().logs
+    table = pd.DataFrame([row for path in paths for row in rows_of(path)])
     lines, sums = [], []
     for corpus, rows in table.groupby("corpus"):
         for row in rows.to_dict("records"):
@@ -90,6 +112,12 @@ def main() -> None:
     print_table(["loss", "log", "size", *FIGURES], lines)
     head = ["loss", "c0 over b0", "c1 over b1", "c0 missed", "c1 missed", "the line missed"]
     print_table(head, sums)
+    found = pd.DataFrame([row for path in paths for row in amplitudes_of(path)])
+    lines = [
+        [str(corpus), str(len(part)), *(f"{value:.3f}" for value in np.quantile(part, (0, 0.5, 1)))]
+        for corpus, part in found.groupby("corpus")["amplitude"]
+    ]
+    print_table(["loss", "residuals", "least amplitude", "median", "most"], lines)
 
 
 if __name__ == "__main__":

@@ -198,10 +198,8 @@ def _untold_budget(corpora: list[str], budget: float, train_tokens: float) -> Fi
 
 
 def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
-    sizes, ratios = (
-        np.unique(rows["model_params"].astype(float)),
-        np.unique(model.fitted_ratios(rows)),
-    )
+    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
+    ratios = np.unique(model.fitted_ratios(rows))
     return ProbedLosses(sizes, ratios, mean_losses(rows), model.follows_rows)
 
 
