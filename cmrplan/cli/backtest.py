@@ -11,7 +11,7 @@ from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
 from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_log_to_fit
 from cmrplan.report.tables import errors_text, plain_rows
-from cmrplan.validate.backtest import replay
+from cmrplan.validate.backtest import backtested
 from cmrplan.validate.backtest_words import backtest_verdict, left_out_lines
 
 
@@ -34,7 +34,7 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
     """
     rows = read_log_to_fit(log, both=True)
     with working() as say:
-        whole = replay(rows, min_train_tokens=min_train_tokens or 0.0, progress=say, **asked)
+        whole = backtested(rows, min_train_tokens=min_train_tokens or 0.0, progress=say, **asked)
     table = whole.table
     if as_json:
         skipped = {f"{window}/{name}": reason for (window, name), reason in whole.skipped.items()}

@@ -32,12 +32,16 @@ class Plane:
     rows: Array
     values: Array
 
+    @property
+    def held(self) -> Array:
+        """What its mixtures keep: their sum, and the rows, ``(1 + k, m)``."""
+        return np.vstack([np.ones(self.rows.shape[1]), self.rows])
+
     def meets(self, low: Array, high: Array) -> bool:
         """Tell whether a mixture on the plane lies in a box."""
-        equal = np.vstack([np.ones(len(low)), self.rows])
         bounds = [*zip(low.tolist(), np.maximum(low, high).tolist(), strict=True)]
         solution = linprog(
-            np.zeros(len(low)), A_eq=equal, b_eq=np.append(1.0, self.values), bounds=bounds
+            np.zeros(len(low)), A_eq=self.held, b_eq=np.append(1.0, self.values), bounds=bounds
         )
         return bool(solution.status == 0)
 
@@ -102,7 +106,7 @@ def project(shares: Array, low: Array, high: Array, plane: Plane | None = None) 
 
 
 def _projected_on(plane: Plane, shares: Array, low: Array, high: Array) -> Array:
-    equal = np.vstack([np.ones(len(shares)), plane.rows])
+    equal = plane.held
     values = np.append(1.0, plane.values)
     solution = minimize(  # type: ignore[call-overload]
         lambda x: float(np.sum((x - shares) ** 2)),

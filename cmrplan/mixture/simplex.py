@@ -112,8 +112,7 @@ class SimplexProblem:
     @property
     def held(self) -> Array:
         """What mixtures keep: their sum, and the rows of the plane, ``(1 + k, m)``."""
-        ones = np.ones((1, len(self.low)))
-        return ones if self.plane is None else np.vstack([ones, self.plane.rows])
+        return np.ones((1, len(self.low))) if self.plane is None else self.plane.held
 
     def missed(self, shares: Array) -> Array:
         """Return by how much shares ``(m,)`` miss the sum of one and the plane, ``(1 + k,)``."""

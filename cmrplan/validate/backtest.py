@@ -179,7 +179,7 @@ def backtest(
     CmrplanError
         If the log lacks a corpus, a base loss, or budgets and sizes to hide.
     """
-    return replay(
+    return backtested(
         log,
         max_general_rise=max_general_rise,
         base_loss=base_loss,
@@ -189,7 +189,7 @@ def backtest(
 
 
 @named_arguments
-def replay(
+def backtested(
     log: LogOrPath,
     *,
     max_general_rise: float | str | Tolerance,
