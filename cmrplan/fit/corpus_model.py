@@ -329,6 +329,11 @@ class CorpusModel(ABC):
         return False
 
     @property
+    def borrows_tokens(self) -> bool:
+        """Whether what tokens do is taken from other sweeps, as the rows do not tell."""
+        return False
+
+    @property
     def noise(self) -> Noise | None:
         """The noise of runs and of evaluations, in units of the residuals, where the model has its own."""
         return None

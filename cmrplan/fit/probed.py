@@ -21,7 +21,7 @@ STEEPEST_SIZE = 0.12  # of base losses with size: Kaplan et al. 2020 have 0.076
 FARTHEST_BELOW = 1e4  # times below the smallest probed size: millions or billions were meant
 UNTOLD_TOKENS = "; the log has no other budget, so nothing tells how a loss changes with tokens"
 TOLD_ELSEWHERE = (
-    "; the log has no other budget, so how a loss changes with tokens is taken from other sweeps"
+    "; at most one ratio has another budget, so what tokens do to a loss is taken from other sweeps"
 )
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
@@ -38,15 +38,14 @@ class ProbedLosses:
     sizes, ratios : array (S,), (R,)
         The fitted model sizes, and the domain ratios that a law was fitted to; ascending.
     means : MeanLosses
-    follows_rows : bool
-        Whether a residual stands above the laws. At one budget laws leave the tokens out, and a residual takes what
-        they do from other sweeps.
+    borrows_tokens : bool
+        Whether what tokens do is taken from other sweeps. Laws alone do not; at one budget they leave the tokens out.
     """
 
     sizes: Array
     ratios: Array
     means: MeanLosses
-    follows_rows: bool
+    borrows_tokens: bool
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,12 @@ class Probed:
     ) -> list[Finding]:
         """Return a finding where no run had so many tokens, and one where the laws know a single budget."""
         budget, most = self.token_range
-        alone = [c for c, losses in self.losses.items() if by_laws or not losses.follows_rows]
+        alone = [c for c, losses in self.losses.items() if by_laws or not losses.borrows_tokens]
         findings, told = [], ""
         if tokens := _distance(self.token_range, train_tokens):
+            told = TOLD_ELSEWHERE if len(alone) < len(self.losses) else ""
             if budget == most:
-                told = UNTOLD_TOKENS if len(alone) == len(self.losses) else TOLD_ELSEWHERE
+                told = told or UNTOLD_TOKENS
                 if alone == ["domain"] and "general" in self.losses:
                     told += "; the domain loss, without a residual, stays that of the budget"
                 elif alone:
@@ -200,7 +200,7 @@ def _untold_budget(corpora: list[str], budget: float, train_tokens: float) -> Fi
 def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
     sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
     ratios = np.unique(model.fitted_ratios(rows))
-    return ProbedLosses(sizes, ratios, mean_losses(rows), model.follows_rows)
+    return ProbedLosses(sizes, ratios, mean_losses(rows), model.borrows_tokens)
 
 
 def mean_losses(rows: pd.DataFrame) -> MeanLosses:

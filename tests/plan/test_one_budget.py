@@ -106,7 +106,7 @@ def test_a_residual_has_room_for_other_budgets(laws_alone):
     assert low < true_loss("general", 0.5, tokens=4 * TOKENS) < high
     found = fit.probed.extrapolation_findings(model_params=SIZE, train_tokens=4 * TOKENS)
     assert [one.code for one in found] == [Code.EXTRAPOLATES_TOKENS]
-    assert "the log has no other budget, so how a loss changes with tokens is taken from" in str(
+    assert "at most one ratio has another budget, so what tokens do to a loss is taken from" in str(
         found
     )
 

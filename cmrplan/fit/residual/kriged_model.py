@@ -295,6 +295,11 @@ class KrigedModel(CorpusModel):
         return True
 
     @property
+    def borrows_tokens(self) -> bool:
+        """Whether its mean functions do."""
+        return self.observed.borrows_tokens and not self.reads_repetition
+
+    @property
     def noise(self) -> Noise:
         """The noise of a run, and that of an evaluation and its step, both of log losses."""
         samples = np.concatenate([m.samples[:, : len(Hyper)] for m in self.members])

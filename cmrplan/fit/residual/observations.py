@@ -25,7 +25,8 @@ FEWEST_BINS = (
     3  # of the evaluations of a run; where there is no room for so many, neighbors are pooled
 )
 FEWEST_ROWS = 8
-ONE_BUDGET = 1.5  # most over fewest tokens, from which on a log says itself what tokens do
+# Tokens so many times more or fewer than the median are another budget; so many ratios there tell what they do.
+ONE_BUDGET, TELLING_RATIOS = 1.5, 2
 # Root mean square log loss over the base: between 0.06 and 0.10, and 0.12 and 0.31, in the two sweeps of data/
 # (benchmarks/sweep_tables.py).
 USUAL_EFFECT = {"general": 0.075, "domain": 0.19}
@@ -80,13 +81,15 @@ class Observations:
 
     @property
     def borrows_tokens(self) -> bool:
-        """Whether the rows leave open what tokens do: they lie at one budget, and no domain data repeat."""
+        """Whether the rows leave open what tokens do: nearly all have one budget, and no domain data repeat."""
         return self.frame.repeat_scale is None and has_one_budget(self.rows)
 
 
 def has_one_budget(rows: pd.DataFrame) -> bool:
-    """Tell whether the tokens of all rows of one corpus lie close together."""
-    return bool(rows["train_tokens"].max() < ONE_BUDGET * rows["train_tokens"].min())
+    """Tell whether the rows of one corpus have one budget, but for those of too few ratios."""
+    times = rows["train_tokens"] / rows["train_tokens"].median()
+    is_other = (times >= ONE_BUDGET) | (times <= 1 / ONE_BUDGET)
+    return rows.loc[is_other, "domain_ratio"].nunique() < TELLING_RATIOS
 
 
 def has_enough(rows: pd.DataFrame) -> bool:

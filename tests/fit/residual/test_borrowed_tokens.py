@@ -124,7 +124,7 @@ def borrows(log):
 def test_only_a_log_of_one_budget_borrows():
     truth = Truth(1)
     assert borrows(truth.log(EIGHT)) == {"general": True, "domain": True}
-    near = truth.log(EIGHT, budgets=(BUDGET, 1.4 * BUDGET))
+    near = truth.log(EIGHT, budgets=(BUDGET, 1.3 * BUDGET))
     assert borrows(near) == {"general": True, "domain": True}
     two = truth.log(EIGHT, budgets=(BUDGET, 2 * BUDGET))
     assert borrows(two) == {"general": False, "domain": False}
@@ -145,18 +145,23 @@ def test_a_saved_fit_of_one_budget_predicts_the_same(tmp_path):
         np.testing.assert_array_equal(one.draws, other.draws)
 
 
-def test_a_run_at_twice_the_budget_narrows_what_is_known_there():
-    truth = Truth(4)
-    one = truth.log(EIGHT)
-    longer = truth.log((0.5,), budgets=(BUDGET, 2 * BUDGET)).assign(run_id="longer")
+def test_longer_runs_only_narrow_what_is_known_there():
+    """One alone made the intervals of other ratios ten times as wide: the log told the budgets from each other then."""
+    truth, at = Truth(4), np.array([0.2, 0.5, 0.8])
     widths = []
-    for log in (one, pd.concat([one, longer], ignore_index=True)):
-        found = cp.fit(log).predict(
-            "general", model_params=SIZE, train_tokens=2 * BUDGET, domain_ratio=0.5
-        )
+    for ratios in ((), (0.5,), (0.2, 0.8)):
+        longer = truth.log(ratios, budgets=(BUDGET, 2 * BUDGET))
+        longer["run_id"] = "longer" + longer["run_id"]
+        fit = cp.fit(pd.concat([truth.log(EIGHT), longer], ignore_index=True))
+        found = fit.predict("domain", model_params=SIZE, train_tokens=2 * BUDGET, domain_ratio=at)
         low, high = found.interval(0.9)
-        widths.append(float(high[0] - low[0]))
-    assert widths[1] < widths[0] / 2
+        true = truth.loss("domain", 2 * BUDGET, at)
+        assert ((low <= true) & (true <= high)).all()
+        widths.append(high - low)
+    none, one, two = widths
+    assert (one < none).all()
+    assert one[1] < none[1] / 2
+    assert (two < none / 2).all()
 
 
 def test_a_parameter_without_an_effect_is_no_direction():
