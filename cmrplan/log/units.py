@@ -139,28 +139,26 @@ def _fall_of_tokens(training: pd.DataFrame) -> str | None:
 
 
 def _losses(training: pd.DataFrame) -> Iterator[Advice]:
-    """Judge the lowest loss of each size, on general data where there are any, as the nearest to a trained model's."""
-    general = training[training["eval_corpus"] == "general"]
-    judged = general if len(general) else training
-    lowest = judged.groupby("model_params")["loss"].min()
-    sizes, losses = lowest.index.to_numpy(dtype=float), lowest.to_numpy(dtype=float)
-    if sizes.min() < FEWEST_PARAMS:
+    """Judge the lowest loss of each size, on general data where there are any, then each corpus by itself."""
+    if training["model_params"].min() < FEWEST_PARAMS:
         return
-    expected = np.array([trained_loss(size) for size in sizes])
-    times = losses / expected
-    row = int(np.argmax(times))
+    general = training[training["eval_corpus"] == "general"]
+    told = list(_lowest_losses(training, general))
+    yield from told or _losses_of_one_corpus(training)
+
+
+def _lowest_losses(training: pd.DataFrame, general: pd.DataFrame) -> Iterator[Advice]:
+    judged = general if len(general) else training
     which = "lowest loss on general" if len(general) else "lowest loss"
-    held = (
-        f"the {which} is {losses[row]:.4g} at model_params {sizes[row]:.4g}, "
-        f"where a trained model has about {expected[row]:.2g} nats per token"
-    )
-    if losses[row] > UNIFORM_LOSS or times[row] > CANNOT_BE_NATS:
+    size, loss, times = _farthest(judged)
+    held = _held(which, size, loss)
+    if loss > UNIFORM_LOSS or times > CANNOT_BE_NATS:
         yield (
             Code.LOSS_NOT_NATS,
             "loss",
             f"{held}; perplexity? --loss-unit ppl of cmrplan logs import table converts it",
         )
-    elif times[row] > HARDLY_NATS and sizes[row] >= LARGE_MODEL:
+    elif times > HARDLY_NATS and size >= LARGE_MODEL:
         yield (
             Code.LOSS_UNIT,
             "loss",
@@ -169,8 +167,8 @@ def _losses(training: pd.DataFrame) -> Iterator[Advice]:
         )
     elif (
         len(general)
-        and times.max() < FEW_NATS
-        and sizes.max() >= SMALL_MODEL
+        and times < FEW_NATS
+        and training["model_params"].max() >= SMALL_MODEL
         and not _is_bytewise(training)
     ):
         yield (
@@ -179,6 +177,41 @@ def _losses(training: pd.DataFrame) -> Iterator[Advice]:
             f"{held}; bits per byte? --loss-unit bpb --bytes-per-token X of cmrplan logs import table converts it; if "
             "it is in nats (of a tokenizer of bytes, say), go on",
         )
+
+
+def _losses_of_one_corpus(training: pd.DataFrame) -> Iterator[Advice]:
+    """Tell the corpus whose losses are in another unit than the others', which may be nats."""
+    for corpus, rows in training.groupby("eval_corpus", sort=True):
+        size, loss, times = _farthest(rows)
+        if loss > UNIFORM_LOSS:
+            code, remark = Code.LOSS_NOT_NATS, ""
+        elif times > HARDLY_NATS and size >= LARGE_MODEL:
+            code, remark = Code.LOSS_UNIT, "; if it is in nats, go on"
+        else:
+            continue
+        yield (
+            code,
+            "loss",
+            f"{_held(f'lowest loss on {shown(corpus)}', size, loss)}, and other losses of this log are lower; "
+            "perplexity? import its rows apart with --loss-unit ppl of cmrplan logs import table, since the others are "
+            f"not{remark}",
+        )
+
+
+def _farthest(rows: pd.DataFrame) -> tuple[float, float, float]:
+    """Return the size whose lowest loss is the most times a trained model's, that loss, and how many times."""
+    lowest = rows.groupby("model_params")["loss"].min()
+    sizes, losses = lowest.index.to_numpy(dtype=float), lowest.to_numpy(dtype=float)
+    times = losses / np.array([trained_loss(size) for size in sizes])
+    row = int(np.argmax(times))
+    return float(sizes[row]), float(losses[row]), float(times[row])
+
+
+def _held(which: str, size: float, loss: float) -> str:
+    return (
+        f"the {which} is {loss:.4g} at model_params {size:.4g}, where a trained model has about "
+        f"{trained_loss(size):.2g} nats per token"
+    )
 
 
 def _is_bytewise(training: pd.DataFrame) -> bool:

@@ -18,6 +18,7 @@ import cmrplan as cp
 from cmrplan.log.cells import raw_frame
 from cmrplan.log.files import check_log
 from cmrplan.log.importers.changes import Changes, to_log
+from cmrplan.log.units import unit_findings
 
 few = settings(max_examples=12, deadline=None, derandomize=True)
 RATIOS = (0.0, 0.1, 0.3, 0.6, 1.0)
@@ -181,6 +182,20 @@ class TestUnits:
         twin = log.assign(loss=np.exp(log["loss"] - general + math.log(perplexity)))
         told = codes(twin) | codes(twin, "warning")
         assert {"loss_not_nats", "loss_unit"} & told
+
+    @pytest.mark.parametrize("corpus", ["general", "domain"])
+    def test_perplexities_of_one_corpus_beside_nats_are_told(self, corpus, call, tmp_path):
+        """Domain losses of 1.9 to 2.7 nats are perplexities of 6.6 to 15, which a loss may hardly be."""
+        log = sweep()
+        loss = log["loss"].where(log["eval_corpus"] != corpus, np.exp(log["loss"]))
+        path = tmp_path / "log.csv"
+        log.assign(loss=loss).to_csv(path, index=False)
+        (told,) = unit_findings(cp.read_log(path), "log")
+        assert f"on {corpus} is" in told.message.replace("'", "")
+        fit = call("fit", path, "--bootstrap", "0", "--out", tmp_path / "fit.json")
+        assert f"[{told.code}]" in fit.err or fit.code == 2
+        into = call("logs", "import", "table", path, "--out", tmp_path / "again.csv")
+        assert f"[{told.code}]" in into.err or into.code == 2
 
     @few
     @given(log=sweeps)
