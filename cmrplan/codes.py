@@ -51,7 +51,7 @@ class Code(StrEnum):
     NO_GENERAL_LOSS = (
         "no_general_loss",
         _CAUTION,
-        "The log has no loss on the general corpus, which a plan needs.",
+        "The log has no loss on the general corpus, so a plan can be of the domain loss alone.",
     )
     NO_DOMAIN_LOSS = (
         "no_domain_loss",

@@ -186,6 +186,11 @@ def answer_of(
         raise InputError(
             "give either --model-params, or --sizes to choose the size for --compute or --target-domain-loss"
         )
+    limits = ("max_general_rise", "general_weight", "turning_point")
+    if "general" not in fit.models and all(asked[name] is None for name in limits):
+        raise InputError(
+            "this fit has no general loss, so a plan can seek the lowest domain loss alone: add --general-weight 0"
+        )
     request = PlanRequest(**asked)
     if sizes is not None:
         if target_domain_loss is not None:

@@ -19,7 +19,7 @@ from cmrplan.design.controls import ControlRun, controls_of
 from cmrplan.design.evaluations import BaseEvaluation, base_evaluations
 from cmrplan.design.forecast import Outlook
 from cmrplan.design.nested import FINE, Design, RunPrices, best_design, designs
-from cmrplan.design.outlooks import outlook_of
+from cmrplan.design.outlooks import outlook_of, require_both_losses
 from cmrplan.design.trial import trial_run
 from cmrplan.errors import Code, Finding, InputError
 from cmrplan.fit.corpus_model import Interval
@@ -258,7 +258,9 @@ def next_probes(
     CmrplanError
         If the fit cannot say what a probe would tell.
     """
-    fit, asked = fit_of(fit), request_of(request, options)
+    fit = fit_of(fit)
+    require_both_losses(fit)
+    asked = request_of(request, options)
     rule = StoppingRule(resolution, least_narrowing, most_probes)
     gpu_flops = None if asked.gpu_flops is None else float(asked.gpu_flops)
     counts = tuple(parse_named_count("sizes", size) for size in sizes)

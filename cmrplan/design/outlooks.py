@@ -9,7 +9,26 @@ from cmrplan.design.kriged_outlook import KrigedOutlook
 from cmrplan.design.law_outlook import LawOutlook
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
+from cmrplan.log import CORPORA
 from cmrplan.plan.request import PlanRequest
+
+
+def require_both_losses(fit: Fit) -> None:
+    """Refuse a fit of one loss, which cannot say what a probe tells of the ratio.
+
+    Raises
+    ------
+    CmrplanError
+        With what such a fit can answer.
+    """
+    for corpus in CORPORA:
+        if corpus not in fit.models:
+            instead = "; of this fit, plan --general-weight 0 seeks the lowest domain loss alone"
+            raise CmrplanError(
+                f"the {corpus} loss was not fitted, and what a probe tells of the ratio is judged by both; evaluate "
+                f"the runs on {corpus} data (eval_corpus = {corpus}) and fit again"
+                + (instead if corpus == "general" else "")
+            )
 
 
 def outlook_of(fit: Fit, request: PlanRequest, more_sizes: Sequence[float] = ()) -> Outlook:
@@ -20,10 +39,6 @@ def outlook_of(fit: Fit, request: PlanRequest, more_sizes: Sequence[float] = ())
     CmrplanError
         If the fit cannot say what a run would show.
     """
-    for corpus in ("general", "domain"):
-        if corpus not in fit.models:
-            raise CmrplanError(
-                f"the {corpus} loss was not fitted, and the next probes need both; add rows with eval_corpus = {corpus}"
-            )
+    require_both_losses(fit)
     kind = KrigedOutlook if all(m.follows_rows for m in fit.models.values()) else LawOutlook
     return kind(fit, request, more_sizes)

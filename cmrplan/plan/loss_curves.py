@@ -273,7 +273,11 @@ def planned_general_loss(
         )
         nothing = replace(unknown, loss=np.nan * unknown.loss, draws=np.nan * unknown.draws)
         return GeneralLoss(nothing, np.nan, ())
-    fit.model_of("general")  # says where it was not fitted
+    if "general" not in fit.models:
+        raise CmrplanError(
+            "the general loss was not fitted: the log has no rows with eval_corpus = general; add them and fit again, "
+            "or seek the lowest domain loss alone (general_weight 0 and no limit on the general loss)"
+        )
 
     def fresh(ratios: Array) -> GeneralLoss:
         size, base, over = request.size, request.base_loss, request.rise_over

@@ -175,8 +175,8 @@ class PlanRequest:
         given = (self.max_general_rise, self.general_weight, self.turning_point)
         if all(value is None for value in given):
             raise InputError(
-                "max_general_rise must be given (0.05 nats per token, 3%, 5%ppl), or else general_weight or "
-                "turning_point, which say what the general loss is worth"
+                "max_general_rise must be given (0.05 nats per token, 3%, 5%ppl), or else general_weight (0 for "
+                "the domain loss alone) or turning_point, which say what the general loss is worth"
             )
 
     def _check_ratios(self) -> None:

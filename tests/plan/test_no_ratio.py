@@ -5,9 +5,11 @@ The general loss is 2.5 + 0.2 r² with resamples shifted by -0.02 to 0.02, and t
 """
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from by_hand import BASE, D, N, ask, make_fit
 
@@ -164,6 +166,32 @@ class TestADomainOnlyQuestion:
     def test_with_a_tolerance_it_is_none(self):
         with pytest.raises(CmrplanError, match="the general loss was not fitted"):
             ask(self.fit())
+
+    def test_every_command_says_what_can_be_asked(self, call, tmp_path):
+        rows = [
+            (f"r{ratio:g}", 1e8, tokens, ratio, "domain", 3 - 0.5 * ratio**0.4 * (tokens > 0) - tokens / 1e10)
+            for ratio in (0.0, 0.2, 0.4, 0.7, 1.0)
+            for tokens in (0.0, 4e8, 8e8, 1.6e9)
+        ]  # fmt: skip
+        names = ["run_id", "model_params", "train_tokens", "domain_ratio", "eval_corpus", "loss"]
+        pd.DataFrame(rows, columns=names).to_csv(tmp_path / "log.csv", index=False)
+        file = tmp_path / "fit.json"
+        run = (file, "--model-params", "1e8", "--train-tokens", "1.6e9")
+        fitted = call("fit", tmp_path / "log.csv", "--out", file, "--bootstrap", "20")
+        refused = [
+            fitted,
+            call("plan", *run),
+            call("plan", *run, "--max-general-rise", "3%"),
+            call("next", *run, "--budget", "1e18flops"),
+            call("next", *run, "--budget", "1e18flops", "--general-weight", "0"),
+        ]
+        assert [answer.code for answer in refused] == [0, 2, 1, 1, 1]
+        for answer in refused:
+            assert re.search("general.weight 0", answer.err)
+            assert "needs both" not in answer.err
+            assert "or else" not in answer.err
+        answered = call("plan", *run, "--general-weight", "0")
+        assert (answered.code, "a domain ratio of 1.000" in answered.out) == (0, True)
 
     def test_something_has_to_be_asked(self):
         with pytest.raises(InputError, match="max_general_rise must be given"):

@@ -23,10 +23,16 @@ from cmrplan.laws.registry import REGISTRY
 
 FEWEST_LEVELS = 3
 CMR_PARAMETERS = 3  # alpha, s and beta of the ratio law
-_NOTHING_SAID = "so nothing is said about it; a plan needs both"
 _MISSING = {
-    "general": Finding(Code.NO_GENERAL_LOSS, f"the log has no general loss, {_NOTHING_SAID}"),
-    "domain": Finding(Code.NO_DOMAIN_LOSS, f"the log has no domain loss, {_NOTHING_SAID}"),
+    "general": Finding(
+        Code.NO_GENERAL_LOSS,
+        "the log has no general loss, so nothing is said about it; a plan can seek the lowest domain loss alone "
+        "(--general-weight 0)",
+    ),
+    "domain": Finding(
+        Code.NO_DOMAIN_LOSS,
+        "the log has no domain loss, so nothing is said about it; a plan needs it, so evaluate the runs on domain data",
+    ),
 }
 
 
