@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import cmrplan as cp
-from cmrplan.plan.best_ratio import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 
 NOISE = (0.003, 0.002, 0.001)
 CORRELATION = 0.7

@@ -30,7 +30,7 @@ from cmrplan.fit.fitted_log import fitted_rows
 from cmrplan.log import CORPORA
 from cmrplan.log.files import base_losses
 from cmrplan.numbers import parse_tolerance
-from cmrplan.plan.best_ratio import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.validate.backtest import FEWEST_BUDGETS, Truth
 
 LAWS = ("auto", "dcpt", "dcpt_exp", "cmr")

@@ -52,7 +52,7 @@ def main() -> None:
                     said = fit.predict(shares, model_params=float(str(size)), train_tokens=last)
                     miss += np.log(at["loss"].to_numpy() / said[corpus].loss).tolist()
                 end = rows["train_tokens"].max()
-                goes_on = late_slope(rows) * np.log(last / end)
+                goes_on = late_slope(rows, {}) * np.log(last / end)
                 missed = float(np.sqrt(np.mean(np.square(miss))))
                 cells = [path.name, corpus, f"{last / end:.2f} x", f"{goes_on:.4f}"]
                 print(

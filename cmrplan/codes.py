@@ -8,7 +8,7 @@ from enum import StrEnum
 class Severity(StrEnum):
     """How grave a finding is."""
 
-    STOP = "stop"  # the log cannot be read, or what was measured speaks against the answer
+    STOP = "stop"  # the log cannot be read, or it speaks against the answer, or tells nothing of it
     CAUTION = "caution"  # the answer should not be relied on without a look at it
     NOTE = "note"  # the answer stands
 
@@ -150,6 +150,8 @@ class Code(StrEnum):
         "There are fewer than twice as many mixtures as a law of the mixture has parameters.",
     )
     UNVARIED_CORPUS = ("unvaried_corpus", _CAUTION, "A training corpus had one share in all runs.")
+    UNMEASURED_CORPUS = ("unmeasured_corpus", _NOTE, "No loss was measured on a training corpus.")
+    TIED_CORPORA = ("tied_corpora", _CAUTION, "Shares of corpora moved together in all runs.")
     STALLED = ("stalled", _CAUTION, "The search stopped before its optimality test was met.")
 
     # On a prediction or a plan.
@@ -173,6 +175,7 @@ class Code(StrEnum):
         _CAUTION,
         "The token budget lies outside the fitted ones, by the factor that the message names.",
     )
+    BUDGET_UNTOLD = ("budget_untold", _STOP, "The intervals are those of the only probed budget.")
     EXTRAPOLATES_SHARE = (
         "extrapolates_share",
         _CAUTION,

@@ -58,5 +58,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
             "budgets that it saw), and left out of the verdict"
         )
     show(f"verdict: {comparison.sentence}")
-    for name, reason in comparison.skipped.items():
-        show(f"left out {name}: {reason}", err=True)
+    if comparison.skipped:
+        show("left out, by what stays of the log while a part of it is hidden:", err=True)
+    for name, corpora, reason in comparison.left_out:
+        show(f"  {name} ({', '.join(corpora)}): {reason}", err=True)

@@ -8,9 +8,9 @@ from typing import Any
 import click
 import numpy as np
 
-from cmrplan.cli.output import print_json, show, working
+from cmrplan.cli.output import print_findings, print_json, show, working
 from cmrplan.cli.parameters import COUNT, FRACTION, as_json, confidence
-from cmrplan.errors import InputError
+from cmrplan.errors import Finding, InputError
 from cmrplan.fit.file import read_fit
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.intervals import (
@@ -18,6 +18,7 @@ from cmrplan.fit.intervals import (
     free_parameters,
     loss_interval,
     parameter_interval,
+    profiled_law,
 )
 from cmrplan.solve.profile import ProfileInterval
 
@@ -53,9 +54,11 @@ def profile(
     """Profile-likelihood intervals: of parameters, of losses, of the critical ratio.
 
     A second opinion beside the resamples: every other parameter is fitted again at each value, so the interval
-    follows curved valleys and says which side the log leaves open.
+    follows curved valleys and says which side the log leaves open. One law of each loss is profiled: where the fit
+    predicts by several, or by a residual above them, the first of the laws, and that is said.
     """
     fitted = read_fit(fit)
+    findings: list[Finding] = []
     with working() as say:
         if domain_ratio is not None or general_loss_limit is not None:
             if model_params is None or train_tokens is None:
@@ -64,17 +67,29 @@ def profile(
                 )
             setting = {"model_params": model_params, "train_tokens": train_tokens}
             intervals = _at_setting(fitted, setting, domain_ratio, general_loss_limit, confidence)
+            findings = fitted.probed.extrapolation_findings(
+                **setting, domain_ratio=domain_ratio, by_laws=True
+            )
         else:
             intervals = _of_parameters(fitted, names, confidence, say)
+    laws = {corpus: profiled_law(fitted, corpus) for corpus, _ in intervals}
     if as_json:
-        rows = [_interval_record(corpus, interval) for corpus, interval in intervals]
-        print_json({"confidence": confidence, "law": fitted.law, "intervals": rows})
+        rows = [_interval_record(corpus, laws[corpus], interval) for corpus, interval in intervals]
+        record = {"confidence": confidence, "law": fitted.law, "intervals": rows}
+        print_json(record | {"warnings": [finding.as_dict() for finding in findings]})
         return
     show(f"{100 * confidence:g} % profile intervals; < or > marks a side that the log leaves open")
     for corpus, interval in intervals:
         low = f"{'<' if interval.is_open[0] else ''}{interval.low:.5g}"
         high = f"{'>' if interval.is_open[1] else ''}{interval.high:.5g}"
         show(f"  {corpus:<8} {interval.name:<15}{interval.estimate:>12.5g}   {low} to {high}")
+    for corpus, law in laws.items():
+        if law != fitted.models[corpus].law:
+            show(
+                f"the {corpus} loss is that of the law {law} alone, while predict and plan take "
+                f"{fitted.models[corpus].law}: their numbers differ"
+            )
+    print_findings(findings)
 
 
 def _at_setting(
@@ -126,10 +141,11 @@ def _of_parameters(
     return intervals
 
 
-def _interval_record(corpus: str, interval: ProfileInterval) -> dict[str, Any]:
+def _interval_record(corpus: str, law: str, interval: ProfileInterval) -> dict[str, Any]:
     """Return an interval as plain values, with null for an end without bound."""
     return {
         "corpus": corpus,
+        "law": law,
         "name": interval.name,
         "estimate": interval.estimate,
         "low": interval.low if np.isfinite(interval.low) else None,

@@ -19,7 +19,7 @@ from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import central_interval, law_inputs
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.law_model import LawModel
-from cmrplan.plan.best_ratio import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.plan.request import PlanRequest
 from cmrplan.solve.law_fit import residual_jacobian
 

@@ -102,15 +102,7 @@ class RandomStream(IntEnum):
 
 
 def student_scale(level: Array, degrees_of_freedom: float) -> Array:
-    """Return what turns normal draws into draws of Student's t.
-
-    Parameters
-    ----------
-    level : array
-        Uniform on (0, 1).
-    degrees_of_freedom : float
-        Above 0.
-    """
+    """Return what turns normal draws into draws of Student's t; ``level`` is uniform on (0, 1)."""
     from scipy.special import gammaincinv  # takes a seventh of a second to import
 
     chi_square = 2 * gammaincinv(degrees_of_freedom / 2, 1 - level)

@@ -25,6 +25,11 @@ from cmrplan.solve.profile import (
 )
 
 
+def profiled_law(fit: Fit, corpus: str) -> str:
+    """Return the name of the law of a corpus that is profiled: the first of those that the fit predicts by."""
+    return _top_law(fit, corpus).law
+
+
 def free_parameters(fit: Fit, corpus: str) -> list[str]:
     """Return the parameters of the law of a corpus that its fit estimated."""
     declared = _top_law(fit, corpus).fit.law

@@ -17,15 +17,14 @@ from cmrplan.fit.model_averaging import Score, held_out_score
 from cmrplan.fit.settings import FitSettings
 from cmrplan.fit.steps import LawChoice
 from cmrplan.laws import build_law
+from cmrplan.laws.bilinear import FREE_TOKEN_LEVELS
 from cmrplan.laws.law import Law
 from cmrplan.laws.registry import AUTO, REGISTRY, FitKind, averaged_names
 from cmrplan.log.columns import SHARE_PREFIX, share_columns
 from cmrplan.solve.law_fit import fit_law
 
-BUDGETS_THAT_BEND, WIDE_BUDGETS = (
-    3,
-    4.0,
-)  # how many, over which factor, show how a loss goes with tokens
+# How many budgets, over which factor, show how a loss bends over tokens.
+BUDGETS_THAT_BEND, WIDE_BUDGETS = 3, 4.0
 
 
 def run_shares(rows: pd.DataFrame, corpora: Sequence[str]) -> Array:
@@ -60,18 +59,18 @@ def varied_corpora(rows: pd.DataFrame, corpora: Sequence[str]) -> tuple[str, ...
 
 def mixture_law_choice(law: str, rows: pd.DataFrame, varied: Sequence[str]) -> LawChoice:
     """Return the laws to fit: the one that was asked for, or those that ``auto`` averages on such rows."""
+    has_late = any(question.kind == "tokens" for question in holdouts(rows))
+    is_straight = law == AUTO and not (has_late or _are_far_apart(rows["train_tokens"]))
 
     def fit_one(name: str, corpus: str, rows: pd.DataFrame) -> LawModel:
-        return fit_mixture_law(name, corpus, rows, varied)
+        return fit_mixture_law(name, corpus, rows, varied, is_straight=is_straight)
 
-    has_late = any(question.kind == "tokens" for question in holdouts(rows))
-    has_budgets = has_late or _are_far_apart(rows["train_tokens"])
-    num_sizes = rows["model_params"].nunique()
+    num_sizes, num_budgets = rows["model_params"].nunique(), rows["train_tokens"].nunique()
     averaged = (REGISTRY[name] for name in averaged_names(FitKind.CORPORA))
     names = tuple(
         entry.name
         for entry in averaged
-        if (has_budgets or not entry.needs_budgets) and num_sizes >= entry.fewest_sizes
+        if (num_budgets > 1 or not entry.needs_budgets) and num_sizes >= entry.fewest_sizes
     )
     return LawChoice(names if law == AUTO else (law,), fit_one, mixture_score)
 
@@ -83,7 +82,9 @@ def _are_far_apart(tokens: pd.Series) -> bool:
     )
 
 
-def fit_mixture_law(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> LawModel:
+def fit_mixture_law(
+    name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str], *, is_straight: bool = False
+) -> LawModel:
     """Fit a law of the mixture to the rows of one validation corpus.
 
     Parameters
@@ -95,6 +96,9 @@ def fit_mixture_law(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence
         Rows of one ``eval_corpus`` with ``train_tokens`` above 0.
     varied : sequence of str
         The training corpora that the law reads.
+    is_straight : bool
+        Whether what the mixture does goes along a line in ln D, in a law in which it may change with tokens: budgets
+        near each other show its slope and not its bend.
 
     Raises
     ------
@@ -103,7 +107,7 @@ def fit_mixture_law(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence
     """
     if REGISTRY[name].is_of_one_size:
         require_one_size(rows, corpus, name)
-    law = _declare(name, corpus, rows, varied)
+    law = _declare(name, corpus, rows, varied, is_straight)
     _require_mixtures(law, corpus, rows, varied)
     return law_model(corpus, fit_law(law, row_inputs(corpus, rows), _losses(rows)), rows)
 
@@ -115,8 +119,11 @@ def mixture_score(model: LawModel, rows: pd.DataFrame) -> Score:
 
 def mixture_redeclared(model: LawModel, rows: pd.DataFrame) -> Law:
     """Return the law of a model as some of its rows support it, with the corpora in the same order."""
+    options = dict(model.fit.law.options)
     levels = level_options(model.law, model.corpus, rows)
-    return build_law(model.law, dict(model.fit.law.options) | levels)
+    if "token_levels" in levels:  # what was held for all of the rows is held for some
+        levels["token_levels"] = min(levels["token_levels"], options["token_levels"])
+    return build_law(model.law, options | levels)
 
 
 def with_mixture_residual(
@@ -159,7 +166,9 @@ def _losses(rows: pd.DataFrame) -> Array:
     return rows["loss"].to_numpy(dtype=float)
 
 
-def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) -> Law:
+def _declare(
+    name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str], is_straight: bool
+) -> Law:
     """Return a law with the terms that the levels of the rows support, the corpus that matters most first."""
     first = corpus
     if corpus not in varied:
@@ -167,6 +176,8 @@ def _declare(name: str, corpus: str, rows: pd.DataFrame, varied: Sequence[str]) 
         pull = [np.corrcoef(rows[SHARE_PREFIX + name], loss)[0, 1] for name in varied]
         first = varied[int(np.argmin(pull))]
     options = level_options(name, corpus, rows)
+    if is_straight and REGISTRY[name].needs_budgets:
+        options["token_levels"] = min(options["token_levels"], FREE_TOKEN_LEVELS - 1)
     if "corpora" in REGISTRY[name].options:
         options["corpora"] = [first, *(name for name in varied if name != first)]
     return build_law(name, options)

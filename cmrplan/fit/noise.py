@@ -100,6 +100,18 @@ def run_noise(parts: Sequence[Residuals]) -> Noise:
     return Noise(float(np.sqrt(variance[0])), float(np.sqrt(variance[1])), max(degrees, 1.0))
 
 
+def spare_runs(parts: Sequence[Residuals]) -> float:
+    """Return how many runs fits leave to tell the noise between runs by; 0 where they go through every run."""
+    makers = []
+    for part in parts:
+        member, size = _membership(part.runs)
+        makers.append(
+            _Maker(_run_sums(column_span(part.jacobian), member) / np.sqrt(size)[:, None], size)
+        )
+    spare = sum(maker.trace for maker in makers)
+    return spare if spare > ROUNDED_DEGREES else 0.0
+
+
 class _Maker:
     """Traces of products of ``M = I - PP'`` and ``D``, the sizes of ``R`` runs; ``P`` is ``(R, k)``.
 

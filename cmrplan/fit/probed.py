@@ -20,6 +20,9 @@ FARTHEST_BASE = 1.4  # by which another checkpoint's may
 STEEPEST_SIZE = 0.12  # of base losses with size: Kaplan et al. 2020 have 0.076
 FARTHEST_BELOW = 1e4  # times below the smallest probed size: millions or billions were meant
 UNTOLD_TOKENS = "; the log has no other budget, so nothing tells how a loss changes with tokens"
+TOLD_ELSEWHERE = (
+    "; the log has no other budget, so how a loss changes with tokens is taken from other sweeps"
+)
 WIDEST_GAP = 2.0  # how far above a share the next fitted one may be, where 0 was fitted too
 
 # By size and token count: the ratios, ascending, and the mean loss at each.
@@ -35,11 +38,15 @@ class ProbedLosses:
     sizes, ratios : array (S,), (R,)
         The fitted model sizes, and the domain ratios that a law was fitted to; ascending.
     means : MeanLosses
+    follows_rows : bool
+        Whether a residual stands above the laws. At one budget laws leave the tokens out, and a residual takes what
+        they do from other sweeps.
     """
 
     sizes: Array
     ratios: Array
     means: MeanLosses
+    follows_rows: bool
 
 
 @dataclass(frozen=True)
@@ -68,41 +75,52 @@ class Probed:
         return max(float(r[0]) for r in ratios), min(float(r[-1]) for r in ratios)
 
     def require_unit_of_sizes(self, model_params: float) -> None:
-        """Refuse a size that is so far below those probed that it was not written in the same unit.
-
-        Raises
-        ------
-        InputError
-            Naming both.
-        """
-        smallest, _ = self.size_range
-        if model_params < smallest / FARTHEST_BELOW:
+        """Refuse, by an InputError, a size so far below those probed that it was not written in the same unit."""
+        if model_params < self.size_range[0] / FARTHEST_BELOW:
             raise InputError(
-                f"model_params is {model_params:g} and the smallest probed size {smallest:.4g}; millions or billions? "
-                f"write {model_params:g}M or {model_params:g}B"
+                f"model_params is {model_params:g} and the smallest probed size {self.size_range[0]:.4g}; millions or "
+                f"billions? write {model_params:g}M or {model_params:g}B"
             )
 
     def extrapolation_findings(
-        self, *, model_params: float, train_tokens: float, domain_ratio: float | None = None
+        self,
+        *,
+        model_params: float,
+        train_tokens: float,
+        domain_ratio: float | None = None,
+        by_laws: bool = False,
     ) -> list[Finding]:
-        """Return a finding for each input that lies outside the fitted range, with the distance."""
+        """Return a finding for each input outside the fitted range; ``by_laws`` asks for what laws alone know."""
         findings = []
-        size = _distance(self.size_range, model_params)
-        if size:
-            findings.append(
-                Finding(Code.EXTRAPOLATES_SIZE, f"model_params = {model_params:.4g} is {size}")
-            )
-        tokens = _distance(self.token_range, train_tokens)
-        told = UNTOLD_TOKENS if tokens and self.token_range[0] == self.token_range[1] else ""
-        if not tokens and (own := self._budgets_of(model_params)):
+        if size := _distance(self.size_range, model_params):
+            text = f"model_params = {model_params:.4g} is {size}"
+            findings.append(Finding(Code.EXTRAPOLATES_SIZE, text))
+        findings += self._token_findings(model_params, train_tokens, by_laws)
+        if domain_ratio is not None:
+            beyond = self._outside_ratios(model_params, domain_ratio)
+            findings += self._below_shares(domain_ratio) or beyond
+        return findings
+
+    def _token_findings(
+        self, model_params: float, train_tokens: float, by_laws: bool
+    ) -> list[Finding]:
+        """Return a finding where no run had so many tokens, and one where the laws know a single budget."""
+        budget, most = self.token_range
+        alone = [c for c, losses in self.losses.items() if by_laws or not losses.follows_rows]
+        findings, told = [], ""
+        if tokens := _distance(self.token_range, train_tokens):
+            if budget == most:
+                told = UNTOLD_TOKENS if len(alone) == len(self.losses) else TOLD_ELSEWHERE
+                if alone == ["domain"] and "general" in self.losses:
+                    told += "; the domain loss, without a residual, stays that of the budget"
+                elif alone:
+                    findings.append(_untold_budget(alone, budget, train_tokens))
+        elif own := self._budgets_of(model_params):
             tokens = _distance((0.0, min(max(budgets) for budgets in own)), train_tokens)
             told = f" at {model_params:.4g} parameters; only other sizes tell what longer runs do"
         if tokens:
             text = f"train_tokens = {train_tokens:.4g} is {tokens}{told}"
             findings.append(Finding(Code.EXTRAPOLATES_TOKENS, text))
-        if domain_ratio is not None:
-            beyond = self._outside_ratios(model_params, domain_ratio)
-            findings += self._below_shares(domain_ratio) or beyond
         return findings
 
     def _below_shares(self, domain_ratio: float) -> list[Finding]:
@@ -170,9 +188,21 @@ def probed_of(
     )
 
 
+def _untold_budget(corpora: list[str], budget: float, train_tokens: float) -> Finding:
+    text = (
+        f"every run has {budget:.4g} tokens and laws alone do not read tokens, so {' and '.join(corpora)} losses, "
+        f"intervals and chances are those at {budget:.4g} tokens and have no room for what {train_tokens:.4g} do; "
+        "evaluate runs at two budgets or more"
+    )
+    return Finding(Code.BUDGET_UNTOLD, text)
+
+
 def _probed_losses(model: CorpusModel, rows: pd.DataFrame) -> ProbedLosses:
-    sizes = np.unique(rows["model_params"].to_numpy(dtype=float))
-    return ProbedLosses(sizes, np.unique(model.fitted_ratios(rows)), mean_losses(rows))
+    sizes, ratios = (
+        np.unique(rows["model_params"].astype(float)),
+        np.unique(model.fitted_ratios(rows)),
+    )
+    return ProbedLosses(sizes, ratios, mean_losses(rows), model.follows_rows)
 
 
 def mean_losses(rows: pd.DataFrame) -> MeanLosses:
@@ -267,21 +297,10 @@ def nearest_size(sizes: Array, model_params: float) -> float:
 
 
 def base_loss_at(measured: dict[float, float], model_params: float) -> tuple[float, list[Finding]]:
-    """Return the general loss of the base checkpoint at a model size.
+    """Return the general loss of the base checkpoint at a model size, from those ``measured`` by size.
 
     Measured sizes are taken as they are; between and beyond them the loss follows a straight line through
-    the two nearest sizes in the logarithms, and a finding says so.
-
-    Parameters
-    ----------
-    measured : dict of float to float
-        Base loss by ``model_params``.
-    model_params : float
-
-    Raises
-    ------
-    CmrplanError
-        If nothing was measured.
+    the two nearest sizes in the logarithms, and a finding says so. Without any it raises a CmrplanError.
     """
     if not measured:
         raise CmrplanError(

@@ -17,7 +17,7 @@ from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.law_model import AveragedModel, LawModel, averaged
 from cmrplan.fit.model_averaging import Score, averaging_weights
-from cmrplan.fit.noise import Noise, run_noise
+from cmrplan.fit.noise import Noise, Residuals, run_noise, spare_runs
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,14 @@ def noise_of(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]
             checkpoint=float(np.sqrt(np.mean([noise.checkpoint**2 for noise in known]))),
             degrees_of_freedom=min(noise.degrees_of_freedom for noise in known),
         )
-    return run_noise([law.residuals(rows[c]) for c, law in top_weighted_laws(models).items()])
+    return run_noise(_left(models, rows))
+
+
+def shows_noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> bool:
+    """Tell whether the top-weighted laws leave something of the runs, to see by how far another one would scatter."""
+    return spare_runs(_left(models, rows)) > 0
+
+
+def _left(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> list[Residuals]:
+    """Return what the top-weighted law of each corpus leaves of its rows."""
+    return [law.residuals(rows[c]) for c, law in top_weighted_laws(models).items()]

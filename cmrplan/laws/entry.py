@@ -72,8 +72,8 @@ class LawEntry:
     part_of : str
         The law that fits this one on the way; no fit takes it alone.
     needs_budgets : bool
-        Whether ``auto`` fits it only where the largest budgets can be hidden from it, or three lie far apart: else
-        nothing tells what the mixture does over tokens.
+        Whether what the mixture does changes with tokens in it, so that ``auto`` fits it from two budgets on; along a
+        line in ln D unless the largest budgets can be hidden from it, or three lie far apart.
     fewest_sizes : int
         How many sizes a log must have for ``auto`` to fit it and ``compare`` to rank it: with fewer another law says
         the same.

@@ -41,15 +41,17 @@ def cut_off_findings_of(log: pd.DataFrame | str | os.PathLike[str]) -> list[Find
     with open(log, "rb") as file:
         file.seek(-1, os.SEEK_END)
         ends_open = file.read(1) not in _LINE_ENDS
-    found = cut_off_findings(read_raw(log)) if ends_open else []
-    return [Finding(one.code, one.message) for one in found]
+    remarks = cut_off_findings(read_raw(log)) if ends_open else []
+    return [Finding(one.code, one.message) for one in remarks]
 
 
 def _is_cut(cells: pd.Series[Any]) -> bool:
     """Return whether the last cell of a column has fewer characters than nearly all different ones above it.
 
-    One value that stands in many rows, as the base loss does in those of every run, counts once: it may be rounded.
+    One value that stands in many rows, as the base loss does in those of every run, counts once: it may be rounded. A
+    last cell that is such a value is whole.
     """
     texts = cells.tail(_MOST_CELLS).astype(str).str.strip()
-    above = texts.iloc[:-1].drop_duplicates().str.len().to_numpy()
-    return len(above) > 0 and bool(np.mean(len(texts.iloc[-1]) < above) > _NEARLY_ALL)
+    last, above = texts.iloc[-1], texts.iloc[:-1].drop_duplicates()
+    is_shorter = len(last) < above.str.len().to_numpy()
+    return bool(is_shorter.any() and is_shorter.mean() > _NEARLY_ALL and not (above == last).any())

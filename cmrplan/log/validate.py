@@ -26,6 +26,7 @@ from cmrplan.log.columns import (
 )
 
 SHARE_TOLERANCE = 1e-6  # of the sum of shares, and of a ratio against its share
+ROUNDED_SUM = 0.01  # how far shares that were rounded may lie from a sum of 1
 
 _DECIMALS = 12  # of a complement: 1 - 0.9 is 0.1
 _ONE_VALUE_A_RUN = ("model_params", "domain_ratio", "seed", "base_tokens")  # and the shares
@@ -146,12 +147,18 @@ def _share_errors(raw: RawLog, cells: dict[str, Any]) -> list[LogFinding]:
     rows = np.flatnonzero(np.abs(total - 1) > SHARE_TOLERANCE)
     if len(rows):
         got = f"{total[rows[0]]:.9g}"
+        remedy = "Write the share of every training corpus."
+        if np.abs(total - 1).max() <= ROUNDED_SUM + SHARE_TOLERANCE:
+            remedy = (
+                "Rounded? Write more digits, or have the shares of each row divided by their sum: cmrplan logs import "
+                "table LOG --normalize-shares --out NEW."
+            )
         problem = f"{', '.join(names)} must sum to 1, got {got}"
         findings.append(
             raw.finding(
                 Code.SHARE_SUM,
                 problem,
-                "Write the share of every training corpus.",
+                remedy,
                 rows=rows,
                 value=got,
             )

@@ -9,8 +9,10 @@ import numpy as np
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
+from cmrplan.log.cells import listed
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import BindingConstraint, BindingKind
+from cmrplan.mixture.plane import Plane, held_positions, plane_of, tied_groups
 from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.mixture.simplex import Prices
 
@@ -27,12 +29,15 @@ class Box:
     ----------
     low, high : array (m,)
     low_edge, high_edge : tuple of m str
+    plane : Plane, optional
+        Where the probed mixtures lie, if their shares were tied to each other.
     """
 
     low: Array
     high: Array
     low_edge: tuple[Edge, ...]
     high_edge: tuple[Edge, ...]
+    plane: Plane | None = None
 
 
 def probed_box(fit: MixtureFit) -> Box:
@@ -40,7 +45,7 @@ def probed_box(fit: MixtureFit) -> Box:
     shares = fit.mixtures()
     probed: Edge = "probed"
     edges = (probed,) * len(fit.corpora)
-    return Box(shares.min(axis=0), shares.max(axis=0), edges, edges)
+    return Box(shares.min(axis=0), shares.max(axis=0), edges, edges, plane_of(shares))
 
 
 def box_of(fit: MixtureFit, asked: MixturePlanRequest) -> Box:
@@ -64,7 +69,7 @@ def box_of(fit: MixtureFit, asked: MixturePlanRequest) -> Box:
             cap = asked.epochs(name) * unique[name] / asked.tokens
             if cap < high[j]:
                 high[j], high_edge[j] = cap, "available"
-    box = Box(low, high, tuple(low_edge), tuple(high_edge))
+    box = Box(low, high, tuple(low_edge), tuple(high_edge), box.plane)
     _require_room(fit, asked, box)
     return box
 
@@ -125,6 +130,13 @@ def _require_room(fit: MixtureFit, asked: MixturePlanRequest, box: Box) -> None:
             way += f", or give more tokens of {', '.join(sorted(scarce))}"
         raise CmrplanError(
             f"the corpora together allow shares of {most:.4g}, below 1, of {asked.tokens:.4g} train_tokens; {way}"
+        )
+    if box.plane is not None and not box.plane.meets(box.low, box.high):
+        groups = tied_groups(fit.mixtures()) or [held_positions(fit.mixtures())]
+        tied = listed(sorted(fit.corpora[j] for group in groups for j in group))
+        raise CmrplanError(
+            f"the shares of {tied} moved together in every run, and no such mixture lies within the floors, ceilings "
+            "and available tokens; loosen those of them, or vary these corpora against each other in further probes"
         )
 
 

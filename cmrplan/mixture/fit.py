@@ -13,15 +13,17 @@ from typing import TypedDict, Unpack
 import pandas as pd
 
 from cmrplan._version import __version__
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Finding
 from cmrplan.fit.bootstrap import FEWEST_RUNS_TO_DRAW, Method, Resamples, resample_runs
-from cmrplan.fit.corpus_model import CorpusModel
+from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.diagnosis.burn_in import burn_in_findings, burn_in_of, left_out_findings
+from cmrplan.fit.diagnosis.influence import check_runs, influence_findings
 from cmrplan.fit.evaluation_bins import EVALUATION_COUNT, averaged_neighbors
 from cmrplan.fit.fitted_log import rows_of_size
 from cmrplan.fit.mixture_laws import (
     mixture_law_choice,
     mixture_redeclared,
+    mixtures_needed,
     ordered_corpora,
     varied_corpora,
     with_mixture_residual,
@@ -32,7 +34,7 @@ from cmrplan.fit.mixture_repeats import (
     repeated_corpora_findings,
 )
 from cmrplan.fit.settings import FitSettings, ResidualModel, settings_of, with_settings
-from cmrplan.fit.steps import fit_corpus, with_resamples
+from cmrplan.fit.steps import fit_corpus, shows_noise, with_resamples
 from cmrplan.laws.registry import FitKind, require_choice
 from cmrplan.log.columns import WORTH, share_columns, unique_tokens_column
 from cmrplan.log.cut_off import cut_off_findings_of
@@ -130,6 +132,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         for number, (corpus, model) in enumerate(laws.items())
     }
     if settings.bootstrap:
+        _require_noise(models, rows)
         models = with_resamples(models, rows, _resamples(models, rows, settings))
     kept = [
         "run_id",
@@ -150,7 +153,8 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         base_loss={corpus: base_losses(log, corpus) for corpus in models},
         warnings=(
             *averaged,
-            *fit_findings(models, fitted, corpora, varied),
+            *fit_findings(models, fitted, corpora),
+            *_outlier_findings(models, rows),
             *repeated_corpora_findings(fitted, repeated),
             *burn_in_findings(early),
         ),
@@ -195,6 +199,34 @@ def _ordered_targets(rows: pd.DataFrame) -> list[str]:
     """Return the validation corpora, the lowest loss first."""
     losses = {str(c): group["loss"].tolist() for c, group in rows.groupby("eval_corpus")}
     return sorted(losses, key=lambda corpus: losses[corpus])
+
+
+def _require_noise(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse to draw resamples where laws go through every run: they would all be alike."""
+    runs = {corpus: part["run_id"].nunique() for corpus, part in rows.items()}
+    laws = top_weighted_laws(models)
+    has_spare = any(runs[corpus] > mixtures_needed(law.fit.law) for corpus, law in laws.items())
+    if not (has_spare and shows_noise(models, rows)):
+        raise CmrplanError(
+            f"the fitted laws have as many parameters as the log has runs, {max(runs.values())}, and go through all of "
+            "them, so nothing shows how far another run would scatter and any interval would be false; add a run with "
+            "other shares or another seed, better several, or fit without intervals (--bootstrap 0)"
+        )
+
+
+def _outlier_findings(
+    models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]
+) -> list[Finding]:
+    """Return a finding for each run whose loss is not what the others say, where laws alone predict it.
+
+    A process follows what laws miss, which many runs show, and counts a run less that lies far outside.
+    """
+    alone = {corpus: model for corpus, model in models.items() if not model.follows_rows}
+    return [
+        finding
+        for corpus, law in sorted(top_weighted_laws(alone).items())
+        for finding in influence_findings(corpus, check_runs(law, rows[corpus])[0], None)
+    ]
 
 
 def _resamples(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding
-from cmrplan.fit.probed import base_loss_at, require_plausible_base
+from cmrplan.fit.probed import base_loss_at, is_among, require_plausible_base
 from cmrplan.mixture.batched_laws import (
     BatchedLaws,
     CorpusSupply,
@@ -295,27 +295,28 @@ def _with_limits(functions: LossFunctions) -> LossFunctions:
 def references(
     fit: MixtureFit, asked: MixturePlanRequest
 ) -> tuple[dict[str, float], list[Finding]]:
-    """Return the base loss of each protected corpus, and remarks on where it comes from.
+    """Return the base loss of each protected corpus, and of others where it is known, and remarks on the protected.
 
     Raises
     ------
     CmrplanError
-        If one is not known.
+        If one of a protected corpus is not known.
     """
-    base, findings = {}, []
-    for corpus in asked.protected:
+    size, base, findings = asked.size(fit), {}, []
+    for corpus in dict.fromkeys([*asked.protected, *sorted(fit.models)]):
+        measured = fit.base_loss.get(corpus, {})
         if corpus in asked.base_loss:
             base[corpus] = float(asked.base_loss[corpus])
-            measured = fit.base_loss.get(corpus, {})
-            require_plausible_base(
-                f"base_loss of {corpus}", base[corpus], measured, asked.size(fit)
-            )
-            continue
-        if not fit.base_loss.get(corpus):
+            require_plausible_base(f"base_loss of {corpus}", base[corpus], measured, size)
+        elif corpus not in asked.protected:
+            if is_among(np.array(list(measured)), size):
+                base[corpus] = base_loss_at(measured, size)[0]
+        elif not measured:
             raise CmrplanError(
                 f"the base loss on {corpus} is not known: the log has no row with train_tokens = 0 for it; add one, "
                 "give base_loss, or a reference mixture to count the rise from"
             )
-        base[corpus], remarks = base_loss_at(fit.base_loss[corpus], asked.size(fit))
-        findings += remarks
+        else:
+            base[corpus], remarks = base_loss_at(measured, size)
+            findings += remarks
     return base, findings

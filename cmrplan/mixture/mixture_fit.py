@@ -177,7 +177,8 @@ class MixtureFit(FittedLog):
         """Return what each resample of a loss is multiplied by beyond the probed budgets, ``(B,)``."""
         tokens = parse_named_count("train_tokens", train_tokens)
         position, count = list(self.models).index(corpus), self.models[corpus].num_draws
-        return forecast_factors(self.rows(corpus), tokens, self.settings.seed, position, count)
+        rows, base = self.rows(corpus), self.base_loss.get(corpus, {})
+        return forecast_factors(rows, base, tokens, self.settings.seed, position, count)
 
     def parts(
         self,

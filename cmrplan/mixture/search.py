@@ -63,7 +63,9 @@ def _solved(
     excess = functions.excess if asked.protected else None
     needed = needed_draws(fit.num_draws, asked.confidence)
     natural = _natural(fit, asked)
-    problem = SimplexProblem(functions.objective, box.low, box.high, excess, needed, natural)
+    problem = SimplexProblem(
+        functions.objective, box.low, box.high, excess, needed, natural, plane=box.plane
+    )
     probed = fit.mixtures()
     value = functions.objective(probed)
     near = probed[np.argsort(value, kind="stable")[:NUM_PROBED_STARTS]]
@@ -77,7 +79,12 @@ def _solved(
     point = None
     if asked.protected and fit.num_draws:
         estimates = SimplexProblem(
-            functions.objective, box.low, box.high, functions.estimated_excess, 1
+            functions.objective,
+            box.low,
+            box.high,
+            functions.estimated_excess,
+            1,
+            plane=box.plane,
         )
         point = solve(estimates, starts)
         starts.append(point.shares)

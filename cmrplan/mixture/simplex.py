@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, nnls
 
 from cmrplan.arrays import Array
+from cmrplan.mixture.plane import Plane, project
 
 STEP = 1e-4  # of a share, in finite differences
 ACTIVE = 1e-6  # a share this near to its bound, or a limit this near in nats, holds the answer
@@ -70,6 +71,8 @@ class SimplexProblem:
         Of equally good mixtures the nearest to this one is sought; equal shares by default.
     num_held : int
         How many of the first draws must keep the limits beside these, whatever the others do.
+    plane : Plane, optional
+        Where mixtures must lie too.
     """
 
     objective: Values
@@ -79,6 +82,7 @@ class SimplexProblem:
     needed: int = 0
     center: Array | None = None
     num_held: int = 0
+    plane: Plane | None = None
 
     def worst(self, shares: Array) -> float:
         """Return the smallest number that the excess of enough draws stays under; at most 0 is feasible."""
@@ -105,11 +109,28 @@ class SimplexProblem:
         num = len(self.low)
         return np.full(num, 1 / num) if self.center is None else self.center
 
+    @property
+    def held(self) -> Array:
+        """What mixtures keep: their sum, and the rows of the plane, ``(1 + k, m)``."""
+        ones = np.ones((1, len(self.low)))
+        return ones if self.plane is None else np.vstack([ones, self.plane.rows])
+
+    @property
+    def kept_values(self) -> Array:
+        """What mixtures keep it at, ``(1 + k,)``."""
+        return np.ones(1) if self.plane is None else np.append(1.0, self.plane.values)
+
+    def project(self, shares: Array) -> Array:
+        """Return the nearest mixture in the box and on the plane, ``(m,)``."""
+        return project(shares, self.low, self.high, self.plane)
+
     def slopes(self) -> Array:
         """Return how the objective changes with the shares at points all over the box, ``(m + 1, m)``, mean 0."""
         box = (tuple(self.low.tolist()), tuple(self.high.tolist()))
-        spread = _spread(*box, tuple(self.middle.tolist()))
+        spread = _spread(*box, tuple(self.middle.tolist()), self.plane)
         slopes = np.stack([gradient(self.objective, point) for point in spread])
+        if self.plane is not None:
+            slopes = slopes - slopes @ self.plane.rows.T @ self.plane.rows
         return np.asarray(slopes - slopes.mean(axis=1, keepdims=True))
 
 
@@ -135,34 +156,17 @@ class SimplexOptimum:
         return self.worst <= 0
 
 
-def project(shares: Array, low: Array, high: Array) -> Array:
-    """Return the nearest point of the box whose shares sum to one, ``(m,)``.
-
-    Examples
-    --------
-    >>> project(np.array([0.9, 0.9]), np.zeros(2), np.array([0.3, 1.0])).round(9).tolist()
-    [0.3, 0.7]
-    """
-    down, up = float(np.min(low - shares)), float(np.max(high - shares))
-    for _ in range(100):
-        middle = (down + up) / 2
-        if np.clip(shares + middle, low, high).sum() < 1:
-            down = middle
-        else:
-            up = middle
-    projected = np.clip(shares + up, low, high)
-    free = (projected > low) & (projected < high)
-    if free.any():  # the last digits
-        projected[free] += (1 - projected.sum()) / free.sum()
-    return np.asarray(np.clip(projected, low, high))
-
-
 @lru_cache(maxsize=16)  # resamples share a box
-def _spread(low: tuple[float, ...], high: tuple[float, ...], middle: tuple[float, ...]) -> Array:
+def _spread(
+    low: tuple[float, ...],
+    high: tuple[float, ...],
+    middle: tuple[float, ...],
+    plane: Plane | None,
+) -> Array:
     """Return a center and points on the way to every corner, moved into the box, ``(m + 1, m)``."""
     center = np.array(middle)
     points = [center, *(0.5 * (center + np.eye(len(center))))]
-    return np.stack([project(point, np.array(low), np.array(high)) for point in points])
+    return np.stack([project(point, np.array(low), np.array(high), plane) for point in points])
 
 
 def solve(problem: SimplexProblem, starts: Sequence[Array]) -> SimplexOptimum:
@@ -174,7 +178,7 @@ def solve(problem: SimplexProblem, starts: Sequence[Array]) -> SimplexOptimum:
     starts : sequence of array (m,)
         Moved into the box first.
     """
-    ends = [_solve_from(problem, project(start, problem.low, problem.high)) for start in starts]
+    ends = [_solve_from(problem, problem.project(start)) for start in starts]
     feasible = [end for end in ends if end.is_feasible]
     if feasible:
         lowest = min(end.value for end in feasible)
@@ -188,9 +192,9 @@ def _nearest_to_center(problem: SimplexProblem, best: SimplexOptimum) -> Simplex
     """Return the nearest mixture to the center among those that differ from a best one in flat directions only."""
     _, sizes, directions = np.linalg.svd(problem.slopes())
     told = directions[: np.count_nonzero(sizes > FLAT)]
-    if len(told) >= len(best.shares) - 1:  # the sum of the shares is the other one
+    held = np.vstack([problem.held, told])
+    if len(held) >= len(best.shares):
         return best
-    held = np.vstack([np.ones(len(best.shares)), told])
     constraints: list[dict[str, Any]] = [
         {"type": "eq", "fun": lambda x: held @ (x - best.shares), "jac": lambda x: held}
     ]
@@ -208,7 +212,7 @@ def _nearest_to_center(problem: SimplexProblem, best: SimplexOptimum) -> Simplex
         )
     if not np.isfinite(solution.x).all():
         return best
-    nearest = project(solution.x, problem.low, problem.high)
+    nearest = problem.project(solution.x)
     moved = _nearest_feasible(problem, nearest, best)
     # In a narrow box the slopes may have seen too few points to know every direction.
     return moved if moved.value <= best.value + FLAT else best
@@ -269,7 +273,7 @@ def _descend(
 
     The variables are the shares and, relaxed, that excess.
     """
-    num = len(shares)
+    num, held = len(shares), problem.held
     spare = int(is_relaxed)
     start = np.append(shares, [max(problem.worst(shares), 0.0) + MARGIN] * spare)
     bounds = [*zip(problem.low, problem.high, strict=True), *[(-1.0, None)] * spare]
@@ -284,8 +288,8 @@ def _descend(
     constraints: list[dict[str, Any]] = [
         {
             "type": "eq",
-            "fun": lambda z: np.array([z[:num].sum() - 1]),
-            "jac": lambda z: np.append(np.ones(num), np.zeros(spare))[None, :],
+            "fun": lambda z: held @ z[:num] - problem.kept_values,
+            "jac": lambda z: np.hstack([held, np.zeros((len(held), spare))]),
         }
     ]
     if kept is not None and problem.excess is not None:
@@ -302,7 +306,7 @@ def _descend(
         )
     if not np.isfinite(solution.x).all():
         return shares
-    return project(solution.x[:num], problem.low, problem.high)
+    return problem.project(solution.x[:num])
 
 
 def _room(excess: Values, kept: NDArray[np.intp], is_relaxed: bool = False) -> dict[str, Any]:
@@ -362,7 +366,8 @@ def prices(problem: SimplexProblem, shares: Array, *, is_relaxed: bool = False) 
     slope = np.append(np.zeros(num), 1.0) if is_relaxed else gradient(problem.objective, shares)
     at_low = np.flatnonzero(shares <= problem.low + ACTIVE)
     at_high = np.flatnonzero(shares >= problem.high - ACTIVE)
-    columns = np.vstack([np.ones(num), -np.ones(num), np.eye(num)[at_low], -np.eye(num)[at_high]])
+    held = problem.held
+    columns = np.vstack([held, -held, np.eye(num)[at_low], -np.eye(num)[at_high]])
     columns = np.hstack([columns, np.zeros((len(columns), spare))])
     which = np.zeros(0, dtype=np.intp)
     limits = 0
@@ -376,7 +381,7 @@ def prices(problem: SimplexProblem, shares: Array, *, is_relaxed: bool = False) 
         columns = np.vstack([columns, np.hstack([-slopes, np.ones((len(slopes), spare))])])
     # The slope is a sum of columns times multipliers, each 0 or more.
     multipliers, rest = nnls(columns.T, slope)
-    ends = np.cumsum([2, len(at_low), len(at_high)])
+    ends = np.cumsum([2 * len(held), len(at_low), len(at_high)])
     low, high = np.zeros(num), np.zeros(num)
     low[at_low], high[at_high] = multipliers[ends[0] : ends[1]], multipliers[ends[1] : ends[2]]
     largest = 1.0

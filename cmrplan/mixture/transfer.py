@@ -20,13 +20,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError, InputError
+from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.law_model import row_inputs
 from cmrplan.fit.tabular import Tabular
 from cmrplan.laws.cross_domain import FEWEST_DOMAINS, cross_domain_law, domain_coefficient
 from cmrplan.laws.law import predict_draws
 from cmrplan.log.files import LogOrPath, log_of, training_rows
+from cmrplan.mixture.extrapolation import beyond_levels
 from cmrplan.numbers import CountOrText, parse_named_count
 from cmrplan.solve.law_fit import LawFit, fit_law, refit
 from cmrplan.solve.varpro import Stopping
@@ -59,6 +60,8 @@ class DomainsFit(Tabular):
         Mean absolute error on each domain when it is hidden, nats per token; empty with three domains.
     short_tokens : float
         Tokens at which the short runs end.
+    rows : DataFrame
+        The evaluations that were fitted, of all domains.
     """
 
     fit: LawFit
@@ -66,6 +69,7 @@ class DomainsFit(Tabular):
     coefficients: dict[str, float]
     held_out_errors: dict[str, float]
     short_tokens: float
+    rows: pd.DataFrame
 
     def table(self) -> pd.DataFrame:
         """Return one row a domain: its coefficient and the error on it when it is hidden (NaN where none was)."""
@@ -94,6 +98,8 @@ class NewDomain(Tabular):
         Mean absolute error on hidden domains, nats per token: what to expect of this prediction.
     is_extrapolated : bool
         Whether the coefficient lies outside those that were fitted.
+    warnings : tuple of Finding
+        On a size, a budget or ratios outside those that were fitted.
     """
 
     domain_ratio: Array
@@ -101,6 +107,7 @@ class NewDomain(Tabular):
     domain_coefficient: float
     held_out_error: float | None
     is_extrapolated: bool
+    warnings: tuple[Finding, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """Return one row a ratio: ``domain_ratio`` and ``loss``."""
@@ -112,7 +119,8 @@ class NewDomain(Tabular):
         said = (
             f"coefficient {self.domain_coefficient:.4g}{outside}; error on hidden domains {error}"
         )
-        return f"{super().__repr__()}\n{said}"
+        remarks = [f"{one.code.severity} [{one.code}]: {one.message}" for one in self.warnings]
+        return "\n".join([super().__repr__(), said, *remarks])
 
 
 @named_arguments
@@ -220,7 +228,27 @@ def predict_new_domain(
         domain_coefficient=coefficient,
         held_out_error=float(np.mean(errors)) if errors else None,
         is_extrapolated=not min(known) <= coefficient <= max(known),
+        warnings=(
+            *beyond_levels(domains.rows, size, tokens),
+            *_outside_ratios(domains.rows["domain_ratio"].to_numpy(dtype=float), ratio),
+        ),
     )
+
+
+def _outside_ratios(fitted: Array, asked: Array) -> list[Finding]:
+    """Return a finding where ratios that were asked for lie outside the fitted ones."""
+    low, high = float(fitted.min()), float(fitted.max())
+    outside = asked[(asked < low) | (asked > high)]
+    if not outside.size:
+        return []
+    named = ", ".join(f"{one:g}" for one in outside[:3]) + (", …" if outside.size > 3 else "")
+    return [
+        Finding(
+            Code.EXTRAPOLATES_RATIO,
+            f"domain_ratio = {named} is outside the fitted ratios {low:g} to {high:g}; predictions there can be far "
+            "off, and the error on hidden domains says nothing of them",
+        )
+    ]
 
 
 def _num_levels(short_runs: Mapping[str, ShortRun], names: Sequence[str], weight: float) -> int:
@@ -255,7 +283,7 @@ def _fit_at(
         errors = {
             name: float(np.mean(m[domain == name])) for name, m in zip(rows, miss, strict=True)
         }
-    return DomainsFit(fit, weight, coefficients, errors, short_tokens)
+    return DomainsFit(fit, weight, coefficients, errors, short_tokens, table)
 
 
 def _mean_parts(short_runs: Mapping[str, ShortRun]) -> tuple[float, float]:

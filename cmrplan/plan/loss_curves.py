@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding
@@ -25,8 +26,8 @@ from cmrplan.fit.other_sizes import general_loss_by_laws
 from cmrplan.fit.probed import TWO_DIGITS
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Tolerance
-from cmrplan.plan.best_ratio import best_ratio
-from cmrplan.plan.repeated_data import domain_of_repeats, fresh_up_to, general_of_repeats
+from cmrplan.plan.refusals import unfitted_general_loss
+from cmrplan.plan.repeated_data import domain_of_repeats, general_of_repeats
 from cmrplan.plan.request import PlanRequest
 
 FINE_GRID = 1001  # ratios, for one answer
@@ -61,8 +62,6 @@ class LossCurves(Tabular):
     objective, objective_draws : array (G,), (B, G)
         What is sought to be low.
     findings : tuple of Finding
-    unknown_turn : float
-        Up to this ratio a domain loss that rises is not known to: the probes repeat their data and the run does not.
     """
 
     model_params: float
@@ -80,7 +79,6 @@ class LossCurves(Tabular):
     objective: Array
     objective_draws: Array
     findings: tuple[Finding, ...]
-    unknown_turn: float = 0.0
 
     @property
     def domain_ratio(self) -> Array:
@@ -127,19 +125,11 @@ class LossCurves(Tabular):
         )
 
     def drawn_ratios(self, low: float, high: float) -> Array:
-        """Return the best ratio of each resample of the mean, ``(B,)``; ``low`` where none is feasible.
-
-        Where the domain loss is not known to turn, every other resample takes it to fall on.
-        """
+        """Return the best ratio of each resample of the mean, ``(B,)``; ``low`` where none is feasible."""
         if not len(self.rise_draws):
             return np.zeros(0)
         k = self.between(low, high)
         rises, objectives = self.mean_rise_draws[:, k], self.objective_draws[:, k]
-        if self.unknown_turn:
-            climbs = np.maximum(np.diff(self.domain.draws[1::2, k], axis=1), 0.0)
-            climbs[:, self.domain_ratio[k][1:] > self.unknown_turn] = 0.0
-            objectives = objectives.copy()
-            objectives[1::2, 1:] -= 2 * np.cumsum(climbs, axis=1)
         best = best_ratio(self.domain_ratio[k], rises, objectives, self.tolerance.largest_rise)
         return np.where(np.isnan(best), low, best)
 
@@ -247,7 +237,6 @@ def _survey_at(
         tolerance=tolerance,
         run_noise=noise,
         findings=tuple(findings),
-        unknown_turn=fresh_up_to(fit, request, tokens, ratio),
         **_decided_on(request, tolerance, general.base_loss, losses, noise),
     )
 
@@ -274,10 +263,7 @@ def planned_general_loss(
         nothing = replace(unknown, loss=np.nan * unknown.loss, draws=np.nan * unknown.draws)
         return GeneralLoss(nothing, np.nan, ())
     if "general" not in fit.models:
-        raise CmrplanError(
-            "the general loss was not fitted: the log has no rows with eval_corpus = general; add them and fit again, "
-            "or seek the lowest domain loss alone (general_weight 0 and no limit on the general loss)"
-        )
+        raise unfitted_general_loss()
 
     def fresh(ratios: Array) -> GeneralLoss:
         size, base, over = request.size, request.base_loss, request.rise_over
@@ -355,3 +341,60 @@ def _upper(rise: Array, draws: Array, confidence: float) -> Array:
     upper = np.quantile(draws, confidence, axis=0)
     # Resamples scatter around the estimate; confidence never buys a larger ratio than it.
     return np.maximum(upper, rise) if confidence >= 0.5 else upper
+
+
+def best_ratio(ratio: Array, general: Array, domain: Array, limit: float) -> Array:
+    """Return, for each of ``K`` pairs of curves, the feasible ratio with the lowest domain loss.
+
+    A ratio is feasible when the general loss is at most ``limit`` there and everywhere between it and the ratio
+    where the general loss is lowest: beyond a hole, a law is not to be believed. Where a constraint cuts between
+    two points of the grid, the crossing is found by a straight line.
+
+    Parameters
+    ----------
+    ratio : array (G,)
+        Ascending domain ratios.
+    general, domain : array (K, G)
+        Losses, nats per token.
+    limit : float
+        Nats per token.
+
+    Returns
+    -------
+    array (K,)
+        NaN where no ratio is feasible.
+
+    Examples
+    --------
+    >>> r = np.linspace(0, 1, 101)
+    >>> best_ratio(r, 2.5 + 0.2 * r[None, :], 2.0 - r[None, :], 2.55).round(6).tolist()
+    [0.25]
+    """
+    rows = np.arange(len(general))
+    feasible = _connected(general, limit)
+    masked = np.where(feasible, domain, np.inf)
+    best = np.argmin(masked, axis=1)
+    chosen = ratio[best]
+    lowest = masked[rows, best]
+    for side in (1, -1):
+        beside = np.clip(best + side, 0, len(ratio) - 1)
+        cut = feasible[rows, best] & ~feasible[rows, beside]
+        inside, outside = general[rows, best], general[rows, beside]
+        # An infinite loss beside the feasible point leaves the point itself.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            part = np.where(cut, (limit - inside) / (outside - inside), 0.0)
+            part = np.where(np.isfinite(part), np.clip(part, 0.0, 1.0), 0.0)
+            loss = domain[rows, best] + part * (domain[rows, beside] - domain[rows, best])
+        crossing = ratio[best] + part * (ratio[beside] - ratio[best])
+        better = cut & (loss < lowest)
+        chosen, lowest = np.where(better, crossing, chosen), np.where(better, loss, lowest)
+    return np.where(feasible.any(axis=1), chosen, np.nan)
+
+
+def _connected(general: Array, limit: float) -> NDArray[np.bool_]:
+    """Return the feasible points without a hole between them and the lowest general loss, ``(K, G)``."""
+    feasible = (general <= limit) | (np.isnan(general) & np.isinf(limit))
+    holes = np.cumsum(~feasible, axis=1)
+    lowest = np.argmin(general, axis=1)
+    before = holes[np.arange(len(general)), lowest][:, None]
+    return np.asarray(feasible & (holes == before))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plan.turning_point import multiplier_at
@@ -39,3 +40,11 @@ def empty_text(fit: Fit, request: PlanRequest, feasible: FeasibleInterval) -> st
     else:
         change = f"raise max_ratio to {low:.4g}"
     return f"{name} allows a domain ratio of at most {feasible.high:.4g}, below {what}; {way_out}, or {change}"
+
+
+def unfitted_general_loss() -> CmrplanError:
+    """Return the refusal of a question that counts a general loss which the log does not have."""
+    return CmrplanError(
+        "the general loss was not fitted: the log has no rows with eval_corpus = general; add them and fit again, "
+        "or seek the lowest domain loss alone (general_weight 0 and no limit on the general loss)"
+    )

@@ -123,17 +123,6 @@ def losses_with_repeats(fit: Fit, request: PlanRequest, ratio: Array) -> dict[st
     return losses
 
 
-def fresh_up_to(fit: Fit, request: PlanRequest, train_tokens: Array, ratio: Array) -> float:
-    """Return the largest of ratios ``(G,)`` without repeats of a run with more domain data than probes that repeat.
-
-    0 where the probes do not repeat theirs, or the run draws from as few.
-    """
-    supply, asked = fit.probed.supply, request.unique_tokens
-    if supply is None or asked is None or asked <= supply.unique_tokens:
-        return 0.0
-    return float(np.max(ratio, where=train_tokens * ratio <= ONE_PASS * asked, initial=0.0))
-
-
 def supply_in(fit: Fit, supply: Supply, request: PlanRequest) -> float | None:
     """Return the domain tokens of probes that repeat them where a plan counts these repeats; None where it does not."""
     if request.unique_tokens is not None or "domain" not in fit.models:
@@ -288,8 +277,7 @@ def turning_domain_loss(fit: Fit, request: PlanRequest, ratio: float) -> Finding
         if passes <= ONE_PASS:
             why = (
                 f"the probes repeat their domain data and this run does not ({passes:.3g} passes there), so whether "
-                "fresh data turn it is not known, and the interval reaches to the largest ratio that they allow; "
-                "probe with as much domain data as the run has"
+                "fresh data turn it is not known; probe with as much domain data as the run has"
             )
     return Finding(
         Code.DOMAIN_LOSS_TURNS,

@@ -281,8 +281,21 @@ def request_of(request: PlanRequest | None, options: Mapping[str, Any]) -> PlanR
 
 
 def fit_of(fit: FitOrPath) -> Fit:
-    """Return a fit, or read it from its file."""
-    return fit if isinstance(fit, Fit) else read_fit(fit)
+    """Return a fit, or read it from its file.
+
+    Raises
+    ------
+    InputError
+        If it is neither, such as a fit of several corpora.
+    """
+    if isinstance(fit, Fit):
+        return fit
+    if not isinstance(fit, str | os.PathLike):
+        raise InputError(
+            f"fit must be a Fit or the path of its file, got {type(fit).__name__}; cp.fit makes one, and "
+            "cp.plan_mixture takes fits of several corpora"
+        )
+    return read_fit(fit)
 
 
 def _option_types(options: type) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write
 from cmrplan.fit.fit import Fit
+from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.critical_curve import Axis
 from cmrplan.plots.critical import critical_data, draw_critical
@@ -252,8 +253,13 @@ def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
 
 def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     parts = next_data(fit, plan=plan)
-    panels = [(partial(draw_next, data), data.title) for data in parts]
-    return _Panels([panels], parts[0].question, shares_y=True)
+    drawn = [data for data in parts if not data.why_empty] or [parts[-1]]
+    panels = [(partial(draw_next, data), data.title) for data in drawn]
+    question = drawn[0].question
+    if len(drawn) < len(parts) and not drawn[0].why_empty:
+        left = ", ".join(compact(data.model_params) for data in parts if data.why_empty)
+        question += f"; no probe of N = {left} narrows the interval"
+    return _Panels([panels], question, shares_y=True)
 
 
 _COMMON = ("model_params", "train_tokens", "confidence")

@@ -7,12 +7,14 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
+from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.questions.frontier import Frontier, frontier_of
+from cmrplan.plan.questions.frontier import Frontier, efficient, frontier_of
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.artists import (
     DATA,
@@ -28,6 +30,8 @@ from cmrplan.plots.wording import choice_label, percent, rise_label
 
 NUM_FRONTIER_RATIOS = 401
 WIDEST = 3.0  # tolerances that are shown beyond the plan's
+BESIDE = 1.1  # of the plan's tolerance, at least: its line stands inside
+ESTIMATE = "best estimate, without a margin"
 SHOWN = ("domain_ratio", "domain_loss")
 
 
@@ -63,12 +67,17 @@ class FrontierData:
     @property
     def span(self) -> tuple[float, float]:
         """Ends of the axis of tolerances."""
-        needed = self.scale * self.frontier.needed_rise
+        needed = self.scale * self.frontier.needed_rise[self.is_ever_best]
         needed = needed[np.isfinite(needed)]
         low, high = min(0.0, float(needed.min())), float(needed.max())
         if self.tolerance:
-            high = min(high, WIDEST * self.tolerance)
+            high = max(min(high, WIDEST * self.tolerance), BESIDE * self.tolerance)
         return low, max(high, low + 1e-6)
+
+    @property
+    def is_ever_best(self) -> NDArray[np.bool_]:
+        """Which ratios are best at some tolerance, ``(P,)``: not those past the lowest domain loss."""
+        return efficient(self.frontier.needed_rise, self.frontier.domain_loss)
 
 
 def frontier_data(
@@ -149,18 +158,21 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
     frontier, low, high = data.frontier, *data.span
     value = frontier.domain_ratio if show == "domain_ratio" else frontier.domain_loss
     needed = data.scale * frontier.needed_rise
-    inside = (needed >= low) & (needed <= high)
+    inside = (needed >= low) & (needed <= high) & data.is_ever_best
     _draw_interval(data, ax, show)
-    ax.plot(
-        data.scale * frontier.rise,
-        value,
-        color=DATA,
-        linewidth=1,
-        linestyle=":",
-        label="best estimate, without a margin",
+    ways: tuple[tuple[Array, dict[str, Any]], ...] = (
+        (frontier.rise, {"linewidth": 1, "linestyle": ":", "label": ESTIMATE}),
+        (
+            needed / data.scale,
+            {"linewidth": 1.8, "label": f"holds with {percent(frontier.confidence)}"},
+        ),
     )
-    holds = f"holds with {percent(frontier.confidence)}"
-    ax.plot(needed, value, color=DATA, linewidth=1.8, label=holds)
+    for rise, style in ways:
+        is_best = np.flatnonzero(efficient(rise, frontier.domain_loss))
+        best = is_best[np.argsort(rise[is_best], kind="stable")]
+        # From the largest rise on that still lowers the domain loss, more tolerance changes nothing.
+        at = np.append(data.scale * rise[best], max(high, data.scale * rise[best[-1]]))
+        ax.plot(at, np.append(value[best], value[best[-1]]), color=DATA, **style)
     if data.plan is not None and data.tolerance is not None:
         draw_tolerance(ax, data.tolerance, f"tolerance: {data.plan.max_general_rise}")
         chosen = (
@@ -181,14 +193,14 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
 
 def _draw_interval(data: FrontierData, ax: Axes, show: str) -> None:
     """Fill the interval of a ratio's rise, or of its domain loss, where there are resamples."""
-    frontier = data.frontier
+    frontier, best = data.frontier, data.is_ever_best
     style: dict[str, Any] = {"color": DATA, "alpha": 0.18, "linewidth": 0}
     level = f"{percent(frontier.confidence)} interval"
     if show == "domain_ratio" and np.isfinite(frontier.rise_low).any():
-        low, high = data.scale * frontier.rise_low, data.scale * frontier.rise_high
+        low, high = (data.scale * rise[best] for rise in (frontier.rise_low, frontier.rise_high))
         label = f"{level} of the best ratio"
-        ax.fill_betweenx(frontier.domain_ratio, low, high, label=label, **style)
+        ax.fill_betweenx(frontier.domain_ratio[best], low, high, label=label, **style)
     if show == "domain_loss" and np.isfinite(frontier.domain_loss_low).any():
-        needed = data.scale * frontier.needed_rise
-        low, high = frontier.domain_loss_low, frontier.domain_loss_high
+        needed = data.scale * frontier.needed_rise[best]
+        low, high = frontier.domain_loss_low[best], frontier.domain_loss_high[best]
         ax.fill_between(needed, low, high, label=f"{level} of the fit", **style)

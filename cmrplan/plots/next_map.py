@@ -50,6 +50,16 @@ class NextData:
         """What the panel shows beside the others."""
         return f"One more probe of N = {compact(self.model_params)}"
 
+    @property
+    def why_empty(self) -> str:
+        """Why there is nothing to see; empty where there is something."""
+        if not self.plan.is_feasible:
+            return "No ratio holds the limit with the confidence asked for, so no interval is there to narrow."
+        if not self.narrowing.max() > LEAST_NARROWING:
+            least = f"{LEAST_NARROWING:g} percent"
+            return f"No probe of this size narrows the interval of the best ratio by more than {least}."
+        return ""
+
 
 def next_data(fit: Fit, *, plan: Plan | None = None) -> tuple[NextData, ...]:
     """Return the numbers of :func:`plot_next` for every probed size, smallest first."""
@@ -100,12 +110,8 @@ def plot_next(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
 
 def draw_next(data: NextData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
-    if not data.narrowing.max() > LEAST_NARROWING:
-        return say_why(
-            ax,
-            f"No probe of this size narrows the interval of the best ratio by more than "
-            f"{LEAST_NARROWING:g} percent.",
-        )
+    if data.why_empty:
+        return say_why(ax, data.why_empty)
     draw_choice(ax, data.plan)
     for row, color in enumerate(shades(len(data.train_tokens))):
         ax.plot(

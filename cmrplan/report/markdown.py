@@ -18,10 +18,12 @@ from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.confidence_levels import levels_beside
 from cmrplan.plan.questions.remedies import remedies
 from cmrplan.report.text import (
+    AT_PROBED,
     answer_sentences,
     binding_text,
     constraint_text,
     interval_text,
+    is_budget_untold,
     reference_text,
 )
 
@@ -72,9 +74,10 @@ def _answer(plan: Plan) -> str:
         answer += f" ({escape(interval_text(plan))}.)"
     answer += f" What binds: {escape(binding_text(plan))}."
     if plan.violation_probability is not None:
+        at = f", {AT_PROBED}" if is_budget_untold(plan) else ""
         answer += (
             f" Chance that the general loss breaks its limit at a domain ratio of {plan.evaluated_ratio:.3f}: "
-            f"{100 * plan.violation_probability:.0f} %."
+            f"{100 * plan.violation_probability:.0f} %{at}."
         )
     return answer
 

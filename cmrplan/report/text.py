@@ -21,6 +21,7 @@ OWN_TEXTS = {
     "probed_high": "is the largest probed ratio",
     "probed_low": "is the smallest probed ratio",
 }
+AT_PROBED = "at the budget that was probed"  # said of a limit where the log tells no other budget
 TIGHTER_UPWARD = ("turning_point", "ratio_floor")  # a larger setting allows less
 
 
@@ -129,7 +130,8 @@ def plan_text(plan: Plan) -> str:
             f"at a domain ratio of      {plan.evaluated_ratio:.3f}, the {evaluated_name(plan)}:"
         )
     if plan.violation_probability is not None:
-        lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %")
+        at = f", {AT_PROBED}" if is_budget_untold(plan) else ""
+        lines.append(f"chance to break the limit {100 * plan.violation_probability:.0f} %{at}")
     if np.isfinite(plan.general_loss.estimate):
         lines += [
             f"general loss              {_with_band(plan.general_loss)}{limit_text(plan)}",
@@ -180,11 +182,23 @@ def _feasible_text(plan: Plan) -> str:
         )
     else:
         holds = f"it holds {_tolerance_text(plan)} with {level}, that is in {level} of the resamples of the probes"
+    if is_budget_untold(plan):
+        holds += f", {AT_PROBED}; {untold_text(plan)}"
     if not np.isfinite(best):
         return f"{answer}; {holds}. The estimates alone allow none."
     if f"{best:.3f}" == f"{plan.domain_ratio:.3f}":
         return f"{answer}; {holds}. It is the best estimate too."
     return f"{answer}; {holds}. {_best_estimate_text(plan)}"
+
+
+def is_budget_untold(plan: Plan) -> bool:
+    """Whether what the plan says of the limit is known of the one probed budget alone."""
+    return any(one.code == Code.BUDGET_UNTOLD for one in plan.warnings)
+
+
+def untold_text(plan: Plan) -> str:
+    """Return that the log does not tell whether the planned tokens keep the limit."""
+    return f"nothing in the log tells whether it does at {compact(plan.train_tokens)} tokens"
 
 
 def _best_estimate_text(plan: Plan) -> str:

@@ -32,7 +32,7 @@ from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.files import LogOrPath, base_losses, is_of_two, log_of, source_of
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import CountOrText, Tolerance, parse_first_tokens
-from cmrplan.plan.best_ratio import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.plan.optimum import decide
 from cmrplan.plan.request import PlanRequest
 from cmrplan.validate.baselines import SIMPLE_NAMES

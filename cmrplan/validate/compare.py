@@ -90,6 +90,17 @@ class Comparison:
             sentence = f"the default (auto) is clearly beaten: {'; '.join(beaten)}; see what --law would change"
         return f"{sentence}; elsewhere {apart}" if alone else sentence
 
+    @property
+    def left_out(self) -> list[tuple[str, list[str], str]]:
+        """The predictors that are missing, each with the corpora for which one reason holds, and that reason."""
+        corpora: dict[tuple[str, str], list[str]] = {}
+        for key, reason in self.skipped.items():
+            corpus, name = key.rsplit("/", 1)
+            plain = reason.replace(f"the loss on {corpus} ", "the loss ")
+            plain = plain.replace(f"the {corpus} loss ", "the loss ")
+            corpora.setdefault((name, plain), []).append(corpus)
+        return [(name, alike, reason) for (name, reason), alike in corpora.items()]
+
 
 @dataclass(frozen=True)
 class Verdict:

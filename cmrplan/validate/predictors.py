@@ -151,8 +151,8 @@ def _cmr(seen: pd.DataFrame, wanted: pd.DataFrame, corpus: str) -> Array:
     is_inside = (ratio > 0) & ((ratio < 1) | (corpus == "domain"))
     at = wanted[["model_params", "train_tokens"]].to_numpy(dtype=float)
     loss, refusal = np.full(ratio.shape, np.nan), "the CMR ratio law holds strictly between 0 and 1"
-    for place in np.unique(at[is_inside], axis=0):
-        rows = is_inside & (at == place).all(axis=1)
+    for here in np.unique(at[is_inside], axis=0):
+        rows = is_inside & (at == here).all(axis=1)
         try:
             loss[rows] = model.predict(_mixture_columns(wanted[rows])).loss
         except CmrplanError as error:

@@ -36,7 +36,7 @@ from cmrplan.log import CORPORA
 from cmrplan.log.files import base_losses
 from cmrplan.log.realized import with_token_share
 from cmrplan.numbers import parse_tolerance
-from cmrplan.plan.best_ratio import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.validate.predictors import predictors
 
 HERE = Path(__file__).parent

@@ -288,6 +288,13 @@ BROKEN = {
         "share_domain, share_general must sum to 1, got 1.1 (runs.csv row 1, line 2). "
         "Write the share of every training corpus.",
     ),
+    "rounded shares": (
+        shares("a,1,0,0.33,0.67,general,2.9", "a,1,9,0.333,0.666,general,2.8"),
+        "share_sum",
+        "share_domain, share_general must sum to 1, got 0.999 (runs.csv row 2, line 3). "
+        "Rounded? Write more digits, or have the shares of each row divided by their sum: cmrplan logs import "
+        "table LOG --normalize-shares --out NEW.",
+    ),
     "ratio and replay": (
         rows(
             "a,1,0,0.3,0.3,general,2.9",

@@ -331,6 +331,17 @@ class TestCutOff:
         assert "[cut_off]" in answer.out
         assert "row 12, line 13" in answer.out
 
+    def test_base_losses_of_few_digits_do_not_hide_it(self, call, tmp_path):
+        """They stand beside every run, and were a third of the cells."""
+        rows = "".join(
+            f"r{k},100000000,{tokens},0.{k},{corpus},{2.7 if tokens == 0 else f'{2.5123 + k / 9:.4f}'}\n"
+            for k in range(1, 8)
+            for tokens in (0, 1_000_000_000)
+            for corpus in ("general", "domain")
+        )
+        (tmp_path / "log.csv").write_text((self.HEAD + rows)[:-3])
+        assert "[cut_off]" in call("logs", "check", tmp_path / "log.csv").out
+
     @pytest.mark.parametrize(
         "text", [ROWS, ROWS[:-1], ROWS[:-2] + "\n"], ids=["whole", "open", "short"]
     )

@@ -71,7 +71,7 @@ def test_a_plan_searches_under_the_draws_of_the_prediction(fit):
 
 
 def test_at_a_probed_budget_nothing_is_added(fit):
-    assert (forecast_factors(fit.rows("web"), 1e9, 0, 0, 50) == 1).all()
+    assert (forecast_factors(fit.rows("web"), {}, 1e9, 0, 0, 50) == 1).all()
 
 
 def test_the_spread_is_a_part_of_the_late_slope():
@@ -84,8 +84,49 @@ def test_the_spread_is_a_part_of_the_late_slope():
         }
     )
     slope = np.sqrt((np.log(0.95) ** 2 + np.log(1.05) ** 2) / 2) / np.log(2)
-    assert late_slope(rows) == pytest.approx(slope)
-    factors = forecast_factors(rows, 4e9, 0, 0, 4000)
+    assert late_slope(rows, {}) == pytest.approx(slope)
+    factors = forecast_factors(rows, {}, 4e9, 0, 0, 4000)
     # the standard deviation of 4000 normal numbers scatters by 1 %
     assert np.std(np.log(factors)) == pytest.approx(MISS * slope * np.log(4), rel=0.05)
-    assert late_slope(rows[rows["train_tokens"] == 1e9]) == 0.0
+
+
+def test_runs_that_were_evaluated_once_go_on_by_a_part_of_their_moves():
+    rows = pd.DataFrame(
+        {"run_id": ["a", "b"], "model_params": 1e8, "train_tokens": 1e9, "loss": [1.9, 2.1]}
+    )
+    moves = np.array([np.log(1.9 / 2.5), np.log(2.1 / 2.5)])
+    assert late_slope(rows, {1e8: 2.5}) == pytest.approx(0.4 * np.sqrt(np.mean(moves**2)))
+    apart = np.array([np.log(0.95), np.log(1.05)])  # of the mean loss, 2
+    assert late_slope(rows, {}) == pytest.approx(0.4 * np.sqrt(np.mean(apart**2)))
+    larger = rows.assign(
+        model_params=3e8, run_id=["c", "d"]
+    )  # without a base loss: no move is known
+    both = pd.concat([rows, larger])
+    assert late_slope(both, {1e8: 2.5}) == pytest.approx(late_slope(rows, {1e8: 2.5}))
+
+
+def test_intervals_beyond_the_only_budget_hold():
+    """Those of moves that go on by an exponent of the tokens up to 0.4."""
+    base, held = 2.4, []
+    shares = np.random.default_rng(9).dirichlet(np.ones(3), 20)
+    for power in (0.2, 0.3, 0.4):
+        log = probes(0)
+        last = log[log["train_tokens"] == 1e9].copy()
+        at = last[[f"share_{corpus}" for corpus in CORPORA]].to_numpy()
+        own = [CORPORA.index(corpus) for corpus in last["eval_corpus"]]
+
+        def losses(mixtures, tokens, power=power):
+            return base * np.exp(-0.1 * np.sqrt(mixtures @ OWN.T) * (tokens / 1e9) ** power)
+
+        last["loss"] = losses(at, 1e9)[np.arange(len(at)), own]
+        last["loss"] *= np.exp(0.001 * np.random.default_rng(1).standard_normal(len(at)))
+        start = last.drop_duplicates("eval_corpus").assign(run_id="base", train_tokens=0.0)
+        fit = cp.fit_mixture(pd.concat([start.assign(loss=base), last], ignore_index=True))
+        order = [CORPORA.index(name) for name in fit.corpora]
+        for tokens in (2e9, 4e9):
+            predicted = fit.predict(shares[:, order], model_params=1e8, train_tokens=tokens)
+            for j, corpus in enumerate(CORPORA):
+                low, high = np.quantile(predicted[corpus].draws, [0.05, 0.95], axis=0)
+                true = losses(shares, tokens)[:, j]
+                held.append(np.mean((low <= true) & (true <= high)))
+    assert np.mean(held) >= 0.8

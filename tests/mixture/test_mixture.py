@@ -14,7 +14,7 @@ import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.mixture.batched_laws import MixtureRun, batches_of
 from cmrplan.mixture.extrapolation import distance_to_probed
-from cmrplan.mixture.simplex import project
+from cmrplan.mixture.plane import project
 from cmrplan.plots import mixture_data, mixture_figure
 
 

@@ -1,12 +1,15 @@
 """What a fit and a plan of several corpora say about themselves."""
 
+import re
 from typing import ClassVar
 
+import numpy as np
+import pandas as pd
 import pytest
 from known_mixtures import D, true_losses, world
 
 import cmrplan as cp
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, InputError
 from cmrplan.report.mixture import mixture_plan_text
 from cmrplan.report.page.mixtures import report_on_mixture
 
@@ -99,6 +102,96 @@ class TestFewMixtures:
 
     def test_enough_are_not_said(self):
         assert self.remarks(world(3, 15)) == []
+
+
+class TestBaseLosses:
+    def test_the_rise_of_a_loss_without_a_limit_is_counted_too(self, three):
+        plan = cp.plan_mixture(three, train_tokens=D, protected={"c0": "5%"})
+        for name, loss in plan.losses.items():
+            assert loss.reference == pytest.approx(true_losses(3, [1 / 3] * 3)[0, int(name[1:])])
+            assert loss.rise.estimate == pytest.approx(loss.loss.estimate - loss.reference)
+        assert plan.losses["c1"].limit is None
+        given = cp.plan_mixture(three, train_tokens=D, base_loss={"c1": 2.0})
+        assert given.losses["c1"].reference == 2.0
+
+    def test_one_that_no_checkpoint_has_is_refused_for_it_too(self, three):
+        with pytest.raises(InputError, match="base_loss of c1"):
+            cp.plan_mixture(three, train_tokens=D, base_loss={"c1": 20.0})
+
+
+class TestUnmeasured:
+    def remarks(self, log):
+        fit = cp.fit_mixture(log, "data_mixing", bootstrap=0)
+        return [one.message for one in fit.warnings if one.code == "unmeasured_corpus"]
+
+    def test_a_training_corpus_without_a_loss_is_named(self):
+        log = world(3, 9)
+        (told,) = self.remarks(log[log["eval_corpus"] != "c1"])
+        assert told.startswith("no loss was measured on 'c1', which runs were trained on")
+        assert self.remarks(log) == []
+
+    def test_validation_corpora_with_names_of_their_own_are_not(self):
+        log = world(3, 9)
+        assert self.remarks(log.assign(eval_corpus="val_" + log["eval_corpus"])) == []
+
+
+class TestOutliers:
+    """One run of eighteen lies 0.08 nats off, forty times the noise."""
+
+    log = world(3, 18, noise=0.002)
+
+    def remarks(self, log):
+        fit = cp.fit_mixture(log, bootstrap=0)
+        return [one.message for one in fit.warnings if one.code == "outlier_run"]
+
+    def test_a_run_that_is_not_what_the_others_say_is_named(self):
+        log = self.log.copy()
+        own = (log["run_id"] == "r007") & (log["train_tokens"] > 0)
+        log.loc[own & (log["eval_corpus"] == "c1"), "loss"] += 0.08
+        (told,) = self.remarks(log)
+        assert told.startswith("the c1 loss of run r007 (share_c")
+        (miss,) = re.findall(r"it lies ([\d.]+) nats above its prediction without it", told)
+        assert float(miss) == pytest.approx(0.08, abs=0.01)
+
+    def test_sound_runs_are_left_in_peace(self):
+        assert self.remarks(self.log) == []
+
+    def test_what_laws_miss_of_many_runs_is_no_wrong_run(self):
+        """The process follows it; the laws call three runs of each corpus wrong where they are wrong themselves."""
+        log = world(3, 40, noise=0.001)
+        pull = np.abs(log["share_c1"] - log["share_c2"]) ** 3
+        log["loss"] += np.where(log["train_tokens"] > 0, 0.3 * pull, 0.0)
+        assert self.remarks(log) == []
+
+
+class TestNoNoise:
+    """Laws that go through every run leave nothing to tell how far another run would scatter."""
+
+    told = (
+        "as many parameters as the log has runs, 4, .* false; add a run .* or fit without intervals"
+    )
+
+    @pytest.mark.parametrize("noise", [0.003, 0.02])
+    def test_as_many_runs_as_parameters_have_no_intervals(self, noise):
+        with pytest.raises(CmrplanError, match=self.told):
+            cp.fit_mixture(world(3, 4, noise=noise), bootstrap=20)
+
+    def test_nor_at_several_sizes(self):
+        log = world(3, 5)
+        log.loc[log["run_id"].isin(["r003", "r004"]), "model_params"] = 3e8
+        log.loc[log["model_params"] == 3e8, "loss"] *= 0.9
+        with pytest.raises(CmrplanError, match=self.told.replace("4", "5")):
+            cp.fit_mixture(log, "data_mixing", bootstrap=20)
+
+    def test_the_estimates_alone_are_given(self):
+        assert cp.fit_mixture(world(3, 4), bootstrap=0).num_draws == 0
+
+    def test_one_run_more_or_one_seed_more_has_them(self):
+        assert cp.fit_mixture(world(3, 5), bootstrap=20).num_draws == 20
+        log = world(3, 4)
+        seed = log[log["run_id"] == "r000"].assign(run_id="again")
+        seed.loc[seed["train_tokens"] > 0, "loss"] += 0.004
+        assert cp.fit_mixture(pd.concat([log, seed]), bootstrap=20).num_draws == 20
 
 
 class TestNatural:

@@ -152,12 +152,45 @@ class TestEarly:
         assert refused.code == 2
 
 
-@pytest.mark.parametrize("tokens", [(1e9,), (1e9, 2e9, 3e9), (1e9, 1.2e9, 1.5e9, 1.8e9)])
-def test_auto_leaves_the_interaction_out_where_budgets_do_not_show_it(tokens):
-    """Three smaller than half of the largest would, or three over a factor of four."""
-    log = growing(3, 12, sizes=(1e8,), tokens=tokens, noise=0.002)
+def test_auto_leaves_the_interaction_out_where_there_is_one_budget():
+    log = growing(3, 12, sizes=(1e8,), tokens=(1e9,), noise=0.002)
     models = cp.fit_mixture(log, bootstrap=0).models.values()
     assert {law.law for m in models for law in m.components} <= {"data_mixing", "optimal_mixture"}
+
+
+@pytest.mark.parametrize("tokens", [(1e9, 2e9), (1e9, 4e9), (1e9, 1.5e9, 2e9)])
+def test_few_budgets_show_that_the_mixture_does_more_with_tokens(tokens):
+    """With laws of one shape over tokens alone, less than half of the intervals held."""
+    fit = cp.fit_mixture(growing(3, 12, sizes=(3e8,), tokens=tokens, noise=0.002), bootstrap=50)
+    shares = np.random.default_rng(2).dirichlet(np.ones(3), 20)
+    table = pd.DataFrame(shares, columns=[f"c{j}" for j in range(3)])
+    predicted = fit.predict(table, model_params=3e8, train_tokens=tokens[-1])
+    later = np.log(tokens[-1] / 1e9)
+    for j in range(3):
+        loss = LEVEL[j] + 0.3 - 0.2 * later
+        loss = loss + (1 + 0.15 * later) * SCALE[j] * np.exp(shares @ RATES[j])
+        low, high = predicted[f"c{j}"].interval(0.9)
+        assert np.mean((low <= loss) & (loss <= high)) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("tokens", "is_free"),
+    [
+        ((1e9, 2e9, 3e9), False),
+        ((1e9, 1.2e9, 1.5e9, 1.8e9), False),
+        ((1e9, 2e9, 4e9), True),
+        ((1e9, 1.2e9, 1.5e9, 4e9), True),
+    ],
+)
+def test_auto_lets_the_interaction_bend_where_budgets_show_it(tokens, is_free):
+    """Three smaller than half of the largest do, or three over a factor of four; a law asked for by name may bend."""
+    log = growing(3, 12, sizes=(1e8,), tokens=tokens, noise=0.002)
+    models = cp.fit_mixture(log, bootstrap=0).models.values()
+    laws = [law.fit.law for m in models for law in m.components if law.law == "bilinear_mixing"]
+    assert laws
+    assert all(("beta" in [e.name for e in law.exponents]) == is_free for law in laws)
+    named = cp.fit_mixture(log, "bilinear_mixing", bootstrap=0).models["c0"].components[0].fit.law
+    assert "beta" in [e.name for e in named.exponents]
 
 
 def test_three_budgets_over_a_factor_of_four_show_the_interaction():

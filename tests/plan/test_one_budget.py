@@ -1,10 +1,14 @@
 """A log says nothing of budgets beyond those of a size, and a plan or a prediction there says so."""
 
+import pandas as pd
 import pytest
-from rated_logs import SIZE, TOKENS, largest_ratio, rated_log
+from rated_logs import BASE, SIZE, TOKENS, largest_ratio, rated_log, true_loss
 from simulated import simulated_log
 
 import cmrplan as cp
+from cmrplan.codes import Code, Severity
+from cmrplan.report.page.answer import answer_sentence, meaning_of
+from cmrplan.report.text import plan_text
 
 RISE = 0.05
 
@@ -12,7 +16,7 @@ RISE = 0.05
 @pytest.fixture(scope="module")
 def fit():
     log = rated_log(lengths=(TOKENS,)).drop(columns="learning_rate")
-    return cp.fit(log[log["train_tokens"].isin([0, TOKENS])], bootstrap=0)
+    return cp.fit(log[log["train_tokens"].isin([0, TOKENS])], residual="none", bootstrap=0)
 
 
 def asked(fit, tokens):
@@ -57,3 +61,57 @@ def test_a_budget_beyond_those_of_its_own_size_is_said(size, tokens, is_beyond):
             in said[0]
         )
         assert "only other sizes tell what longer runs do" in said[0]
+
+
+@pytest.fixture(scope="module")
+def laws_alone():
+    log = rated_log(lengths=(TOKENS,)).drop(columns="learning_rate")
+    return cp.fit(log[log["train_tokens"].isin([0, TOKENS])], residual="none", bootstrap=40)
+
+
+def said_in_words(plan):
+    return [plan_text(plan), answer_sentence(plan) + " ".join(meaning_of(plan))]
+
+
+def test_laws_alone_claim_confidence_at_the_probed_budget_alone(laws_alone):
+    """Their draws know one budget, and the true rise at four times it is above the limit for certain."""
+    there, beyond = asked(laws_alone, TOKENS), asked(laws_alone, 4 * TOKENS)
+    truth = true_loss("general", beyond.domain_ratio, tokens=4 * TOKENS) - BASE["general"]
+    assert (
+        truth > RISE + 0.01 > beyond.general_rise.high
+    )  # what was printed as 90 % and as a chance of 10 %
+    assert beyond.violation_probability < 0.2
+    untold = [one for one in beyond.warnings if one.code == Code.BUDGET_UNTOLD]
+    assert len(untold) == 1
+    assert untold[0].code.severity is Severity.STOP
+    assert "4e+09 tokens and have no room for what 1.6e+10 do" in untold[0].message
+    for text in said_in_words(beyond):
+        assert "nothing in the log tells whether it does at 16B tokens" in text
+        assert "%, at the budget that was probed" in text
+    for text in said_in_words(there):
+        assert "nothing in the log" not in text
+        assert "at the budget" not in text
+    assert Code.BUDGET_UNTOLD not in [one.code for one in there.warnings]
+
+
+def test_a_residual_has_room_for_other_budgets(laws_alone):
+    once = laws_alone.log
+    again = once.assign(run_id=once["run_id"] + "-again", loss=once["loss"] + 0.0007)
+    again.loc[again["train_tokens"] == 0, "loss"] -= 0.0007
+    fit = cp.fit(pd.concat([once, again]), bootstrap=40)
+    assert all(model.follows_rows for model in fit.models.values())
+    low, high = fit.predict(
+        "general", model_params=SIZE, train_tokens=4 * TOKENS, domain_ratio=0.5
+    ).interval(0.9)
+    assert low < true_loss("general", 0.5, tokens=4 * TOKENS) < high
+    found = fit.probed.extrapolation_findings(model_params=SIZE, train_tokens=4 * TOKENS)
+    assert [one.code for one in found] == [Code.EXTRAPOLATES_TOKENS]
+    assert "the log has no other budget, so how a loss changes with tokens is taken from" in str(
+        found
+    )
+
+
+def test_laws_of_several_budgets_read_the_tokens():
+    fit = cp.fit(rated_log().drop(columns="learning_rate"), "dcpt", bootstrap=0)
+    found = fit.probed.extrapolation_findings(model_params=SIZE, train_tokens=4 * TOKENS)
+    assert [one.code for one in found] == [Code.EXTRAPOLATES_TOKENS]

@@ -15,7 +15,7 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.noise import Noise
 from cmrplan.fit.probed import base_loss_at
 from cmrplan.numbers import parse_tolerance
-from cmrplan.plan.best_ratio import best_ratio
+from cmrplan.plan.loss_curves import best_ratio
 from cmrplan.plan.questions.frontier import frontier
 
 

@@ -214,3 +214,11 @@ class TestResults:
 def _rows(answer):
     table = answer if isinstance(answer, pd.DataFrame) else answer.table()
     return table.astype(str).to_dict("records")
+
+
+@pytest.mark.parametrize("given", [None, 3.0, {"fit": 1}])
+def test_what_is_no_fit_is_named(given):
+    with pytest.raises(
+        InputError, match=r"fit must be a Fit .* cp\.plan_mixture takes fits of sev"
+    ):
+        cp.plan(given, model_params=1e9, train_tokens=1e9, max_general_rise="2%")

@@ -14,7 +14,10 @@ from matplotlib.figure import Figure
 import cmrplan as cp
 from cmrplan import plots
 from cmrplan.fit.corpus_model import Interval
+from cmrplan.numbers import compact
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
+from cmrplan.plots import figures
+from cmrplan.plots.frontier import draw_frontier
 from cmrplan.plots.labels import PointLabels
 from cmrplan.plots.next_map import NextData, draw_next
 from cmrplan.plots.residuals import draw_residuals
@@ -377,9 +380,45 @@ def test_a_panel_without_anything_to_show_says_why(fit):
     assert (
         "No probe of this size narrows" in draw_next(data, Figure().subplots()).texts[0].get_text()
     )
+    none = replace(data, plan=replace(data.plan, domain_ratio=np.nan))
+    said = draw_next(none, Figure().subplots()).texts[0].get_text().replace("\n", " ")
+    assert said.startswith("No ratio holds the limit")
     empty = replace(plots.residuals_data(fit), residual=np.empty(0), domain_ratio=np.empty(0))
     drawn = draw_residuals(empty, Figure().subplots(), "domain_ratio")
     assert "none of the 0 rows" in drawn.texts[0].get_text().replace("\n", " ")
+
+
+def test_a_frontier_ends_at_the_lowest_domain_loss_and_holds_the_plan(fit):
+    """Repeated data turn the domain loss upward: ratios past its lowest stood there as recommended."""
+    data = plots.frontier_data(fit, plan=known_plan(fit))
+    ratio = data.frontier.domain_ratio
+    turned = replace(
+        data, tolerance=40.0, frontier=replace(data.frontier, domain_loss=2 + (ratio - 0.4) ** 2)
+    )
+    ax = draw_frontier(turned, Figure().subplots(), "domain_ratio")
+    (holds,) = [one for one in ax.lines if str(one.get_label()).startswith("holds with")]
+    assert np.max(holds.get_ydata()) == pytest.approx(0.4, abs=np.diff(ratio).max())
+    assert holds.get_ydata()[-1] == np.max(holds.get_ydata())
+    low, high = ax.get_xlim()
+    assert low < turned.tolerance < high
+    assert holds.get_xdata()[-1] >= high
+
+
+def test_the_next_picture_leaves_out_sizes_without_anything_to_show(fit, monkeypatch):
+    """They took the numbers of the shared axis with them."""
+    ratios, plan = np.linspace(0, 1, 5), known_plan(fit)
+    parts = tuple(
+        NextData(plan, "Asked", size, ratios, np.array([D]), np.full((1, 5), narrowing))
+        for size, narrowing in ((SMALL, 0.0), (N, 20.0), (2 * N, 30.0))
+    )
+    monkeypatch.setattr(figures, "next_data", lambda fit, plan: parts)
+    drawn = figures._drawn(figures._next(fit, plan, {}), None)
+    first, second = drawn.axes[:2]
+    drawn.canvas.draw()
+    assert [text.get_visible() for text in first.get_yticklabels()][:1] == [True]
+    assert len([text for text in first.get_yticklabels() if text.get_text()]) > 2
+    assert compact(2 * N) in second.get_title().replace("\n", " ")
+    assert f"no probe of N = {compact(SMALL)} narrows" in drawn.get_suptitle().replace("\n", " ")
 
 
 # --- what a fit may lack ---------------------------------------------------------------------

@@ -30,6 +30,21 @@ def test_the_page_says_what_the_plan_says(three, tmp_path):
     assert "Recommended and natural shares" in page
 
 
+def test_a_lower_weighted_loss_that_breaks_a_limit_is_told(three):
+    plan = cp.plan_mixture(three, **ASKED)
+    content = report_on_mixture(three, plan.asked)
+    (section,) = (one for one in content.sections if one.title == "Other mixtures")
+    (table,) = section.tables
+    assert table.columns[-1] == "breaks the limit of"
+    told = {row[0]: row[-1] for row in table.rows}
+    assert len(told) == len(plan.candidates)
+    assert told["without limits"] == ", ".join(plan.candidates["unconstrained"].breaks) != ""
+    free = cp.plan_mixture(three, train_tokens=ASKED["train_tokens"]).asked
+    sections = report_on_mixture(three, free).sections
+    (table,) = next(one.tables for one in sections if one.title == "Other mixtures")
+    assert "breaks the limit of" not in table.columns
+
+
 def test_a_plan_of_another_log_is_refused(three, tmp_path):
     plan = cp.plan_mixture(three, **ASKED).as_dict()
     plan["provenance"] = plan["provenance"] | {"log_fingerprint": "000000000000"}

@@ -113,6 +113,20 @@ class TestOnAKnownLaw:
         asked_alone(monkeypatch, compare, "bimix", "linear")
         found = cp.compare(growing(2, 9, tokens=(1e8, 2e8, 4e8, 8e8)))
         assert "holds at one model size" in found.skipped["c0/bimix"]
+        ((name, corpora, reason),) = found.left_out
+        assert (name, sorted(corpora)) == ("bimix", ["c0", "c1"])
+        assert "one model size and the loss was measured at" in reason
+
+    def test_what_is_left_out_for_one_reason_is_said_once(self, call, tmp_path, monkeypatch):
+        asked_alone(monkeypatch, compare, "optimal_mixture", "linear")
+        path = tmp_path / "log.csv"
+        growing(3, 8, tokens=(1e9,), sizes=(1e8,)).to_csv(path, index=False)
+        told = call("mix", "compare", path).err.splitlines()
+        start = told.index("left out, by what stays of the log while a part of it is hidden:")
+        (line,) = told[start + 1 :]
+        assert line.startswith(
+            "  optimal_mixture (c0, c1, c2): the loss was measured at 6 mixtures"
+        )
 
 
 class TestBacktest:

@@ -28,7 +28,9 @@ Cook & Weisberg 1982 (deleted residuals); Rousseeuw & Croux 1993 (efficiency of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +42,7 @@ from cmrplan.errors import Code, Finding
 from cmrplan.fit.diagnosis.thresholds import ALPHA, FEWEST_RUNS, ROUNDING_OF_LOSS
 from cmrplan.fit.law_model import LawModel, row_inputs
 from cmrplan.laws.law import Inputs, predict_draws
+from cmrplan.log.columns import share_columns
 from cmrplan.solve.identification import MAD_TO_SIGMA
 from cmrplan.solve.law_fit import refit, residual_jacobian, residual_of
 
@@ -54,6 +57,7 @@ MOVED_TAIL = (
 LEVERAGE = float(np.sqrt(2))  # the other runs say no more of the place than the run itself does
 MOST_OUTLIERS = 3  # outliers that are set aside; a log with more needs another look altogether
 MOST_NAMED = 5
+MOST_SHARES = 3  # of a run that is named
 # Of a direction that one run determines alone: its inverse, squared, is still above rounding.
 LEAST_DEGREES_OF_FREEDOM = 1e-6
 
@@ -66,7 +70,8 @@ class Influence:
     ----------
     corpus : str
     runs : tuple of str
-    model_params, domain_ratio : array (K,)
+    places : tuple of str
+        Each run with its mixture and size, for people.
     miss : array (K,)
         Mean loss of the run less its prediction without it, nats per token.
     studentized : array (K,)
@@ -89,8 +94,7 @@ class Influence:
 
     corpus: str
     runs: tuple[str, ...]
-    model_params: Array
-    domain_ratio: Array
+    places: tuple[str, ...]
     miss: Array
     studentized: Array
     inflation: Array
@@ -111,8 +115,7 @@ class Influence:
         k = int(np.argmin(np.where(self.is_outlier, self.chance, np.inf)))
         return Outlier(
             self.runs[k],
-            float(self.model_params[k]),
-            float(self.domain_ratio[k]),
+            self.places[k],
             float(self.miss[k]),
             float(self.studentized[k]),
             float(self.chance[k]),
@@ -131,8 +134,7 @@ class Outlier:
     """A run that looks wrong; the fields are those of :class:`Influence`."""
 
     run_id: str
-    model_params: float
-    domain_ratio: float
+    label: str
     miss: float
     studentized: float
     chance: float
@@ -166,13 +168,14 @@ def leave_runs_out(law: LawModel, rows: pd.DataFrame) -> Influence | None:
     noises = _noises(np.abs(means), others, degrees)
     miss = means[np.arange(len(left)), left]
     first_rows = np.unique(run_of, return_index=True)[1]
-    size_and_ratio = rows[["model_params", "domain_ratio"]].to_numpy(dtype=float)[first_rows]
+    settings = rows.iloc[first_rows]
+    mixture = ["domain_ratio"] if "domain_ratio" in rows else share_columns(rows)
+    size_and_mixture = settings[["model_params", *mixture]].to_numpy(dtype=float)
     level = float(np.exp(np.mean(np.log(loss))))
     return Influence(
         corpus=law.corpus,
         runs=tuple(names[left].tolist()),
-        model_params=size_and_ratio[left, 0],
-        domain_ratio=size_and_ratio[left, 1],
+        places=tuple(_place(run, mixture) for _, run in settings.iloc[left].iterrows()),
         miss=miss * level,
         studentized=miss / (noises[1] * span.inflation[left]),
         inflation=span.inflation[left],
@@ -181,7 +184,7 @@ def leave_runs_out(law: LawModel, rows: pd.DataFrame) -> Influence | None:
         moved=_moves(fit.predict(inputs), predicted, inputs["train_tokens"], run_of, left),
         noise=float(np.median(noises[1])) * level,
         most_moved=float(-stdtrit(MAD_EFFICIENCY * degrees, MOVED_TAIL)),
-        has_alike=_has_alike(size_and_ratio, first_order, left),
+        has_alike=_has_alike(size_and_mixture, first_order, left),
     )
 
 
@@ -224,7 +227,7 @@ def influence_findings(
     findings = [
         Finding(
             Code.OUTLIER_RUN,
-            f"the {corpus} loss of {_place(run.run_id, run.domain_ratio, run.model_params)} is not what the other runs "
+            f"the {corpus} loss of {run.label} is not what the other runs "
             f"say: it lies {_side(run.miss)} its prediction without it, {abs(run.studentized):.1f} standard errors "
             f"(chance {run.chance:.1g}), and moves the fit elsewhere by up to {run.moved:.2g} nats; check its ratio, "
             "base and data, and compare a fit without it",
@@ -234,10 +237,7 @@ def influence_findings(
     if influence is not None and influence.is_lever.any():
         which = np.flatnonzero(influence.is_lever)
         k = int(which[0])
-        named = [
-            _place(influence.runs[j], influence.domain_ratio[j], influence.model_params[j])
-            for j in which[:MOST_NAMED]
-        ]
+        named = [influence.places[j] for j in which[:MOST_NAMED]]
         more = f" and {len(which) - MOST_NAMED} more" if len(which) > MOST_NAMED else ""
         findings.append(
             Finding(
@@ -251,8 +251,11 @@ def influence_findings(
     return findings
 
 
-def _place(run_id: str, domain_ratio: float, model_params: float) -> str:
-    return f"run {run_id} (domain_ratio {domain_ratio:g}, model_params {model_params:.4g})"
+def _place(run: pd.Series[Any], mixture: Sequence[str]) -> str:
+    """Return a run with its ratio, or its largest shares, and its size."""
+    largest = sorted(mixture, key=lambda name: -run[name])[:MOST_SHARES]
+    shares = ", ".join(f"{name} {run[name]:.4g}" for name in largest)
+    return f"run {run['run_id']} ({shares}, model_params {run['model_params']:.4g})"
 
 
 def _side(miss: float) -> str:
@@ -287,11 +290,11 @@ def _moves(
     return np.asarray(change.max(axis=1))
 
 
-def _has_alike(size_and_ratio: Array, miss: Array, left: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _has_alike(size_and_mixture: Array, miss: Array, left: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return whether the runs at the same size and ratio miss on the same side by half as much or more."""
     alike = []
     for k in left:
-        same = np.all(size_and_ratio == size_and_ratio[k], axis=1)
+        same = np.all(size_and_mixture == size_and_mixture[k], axis=1)
         same[k] = False
         alike.append(bool(same.any()) and miss[same].mean() * np.sign(miss[k]) > abs(miss[k]) / 2)
     return np.array(alike, dtype=bool)

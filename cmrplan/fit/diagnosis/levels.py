@@ -112,8 +112,8 @@ def _token_counts(levels: Array) -> list[Finding]:
     return [
         Finding(
             Code.FEW_TOKEN_COUNTS,
-            f"the log has {_counted(levels, 'token count')} after the base: {fate}, so predictions at other budgets "
-            "have no ground; evaluate each run at three or more",
+            f"the log has {_counted(levels, 'token count')} after the base: {fate}, so nothing in it tells what "
+            "other budgets do; evaluate each run at three or more",
         )
     ]
 
@@ -134,8 +134,8 @@ def _by_size(sizes: Array, tokens: Array, beta: float | None) -> list[Finding]:
         findings.append(
             Finding(
                 Code.FEW_TOKEN_COUNTS,
-                f"the log has {_counted(tokens, 'token count')} after the base: {fate}, so predictions at other "
-                "budgets have no ground; evaluate each run at three or more",
+                f"the log has {_counted(tokens, 'token count')} after the base: {fate}, so nothing in it "
+                "tells what other budgets do; evaluate each run at three or more",
             )
         )
     return findings

@@ -41,6 +41,7 @@ from cmrplan.fit.residual.mean_functions import (
     own_law,
 )
 from cmrplan.fit.residual.observations import Observations, observations, with_repeat_scale
+from cmrplan.fit.residual.one_budget import ByOneBudget
 from cmrplan.fit.residual.posterior import Posterior, conditional
 from cmrplan.fit.residual.replicates import seed_means
 
@@ -344,13 +345,8 @@ class KrigedModel(CorpusModel):
             return {}
         scales, weights = np.array(known).T
         estimate = float(np.exp(np.average(np.log(scales), weights=weights)))
-        return {
-            "repeat_scale": {
-                "estimate": estimate,
-                "low": float(min(scales)),
-                "high": float(max(scales)),
-            }
-        }
+        low, high = float(min(scales)), float(max(scales))
+        return {"repeat_scale": {"estimate": estimate, "low": low, "high": high}}
 
     def resampled(self, rows: pd.DataFrame, resamples: Resamples, noise: Noise) -> KrigedModel:
         """Return the model with draws, as many as there are resamples, and its laws with resamples."""
@@ -388,6 +384,8 @@ def problem_of(choice: MeanChoice, laws: CorpusModel, observed: Observations) ->
         if name not in fits:
             raise ValueError(f"mean function {name!r} is no law of the fit")
         mean = linearized_law(name, fits[name], observed.points, is_anchored=is_anchored)
+    if observed.borrows_tokens:
+        mean = ByOneBudget.of(mean, observed)
     if observed.frame.base_tokens is not None:
         mean = ByMaturity.of(mean)
     return KrigingProblem(observed, mean, choice.has_residual)

@@ -89,7 +89,8 @@ class KrigingProblem:
     @cached_property
     def prior(self) -> Prior:
         """Prior of hyperparameters and shape parameters."""
-        hyper = hyper_prior(self.observed.effect, has_residual=self.has_residual)
+        effect, is_one = self.observed.effect, self.observed.borrows_tokens
+        hyper = hyper_prior(effect, has_residual=self.has_residual, is_one_budget=is_one)
         shape = self.mean.shape_prior
         return Prior(np.append(hyper.mean, shape.mean), np.append(hyper.sd, shape.sd))
 
@@ -142,9 +143,7 @@ class KrigingProblem:
 
 def by_row(values: Array, which: NDArray[np.intp]) -> Array:
     """Return a matrix over cells as one over the rows, ``(n, n)``, from the cell of each row."""
-    if len(which) == len(
-        values
-    ):  # each row has a cell of its own, and they stand in the same order
+    if len(which) == len(values):  # each row has a cell of its own, in the same order
         return values
     return values[np.ix_(which, which)]
 

@@ -25,6 +25,7 @@ FEWEST_BINS = (
     3  # of the evaluations of a run; where there is no room for so many, neighbors are pooled
 )
 FEWEST_ROWS = 8
+ONE_BUDGET = 1.5  # most over fewest tokens, from which on a log says itself what tokens do
 # Root mean square log loss over the base: between 0.06 and 0.10, and 0.12 and 0.31, in the two sweeps of data/
 # (benchmarks/sweep_tables.py).
 USUAL_EFFECT = {"general": 0.075, "domain": 0.19}
@@ -76,6 +77,16 @@ class Observations:
             return None
         own = float(np.sqrt(np.mean(self.log_loss**2)))
         return float(np.clip(own / USUAL_EFFECT[self.frame.corpus], 0.1, 10.0))
+
+    @property
+    def borrows_tokens(self) -> bool:
+        """Whether the rows leave open what tokens do: they lie at one budget, and no domain data repeat."""
+        return self.frame.repeat_scale is None and has_one_budget(self.rows)
+
+
+def has_one_budget(rows: pd.DataFrame) -> bool:
+    """Tell whether the tokens of all rows of one corpus lie close together."""
+    return bool(rows["train_tokens"].max() < ONE_BUDGET * rows["train_tokens"].min())
 
 
 def has_enough(rows: pd.DataFrame) -> bool:

@@ -26,10 +26,9 @@ from cmrplan.log.importers.remedies import option_for
 from cmrplan.log.importers.run_facts import NAMES_OF_RUNS, STEP_TOKENS, RunFacts, expanded
 from cmrplan.log.phases import first_phase, with_mean_mixture, with_phases_of_rows
 from cmrplan.log.plausibility import require_plausible
-from cmrplan.log.validate import SHARE_TOLERANCE, convert
+from cmrplan.log.validate import ROUNDED_SUM, SHARE_TOLERANCE, convert
 
 FLOPS_PER_TOKEN = 6.0  # for each parameter, forward and backward
-ROUNDED_SUM = 0.01  # how far shares that were rounded may lie from a sum of 1
 PhaseReading = Literal["keep", "rows", "first"]
 PHASE_READINGS: tuple[PhaseReading, ...] = ("keep", "rows", "first")
 _SAME = 1e-12  # relative; what multiplying by a unit may leave beside a whole number

@@ -24,7 +24,6 @@ from cmrplan.errors import Code, InputError
 from cmrplan.log.cells import RawLog, named, read_raw, shown
 from cmrplan.log.columns import Column
 from cmrplan.log.importers.changes import (
-    ROUNDED_SUM,
     Changes,
     Imported,
     as_number,
@@ -36,6 +35,7 @@ from cmrplan.log.importers.changes import (
 )
 from cmrplan.log.importers.headers import header_of
 from cmrplan.log.importers.run_facts import corpus_name
+from cmrplan.log.validate import ROUNDED_SUM
 from cmrplan.numbers import COUNT_SUFFIXES
 
 TRAIN_TOKENS = "1e9"

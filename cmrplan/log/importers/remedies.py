@@ -25,8 +25,8 @@ def option_for(finding: LogFinding, table: pd.DataFrame) -> str:
         return f" Here: --scale {finding.column}=0.01"
     if finding.code == Code.NOT_WHOLE and "Billions?" in finding.message:
         return f" Here: --scale {finding.column}=1e9"
-    if finding.code == Code.SHARE_SUM:
-        return " Rounded? --normalize-shares divides them by their sum."
+    if finding.code == Code.SHARE_SUM and "Rounded?" in finding.message:
+        return " Here: --normalize-shares"
     if finding.code == Code.RUN_CHANGES and finding.column == "domain_ratio":
         return " A mixture that changes during the run? --phases rows reads its phases."
     if finding.code == Code.MISSING_COLUMN and finding.column == "domain_ratio":

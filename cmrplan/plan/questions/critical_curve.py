@@ -18,9 +18,8 @@ from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS, base_loss_at
 from cmrplan.fit.tabular import Tabular
-from cmrplan.plan.best_ratio import best_ratio
 from cmrplan.plan.findings import infeasible_text
-from cmrplan.plan.loss_curves import COARSE_GRID
+from cmrplan.plan.loss_curves import COARSE_GRID, best_ratio
 from cmrplan.plan.optimum import SAME_RATIO, decide
 from cmrplan.plan.request import (
     CountOrText,

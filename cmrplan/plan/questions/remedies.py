@@ -18,9 +18,8 @@ from cmrplan.errors import CmrplanError, Code
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import is_among
 from cmrplan.numbers import compact, training_flops
-from cmrplan.plan.best_ratio import best_ratio
 from cmrplan.plan.findings import NUM_NOISE
-from cmrplan.plan.loss_curves import LossCurves, survey, survey_at
+from cmrplan.plan.loss_curves import LossCurves, best_ratio, survey, survey_at
 from cmrplan.plan.optimum import decide, feasible_interval
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.request import FitOrPath, fit_of, named_arguments

@@ -17,10 +17,13 @@ from cmrplan.plots.wording import percent
 from cmrplan.report.page.content import ReportTable, shown_text
 from cmrplan.report.page.explorer import WORDS_OF_BINDING
 from cmrplan.report.text import (
+    AT_PROBED,
     constraint_text,
     evaluated_name,
     infeasible_sentence,
+    is_budget_untold,
     recommended_text,
+    untold_text,
 )
 
 MOST_CAUTIONS = 3
@@ -49,6 +52,8 @@ def answer_sentence(plan: Plan) -> str:
             kept += f" with {percent(plan.confidence)} confidence"
         if plan.is_contradicted:
             kept += f" by the fit, but with the runs measured beside it {breaks_with(plan.violation_probability)}"
+        if is_budget_untold(plan):
+            kept += f" {AT_PROBED}; {untold_text(plan)}"
     return (
         f"Give the domain {percent(plan.domain_ratio)} of the training tokens (a domain ratio of "
         f"{plan.domain_ratio:.3f}): this reaches the lowest domain loss{kept}."
@@ -88,8 +93,9 @@ def meaning_of(plan: Plan) -> tuple[str, ...]:
         f"loss {plan.domain_loss.text(4)}.",
     ]
     if plan.violation_probability is not None:
+        at = f", {AT_PROBED}" if is_budget_untold(plan) else ""
         sentences.append(
-            f"The chance that the general loss breaks its limit is {percent(plan.violation_probability)}."
+            f"The chance that the general loss breaks its limit is {percent(plan.violation_probability)}{at}."
         )
     if plan.domain_epochs is not None:
         sentences.append(f"The run passes {_times(plan.domain_epochs)} over the domain corpus.")

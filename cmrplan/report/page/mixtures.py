@@ -220,10 +220,16 @@ def _alternatives(plan: MixturePlan) -> ReportTable:
             MIXTURE_NAMES.get(name, name.replace("_", " ")),
             f"{mixture.objective:.4f}",
             *(f"{mixture.shares.get(corpus, 0.0):.3f}" for corpus in names),
+            *(
+                [", ".join(map(shown_text, mixture.breaks)) or "none"]
+                if plan.asked.protected
+                else []
+            ),
         )
         for name, mixture in plan.candidates.items()
     ]
-    columns = ("mixture", "weighted loss", *(shown_text(name) for name in names))
+    broken = ["breaks the limit of"] if plan.asked.protected else []
+    columns = ("mixture", "weighted loss", *(shown_text(name) for name in names), *broken)
     return ReportTable("Other mixtures, and what they reach", columns, tuple(rows))
 
 
