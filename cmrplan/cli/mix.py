@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from cmrplan.cli.compare import compare
-from cmrplan.cli.output import print_findings, print_json, show, working
+from cmrplan.cli.output import print_findings, print_json, show, verbosity_options, working
 from cmrplan.cli.outputs import FIT_FILE, PICTURE, PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     ASSIGNMENT,
@@ -74,6 +74,7 @@ def mix() -> None:
     "and it misses unknown runs by less than the laws miss known ones.",
 )
 @confidence
+@verbosity_options
 @as_json
 @force_option
 def fit_command(
@@ -112,7 +113,7 @@ def fit_command(
         print_json(mixture_report(fitted))
         return
     show(mixture_fit_text(fitted))
-    print_findings(fitted.warnings)
+    print_findings(fitted.warnings, again="cmrplan mix fit …")
     if out:
         show(f"fit -> {out}")
 
@@ -130,6 +131,7 @@ def fit_command(
 )
 @with_parts
 @confidence
+@verbosity_options
 @as_json
 def predict_command(
     fit: str,
@@ -174,7 +176,7 @@ def predict_command(
             f"  laws {value['law']:.4f}, residual {value['residual']:+.4f}" if with_parts else ""
         )
         show(f"{corpus:<24}{value['loss']:>8.4f}{band}{parts}")
-    print_findings(findings)
+    print_findings(findings, said=fitted.warnings, again="cmrplan mix predict …")
 
 
 mix.add_command(compare)
@@ -242,6 +244,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
 @confidence
 @out_option("the plan (JSON)", PLAN_FILE)
 @out_option("a picture of the shares (.png, .svg, .pdf)", PICTURE, name="--plot")
+@verbosity_options
 @as_json
 @force_option
 def plan_command(
@@ -292,7 +295,7 @@ def plan_command(
         print_json(result)
         return
     show(mixture_plan_text(recommended))
-    print_findings(recommended.warnings)
+    print_findings(recommended.warnings, again="cmrplan mix plan …")
     for path, what in ((out, "plan"), (plot, "picture")):
         if path:
             show(f"{what} -> {path}")

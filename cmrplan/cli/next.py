@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cmrplan.cli.limits import limit_options
-from cmrplan.cli.output import print_findings, print_json, show
+from cmrplan.cli.output import print_findings, print_json, show, verbosity_options
 from cmrplan.cli.outputs import SWEEP_FILE, WRITTEN_BY, force_option, out_option
 from cmrplan.cli.parameters import COUNT, SIZE_LIST, as_json, model_params
 from cmrplan.design.next_probes import NextProbes, next_probes
@@ -59,6 +59,7 @@ from cmrplan.report.probes import next_text, runs_text
     help="The sweep file that the log came from: its sizes can be probed, and --out is a whole sweep file.",
 )
 @out_option("the runs as a sweep file (YAML)", SWEEP_FILE)
+@verbosity_options
 @as_json
 @force_option
 def next_command(
@@ -87,7 +88,7 @@ def next_command(
         print_json(next_runs.as_dict())
         return
     show(next_text(next_runs))
-    print_findings(next_runs.warnings)
+    print_findings(next_runs.warnings, said=whole.warnings, again="cmrplan next …")
     if out:
         show(f"runs -> {out}" if next_runs.probes else f"no runs, {out} is not written")
 

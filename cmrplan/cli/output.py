@@ -55,6 +55,11 @@ def line_width(*, err: bool) -> int | None:
     return max(shutil.get_terminal_size().columns, NARROWEST) if stream.isatty() else None
 
 
+def is_on_terminal() -> bool:
+    """Return whether standard output and error are both read on a terminal."""
+    return line_width(err=False) is not None and line_width(err=True) is not None
+
+
 def wrapped(text: str, width: int | None) -> str:
     """Return text with its long lines broken between words; the rest of a line of a list stands below its text.
 
@@ -148,6 +153,6 @@ def _verbosity() -> str:
 
 
 def print_error(message: str, code: int) -> int:
-    """Print a message as one line on standard error and return the exit code."""
-    click.echo(printable(f"error: {' '.join(message.split())}"), err=True)
+    """Print a message as one line on standard error, wrapped on a terminal, and return the exit code."""
+    show(f"error: {' '.join(message.split())}", err=True)
     return code

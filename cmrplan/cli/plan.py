@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from cmrplan.cli.limits import tolerance_options
 from cmrplan.cli.output import (
+    is_on_terminal,
+    line_width,
     print_error,
     print_findings,
     print_json,
@@ -21,7 +24,7 @@ from cmrplan.cli.outputs import PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import COUNT, SHARE_LIST, SIZE_LIST, as_json, confidences
 from cmrplan.cli.schedule import read_fit_under, schedule_options, schedule_record
 from cmrplan.cli.tables import TABLES
-from cmrplan.errors import InputError
+from cmrplan.errors import Finding, InputError
 from cmrplan.files import sealed, write_json
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
@@ -119,17 +122,28 @@ def plan(
     result = sealed(result)
     if out:
         write_json(out, result)
-    code = 0 if recommended.is_feasible else print_error(recommended.reason, 1)
+    code = 0 if recommended.is_feasible else 1
+    is_told = code > 0 and (as_json or not is_on_terminal())
+    if is_told:
+        print_error(recommended.reason, code)
     if as_json:
         print_json(result)
         return code
     show("\n".join([*answer.lines, plan_text(recommended), *beside.lines]))
     for name, table in shown.items():
-        show(f"\n{name}\n{table_text(table)}", is_table=True)
-    print_findings(recommended.warnings, said=read.warnings, again="cmrplan plan …")
+        show(f"\n{name}\n{table_text(table, line_width(err=False))}", is_table=True)
+    _print_remarks(recommended, read.warnings, is_told=is_told)
     if out:
         show(f"plan -> {out}")
     return code
+
+
+def _print_remarks(recommended: Plan, said: Sequence[Finding], *, is_told: bool) -> None:
+    """Print the remarks on a plan that the fit did not make; those in the reason for no ratio once, where it stands."""
+    in_reason = [one for one in recommended.warnings if one.message in recommended.reason]
+    findings = [one for one in recommended.warnings if not (is_told and one in in_reason)]
+    said = [one for one in said if one not in in_reason]
+    print_findings(findings, said=said, again="cmrplan plan …")
 
 
 @dataclass(frozen=True)

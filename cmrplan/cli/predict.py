@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from cmrplan.cli.output import print_findings, print_json, show
+from cmrplan.cli.output import print_findings, print_json, show, verbosity_options
 from cmrplan.cli.parameters import (
     COUNT,
     FRACTION,
@@ -48,6 +48,7 @@ from cmrplan.plan.request import PlanRequest
 @with_parts
 @schedule_options
 @confidence
+@verbosity_options
 @as_json
 def predict(
     fit: str,
@@ -62,7 +63,7 @@ def predict(
     **rates: Any,
 ) -> None:
     """Predict both losses of one run, with intervals."""
-    _, fitted = read_fit_under(fit, **rates)
+    read, fitted = read_fit_under(fit, **rates)
     domain_ratio = float(np.asarray(fitted.ratio_or_only(domain_ratio)))
     at: dict[str, Any] = {
         "model_params": model_params,
@@ -108,7 +109,7 @@ def predict(
             repeats = result.get(f"{corpus}_repeats")
             more = "" if repeats is None else f", repeats {repeats:+.4f}"
             show(f"{'':<8} laws {law:.4f}, residual {residual:+.4f}{more}")
-    print_findings(findings)
+    print_findings(findings, said=read.warnings, again="cmrplan predict …")
 
 
 def _predictions(

@@ -21,15 +21,25 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
 
 
-def table_text(table: pd.DataFrame) -> str:
-    """Return a table for a terminal: counts short, rates to three digits, others to four decimals, no empty columns."""
+def table_text(table: pd.DataFrame, width: int | None = None) -> str:
+    """Return a table for a terminal: counts short, rates to three digits, others to four decimals, no empty columns.
+
+    One that is wider than ``width`` and has few rows is turned, a row a column.
+    """
     shown = {}
     for name in table.columns:
         values = table[name].tolist()
         if all(value is None or value == "" or value != value for value in values):
             continue
         shown[name] = [_cell(str(name), value) for value in values]
-    return pd.DataFrame(shown).to_string(index=False)
+    texts = pd.DataFrame(shown)
+    text = texts.to_string(index=False)
+    turned = texts.T.to_string(header=False) if width and _columns(text) > width else text
+    return turned if _columns(turned) < _columns(text) else text
+
+
+def _columns(text: str) -> int:
+    return max(map(len, text.split("\n")))
 
 
 def _plain(value: Any) -> Any:

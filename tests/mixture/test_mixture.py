@@ -314,7 +314,7 @@ class TestExtrapolation:
         said = call(*asked, "--json").json()["warnings"]
         outside = {"extrapolates_size", "extrapolates_share", "extrapolates_mixture"}
         assert outside <= {finding["code"] for finding in said}
-        assert "10 % of the tokens would have to move" in call(*asked).err
+        assert "10 % of the tokens would have to move" in call(*asked, "--verbose").err
 
 
 def test_the_picture_shows_the_plan(planned):
