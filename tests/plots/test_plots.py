@@ -47,6 +47,11 @@ def _no_refits(monkeypatch):
     monkeypatch.setattr("cmrplan.plots.panel.law_panel", law_panel)
 
 
+def without_a_ratio(fit):
+    """Return the fit with a base 0.2 nats below what any ratio reaches: no ratio holds 0.05."""
+    return replace(fit, base_loss=fit.base_loss | {"general": {SMALL: 2.3, N: 2.3}})
+
+
 def line(ax, label):
     return next(artist for artist in ax.lines if artist.get_label() == label)
 
@@ -377,9 +382,37 @@ def test_a_panel_without_anything_to_show_says_why(fit):
     assert (
         "No probe of this size narrows" in draw_next(data, Figure().subplots()).texts[0].get_text()
     )
+    none = known_plan(without_a_ratio(fit))
+    why = draw_next(replace(data, plan=none), Figure().subplots()).texts[0].get_text()
+    assert why.replace("\n", " ").startswith("No ratio holds the limit, by the estimates")
     empty = replace(plots.residuals_data(fit), residual=np.empty(0), domain_ratio=np.empty(0))
     drawn = draw_residuals(empty, Figure().subplots(), "domain_ratio")
     assert "none of the 0 rows" in drawn.texts[0].get_text().replace("\n", " ")
+
+
+def test_next_shows_the_sizes_that_narrow_with_numbers_at_their_axis(fit, monkeypatch):
+    plan, ratios = known_plan(fit), np.linspace(0, 1, 5)
+
+    def data(size, percent):
+        return NextData(
+            plan, "Asked for: it", size, ratios, np.array([D]), np.full((1, 5), percent)
+        )
+
+    def drawn(*parts):
+        monkeypatch.setattr("cmrplan.plots.figures.next_data", lambda *_, **__: parts)
+        return plots.figure("next", fit, plan, size=(7, 3))
+
+    fig = drawn(data(SMALL, 0.0), data(N, 20.0), data(4 * N, 5.0))
+    assert [ax.get_title() for ax in fig.axes] == [
+        "One more probe of N = 2.0M",
+        "One more probe of N = 8.0M",
+    ]
+    title = fig.get_suptitle().replace("\n", " ")
+    assert title.startswith("Asked for: it not shown: N = 1.0M, whose probes narrow")
+    assert any(label.get_text() for label in fig.axes[0].get_yticklabels())
+    assert [bool(ax.get_ylabel()) for ax in fig.axes] == [True, False]
+    (ax,) = drawn(data(SMALL, 0.0), data(N, 0.0)).axes
+    assert "No probe of this size" in ax.texts[0].get_text().replace("\n", " ")
 
 
 # --- what a fit may lack ---------------------------------------------------------------------
