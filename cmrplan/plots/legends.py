@@ -92,12 +92,14 @@ def finished(ax: Axes, title: str, *, side: Side | None = None) -> Axes:
 
 def break_words(ax: Axes, width: float, height: float, title_width: float | None = None) -> None:
     """Break the title and the labels of axes that take ``width`` by ``height`` inches with them."""
-    ticks = _ticks_width(ax)
+    ticks, beside = _ticks_width(ax), ax.yaxis.label
+    size = float(beside.get_fontsize())
+    beside.set_text(wrapped(beside.get_text(), 0.8 * max(height - 0.6, 0.6), size))
+    more_lines = text_height(beside.get_text(), size) - text_height("", size)
     for text, room in (
         (ax.title, (title_width or width) - ticks),
         (ax._left_title, (title_width or width) - ticks),  # type: ignore[attr-defined]
-        (ax.xaxis.label, width - ticks),
-        (ax.yaxis.label, 0.8 * max(height - 0.6, 0.6)),
+        (ax.xaxis.label, width - ticks - more_lines),
     ):
         text.set_text(wrapped(text.get_text(), room, float(text.get_fontsize())))
 

@@ -1,5 +1,6 @@
 """The whole trade-off and the critical ratio as a curve; see :mod:`by_hand`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,11 +134,23 @@ class TestCritical:
     def test_the_measured_one_needs_no_law(self):
         fit = make_fit()
         fit.log["loss"] = np.where(
-            fit.log["eval_corpus"] == "general", BASE + 0.2 * fit.log["domain_ratio"], 2.0
+            fit.log["eval_corpus"] == "general",
+            BASE + 0.2 * fit.log["domain_ratio"],
+            2 - fit.log["domain_ratio"],
         )
         place, ratio = measured_critical(fit, PlanRequest(max_general_rise=0.05), "train_tokens", N)
         assert place.tolist() == [0.5 * D, D]
         np.testing.assert_allclose(ratio, 0.25)
+
+    def test_by_the_measurements_a_domain_loss_that_turns_has_its_lowest_inside(self):
+        fit, ratio = make_fit(), make_fit().log["domain_ratio"]
+        domain = 2 + (ratio - 0.5) ** 2
+        fit.log["loss"] = np.where(fit.log["eval_corpus"] == "general", BASE, domain)
+        asked = PlanRequest(max_general_rise=0.05)
+        assert measured_critical(fit, asked, "train_tokens", N)[1].tolist() == [0.5, 0.5]
+        unknown = (fit.log["eval_corpus"] == "domain") & (ratio == 0.75)  # not measured at each
+        fit = replace(fit, log=fit.log[~unknown])
+        assert measured_critical(fit, asked, "train_tokens", N)[1].tolist() == [1.0, 1.0]
 
     @pytest.mark.parametrize("tokens", [[], [0.0], [float("nan")]])
     def test_bad_places_name_the_argument(self, tokens):

@@ -215,8 +215,8 @@ def measured_critical(
     """Return the values along an axis where probes were measured, and the critical ratio by the measurements alone.
 
     At the probed size or tokens nearest to ``fixed``; both ``(M,)``. The losses of the probed ratios are joined by
-    straight lines; only the tolerance counts. Runs without the base loss or the general loss at two ratios
-    are left out.
+    straight lines; of the ratios that the tolerance allows it is the one with the lowest domain loss, and the largest
+    where that was not measured at each. Runs without the base loss or the general loss at two ratios are left out.
     """
     other = "model_params" if axis == "train_tokens" else "train_tokens"
     if axis == "model_params":
@@ -224,6 +224,8 @@ def measured_critical(
     rows = fit.rows("general")
     known = np.unique(rows[other].to_numpy(dtype=float))
     nearest = known[np.argmin(np.abs(np.log(known / fixed)))]
+    domain = fit.rows("domain") if "domain" in fit.corpora else rows.iloc[:0]
+    domain = domain[np.abs(domain[other] / nearest - 1) <= TWO_DIGITS]
     points = []
     for value, group in rows[np.abs(rows[other] / nearest - 1) <= TWO_DIGITS].groupby(axis):
         mean = group.groupby("domain_ratio")["loss"].mean()
@@ -233,9 +235,13 @@ def measured_critical(
         if reference is None or len(ratio) < 2 or request.tolerance is None:
             continue
         grid = np.linspace(ratio[0], ratio[-1], COARSE_GRID)
-        rise = request.tolerance.rise(np.interp(grid, ratio, loss), reference)
-        allowed = request.tolerance.largest_rise
-        critical = best_ratio(grid, rise[None, :], -grid[None, :], allowed)[0]
+        general = np.interp(grid, ratio, loss)
+        rise, allowed = request.tolerance.rise(general, reference), request.tolerance.largest_rise
+        gained = domain[domain[axis] == value].groupby("domain_ratio")["loss"].mean()
+        objective = -grid
+        if set(ratio) <= set(gained.index):
+            objective = np.interp(grid, gained.index, gained) + request.weight * general
+        critical = best_ratio(grid, rise[None, :], objective[None, :], allowed)[0]
         points.append((float(value), float(critical)))
     values, critical = np.array(points, dtype=float).reshape(-1, 2).T
     return values[np.isfinite(critical)], critical[np.isfinite(critical)]
