@@ -6,6 +6,8 @@ from by_hand import ask, make_fit
 from picture_faults import faults
 
 from cmrplan import plots
+from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
+from cmrplan.plots.wording import choice_label
 
 SIZES = [(7, 3), (12, 8)]
 SHOWN = ("domain_ratio", "domain_loss")
@@ -79,3 +81,53 @@ def test_their_frontiers_have_no_fault(size):
     assert faults(plots.figure("frontier", fit, ask(fit), size=size)) == []
     fit = make_fit(base=2.3, spread=np.linspace(-0.02, 0.02, 101))
     assert faults(plots.figure("frontier", fit, ask(fit), size=size)) == []
+
+
+# --- no ratio holds the tolerance -------------------------------------------------------------
+
+
+@pytest.fixture
+def no_ratio():
+    """Return a fit whose every ratio raises the general loss by 8.7 %, and its plan for 2 %."""
+    fit = make_fit(base=2.3, spread=np.linspace(-0.02, 0.02, 101))
+    return fit, ask(fit, max_general_rise="2%")
+
+
+def words(ax):
+    return " ".join(text.get_text().replace("\n", " ") for text in ax.texts)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_panel_without_an_answer_says_why(no_ratio, size, monkeypatch):
+    fit, plan = no_ratio
+    refused = LawAnswer("dcpt", np.nan, reason=plan.reason)
+    monkeypatch.setattr(
+        "cmrplan.plots.panel.law_panel", lambda fit, plan: LawPanel(plan, (refused,), ())
+    )
+    fig = plots.figure("panel", fit, plan, size=size)
+    assert faults(fig) == []
+    assert words(fig.axes[0]) == (
+        "No law has an answer. No ratio holds a rise of 2% over the base with 90%; a rise of "
+        f"{plan.least_tolerance} would do."
+    )
+    own = ask(make_fit())  # the fit has an answer, and no law has
+    refused = LawAnswer("dcpt", np.nan, reason="it needs three sizes")
+    panel = LawPanel(own, (refused,), ())
+    fig = plots.figure("panel", fit, panel=panel, size=size)
+    assert words(fig.axes[0]) == "No law answers: it needs three sizes"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_critical_ratios_of_which_there_are_none_say_why(no_ratio, size):
+    fig = plots.figure("critical", *no_ratio, size=size)
+    assert faults(fig) == []
+    assert words(fig.axes[0]).startswith("No ratio holds a rise of 2% over the base with 90%; a")
+    assert not fig.legends
+
+
+def test_a_legend_names_no_interval_of_a_ratio_that_is_not_there(no_ratio):
+    assert choice_label(no_ratio[1]) == "none holds; least rise 0%"
+
+
+def test_a_chance_that_is_the_same_everywhere_is_shown_everywhere(no_ratio):
+    np.testing.assert_allclose(plots.risk_data(no_ratio[0], plan=no_ratio[1]).shown, [0, 1])

@@ -197,9 +197,7 @@ def over_tolerances(
         asked = replace(curves, tolerance=replace(curves.tolerance, value=value))
         decision = decision_on(asked, feasible, None)
         best = decision.interval(confidence)
-        known = np.isfinite([decision.ratio, best.estimate]).any()
-        low, high = (best.low, best.high) if known and best.low is not None else (np.nan, np.nan)
-        rows.append((decision.ratio, best.estimate, low, high))
+        rows.append((decision.ratio, best.estimate, best.low, best.high))  # None becomes NaN
     ratio, estimate, low, high = np.array(rows, dtype=float).T
     loss_low, loss_high = curves.domain.interval(confidence)
 
