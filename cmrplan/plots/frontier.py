@@ -38,7 +38,7 @@ NUM_FRONTIER_RATIOS = 401
 NUM_TOLERANCES = 101
 WIDEST = 3.0  # times the plan's tolerance, up to which others are shown
 BEYOND_LEAST = 1.5  # times the least tolerance that holds, which are shown too
-MARGIN = 0.04  # of the axis beyond a tolerance at its end
+TOLERANCE_MARGIN = 0.04  # of the axis beyond a tolerance at its end
 SHOWN = ("domain_ratio", "domain_loss")
 
 
@@ -91,7 +91,7 @@ def _shown_tolerances(frontier: Frontier, tolerance: float | None) -> Array:
     if tolerance is not None:
         high = min(high, max(WIDEST * tolerance, BEYOND_LEAST * least)) if tolerance > 0 else high
         if tolerance >= high:
-            high = tolerance + MARGIN * (tolerance - low)
+            high = tolerance + TOLERANCE_MARGIN * (tolerance - low)
         marks.append(tolerance)
     along = np.linspace(low, max(high, low + 1e-6), NUM_TOLERANCES)
     return np.union1d(along, [mark for mark in marks if low <= mark <= along[-1]])
