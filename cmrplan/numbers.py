@@ -30,6 +30,7 @@ SECONDS_PER_HOUR = 3600
 
 SHOWN_DIGITS = 3
 LARGEST_RISE = 0.5  # nats per token that a bare number may mean; a loss of 2.5 rises to 3, its perplexity by 65 %
+LEAST_STEP = 1e-5  # of a tolerance in its unit; less of a loss means nothing
 ROUNDING = 1e-10  # a rise this far above a tolerance is not above it
 
 Reference = Literal["base", "replay"]  # what a rise is counted from
@@ -309,7 +310,7 @@ class Tolerance:
         """Return the smallest tolerance of few digits that allows a rise in its unit."""
         if not (math.isfinite(rise) and rise > ROUNDING):
             return replace(self, value=0.0 if rise <= ROUNDING else rise)
-        step = 10.0 ** (math.floor(math.log10(rise)) - SHOWN_DIGITS + 1)
+        step = max(10.0 ** (math.floor(math.log10(rise)) - SHOWN_DIGITS + 1), LEAST_STEP)
         return replace(self, value=math.ceil((rise - ROUNDING) / step) * step)
 
     def __str__(self) -> str:

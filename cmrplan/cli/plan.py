@@ -37,7 +37,7 @@ from cmrplan.plan.questions.remedies import remedies
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model
 from cmrplan.plan.request import PlanRequest
 from cmrplan.report.tables import plain_rows, table_text
-from cmrplan.report.text import levels_text, plan_text
+from cmrplan.report.text import levels_text, nothing_helps_text, plan_text
 
 SizeList = list[float] | tuple[float, float]
 
@@ -170,8 +170,11 @@ def beside_of(fit: Fit, recommended: Plan, confidence: list[float], *, is_kept: 
     lines = []
     if is_said:
         lines.append(levels_text(levels))
-    heads = ["what would change it", *[""] * len(advice)]
-    lines += [f"{head:<26}{one.text}" for head, one in zip(heads, advice, strict=False)]
+    texts = [one.text for one in advice]
+    if not recommended.is_feasible and not texts:
+        texts = [nothing_helps_text(recommended, levels)]
+    heads = ["what would change it", *[""] * len(texts)]
+    lines += [f"{head:<26}{text}" for head, text in zip(heads, texts, strict=False)]
     return Beside(lines, extra)
 
 

@@ -130,6 +130,11 @@ class NextProbes(Tabular):
         return self.ratio.high
 
     @property
+    def has_interval(self) -> bool:
+        """Whether the estimates or enough resamples have a best ratio."""
+        return self.stop != "no_ratio"
+
+    @property
     def is_trial(self) -> bool:
         """Whether the probe named tests an answer that has nothing to narrow (:mod:`cmrplan.design.trial`)."""
         return bool(self.probes) and (self.stop == "no_ratio" or self.width <= self.resolution)
@@ -162,8 +167,8 @@ class NextProbes(Tabular):
             "probes": [asdict(probe) for probe in self.probes],
             "is_trial": self.is_trial,
             "domain_ratio": None if np.isnan(best) else best,
-            "domain_ratio_low": self.ratio.low,
-            "domain_ratio_high": self.ratio.high,
+            "domain_ratio_low": self.ratio.low if self.has_interval else None,
+            "domain_ratio_high": self.ratio.high if self.has_interval else None,
             "expected_low": self.expected_low,
             "expected_high": self.expected_high,
             "cost": self.cost,

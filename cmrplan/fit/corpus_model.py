@@ -149,10 +149,10 @@ class Interval:
 
     @classmethod
     def of_draws(cls, estimate: float, draws: Array, confidence: float) -> Interval:
-        """Return an estimate with the central interval of its resamples ``(B,)``; B may be 0."""
-        if not len(draws):
+        """Return an estimate with the central interval of its resamples ``(B,)``, where it says anything."""
+        low, high = central_interval(draws, confidence) if len(draws) else (np.nan, np.nan)
+        if not len(draws) or (np.isnan(estimate) and not low < high):
             return cls(None, float(estimate), None)
-        low, high = central_interval(draws, confidence)
         return cls(float(low), float(estimate), float(high))
 
     def less(self, reference: float) -> Interval:

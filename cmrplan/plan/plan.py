@@ -60,7 +60,7 @@ class Plan:
         Where the losses below are given: the recommended ratio; without one the best estimate, and without that the
         ratio whose general loss rises least.
     ratio : Interval
-        The best estimate of the best feasible ratio, NaN where the estimates alone allow none, and its bounds.
+        The best feasible ratio by the estimates, NaN where these allow none; its bounds are None where no resamples do.
     binding : str
         The constraint that keeps the ratio from going further, the ends of the probed ratios among them; ``"none"``
         where none does.
@@ -145,12 +145,12 @@ class Plan:
 
     @property
     def domain_ratio_low(self) -> float | None:
-        """Lower bound of the best ratio; None without resamples."""
+        """Lower bound of the best ratio, or None."""
         return self.ratio.low
 
     @property
     def domain_ratio_high(self) -> float | None:
-        """Upper bound of the best ratio; None without resamples."""
+        """Upper bound of the best ratio, or None."""
         return self.ratio.high
 
     @property

@@ -33,10 +33,11 @@ from cmrplan.plots.artists import (
     percent_ticks,
     point_face,
     point_style,
+    say_why,
 )
 from cmrplan.plots.legends import finished
 from cmrplan.plots.view import is_same, nearest, require_plan
-from cmrplan.plots.wording import choice_label, law_title, percent
+from cmrplan.plots.wording import choice_label, law_title, no_ratio_text, percent
 
 LABELS = {"train_tokens": TOKENS_LABEL, "model_params": "model parameters"}
 
@@ -137,6 +138,9 @@ def plot_critical(
 def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
     curve, plan = data.curve, data.plan
+    if not (plan.is_feasible or np.isfinite(curve.domain_ratio).any() or len(data.measured_ratio)):
+        other = "budgets" if curve.axis == "train_tokens" else "sizes"
+        return say_why(ax, f"{no_ratio_text(plan)} None holds it at other {other} either.")
     _draw_curve(curve, ax)
     if len(data.measured_count):
         ax.plot(

@@ -33,9 +33,10 @@ from cmrplan.plots.legends import (
     legend_height,
     legend_width,
     right_labels,
+    text_height,
     wrapped,
 )
-from cmrplan.plots.next_map import draw_next, next_data
+from cmrplan.plots.next_map import draw_next, left_out_text, next_data
 from cmrplan.plots.panel import draw_panel, panel_data
 from cmrplan.plots.ratio import draw_ratio, ratio_data
 from cmrplan.plots.residuals import VARIABLES, draw_residuals, residuals_data
@@ -253,13 +254,13 @@ def _panel(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
 
 def _next(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     parts = next_data(fit, plan=plan)
-    drawn = [data for data in parts if not data.why_empty] or [parts[-1]]
-    panels = [(partial(draw_next, data), data.title) for data in drawn]
-    question = drawn[0].question
-    if len(drawn) < len(parts) and not drawn[0].why_empty:
-        left = ", ".join(compact(data.model_params) for data in parts if data.why_empty)
-        question += f"; no probe of N = {left} narrows the interval"
-    return _Panels([panels], question, shares_y=True)
+    shown = [data for data in parts if data.narrows]
+    left_out = [data for data in parts if not data.narrows]
+    if not shown:  # the largest says why
+        return _Panels([[(partial(draw_next, parts[-1]), "")]], parts[0].question)
+    title = parts[0].question + (f"\n{left_out_text(left_out)}" if left_out else "")
+    panels = [(partial(draw_next, data), data.title) for data in shown]
+    return _Panels([panels], title, shares_y=True)
 
 
 _COMMON = ("model_params", "train_tokens", "confidence")
@@ -294,7 +295,7 @@ def _drawn(panels: _Panels, size: tuple[float, float] | None) -> Figure:
         for ax, (draw, title) in zip(row, parts, strict=True):
             draw(ax)
             ax.set_title(title, loc="left" if rows > 1 else "center")
-            if rows > 1:
+            if shared_y:
                 ax.label_outer()
     entries: dict[str, Any] = {}
     for ax in axes.flat:
@@ -310,6 +311,7 @@ def _drawn(panels: _Panels, size: tuple[float, float] | None) -> Figure:
         width, height = width - beside, height - below
     title = wrapped(panels.title, width, STYLE["figure.titlesize"])
     fig.suptitle(title, x=0.5 * width / (width + beside))
+    height -= text_height(title, STYLE["figure.titlesize"])
     for ax in axes.flat:
         across = columns if rows > 1 else 1  # a title at the left may go on over its row
         break_words(ax, width / columns, height / rows, across * width / columns)

@@ -13,12 +13,19 @@ from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.loss_curves import survey
+from cmrplan.plan.optimum import feasible_interval
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.questions.frontier import Frontier, efficient, frontier_of
+from cmrplan.plan.questions.frontier import (
+    Frontier,
+    RecommendedOverTolerances,
+    frontier_of,
+    over_tolerances,
+)
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.artists import (
     DATA,
     axes_or_new,
+    draw_band,
     draw_star,
     draw_tolerance,
     padded,
@@ -29,9 +36,10 @@ from cmrplan.plots.view import LOSS_UNIT, View, ViewOptions, view_of
 from cmrplan.plots.wording import choice_label, percent, rise_label
 
 NUM_FRONTIER_RATIOS = 401
-WIDEST = 3.0  # tolerances that are shown beyond the plan's
-BESIDE = 1.1  # of the plan's tolerance, at least: its line stands inside
-ESTIMATE = "best estimate, without a margin"
+NUM_TOLERANCES = 101
+WIDEST = 3.0  # times the plan's tolerance, up to which others are shown
+BEYOND_LEAST = 1.5  # times the least tolerance that holds, which are shown too
+TOLERANCE_MARGIN = 0.04  # of the axis beyond a tolerance at its end
 SHOWN = ("domain_ratio", "domain_loss")
 
 
@@ -43,6 +51,8 @@ class FrontierData:
     ----------
     view : View
     frontier : Frontier
+    recommended : RecommendedOverTolerances
+        Over the tolerances of the axis.
     scale : float
         What the rises are multiplied by for the axis: 100 for percentages.
     over : str
@@ -54,6 +64,7 @@ class FrontierData:
 
     view: View
     frontier: Frontier
+    recommended: RecommendedOverTolerances
     scale: float
     over: str
     tolerance: float | None
@@ -67,12 +78,24 @@ class FrontierData:
     @property
     def span(self) -> tuple[float, float]:
         """Ends of the axis of tolerances."""
-        needed = self.scale * self.frontier.needed_rise[self.is_ever_best]
-        needed = needed[np.isfinite(needed)]
-        low, high = min(0.0, float(needed.min())), float(needed.max())
-        if self.tolerance:
-            high = max(min(high, WIDEST * self.tolerance), BESIDE * self.tolerance)
-        return low, max(high, low + 1e-6)
+        return self.scale * self.recommended.tolerance[0], self.scale * self.recommended.tolerance[
+            -1
+        ]
+
+
+def _shown_tolerances(frontier: Frontier, tolerance: float | None) -> Array:
+    """Return the tolerances of the axis, that of a plan and those at which a curve begins among them."""
+    needed, rise = (values[np.isfinite(values)] for values in (frontier.needed_rise, frontier.rise))
+    least, high = float(needed.min()), float(needed.max())
+    low = min(0.0, least)
+    marks = [least, float(rise.min())]
+    if tolerance is not None:
+        high = min(high, max(WIDEST * tolerance, BEYOND_LEAST * least)) if tolerance > 0 else high
+        if tolerance >= high:
+            high = tolerance + TOLERANCE_MARGIN * (tolerance - low)
+        marks.append(tolerance)
+    along = np.linspace(low, max(high, low + 1e-6), NUM_TOLERANCES)
+    return np.union1d(along, [mark for mark in marks if low <= mark <= along[-1]])
 
     @property
     def is_ever_best(self) -> NDArray[np.bool_]:
@@ -98,14 +121,19 @@ def frontier_data(
         asked = plan.asked
         if asked.tolerance is None:
             raise InputError("the frontier is drawn over tolerances; give max_general_rise")
-    curves = survey(fit, asked, num_grid=NUM_FRONTIER_RATIOS)
+    feasible = feasible_interval(fit, asked)
+    curves = survey(fit, asked, marks=feasible.marks, num_grid=NUM_FRONTIER_RATIOS)
     scale = 100.0 if curves.tolerance.unit in ("fraction", "perplexity_fraction") else 1.0
+    frontier = frontier_of(curves, view.confidence)
+    tolerance = None if plan is None else curves.tolerance.value
+    shown = _shown_tolerances(frontier, tolerance)
     return FrontierData(
         view=view,
-        frontier=frontier_of(curves, view.confidence),
+        frontier=frontier,
+        recommended=over_tolerances(curves, feasible, shown, view.confidence),
         scale=scale,
         over=asked.rise_over,
-        tolerance=None if plan is None else scale * curves.tolerance.value,
+        tolerance=None if tolerance is None else scale * tolerance,
         plan=plan,
     )
 
@@ -155,34 +183,23 @@ def plot_frontier(
 
 def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
     """Draw one quantity against the tolerance, without title and legend."""
-    frontier, low, high = data.frontier, *data.span
-    value = frontier.domain_ratio if show == "domain_ratio" else frontier.domain_loss
-    needed = data.scale * frontier.needed_rise
-    inside = (needed >= low) & (needed <= high) & data.is_ever_best
-    _draw_interval(data, ax, show)
-    ways: tuple[tuple[Array, dict[str, Any]], ...] = (
-        (frontier.rise, {"linewidth": 1, "linestyle": ":", "label": ESTIMATE}),
-        (
-            needed / data.scale,
-            {"linewidth": 1.8, "label": f"holds with {percent(frontier.confidence)}"},
-        ),
-    )
-    for rise, style in ways:
-        is_best = np.flatnonzero(efficient(rise, frontier.domain_loss))
-        best = is_best[np.argsort(rise[is_best], kind="stable")]
-        # From the largest rise on that still lowers the domain loss, more tolerance changes nothing.
-        at = np.append(data.scale * rise[best], max(high, data.scale * rise[best[-1]]))
-        ax.plot(at, np.append(value[best], value[best[-1]]), color=DATA, **style)
+    shown, level = data.recommended, percent(data.frontier.confidence)
+    tolerances = data.scale * shown.tolerance
+    holding, estimate, band = shown.domain_ratio, shown.best_estimate, "of the best ratio"
+    low, high = shown.ratio_low, shown.ratio_high
+    if show == "domain_loss":
+        holding, estimate, band = shown.domain_loss, shown.best_estimate_loss, "of the fit"
+        low, high = shown.domain_loss_low, shown.domain_loss_high
+    style: dict[str, Any] = {"color": DATA, "alpha": 0.18, "label": f"{level} interval {band}"}
+    draw_band(ax, tolerances, low, high, **style)
+    style = {"color": DATA, "linewidth": 1, "linestyle": ":"}
+    ax.plot(tolerances, estimate, label="best estimate, without a margin", **style)
+    ax.plot(tolerances, holding, color=DATA, linewidth=1.8, label=f"holds with {level}")
     if data.plan is not None and data.tolerance is not None:
-        draw_tolerance(ax, data.tolerance, f"tolerance: {data.plan.max_general_rise}")
-        chosen = (
-            data.plan.evaluated_ratio if show == "domain_ratio" else data.plan.domain_loss.estimate
-        )
-        label = choice_label(data.plan)
-        draw_star(ax, data.tolerance, chosen, size=13, label=label)
-    ax.set_xlim(low, high)
-    ax.set_ylim(*padded([value[inside]]))
-    ax.set_xlabel(rise_label(frontier.unit, data.over))
+        _draw_plan(data.plan, data.tolerance, ax, show)
+    ax.set_xlim(*data.span)
+    ax.set_ylim(*padded([holding, estimate, low, high]))
+    ax.set_xlabel(rise_label(data.frontier.unit, data.over))
     if show == "domain_ratio":
         ax.yaxis.set_major_formatter(percent_ticks())
         ax.set_ylabel("recommended domain ratio")
@@ -191,16 +208,12 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
     return ax
 
 
-def _draw_interval(data: FrontierData, ax: Axes, show: str) -> None:
-    """Fill the interval of a ratio's rise, or of its domain loss, where there are resamples."""
-    frontier, best = data.frontier, data.is_ever_best
-    style: dict[str, Any] = {"color": DATA, "alpha": 0.18, "linewidth": 0}
-    level = f"{percent(frontier.confidence)} interval"
-    if show == "domain_ratio" and np.isfinite(frontier.rise_low).any():
-        low, high = (data.scale * rise[best] for rise in (frontier.rise_low, frontier.rise_high))
-        label = f"{level} of the best ratio"
-        ax.fill_betweenx(frontier.domain_ratio[best], low, high, label=label, **style)
-    if show == "domain_loss" and np.isfinite(frontier.domain_loss_low).any():
-        needed = data.scale * frontier.needed_rise[best]
-        low, high = frontier.domain_loss_low[best], frontier.domain_loss_high[best]
-        ax.fill_between(needed, low, high, label=f"{level} of the fit", **style)
+def _draw_plan(plan: Plan, tolerance: float, ax: Axes, show: str) -> None:
+    """Mark the plan's tolerance, and its ratio where one is recommended or the estimates allow one."""
+    name = f"tolerance: {plan.max_general_rise}"
+    if not plan.is_feasible:
+        name += f", which no ratio holds; {plan.least_tolerance} would do"
+    draw_tolerance(ax, tolerance, name)
+    if np.isfinite([plan.domain_ratio, plan.ratio.estimate]).any():
+        chosen = plan.evaluated_ratio if show == "domain_ratio" else plan.domain_loss.estimate
+        draw_star(ax, tolerance, chosen, size=13, label=choice_label(plan))

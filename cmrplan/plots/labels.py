@@ -20,6 +20,7 @@ GAP = 3.0  # points that stay free around a word
 MARK = 5.0  # points around a measured point that belong to it
 DISTANCES = (2.0, 6.0, 12.0, 20.0, 30.0)  # of a word from its point, in points beyond the mark
 ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+BACKGROUND = {"facecolor": "white", "linewidth": 0, "pad": 1.0, "alpha": 0.85}  # over faint lines
 FAINT = 0.15  # what a word on one faint line costs, in points of distance
 
 
@@ -50,6 +51,8 @@ class PointLabels(Artist):
     labels : sequence of PointLabel
     points : array (n, 2)
         In data units, that no word may cover.
+    owners : sequence of str (n,)
+        The word of each point: a word is nearer to one of its own points than to any other.
     lines : sequence of array (k, 2)
         Likewise.
     faint : sequence of array (k, 2)
@@ -62,6 +65,7 @@ class PointLabels(Artist):
         labels: Sequence[PointLabel],
         *,
         points: Array,
+        owners: Sequence[str],
         lines: Sequence[Array],
         faint: Sequence[Array] = (),
     ) -> None:
@@ -70,6 +74,7 @@ class PointLabels(Artist):
         self.set_in_layout(False)
         self._where = ax
         self._labels, self._points, self._lines, self._faint = labels, points, lines, faint
+        self._owners = np.array(owners, dtype=str)
         self.texts: tuple[Text, ...] = ()
         ax.add_artist(self)
 
@@ -94,7 +99,8 @@ class PointLabels(Artist):
             size = text.get_window_extent(renderer)
             half = np.array([size.width, size.height]) / 2
             point = pixels((label.x, label.y))
-            best, least = None, np.inf
+            own = self._owners == label.text
+            best, least, is_over_faint = None, np.inf, False
             for center, distance in _candidates(point, half, unit):
                 reach = half + GAP * unit
                 box = np.array([center - reach, center + reach])
@@ -104,16 +110,20 @@ class PointLabels(Artist):
                     or (center + half > inside.max).any()
                     or _inside(solid, box)
                     or _inside(marks, box + np.array([[-1], [1]]) * MARK * unit / 2)
+                    or _gap(marks[own], center, half) > _gap(marks[~own], center, half)
                     or any((box[0] < b[1]).all() and (box[1] > b[0]).all() for b in taken)
                 ):
                     continue
-                cost = distance + FAINT * _inside(faint, box)
+                crossed = _inside(faint, box)
+                cost = distance + FAINT * crossed
                 if cost < least:
-                    best, least = center, cost
+                    best, least, is_over_faint = center, cost, crossed > 0
             if best is None:
                 continue
             taken.append(np.array([best - half, best + half]))
             text.set_position((float(best[0]), float(best[1])))
+            if is_over_faint:
+                text.set_bbox(dict(BACKGROUND))
             text.draw(renderer)
             texts.append(text)
         self.texts = tuple(texts)
@@ -145,3 +155,9 @@ def _dense(lines: Sequence[Array]) -> Array:
 def _inside(points: Array, box: Array) -> int:
     """Return how many points lie in a box, given by its corners."""
     return int(((points > box[0]) & (points < box[1])).all(axis=1).sum())
+
+
+def _gap(points: Array, center: Array, half: Array) -> float:
+    """Return how far the nearest of the points lies from a box; infinite where there are none."""
+    beside = np.maximum(np.abs(points - center) - half, 0)
+    return float(np.min(np.hypot(*beside.T), initial=np.inf))

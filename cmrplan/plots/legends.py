@@ -15,6 +15,7 @@ from matplotlib.transforms import ScaledTranslation
 
 POINTS = 72.0  # an inch
 LEGEND_FONT = 8.5  # points
+TITLE_LINE = 1.3  # height of a line of a title, in its font's size
 LINE = 1.5  # height of a legend's line, in its font's size
 HANDLE = 5.5  # width of an entry's symbol with the space around it, in the font's size
 MOST_BELOW = 0.2  # of the height, above which a legend goes to the right
@@ -37,6 +38,11 @@ def text_width(text: str, size: float) -> float:
         return 0.0
     path = TextPath((0, 0), text, size=size, prop=FontProperties())
     return float(path.get_extents().width) / POINTS
+
+
+def text_height(text: str, size: float) -> float:
+    """Return the height of lines of text in inches; ``size`` in points."""
+    return TITLE_LINE * size * (1 + text.count("\n")) / POINTS
 
 
 def wrapped(text: str, width: float, size: float) -> str:
@@ -86,12 +92,14 @@ def finished(ax: Axes, title: str, *, side: Side | None = None) -> Axes:
 
 def break_words(ax: Axes, width: float, height: float, title_width: float | None = None) -> None:
     """Break the title and the labels of axes that take ``width`` by ``height`` inches with them."""
-    ticks = _ticks_width(ax)
+    ticks, beside = _ticks_width(ax), ax.yaxis.label
+    size = float(beside.get_fontsize())
+    beside.set_text(wrapped(beside.get_text(), 0.8 * max(height - 0.6, 0.6), size))
+    more_lines = text_height(beside.get_text(), size) - text_height("", size)
     for text, room in (
         (ax.title, (title_width or width) - ticks),
         (ax._left_title, (title_width or width) - ticks),  # type: ignore[attr-defined]
-        (ax.xaxis.label, width - ticks),
-        (ax.yaxis.label, 0.8 * max(height - 0.6, 0.6)),
+        (ax.xaxis.label, width - ticks - more_lines),
     ):
         text.set_text(wrapped(text.get_text(), room, float(text.get_fontsize())))
 
@@ -180,8 +188,7 @@ def _give_room(ax: Axes, beside: float, under: float) -> None:
     assert figure is not None
     box = ax.get_position()
     width, height = figure.get_size_inches()
-    lines = 1 + ax.get_title().count("\n")
-    over = (TITLE_PAD + 1.3 * lines * float(ax.title.get_fontsize())) / POINTS
+    over = TITLE_PAD / POINTS + text_height(ax.get_title(), float(ax.title.get_fontsize()))
     right = box.x1 - min(beside / width, 0.6 * box.width)
     bottom = box.y0 + max(under / height - min(box.y0, USUAL_MARGIN / height), 0.0)
     top = box.y1 - max(over / height - min(1 - box.y1, USUAL_MARGIN / height), 0.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from cmrplan.arrays import Array
+from cmrplan.design.next_probes import NO_RATIO
 from cmrplan.design.outlooks import outlook_of
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
@@ -51,14 +53,9 @@ class NextData:
         return f"One more probe of N = {compact(self.model_params)}"
 
     @property
-    def why_empty(self) -> str:
-        """Why there is nothing to see; empty where there is something."""
-        if not self.plan.is_feasible:
-            return "No ratio holds the limit with the confidence asked for, so no interval is there to narrow."
-        if not self.narrowing.max() > LEAST_NARROWING:
-            least = f"{LEAST_NARROWING:g} percent"
-            return f"No probe of this size narrows the interval of the best ratio by more than {least}."
-        return ""
+    def narrows(self) -> bool:
+        """Whether a probe of this size is expected to narrow the interval by enough to be seen."""
+        return bool(self.narrowing.max() > LEAST_NARROWING)
 
 
 def next_data(fit: Fit, *, plan: Plan | None = None) -> tuple[NextData, ...]:
@@ -110,8 +107,8 @@ def plot_next(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
 
 def draw_next(data: NextData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
-    if data.why_empty:
-        return say_why(ax, data.why_empty)
+    if not data.narrows:
+        return say_why(ax, _why_nothing_narrows(data.plan))
     draw_choice(ax, data.plan)
     for row, color in enumerate(shades(len(data.train_tokens))):
         ax.plot(
@@ -128,3 +125,15 @@ def draw_next(data: NextData, ax: Axes) -> Axes:
     ax.set_ylim(0, max(1.05 * float(np.max(data.narrowing)), 1.0))
     ax.set_ylabel("expected narrowing of the interval (percent)")
     return ax
+
+
+def left_out_text(left_out: Sequence[NextData]) -> str:
+    """Return in a line which sizes have no panel, and why."""
+    sizes = ", ".join(compact(data.model_params) for data in left_out)
+    return f"not shown: N = {sizes}, whose probes narrow the interval by {LEAST_NARROWING:g} percent or less"
+
+
+def _why_nothing_narrows(plan: Plan) -> str:
+    if np.isnan(plan.ratio.estimate):
+        return f"{NO_RATIO[0].upper()}{NO_RATIO[1:]}."
+    return f"No probe of this size narrows the interval of the best ratio by more than {LEAST_NARROWING:g} percent."

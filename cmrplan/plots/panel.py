@@ -9,14 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 
-from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel, law_panel
-from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis
+from cmrplan.plots.artists import DATA, FORBIDDEN, axes_or_new, draw_choice, ratio_axis, say_why
 from cmrplan.plots.legends import POINTS, finished
 from cmrplan.plots.view import View, require_plan, view_of
-from cmrplan.plots.wording import percent
+from cmrplan.plots.wording import no_ratio_text, percent
 
 DISAGREES = "#CC79A7"  # of Okabe & Ito's palette
 ROWS_HEIGHT = 0.5  # of a picture's height, what is left for the rows of a low one
@@ -35,12 +34,15 @@ class PanelData:
         Of the laws that answer, the best by held-out error first.
     left_out : tuple of str
         Laws without an answer.
+    why_none : str
+        Why no law answers; empty where one does.
     """
 
     view: View
     plan: Plan
     answers: tuple[LawAnswer, ...]
     left_out: tuple[str, ...]
+    why_none: str = ""
 
     @property
     def title(self) -> str:
@@ -54,11 +56,16 @@ def panel_data(fit: Fit, *, plan: Plan | None = None, panel: LawPanel | None = N
     plan = panel.plan if panel is not None else require_plan("panel", plan)
     panel = law_panel(fit, plan) if panel is None else panel
     answered = [a for a in panel.answers if not a.reason]
-    if not answered:
-        raise CmrplanError(f"no law answers: {panel.answers[0].reason}")
     answered.sort(key=lambda a: (not a.held_out_error >= 0, a.held_out_error))
     left_out = tuple(a.law for a in panel.answers if a.reason)
-    return PanelData(view_of(fit, plan), plan, tuple(answered), left_out)
+    why_none = "" if answered else _why_none(plan, panel)
+    return PanelData(view_of(fit, plan), plan, tuple(answered), left_out, why_none)
+
+
+def _why_none(plan: Plan, panel: LawPanel) -> str:
+    if plan.is_feasible:
+        return f"No law answers: {panel.answers[0].reason}"
+    return f"No law has an answer. {no_ratio_text(plan)}"
 
 
 def plot_panel(
@@ -84,8 +91,6 @@ def plot_panel(
     ------
     InputError
         If there is neither a plan nor a panel.
-    CmrplanError
-        If no law answers.
     """
     data = panel_data(fit, plan=plan, panel=panel)
     return finished(draw_panel(data, axes_or_new(ax)), data.title)
@@ -93,6 +98,8 @@ def plot_panel(
 
 def draw_panel(data: PanelData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
+    if data.why_none:
+        return say_why(ax, data.why_none)
     draw_choice(ax, data.plan)
     styles = {
         "agrees": (DATA, [a for a in data.answers if a.agrees is not False]),

@@ -62,9 +62,10 @@ class RiskData:
 
     @property
     def shown(self) -> Array:
-        """The ratios around which the chance moves, with the plan's."""
+        """The ratios around which the chance moves, with the plan's; all where it moves nowhere."""
         moving = (self.probability > LEAST_CHANCE) & (self.probability < 1 - LEAST_CHANCE)
-        ratios = np.append(self.domain_ratio[moving], self.plan.evaluated_ratio)
+        ratios = self.domain_ratio[moving] if moving.any() else self.domain_ratio
+        ratios = np.append(ratios, self.plan.evaluated_ratio)
         margin = MARGIN_OF_MOVE * (ratios.max() - ratios.min()) + 0.01
         low, high = ratios.min() - margin, ratios.max() + margin
         return np.asarray(np.clip([low, high], self.domain_ratio[0], self.domain_ratio[-1]))

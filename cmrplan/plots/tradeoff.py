@@ -276,6 +276,7 @@ def _draw_plan(data: TradeoffData, plan: Plan, ax: Axes) -> None:
 def _draw_labels(data: TradeoffData, ax: Axes) -> None:
     """Write the recommended ratio and that of each measured point where nothing is covered."""
     points = np.column_stack([data.measured_rise, data.measured_domain])
+    owners = [percent(ratio) for ratio in data.measured_ratio]
     lines = [np.column_stack([data.rise, data.domain_loss])]
     labels = [
         PointLabel(text, rise, loss, {"fontsize": LABEL_FONT}) for text, rise, loss in data.labels()
@@ -285,10 +286,11 @@ def _draw_labels(data: TradeoffData, ax: Axes) -> None:
     if data.plan is not None:
         star = data.star(data.plan)
         points = np.append(points, [star], axis=0)
+        owners.append(recommendation(data.plan))
         style = {"color": CHOICE, "fontweight": "bold", "fontsize": LABEL_FONT + 1}
         labels.insert(0, PointLabel(recommendation(data.plan), *star, style))
     draws = np.stack([data.rise_draws, data.domain_draws], axis=2)
-    PointLabels(ax, labels, points=points, lines=lines, faint=list(draws))
+    PointLabels(ax, labels, points=points, owners=owners, lines=lines, faint=list(draws))
 
 
 def _base_loss(fit: Fit, view: View, plan: Plan | None, given: float | None) -> float:

@@ -62,6 +62,15 @@ def choice_label(plan: Plan) -> str:
     return f"{choice_name(plan)} {recommendation(plan)}"
 
 
+def no_ratio_text(plan: Plan) -> str:
+    """Return that no ratio holds the tolerance of a plan, and which would do."""
+    over = "pure replay" if plan.asked.rise_over == "replay" else "the base"
+    return (
+        f"No ratio holds a rise of {plan.max_general_rise} over {over} with {percent(plan.confidence)}; a rise of "
+        f"{plan.least_tolerance} would do."
+    )
+
+
 def recommendation(plan: Plan) -> str:
     """Return the recommended ratio with its interval, such as ``31% (27–35%)``.
 

@@ -23,7 +23,7 @@ from cmrplan.report.text import (
     binding_text,
     constraint_text,
     interval_text,
-    is_budget_untold,
+    nothing_helps_text,
     reference_text,
 )
 
@@ -92,7 +92,8 @@ def _ways_out(fit: Fit, plan: Plan) -> str:
         "| over | confidence | ratio that holds | smallest tolerance | at |",
     ]
     lines.append("| --- | --- | --- | --- | --- |")
-    for row in levels_beside(fit, plan).to_dict("records"):
+    levels = levels_beside(fit, plan)
+    for row in levels.to_dict("records"):
         ratio = row["domain_ratio"]
         holds = "none" if np.isnan(ratio) else f"{ratio:.3f}"
         over = "the base" if row["rise_over"] == "base" else "pure replay"
@@ -100,7 +101,8 @@ def _ways_out(fit: Fit, plan: Plan) -> str:
             f"| {over} | {100 * row['confidence']:g} % | {holds} | {row['least_tolerance']} | "
             f"{row['least_rise_ratio']:.3f} |"
         )
-    advice = [f"- {escape(one.text)}" for one in remedies(fit, plan)]
+    texts = [one.text for one in remedies(fit, plan)] or [nothing_helps_text(plan, levels)]
+    advice = [f"- {escape(text)}" for text in texts]
     return "\n".join([*lines, "", *advice]).rstrip()
 
 

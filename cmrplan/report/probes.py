@@ -16,7 +16,8 @@ def next_text(answer: NextProbes) -> str:
         f"{answer.domain_ratio_low:.3f} to {answer.domain_ratio_high:.3f}, {answer.width:.3f} wide"
     )
     best = "none" if math.isnan(answer.domain_ratio) else f"{answer.domain_ratio:.3f}"
-    lines = [f"best estimate now         {best}   ({level} {interval})"]
+    lines = [f"best estimate now         {best}"]
+    lines[0] += f"   ({level} {interval})" if answer.has_interval else ", and no interval"
     lines += [_evaluation_text(evaluation) for evaluation in answer.evaluations]
     if answer.probes and not answer.is_trial:
         lines.append(

@@ -262,6 +262,21 @@ def levels_text(levels: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def nothing_helps_text(plan: Plan, levels: pd.DataFrame) -> str:
+    """Return what to do where no ratio holds and nothing that could be measured is known to help."""
+    text = (
+        f"no probe of up to half the run's compute is expected to lower the smallest tolerance; allow "
+        f"{plan.least_tolerance}"
+    )
+    over_replay = levels[
+        (levels["rise_over"] == "replay") & (levels["confidence"] == plan.confidence)
+    ]["domain_ratio"].dropna()
+    if plan.asked.rise_over == "base" and len(over_replay):
+        held = f"{plan.max_general_rise} over that holds up to {over_replay.iloc[0]:.3f}"
+        text += f", or count the rise over pure replay (--rise-over replay): {held}"
+    return text
+
+
 def _rise_text(plan: Plan) -> str:
     if plan.general_rise is not None:
         return _with_band(plan.general_rise)

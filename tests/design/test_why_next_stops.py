@@ -89,7 +89,7 @@ def test_beyond_the_probes_a_limit_that_no_ratio_holds_is_tested_where_the_rise_
     assert found.probes[0].train_tokens == 2 * D
     assert found.probes[0].domain_ratio >= 0.95
     assert outlook_of(fit, PlanRequest(**asked)).ratio_in_question == 0.99
-    assert "best estimate now         none   (90 % interval" in next_text(found)
+    assert "best estimate now         none, and no interval" in next_text(found)
 
 
 def test_where_no_ratio_holds_the_limit_there_is_no_interval_to_narrow(fit):

@@ -57,6 +57,13 @@ def test_the_least_tolerance_of_no_rise_is_0(rise):
     assert str(Tolerance(0.05, "fraction").least_above(rise)) == "0%"
 
 
+@pytest.mark.parametrize(
+    ("rise", "shown"), [(6.51e-7, "0.001%"), (7.5e-6, "0.001%"), (1.234e-5, "0.002%")]
+)
+def test_the_least_tolerance_has_no_digits_that_mean_nothing(rise, shown):
+    assert str(Tolerance(0.05, "fraction").least_above(rise)) == shown
+
+
 def test_domain_tokens_that_no_loss_reads_are_refused(fit):
     """They changed nothing, without a word, where a plan counts the repeats."""
     said = r"^unique_domain_tokens: no loss of this fit reads it, so it would change nothing; "

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from by_hand import BASE, D, N, ask, make_fit
 
+from cmrplan.cli.plan import beside_of
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.noise import Noise
 from cmrplan.plan.plan import feasible_plan_for
@@ -45,6 +46,13 @@ class TestThePlan:
         made = ask(make_fit(base=BASE - 0.1))
         assert (made.evaluated_ratio, str(made.least_tolerance)) == (0.0, "0.1 nats")
         assert np.isnan(made.ratio.estimate)
+
+    def test_has_no_interval_of_a_ratio_that_no_resample_has(self):
+        made = ask(make_fit(spread=SPREAD, base=BASE - 0.1))
+        assert (made.ratio.low, made.ratio.high) == (None, None)
+        assert made.as_dict()["domain_ratio_low"] is None
+        assert "recommended domain ratio  none\n" in plan_text(made)
+        assert ask(narrow()).ratio.low == 0  # most resamples have one
 
     def test_is_plain_json(self):
         read = json.loads(json.dumps(ask(narrow()).as_dict(), allow_nan=False))
@@ -110,6 +118,25 @@ class TestRemedies:
         assert not made.is_feasible
         for one in remedies(fit, made):
             assert np.isnan(one.domain_ratio_after)
+
+    def test_one_that_moves_no_shown_digit_is_none(self):
+        # a run with a noise of 100 nats tells nothing of shifts of 0.02
+        fit = make_fit(spread=SPREAD, base=BASE - 0.04, noise=Noise(1e2, 0.0, 1e6))
+        made = ask(fit, train_tokens=8 * D)
+        assert not made.is_feasible
+        assert remedies(fit, made) == ()
+
+    def test_where_nothing_helps_the_plan_says_what_would_do(self):
+        fit = make_fit(spread=SPREAD, base=BASE - 0.04)
+        made = ask(fit)  # as long as the probes, so every probe costs as much as the run
+        (over, what) = beside_of(fit, made, [0.9], is_kept=False).lines[-2:]
+        assert over.splitlines()[0].startswith("over the base")
+        # over pure replay, which has all of the shift, 0.05 = 0.2 r²
+        assert what == (
+            "what would change it      no probe of up to half the run's compute is expected to lower the smallest "
+            "tolerance; allow 0.056 nats, or count the rise over pure replay (--rise-over replay): 0.05 nats over "
+            "that holds up to 0.500"
+        )
 
     def test_an_unknown_base_is_to_be_evaluated(self):
         fit = make_fit(spread=SPREAD, base=BASE - 0.04, per_size=(0.3, 0.3))

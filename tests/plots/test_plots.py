@@ -50,6 +50,11 @@ def _no_refits(monkeypatch):
     monkeypatch.setattr("cmrplan.plots.panel.law_panel", law_panel)
 
 
+def without_a_ratio(fit):
+    """Return the fit with a base 0.2 nats below what any ratio reaches: no ratio holds 0.05."""
+    return replace(fit, base_loss=fit.base_loss | {"general": {SMALL: 2.3, N: 2.3}})
+
+
 def line(ax, label):
     return next(artist for artist in ax.lines if artist.get_label() == label)
 
@@ -380,45 +385,37 @@ def test_a_panel_without_anything_to_show_says_why(fit):
     assert (
         "No probe of this size narrows" in draw_next(data, Figure().subplots()).texts[0].get_text()
     )
-    none = replace(data, plan=replace(data.plan, domain_ratio=np.nan))
-    said = draw_next(none, Figure().subplots()).texts[0].get_text().replace("\n", " ")
-    assert said.startswith("No ratio holds the limit")
+    none = known_plan(without_a_ratio(fit))
+    why = draw_next(replace(data, plan=none), Figure().subplots()).texts[0].get_text()
+    assert why.replace("\n", " ").startswith("No ratio holds the limit, by the estimates")
     empty = replace(plots.residuals_data(fit), residual=np.empty(0), domain_ratio=np.empty(0))
     drawn = draw_residuals(empty, Figure().subplots(), "domain_ratio")
     assert "none of the 0 rows" in drawn.texts[0].get_text().replace("\n", " ")
 
 
-def test_a_frontier_ends_at_the_lowest_domain_loss_and_holds_the_plan(fit):
-    """Repeated data turn the domain loss upward: ratios past its lowest stood there as recommended."""
-    data = plots.frontier_data(fit, plan=known_plan(fit))
-    ratio = data.frontier.domain_ratio
-    turned = replace(
-        data, tolerance=40.0, frontier=replace(data.frontier, domain_loss=2 + (ratio - 0.4) ** 2)
-    )
-    ax = draw_frontier(turned, Figure().subplots(), "domain_ratio")
-    (holds,) = [one for one in ax.lines if str(one.get_label()).startswith("holds with")]
-    assert np.max(holds.get_ydata()) == pytest.approx(0.4, abs=np.diff(ratio).max())
-    assert holds.get_ydata()[-1] == np.max(holds.get_ydata())
-    low, high = ax.get_xlim()
-    assert low < turned.tolerance < high
-    assert holds.get_xdata()[-1] >= high
+def test_next_shows_the_sizes_that_narrow_with_numbers_at_their_axis(fit, monkeypatch):
+    plan, ratios = known_plan(fit), np.linspace(0, 1, 5)
 
+    def data(size, percent):
+        return NextData(
+            plan, "Asked for: it", size, ratios, np.array([D]), np.full((1, 5), percent)
+        )
 
-def test_the_next_picture_leaves_out_sizes_without_anything_to_show(fit, monkeypatch):
-    """They took the numbers of the shared axis with them."""
-    ratios, plan = np.linspace(0, 1, 5), known_plan(fit)
-    parts = tuple(
-        NextData(plan, "Asked", size, ratios, np.array([D]), np.full((1, 5), narrowing))
-        for size, narrowing in ((SMALL, 0.0), (N, 20.0), (2 * N, 30.0))
-    )
-    monkeypatch.setattr(figures, "next_data", lambda fit, plan: parts)
-    drawn = figures._drawn(figures._next(fit, plan, {}), None)
-    first, second = drawn.axes[:2]
-    drawn.canvas.draw()
-    assert [text.get_visible() for text in first.get_yticklabels()][:1] == [True]
-    assert len([text for text in first.get_yticklabels() if text.get_text()]) > 2
-    assert compact(2 * N) in second.get_title().replace("\n", " ")
-    assert f"no probe of N = {compact(SMALL)} narrows" in drawn.get_suptitle().replace("\n", " ")
+    def drawn(*parts):
+        monkeypatch.setattr("cmrplan.plots.figures.next_data", lambda *_, **__: parts)
+        return plots.figure("next", fit, plan, size=(7, 3))
+
+    fig = drawn(data(SMALL, 0.0), data(N, 20.0), data(4 * N, 5.0))
+    assert [ax.get_title() for ax in fig.axes] == [
+        "One more probe of N = 2.0M",
+        "One more probe of N = 8.0M",
+    ]
+    title = fig.get_suptitle().replace("\n", " ")
+    assert title.startswith("Asked for: it not shown: N = 1.0M, whose probes narrow")
+    assert any(label.get_text() for label in fig.axes[0].get_yticklabels())
+    assert [bool(ax.get_ylabel()) for ax in fig.axes] == [True, False]
+    (ax,) = drawn(data(SMALL, 0.0), data(N, 0.0)).axes
+    assert "No probe of this size" in ax.texts[0].get_text().replace("\n", " ")
 
 
 # --- what a fit may lack ---------------------------------------------------------------------

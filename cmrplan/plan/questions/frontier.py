@@ -16,6 +16,7 @@ from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Unit
 from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import LossCurves, survey
+from cmrplan.plan.optimum import FeasibleInterval, decision_on
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -157,6 +158,62 @@ def frontier_of(curves: LossCurves, confidence: float) -> Frontier:
         if violation is None
         else violation,
         is_efficient=efficient(curves.general.loss, curves.domain.loss),
+    )
+
+
+@dataclass(frozen=True)
+class RecommendedOverTolerances:
+    """What a plan would recommend at each of ``T`` tolerances, all ``(T,)``; NaN where there is none.
+
+    Parameters
+    ----------
+    tolerance : array
+        In the unit of the rises.
+    domain_ratio, best_estimate, ratio_low, ratio_high : array
+        The ratio that holds with confidence, the best estimate and the interval of the best ratio.
+    domain_loss, domain_loss_low, domain_loss_high : array
+        At the first of them, nats per token.
+    best_estimate_loss : array
+        The domain loss at the best estimate.
+    """
+
+    tolerance: Array
+    domain_ratio: Array
+    best_estimate: Array
+    ratio_low: Array
+    ratio_high: Array
+    domain_loss: Array
+    domain_loss_low: Array
+    domain_loss_high: Array
+    best_estimate_loss: Array
+
+
+def over_tolerances(
+    curves: LossCurves, feasible: FeasibleInterval, tolerances: Array, confidence: float
+) -> RecommendedOverTolerances:
+    """Return what is recommended at each tolerance, from losses that were computed before."""
+    rows = []
+    for value in tolerances.tolist():
+        asked = replace(curves, tolerance=replace(curves.tolerance, value=value))
+        decision = decision_on(asked, feasible, None)
+        best = decision.interval(confidence)
+        rows.append((decision.ratio, best.estimate, best.low, best.high))  # None becomes NaN
+    ratio, estimate, low, high = np.array(rows, dtype=float).T
+    loss_low, loss_high = curves.domain.interval(confidence)
+
+    def along(values: Array, at: Array) -> Array:
+        return np.interp(at, curves.domain_ratio, values)
+
+    return RecommendedOverTolerances(
+        tolerance=tolerances,
+        domain_ratio=ratio,
+        best_estimate=estimate,
+        ratio_low=low,
+        ratio_high=high,
+        domain_loss=along(curves.domain.loss, ratio),
+        domain_loss_low=along(loss_low, ratio),
+        domain_loss_high=along(loss_high, ratio),
+        best_estimate_loss=along(curves.domain.loss, estimate),
     )
 
 

@@ -107,7 +107,12 @@ def remedies(fit: FitOrPath, plan: Plan) -> tuple[Remedy, ...]:
         tolerance = str(after.least_tolerance)
         advice.append(Remedy(plan.model_params, 0.0, 0.0, 0.0, after.ratio, tolerance))
     probes = sorted(_probes(fit, plan), key=lambda one: one[0].compute)
-    better = [(one, rise) for one, rise in probes if rise < plan.least_tolerance.value]
+    now = str(plan.least_tolerance)
+    better = [
+        (one, rise)
+        for one, rise in probes
+        if rise < plan.least_tolerance.value and one.least_tolerance != now
+    ]
     holding = [one for one, _ in better if np.isfinite(one.domain_ratio_after)]
     if better:
         advice.append(holding[0] if holding else min(better, key=lambda pair: pair[1])[0])
