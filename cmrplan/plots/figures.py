@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from cmrplan.errors import InputError
 from cmrplan.files import atomic_write
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.critical_curve import Axis
 from cmrplan.plots.critical import critical_data, draw_critical

@@ -7,7 +7,6 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
@@ -78,9 +77,8 @@ class FrontierData:
     @property
     def span(self) -> tuple[float, float]:
         """Ends of the axis of tolerances."""
-        return self.scale * self.recommended.tolerance[0], self.scale * self.recommended.tolerance[
-            -1
-        ]
+        tolerances = self.scale * self.recommended.tolerance
+        return float(tolerances[0]), float(tolerances[-1])
 
 
 def _shown_tolerances(frontier: Frontier, tolerance: float | None) -> Array:
@@ -96,11 +94,6 @@ def _shown_tolerances(frontier: Frontier, tolerance: float | None) -> Array:
         marks.append(tolerance)
     along = np.linspace(low, max(high, low + 1e-6), NUM_TOLERANCES)
     return np.union1d(along, [mark for mark in marks if low <= mark <= along[-1]])
-
-    @property
-    def is_ever_best(self) -> NDArray[np.bool_]:
-        """Which ratios are best at some tolerance, ``(P,)``: not those past the lowest domain loss."""
-        return efficient(self.frontier.needed_rise, self.frontier.domain_loss)
 
 
 def frontier_data(

@@ -23,6 +23,7 @@ from cmrplan.report.text import (
     binding_text,
     constraint_text,
     interval_text,
+    is_budget_untold,
     nothing_helps_text,
     reference_text,
 )

@@ -14,10 +14,7 @@ from matplotlib.figure import Figure
 import cmrplan as cp
 from cmrplan import plots
 from cmrplan.fit.corpus_model import Interval
-from cmrplan.numbers import compact
 from cmrplan.plan.questions.law_panel import LawAnswer, LawPanel
-from cmrplan.plots import figures
-from cmrplan.plots.frontier import draw_frontier
 from cmrplan.plots.labels import PointLabels
 from cmrplan.plots.next_map import NextData, draw_next
 from cmrplan.plots.residuals import draw_residuals
