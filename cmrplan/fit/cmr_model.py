@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ from cmrplan.solve.law_fit import LawFit, fit_law, moved, refit, residual_jacobi
 
 # One more than the parameters of each token law, so that there is something left to check it with.
 FEWEST_TOKENS = {"domain": 4, "general": 6}
+KEPT_FITS = (
+    4096  # of runs: a comparison fits each of them anew for every part of the log that it hides
+)
 SAME_BUDGET = 1e-9  # relative difference below which two budgets are the same
 
 
@@ -298,7 +302,6 @@ def fit_cmr_model(
     """
     ratio = rows["domain_ratio"].to_numpy(dtype=float)
     inside = rows[(ratio > 0) & ((ratio < 1) | (corpus == "domain"))]
-    law = general_token_law() if corpus == "general" else domain_token_law()
     sizes: dict[float, tuple[RunCurve, ...]] = {}
     for size, group in inside.groupby("model_params", sort=True):
         if group["domain_ratio"].nunique() < 3:
@@ -310,7 +313,7 @@ def fit_cmr_model(
             loss = run["loss"].to_numpy(dtype=float)
             fit = None
             if len(tokens) >= FEWEST_TOKENS[corpus]:
-                fit = fit_law(law, {"train_tokens": tokens}, loss, delta=delta)
+                fit = _run_fit(corpus, tuple(tokens.tolist()), tuple(loss.tolist()), delta)
             share = float(run["domain_ratio"].iloc[0])
             curves.append(RunCurve(str(run_id), share, tokens, loss, fit))
         sizes[float(size)] = tuple(curves)  # type: ignore[arg-type]
@@ -321,3 +324,12 @@ def fit_cmr_model(
             f"loss was measured at {measured}"
         )
     return CmrModel(corpus, sizes, resamples, delta, len(inside), inside["run_id"].nunique())
+
+
+@lru_cache(maxsize=KEPT_FITS)
+def _run_fit(
+    corpus: str, tokens: tuple[float, ...], loss: tuple[float, ...], delta: float | None
+) -> LawFit:
+    """Return the token law of a run; the fits of the last runs are kept."""
+    law = general_token_law() if corpus == "general" else domain_token_law()
+    return fit_law(law, {"train_tokens": np.array(tokens)}, np.array(loss), delta=delta)
