@@ -1,10 +1,13 @@
 """A law that meets the probes and leaves them in between has no part in the default's average."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import cmrplan as cp
+from cmrplan.fit.residual import choice
 
 RATIOS = np.array([0, 0.02, 0.1, 0.25, 0.4, 0.6, 0.75, 0.9, 1])
 TOKENS = np.geomspace(25e3, 4e5, 8).round()
@@ -49,3 +52,21 @@ def test_a_law_with_a_hook_is_no_part_of_the_average(drop, is_part):
     alone = cp.fit(log, "dcpt", residual="none", bootstrap=0)
     assert (hook_of(alone) < 0.1) == is_part
     assert ("dcpt" in laws_alone(cp.fit(log, bootstrap=0))) == is_part
+
+
+@pytest.mark.parametrize(("largest", "is_near"), [(choice.LARGEST_HOOK, True), (np.inf, False)])
+def test_a_jump_beside_no_domain_data_is_not_what_a_hidden_ratio_measured(
+    monkeypatch, largest, is_near
+):
+    """Where 5 % of the domain is hidden, D-CPT's ``B r^eta`` jumps at 0 and misses the losses measured there."""
+    log = pd.read_csv(Path(__file__).parents[3] / "data/sweep2/french.csv")
+    log = log[(log["model_params"] == log["model_params"].min())]
+    is_hidden = log["domain_ratio"] == 0.05
+    hidden = log[is_hidden & (log["train_tokens"] > 0) & (log["eval_corpus"] == "domain")]
+    monkeypatch.setattr(choice, "LARGEST_HOOK", largest)
+    fit = cp.fit(log[~is_hidden].reset_index(drop=True), bootstrap=0)
+    names = ["model_params", "train_tokens", "domain_ratio"]
+    found = fit.predict("domain", **{name: hidden[name].to_numpy(float) for name in names})
+    miss = np.abs(found.loss - hidden["loss"].to_numpy())
+    assert (miss < 0.15).all() == is_near
+    assert (miss > 0.3).all() != is_near
