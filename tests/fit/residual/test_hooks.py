@@ -65,8 +65,8 @@ def test_a_jump_beside_no_domain_data_is_not_what_a_hidden_ratio_measured(
     hidden = log[is_hidden & (log["train_tokens"] > 0) & (log["eval_corpus"] == "domain")]
     monkeypatch.setattr(choice, "LARGEST_HOOK", largest)
     fit = cp.fit(log[~is_hidden].reset_index(drop=True), bootstrap=0)
-    names = ["model_params", "train_tokens", "domain_ratio"]
-    found = fit.predict("domain", **{name: hidden[name].to_numpy(float) for name in names})
+    at = {name: hidden[name].to_numpy(float) for name in ("train_tokens", "domain_ratio")}
+    found = fit.predict("domain", model_params=float(log["model_params"].iloc[0]), **at)
     miss = np.abs(found.loss - hidden["loss"].to_numpy())
     assert (miss < 0.15).all() == is_near
     assert (miss > 0.3).all() != is_near
