@@ -46,6 +46,15 @@ def test_a_plan_that_no_ratio_keeps_is_answered_with_the_tolerance_that_one_woul
     assert "What holds the ratio back" not in said
     assert "Without any limit the ratio would be 1.000." in said
     assert not re.search(r"\bnan\b", said)
+    # what each confidence would hold, and what to measure, as the plan's file has them
+    assert {row["rise_over"] for row in plan["levels"]} == {"base", "replay"}
+    for row in plan["levels"]:
+        over = "the base" if row["rise_over"] == "base" else "pure replay"
+        holds = "none" if row["domain_ratio"] is None else f"{row['domain_ratio']:.3f}"
+        least = f"{row['least_tolerance']} | {row['least_rise_ratio']:.3f}"
+        assert f"| {over} | {100 * row['confidence']:g} % | {holds} | {least} |" in said
+    assert "What would change it:" in said
+    assert not re.search(r"(\S+) to \1 parameters", said)
 
 
 def test_a_report_is_of_the_learning_rate_of_its_plan(rated_path, call, tmp_path):

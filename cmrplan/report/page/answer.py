@@ -25,6 +25,7 @@ from cmrplan.report.text import (
     recommended_text,
     untold_text,
 )
+from cmrplan.report.ways_out import LEVEL_COLUMNS, ways_out
 
 MOST_CAUTIONS = 3
 DEFAULT_RISE = "3%"
@@ -138,6 +139,21 @@ def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
         rows.append((percent(level), recommended_text(plan), binding, best))
     columns = ("confidence", "recommended ratio", "what binds", "best estimate, its interval")
     return ReportTable("The ratio by how surely the limit is to hold", columns, tuple(rows))
+
+
+def ways_out_tables(fit: Fit, plan: Plan) -> tuple[ReportTable, ...]:
+    """Return what each confidence allows over the base and pure replay, and what to measure, where no ratio holds."""
+    found = ways_out(fit, plan)
+    if found is None:
+        return ()
+    return (
+        ReportTable("The smallest limit that a ratio holds", LEVEL_COLUMNS, found.levels),
+        ReportTable(
+            "What would change it",
+            ("what to measure, and what it is expected to bring",),
+            tuple((text,) for text in found.advice),
+        ),
+    )
 
 
 def constraints_table(plan: Plan) -> ReportTable:

@@ -83,11 +83,11 @@ def fit_section(fit: Fit) -> ReportSection:
                 ({"axis": "y", "at": 0.0, "name": ""},),
             ),
         ]
-    tokens, sizes = fit.probed.token_range, fit.probed.size_range
+    probed = fit.probed
     texts = [
-        f"Probes were run at {compact(sizes[0])} to {compact(sizes[1])} parameters, {compact(tokens[0])} to "
-        f"{compact(tokens[1])} tokens and domain ratios from {fit.probed.ratio_range[0]:g} to "
-        f"{fit.probed.ratio_range[1]:g}. Everything beyond these is extrapolated.",
+        f"Probes were run at {_range_text(probed.size_range)} parameters, {_range_text(probed.token_range)} tokens and "
+        f"domain ratios from {probed.ratio_range[0]:g} to {probed.ratio_range[1]:g}. Everything beyond these is "
+        "extrapolated.",
     ]
     return ReportSection(
         "Measured against fitted",
@@ -95,6 +95,11 @@ def fit_section(fit: Fit) -> ReportSection:
         tuple(charts),
         (frame_table("Parameters of the fitted laws", fit.table()),),
     )
+
+
+def _range_text(ends: tuple[float, float]) -> str:
+    low, high = (compact(end) for end in ends)
+    return low if low == high else f"{low} to {high}"
 
 
 def frontier_section(fit: Fit, request: PlanRequest) -> ReportSection:

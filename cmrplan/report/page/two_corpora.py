@@ -59,7 +59,7 @@ def report_on(
     findings = tuple(plan.warnings) if plan else tuple(fit.warnings)
     summary = [answer.confidence_table(fit, asked)] if not _is_final(refusal, plan) else []
     if plan is not None:
-        summary.append(answer.constraints_table(plan))
+        summary += [*answer.ways_out_tables(fit, plan), answer.constraints_table(plan)]
     try:
         explorer = explorer_of(fit, asked, say)
     except CmrplanError:
