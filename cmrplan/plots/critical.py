@@ -138,7 +138,8 @@ def plot_critical(
 def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
     curve, plan = data.curve, data.plan
-    if not (plan.is_feasible or np.isfinite(curve.domain_ratio).any() or len(data.measured_ratio)):
+    is_known = np.isfinite([curve.domain_ratio, curve.best_estimate]).any()
+    if not (plan.is_feasible or is_known or len(data.measured_ratio)):
         other = "budgets" if curve.axis == "train_tokens" else "sizes"
         return say_why(ax, f"{no_ratio_text(plan)} None holds it at other {other} either.")
     _draw_curve(curve, ax)
@@ -186,7 +187,7 @@ def _draw_probed_sizes(data: CriticalData, ax: Axes) -> None:
 
 
 def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:
-    """Draw the ratio, its best estimate and interval, and a cross where none is feasible."""
+    """Draw the ratio, its best estimate and interval, and a cross where none holds."""
     level = percent(curve.confidence)
     band = f"{level} interval of the best ratio"
     draw_band(ax, curve.values, curve.low, curve.high, color=DATA, alpha=0.18, label=band)
@@ -210,4 +211,4 @@ def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:
     if missing.any():
         floor = np.zeros(int(missing.sum()))
         style: dict[str, Any] = {"color": FORBIDDEN, "markersize": 5}
-        ax.plot(curve.values[missing], floor, "x", label="none is feasible", **style)
+        ax.plot(curve.values[missing], floor, "x", label=f"none holds with {level}", **style)

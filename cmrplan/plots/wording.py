@@ -71,16 +71,24 @@ def no_ratio_text(plan: Plan) -> str:
     )
 
 
+def shown_interval(plan: Plan) -> tuple[float, float] | None:
+    """Return the interval of the best ratio where a plan's ratio is one; that of the least rise is none."""
+    low, high = plan.domain_ratio_low, plan.domain_ratio_high
+    is_best = plan.is_feasible or plan.evaluated_ratio == plan.ratio.estimate
+    return None if low is None or high is None or not is_best else (low, high)
+
+
 def recommendation(plan: Plan) -> str:
     """Return the recommended ratio with its interval, such as ``31% (27–35%)``.
 
     There are enough decimals to tell the ends of the interval apart, where it has a width.
     """
-    low, high = plan.domain_ratio_low, plan.domain_ratio_high
-    if low is None or high is None:
+    interval = shown_interval(plan)
+    if interval is None:
         return percent(plan.evaluated_ratio)
+    low, high = interval
     width = high - low
-    decimals = 0 if width >= 0.05 else 2 if 0.0005 <= width < 0.005 else 1
+    decimals = 0 if width >= 0.05 else 2 if 0.00005 <= width < 0.005 else 1
     shown = [f"{100 * ratio:.{decimals}f}" for ratio in (plan.evaluated_ratio, low, high)]
     return f"{shown[0]}% ({shown[1]}–{shown[2]}%)"
 

@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
@@ -83,12 +81,12 @@ def _answer(plan: Plan) -> str:
 
 def _ways_out(fit: Fit, plan: Plan) -> str:
     """Return what each confidence allows and what to measure, where no ratio holds."""
-    found = ways_out(fit, plan)
-    if found is None:
+    would_do = ways_out(fit, plan)
+    if would_do is None:
         return ""
-    rows = [LEVEL_COLUMNS, ("---",) * len(LEVEL_COLUMNS), *found.levels]
+    rows = [LEVEL_COLUMNS, ("---",) * len(LEVEL_COLUMNS), *would_do.levels]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    advice = [f"- {escape(text)}" for text in found.advice]
+    advice = [f"- {escape(text)}" for text in would_do.advice]
     return "\n".join(["## What would do", "", *lines, "", *advice]).rstrip()
 
 

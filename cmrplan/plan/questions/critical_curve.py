@@ -53,8 +53,8 @@ class CriticalCurve(Tabular):
         The other of the two.
     confidence : float
     domain_ratio, best_estimate, low, high : array (P,)
-        The ratio that holds with confidence, the best estimate and its interval. NaN where none is feasible, and
-        bounds where there are no resamples.
+        The ratio that holds with confidence, NaN where none does; the best estimate, NaN where the estimates allow
+        none; and its interval, NaN where no resamples have one.
     at_edge : array (P,) of bool
         Whether the ratio is the largest fitted one, so that more may be feasible.
     reason : tuple of str
@@ -183,13 +183,12 @@ def curve_along(
             rows.append((np.nan,) * 4)
             reasons.append(str(error))
             continue
+        best = decision.interval(request.confidence)
+        rows.append((decision.ratio, best.estimate, best.low, best.high))
         if not decision.is_feasible:
-            rows.append((np.nan,) * 4)
             reasons.append(infeasible_text(fit, asked, decision))
             continue
         remarks |= {finding.code: finding for finding in decision.curves.findings}
-        best = decision.interval(request.confidence)
-        rows.append((decision.ratio, best.estimate, best.low, best.high))
         reasons.append("")
     if len(refused) == len(along):
         raise refused[-1]

@@ -143,15 +143,15 @@ def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
 
 def ways_out_tables(fit: Fit, plan: Plan) -> tuple[ReportTable, ...]:
     """Return what each confidence allows over the base and pure replay, and what to measure, where no ratio holds."""
-    found = ways_out(fit, plan)
-    if found is None:
+    would_do = ways_out(fit, plan)
+    if would_do is None:
         return ()
     return (
-        ReportTable("The smallest limit that a ratio holds", LEVEL_COLUMNS, found.levels),
+        ReportTable("The smallest limit that a ratio holds", LEVEL_COLUMNS, would_do.levels),
         ReportTable(
             "What would change it",
             ("what to measure, and what it is expected to bring",),
-            tuple((text,) for text in found.advice),
+            tuple((text,) for text in would_do.advice),
         ),
     )
 
