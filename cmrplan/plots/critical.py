@@ -37,7 +37,7 @@ from cmrplan.plots.artists import (
 )
 from cmrplan.plots.legends import finished
 from cmrplan.plots.view import is_same, nearest, require_plan
-from cmrplan.plots.wording import choice_label, law_title, no_ratio_text, percent
+from cmrplan.plots.wording import allowed_title, choice_label, law_title, no_ratio_text, percent
 
 LABELS = {"train_tokens": TOKENS_LABEL, "model_params": "model parameters"}
 
@@ -99,7 +99,7 @@ def critical_data(
     measured, ratio = measured_critical(fit, plan.asked, against, fixed)
     rows = fit.log[fit.log["train_tokens"] > 0]
     other = "model_params" if against == "train_tokens" else "train_tokens"
-    near = nearest(fit.rows("general")[other], fixed)
+    near = nearest(fit.rows("general" if "general" in fit.models else "domain")[other], fixed)
     probed = np.unique(rows[against].to_numpy(dtype=float))
     base_sizes = np.array(sorted(fit.base_loss.get("general", {})))
     return CriticalData(curve, measured, ratio, near, probed, plan, base_sizes)
@@ -131,7 +131,7 @@ def plot_critical(
         If no tokens or size has a feasible ratio.
     """
     data = critical_data(fit, against, plan=plan)
-    title = f"Ratio that a general rise of {data.plan.max_general_rise} allows\n{data.title}"
+    title = f"{allowed_title(data.plan)}\n{data.title}"
     return finished(draw_critical(data, axes_or_new(ax)), title)
 
 

@@ -62,6 +62,13 @@ def choice_label(plan: Plan) -> str:
     return f"{choice_name(plan)} {recommendation(plan)}"
 
 
+def allowed_title(plan: Plan) -> str:
+    """Return what a picture of the recommended ratio over something else shows."""
+    if plan.asked.tolerance is None:
+        return "Recommended ratio"
+    return f"Ratio that a general rise of {plan.max_general_rise} allows"
+
+
 def no_ratio_text(plan: Plan) -> str:
     """Return that no ratio holds the tolerance of a plan, and which would do."""
     over = "pure replay" if plan.asked.rise_over == "replay" else "the base"

@@ -70,3 +70,28 @@ def test_a_report_is_of_the_learning_rate_of_its_plan(rated_path, call, tmp_path
     assert said["plan"]["domain_ratio"] == json.loads(plan_file.read_text())["domain_ratio"]
     sentence = "The run has a constant schedule of the learning rate, with a peak of 0.0002."
     assert sentence in said["meaning"]
+
+
+DOMAIN_ONLY = "data/published/cmr_table2_log.csv"
+
+
+def test_a_log_without_general_losses_is_answered_and_drawn_from(call, tmp_path):
+    """The page and the table of laws ended in an internal error, and pictures asked for a tolerance it cannot hold."""
+    fit, page, picture = (tmp_path / name for name in ("fit.json", "page.md", "picture.png"))
+    assert call("fit", DOMAIN_ONLY, "--bootstrap", "20", "--out", fit).code == 0
+    assert call("report", fit, "--quick", "--out", page).code == 0
+    said = page.read_text()
+    assert "Give the domain 100% of the training tokens" in said
+    assert "the lowest domain loss of the largest probed run, without any limit" in said
+    assert "the log has no general loss." in said
+    assert "Not shown: the general loss was not fitted" in said.split("## Frontier")[1]
+    assert not re.search(r"\bnan\b|by how surely", said)
+    asked = ("--model-params", "1B", "--general-weight", "0")
+    panel = call("plan", fit, *asked, "--train-tokens", "20B", "--table", "panel")
+    assert panel.code == 0
+    assert "size_law" in panel.out
+    for kind in ("ratio", "critical", "panel"):
+        assert call("plot", fit, kind, *asked, "--out", picture, "--force").code == 0
+    refused = call("plot", fit, "tradeoff", *asked, "--out", tmp_path / "none.png")
+    assert refused.code == 1
+    assert refused.err.startswith("error: the general loss was not fitted")

@@ -16,7 +16,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.probed import TWO_DIGITS, base_loss_at
+from cmrplan.fit.probed import TWO_DIGITS, base_loss_at, other_base
 from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.findings import infeasible_text
 from cmrplan.plan.loss_curves import COARSE_GRID, best_ratio
@@ -220,6 +220,8 @@ def measured_critical(
     other = "model_params" if axis == "train_tokens" else "train_tokens"
     if axis == "model_params":
         request = request.for_any_size()
+    if "general" not in fit.models:
+        return np.zeros(0), np.zeros(0)
     rows = fit.rows("general")
     known = np.unique(rows[other].to_numpy(dtype=float))
     nearest = known[np.argmin(np.abs(np.log(known / fixed)))]
@@ -251,10 +253,13 @@ def _measured_reference(
 ) -> float | None:
     if request.rise_over == "replay":
         return float(loss[0]) if ratio[0] == 0 else None
-    if request.base_loss is not None:
-        return request.base_loss
+    given = request.base_loss if abs(size / request.size - 1) <= TWO_DIGITS else None
     measured = fit.base_loss.get("general", {})
     if not measured:
-        return None
+        return given
     value, findings = base_loss_at(measured, size)
-    return None if findings else value
+    if given is not None and (findings or not other_base(given, value, size)):
+        return given
+    return (
+        None if findings else value
+    )  # of probes from another base than the planned one it is their own

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cmrplan.errors import CmrplanError, Finding, Severity
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.planned_schedule import PlannedSchedule
@@ -32,12 +34,19 @@ DEFAULT_RISE = "3%"
 
 
 def default_request(fit: Fit) -> PlanRequest:
-    """Return what a report asks where no plan was given: the largest probed run and a rise of 3 %."""
+    """Return what a report asks where no plan was given: the largest probed run and a rise of 3 %.
+
+    Of a fit without a general loss, the lowest domain loss of that run.
+    """
     rows = fit.log[fit.log["train_tokens"] > 0]
     return PlanRequest(
         model_params=float(rows["model_params"].max()),
         train_tokens=float(rows["train_tokens"].max()),
-        max_general_rise=DEFAULT_RISE,
+        **(
+            {"max_general_rise": DEFAULT_RISE}
+            if "general" in fit.models
+            else {"general_weight": 0.0}
+        ),
     )
 
 
@@ -90,9 +99,17 @@ def meaning_of(plan: Plan) -> tuple[str, ...]:
     sentences = [
         f"{at or 'Of'} the {compact(plan.train_tokens)} tokens of a run of {compact(plan.model_params)} parameters, "
         f"{_tokens(domain)} come from the domain corpus and {_tokens(plan.train_tokens - domain)} are general data.",
-        f"The general loss is then predicted to be {plan.general_loss.text(4)} nats per token{base}, and the domain "
-        f"loss {plan.domain_loss.text(4)}.",
     ]
+    domain_loss = f"domain loss {plan.domain_loss.text(4)}"
+    if np.isfinite(plan.general_loss.estimate):
+        general = (
+            f"general loss is then predicted to be {plan.general_loss.text(4)} nats per token{base}"
+        )
+        sentences.append(f"The {general}, and the {domain_loss}.")
+    else:
+        sentences.append(
+            f"The {domain_loss} nats per token is then predicted; the log has no general loss."
+        )
     if plan.violation_probability is not None:
         at = f", {AT_PROBED}" if is_budget_untold(plan) else ""
         sentences.append(
@@ -134,7 +151,9 @@ def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
         except CmrplanError:
             rows.append((percent(level), "none", "–", "–"))
             continue
-        best = plan.ratio.text(3).replace("nan", "none")
+        best, low, high = plan.ratio.text(3).replace("nan", "none"), plan.ratio.low, plan.ratio.high
+        if low is not None and f"{low:.3f}" == f"{high:.3f}":
+            best = f"{plan.ratio.estimate:.3f} (narrower than 0.001)"
         binding = plan.binding.replace("_", " ")
         rows.append((percent(level), recommended_text(plan), binding, best))
     columns = ("confidence", "recommended ratio", "what binds", "best estimate, its interval")

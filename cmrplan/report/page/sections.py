@@ -104,6 +104,7 @@ def _range_text(ends: tuple[float, float]) -> str:
 
 def frontier_section(fit: Fit, request: PlanRequest) -> ReportSection:
     """Return what each tolerance allows."""
+    fit.model_of("general")
     curves = survey(fit, request, num_grid=NUM_FRONTIER_POINTS)
     frontier = frontier_of(curves, request.confidence)
     scale = 100.0 if frontier.unit in ("fraction", "perplexity_fraction") else 1.0
