@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from cmrplan.arrays import Array
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
+from cmrplan.plan.optimum import SAME_RATIO
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.critical_curve import (
     Axis,
@@ -39,6 +40,7 @@ from cmrplan.plots.legends import finished
 from cmrplan.plots.view import is_same, nearest, require_plan
 from cmrplan.plots.wording import allowed_title, choice_label, law_title, no_ratio_text, percent
 
+SAME_AROUND = 0.1  # of an axis beside the ratio, where all are the same
 LABELS = {"train_tokens": TOKENS_LABEL, "model_params": "model parameters"}
 
 
@@ -160,7 +162,10 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     shown = [curve.domain_ratio, curve.best_estimate, curve.low, curve.high, data.measured_ratio]
     if np.isnan(curve.domain_ratio).any():
         shown.append(np.zeros(1))
-    low, high = padded([*shown, np.array([plan.evaluated_ratio])])
+    shown.append(np.array([plan.evaluated_ratio]))
+    low, high = padded(shown)
+    if np.nanmax(np.concatenate(shown)) - np.nanmin(np.concatenate(shown)) < SAME_RATIO:
+        low, high = plan.evaluated_ratio - SAME_AROUND, plan.evaluated_ratio + SAME_AROUND
     ax.set_ylim(max(low, -0.04), min(high, 1.04))
     if curve.axis == "model_params" and len(data.probed) > 1:
         _draw_probed_sizes(data, ax)

@@ -15,6 +15,7 @@ LAW_NAMES = {
     "cmr": "CMR law",
 }
 LONGEST_NAME = 28
+LEAST_WIDTH = 5e-5  # of an interval that two decimals of a percentage show
 
 
 def law_title(law: str) -> str:
@@ -88,14 +89,13 @@ def shown_interval(plan: Plan) -> tuple[float, float] | None:
 def recommendation(plan: Plan) -> str:
     """Return the recommended ratio with its interval, such as ``31% (27–35%)``.
 
-    There are enough decimals to tell the ends of the interval apart, where it has a width.
+    There are enough decimals to tell the ends of the interval apart; one without a width is left out.
     """
-    interval = shown_interval(plan)
-    if interval is None:
-        return percent(plan.evaluated_ratio)
-    low, high = interval
+    low, high = shown_interval(plan) or (plan.evaluated_ratio,) * 2
     width = high - low
-    decimals = 0 if width >= 0.05 else 2 if 0.00005 <= width < 0.005 else 1
+    if width < LEAST_WIDTH:
+        return percent(plan.evaluated_ratio)
+    decimals = 0 if width >= 0.05 else 1 if width >= 0.005 else 2
     shown = [f"{100 * ratio:.{decimals}f}" for ratio in (plan.evaluated_ratio, low, high)]
     return f"{shown[0]}% ({shown[1]}–{shown[2]}%)"
 

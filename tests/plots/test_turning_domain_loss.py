@@ -77,6 +77,16 @@ def test_a_frontier_without_a_ratio_says_which_tolerance_would_do(show):
     assert ax.get_ylim()[0] <= first[1] <= ax.get_ylim()[1]
 
 
+def test_no_number_stands_at_the_end_of_the_axis_of_tolerances():
+    """In a low picture 2.5 was cut off by the edge of the figure."""
+    fit = rising()
+    ax = plots.plot_frontier(fit, plan=ask(fit))
+    ax.set_xlim(0, 2.5)
+    ticks = ax.xaxis.get_majorticklocs()
+    assert len(ticks[ticks <= 2.5]) > 2
+    assert not np.isclose(ticks, 2.5).any()
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_their_frontiers_have_no_fault(size):
     fit = rising()
@@ -155,6 +165,17 @@ def test_marks_of_the_chance_lie_on_its_curve():
     named = [line.get_label() for line in plots.plot_risk(fit, plan=plan).lines]
     assert "asked: holds with 90%" in named
     assert "holds with 50% up to 0.07%" in named or "holds with 50% up to 0.08%" in named
+
+
+def test_one_ratio_everywhere_has_an_axis_of_its_own_numbers():
+    """There were two ticks that said 100%, and one of 100.1%."""
+    fit = make_fit(spread=np.linspace(-0.02, 0.02, 101))
+    ax = plots.plot_critical(fit, plan=ask(fit, max_general_rise="30%"))
+    ax.figure.draw_without_rendering()
+    ends = ax.get_ylim()
+    assert ends[1] - ends[0] > 0.1
+    said = [text.get_text() for text in ax.get_yticklabels()]
+    assert len(set(said)) == len(said)
 
 
 def test_critical_ratios_show_the_best_estimate_where_none_holds():
