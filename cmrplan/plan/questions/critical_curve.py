@@ -253,7 +253,8 @@ def _measured_reference(
 ) -> float | None:
     if request.rise_over == "replay":
         return float(loss[0]) if ratio[0] == 0 else None
-    given = request.base_loss if abs(size / request.size - 1) <= TWO_DIGITS else None
+    is_of_size = request.model_params is None or abs(size / request.size - 1) <= TWO_DIGITS
+    given = request.base_loss if is_of_size else None
     measured = fit.base_loss.get("general", {})
     if not measured:
         return given
