@@ -167,6 +167,18 @@ def test_marks_of_the_chance_lie_on_its_curve():
     assert "holds with 50% up to 0.07%" in named or "holds with 50% up to 0.08%" in named
 
 
+def test_two_in_a_low_figure_keep_room_beside_their_titles():
+    """A title of five lines and a legend left a sliver of the axes, and the name of the next axis lay on the title."""
+    fit = make_fit(base=2.46, spread=np.linspace(-0.03, 0.03, 101))
+    plan = ask(fit, model_params=3e8, train_tokens=6e9, max_general_rise="1%")
+    fig = Figure(figsize=(7, 3), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    plots.plot_risk(fit, plan=plan, ax=left)
+    plots.plot_tradeoff(fit, plan=plan, ax=right)
+    assert faults(fig) == []
+    assert left.bbox.height > 0.2 * fig.bbox.height
+
+
 def test_one_ratio_everywhere_has_an_axis_of_its_own_numbers():
     """There were two ticks that said 100%, and one of 100.1%."""
     fit = make_fit(spread=np.linspace(-0.02, 0.02, 101))
