@@ -71,7 +71,7 @@ def plot(
         raise InputError(f"KIND must be one of {', '.join(PLOT_KINDS)}, got {kind!r}")
     _, fitted = read_fit_under(fit, asked.pop("schedule"), asked.pop("peak_rate"))
     recommended = None
-    if asked["max_general_rise"] is not None:
+    if asked["max_general_rise"] is not None or asked["general_weight"] is not None:
         rows = fitted.log
         recommended = make_plan(
             fitted,

@@ -374,9 +374,11 @@ def _probes(
 
 def _edge_findings(outlook: Outlook) -> list[Finding]:
     """Return a remark for each outermost ratio, inside (0, 1), at which many answers lie."""
-    answers, findings = outlook.answers, []
+    answers, curves, findings = outlook.answers, outlook.curves, []
+    left = curves.between(outlook.feasible.low, outlook.feasible.high)
+    has_one = (curves.mean_rise_draws[:, left] <= curves.tolerance.largest_rise).any(axis=1)
     for outermost, word in zip(outlook.feasible.probed, ("smaller", "larger"), strict=True):
-        share = float(np.mean(answers == outermost))
+        share = float(np.mean((answers == outermost) & has_one))
         if share > AT_EDGE and 0 < outermost < 1:
             findings.append(
                 Finding(

@@ -221,8 +221,9 @@ class Fit(FittedLog):
         A given base loss is that of the checkpoint to be trained: where it is not that of the probed one, the loss goes
         with it. At another size, once known, it narrows the draws.
         """
+        followed = self.model_of("general").follows_rows
         measured, sizes = self.base_loss.get("general", {}), self.probed.losses["general"].sizes
-        if not self.model_of("general").follows_rows or not set(sizes.tolist()) <= set(measured):
+        if not followed or not set(sizes.tolist()) <= set(measured):
             return None
         require_plausible_base("base_loss", base_loss, measured, model_params)
 

@@ -92,8 +92,8 @@ class FittedLog(ABC):
         -------
         DataFrame
             ``corpus``, ``law``, ``model_params`` and ``train_tokens`` (where the law holds at one size and budget, else
-            NaN), ``parameter``, ``estimate``, ``stderr``, ``low`` and ``high`` (NaN where not known), and ``status``:
-            ``free``, ``held``, ``at a bound`` or ``not identified``.
+            NaN), ``parameter``, ``estimate``, ``stderr``, ``low`` and ``high`` (NaN where not known, and of what is not
+            identified), and ``status``: ``free``, ``held``, ``at a bound`` or ``not identified``.
         """
         return parameter_table(self.summaries())
 

@@ -42,13 +42,25 @@ def status_of(figures: dict[str, Any], parameter: str) -> ParameterStatus:
     return ParameterStatus.FREE
 
 
+def uncertainty(figures: dict[str, Any], parameter: str) -> tuple[float | None, ...]:
+    """Return the standard error of a parameter and the bounds of its interval; None for what means nothing.
+
+    What the data do not tell has neither, and an interval without a width says only where the range ends.
+    """
+    if parameter in figures["unidentified"]:
+        return (None, None, None)
+    low, high = figures["interval"].get(parameter) or (None, None)
+    bounds = (None, None) if low == high else (low, high)
+    return (figures["stderr"].get(parameter), *bounds)
+
+
 def top_law(figures: dict[str, Any]) -> str:
     """Return the law whose parameters a summary holds; of laws that were averaged, the top-weighted one."""
     return str(figures.get("members", [figures])[0]["law"])
 
 
 def parameter_table(figures: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
-    """Return one row for each parameter, NaN where a number is not known.
+    """Return one row for each parameter, NaN where a number is not known or means nothing.
 
     Parameters
     ----------
@@ -65,8 +77,7 @@ def parameter_table(figures: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFra
     for corpus, values in figures:
         counts = tuple(values.get(name) for name in _COUNTS)
         for name, estimate in values["params"].items():
-            interval = values["interval"].get(name) or (None, None)
-            numbers = (estimate, values["stderr"].get(name), *interval)
+            numbers = (estimate, *uncertainty(values, name))
             status = status_of(values, name).value
             rows.append((corpus, top_law(values), *counts, name, *numbers, status))
     table = pd.DataFrame(rows, columns=list(COLUMNS))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from cmrplan.arrays import Array
-from cmrplan.fit.parameter_table import ParameterStatus, status_of, top_law
+from cmrplan.fit.parameter_table import ParameterStatus, status_of, top_law, uncertainty
 from cmrplan.numbers import compact_exact
 
 if TYPE_CHECKING:
@@ -98,20 +98,15 @@ def _variables(figures: dict[str, Any]) -> list[str]:
 
 
 def _variable_text(figures: dict[str, Any], name: str) -> str:
-    """Return the estimate of a parameter with its standard error, its interval and what limits it.
-
-    What the data do not tell has neither error nor interval.
-    """
-    estimate, stderr = figures["params"][name], figures["stderr"].get(name)
+    """Return the estimate of a parameter with its standard error, its interval and what limits it."""
+    estimate = figures["params"][name]
+    stderr, low, high = uncertainty(figures, name)
     text = "n/a" if estimate is None else f"{estimate:.7g}"
-    if name in figures["unidentified"]:
-        return f"{text}  {status_of(figures, name)}"
     if stderr is not None:
         text += f" +/- {stderr:.4g}"
         text += f" ({100 * abs(stderr / estimate):.2f}%)" if estimate else ""
-    interval = figures["interval"].get(name)
-    if interval is not None:
-        text += f"  [{interval[0]:.4g}, {interval[1]:.4g}]"
+    if low is not None:
+        text += f"  [{low:.4g}, {high:.4g}]"
     status = status_of(figures, name)
     return text if status is ParameterStatus.FREE else f"{text}  {status}"
 

@@ -342,9 +342,10 @@ def training_rows(log: pd.DataFrame, corpus: str) -> pd.DataFrame:
 def _checked(raw: RawLog) -> pd.DataFrame:
     frame, errors = convert(raw)
     if errors:
-        more = len(errors) - 1
-        rest = f" {more} more: cmrplan logs check lists them." if more else ""
-        raise InputError(errors[0].message + rest)
+        first, more = errors[0].message, len(errors) - 1
+        joint = " " if first.endswith(".") else "; "
+        rest = f"{joint}{more} more: cmrplan logs check lists them." if more else ""
+        raise InputError(first + rest)
     return frame
 
 

@@ -120,7 +120,10 @@ def infeasible_text(fit: Fit, request: PlanRequest, decision: Decision) -> str:
         reachable = curves.chance_constrained_ratio(lower.low, lower.high)
         if np.isfinite(reachable):
             text += f"; or lower min_ratio to {np.floor(reachable * 1e4) / 1e4:g}"
-    far = fit.probed.extrapolation_findings(model_params=request.size, train_tokens=request.tokens)
+    beyond = fit.probed.extrapolation_findings(
+        model_params=request.size, train_tokens=request.tokens
+    )
+    far = [_with_new_run(finding, decision) for finding in beyond]
     carried = [finding for finding in curves.findings if finding.code in OTHER_SIZE]
     apart = [finding for finding in fit.warnings if finding.code == Code.BASE_APART]
     return "; ".join([text, *(finding.message for finding in (*apart, *far, *carried))])

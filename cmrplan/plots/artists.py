@@ -21,7 +21,7 @@ from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.numbers import compact_exact
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.legends import wrapped
-from cmrplan.plots.wording import choice_label, percent
+from cmrplan.plots.wording import choice_label, percent, shown_interval
 
 # Okabe & Ito's palette, told apart in every common kind of color blindness
 DATA = "#0072B2"
@@ -88,10 +88,9 @@ def draw_band(ax: Axes, x: Array, low: Array, high: Array, **style: object) -> N
 
 def draw_choice(ax: Axes, plan: Plan) -> None:
     """Mark the recommended ratio and its interval on an x axis of ratios."""
-    if plan.domain_ratio_low is not None and plan.domain_ratio_high is not None:
-        ax.axvspan(
-            plan.domain_ratio_low, plan.domain_ratio_high, color=CHOICE, alpha=0.15, linewidth=0
-        )
+    interval = shown_interval(plan)
+    if interval is not None:
+        ax.axvspan(*interval, color=CHOICE, alpha=0.15, linewidth=0)
     ax.axvline(plan.evaluated_ratio, color=CHOICE, linewidth=1.6, label=choice_label(plan))
 
 
@@ -145,6 +144,7 @@ def say_why(ax: Axes, reason: str) -> Axes:
     """Say in words why there is nothing to see."""
     ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
     ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
     width = ax.get_window_extent().width / ax.figure.dpi  # inches
     ax.text(
         0.5,

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from cmrplan.arrays import Array
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
+from cmrplan.plan.optimum import SAME_RATIO
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.critical_curve import (
     Axis,
@@ -37,8 +38,9 @@ from cmrplan.plots.artists import (
 )
 from cmrplan.plots.legends import finished
 from cmrplan.plots.view import is_same, nearest, require_plan
-from cmrplan.plots.wording import choice_label, law_title, no_ratio_text, percent
+from cmrplan.plots.wording import allowed_title, choice_label, law_title, no_ratio_text, percent
 
+SAME_AROUND = 0.1  # of an axis beside the ratio, where all are the same
 LABELS = {"train_tokens": TOKENS_LABEL, "model_params": "model parameters"}
 
 
@@ -99,7 +101,7 @@ def critical_data(
     measured, ratio = measured_critical(fit, plan.asked, against, fixed)
     rows = fit.log[fit.log["train_tokens"] > 0]
     other = "model_params" if against == "train_tokens" else "train_tokens"
-    near = nearest(fit.rows("general")[other], fixed)
+    near = nearest(fit.rows("general" if "general" in fit.models else "domain")[other], fixed)
     probed = np.unique(rows[against].to_numpy(dtype=float))
     base_sizes = np.array(sorted(fit.base_loss.get("general", {})))
     return CriticalData(curve, measured, ratio, near, probed, plan, base_sizes)
@@ -131,14 +133,15 @@ def plot_critical(
         If no tokens or size has a feasible ratio.
     """
     data = critical_data(fit, against, plan=plan)
-    title = f"Ratio that a general rise of {data.plan.max_general_rise} allows\n{data.title}"
+    title = f"{allowed_title(data.plan)}\n{data.title}"
     return finished(draw_critical(data, axes_or_new(ax)), title)
 
 
 def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
     curve, plan = data.curve, data.plan
-    if not (plan.is_feasible or np.isfinite(curve.domain_ratio).any() or len(data.measured_ratio)):
+    is_known = np.isfinite([curve.domain_ratio, curve.best_estimate]).any()
+    if not (plan.is_feasible or is_known or len(data.measured_ratio)):
         other = "budgets" if curve.axis == "train_tokens" else "sizes"
         return say_why(ax, f"{no_ratio_text(plan)} None holds it at other {other} either.")
     _draw_curve(curve, ax)
@@ -159,7 +162,10 @@ def draw_critical(data: CriticalData, ax: Axes) -> Axes:
     shown = [curve.domain_ratio, curve.best_estimate, curve.low, curve.high, data.measured_ratio]
     if np.isnan(curve.domain_ratio).any():
         shown.append(np.zeros(1))
-    low, high = padded([*shown, np.array([plan.evaluated_ratio])])
+    shown.append(np.array([plan.evaluated_ratio]))
+    low, high = padded(shown)
+    if np.nanmax(np.concatenate(shown)) - np.nanmin(np.concatenate(shown)) < SAME_RATIO:
+        low, high = plan.evaluated_ratio - SAME_AROUND, plan.evaluated_ratio + SAME_AROUND
     ax.set_ylim(max(low, -0.04), min(high, 1.04))
     if curve.axis == "model_params" and len(data.probed) > 1:
         _draw_probed_sizes(data, ax)
@@ -186,7 +192,7 @@ def _draw_probed_sizes(data: CriticalData, ax: Axes) -> None:
 
 
 def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:
-    """Draw the ratio, its best estimate and interval, and a cross where none is feasible."""
+    """Draw the ratio, its best estimate and interval, and a cross where none holds."""
     level = percent(curve.confidence)
     band = f"{level} interval of the best ratio"
     draw_band(ax, curve.values, curve.low, curve.high, color=DATA, alpha=0.18, label=band)
@@ -210,4 +216,4 @@ def _draw_curve(curve: CriticalCurve, ax: Axes) -> None:
     if missing.any():
         floor = np.zeros(int(missing.sum()))
         style: dict[str, Any] = {"color": FORBIDDEN, "markersize": 5}
-        ax.plot(curve.values[missing], floor, "x", label="none is feasible", **style)
+        ax.plot(curve.values[missing], floor, "x", label=f"none holds with {level}", **style)

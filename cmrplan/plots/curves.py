@@ -90,7 +90,7 @@ class CurvesData:
     chosen_loss : float or None
         The fitted loss at the plan's ratio and budget.
     is_rise : bool
-        Whether all losses are less the base loss of their own size, since the points are of another size.
+        Whether all losses are less the base loss of their own size, since the points are of another size or base.
     """
 
     corpus: str
@@ -107,10 +107,11 @@ class CurvesData:
 
     @property
     def measured_note(self) -> str:
-        """Where the points were measured, if not at the size and the supply of the curves."""
+        """Where the points were measured, if not at the size, from the base and with the supply of the curves."""
         is_there = is_same(self.measured_params, self.view.model_params)
         size = "" if is_there else f"N = {compact(self.measured_params)}"
-        return ", ".join(filter(None, (size, self.view.probed_supply)))
+        base = self.view.other_base if self.corpus == "general" else ""
+        return ", ".join(filter(None, (size, base, self.view.probed_supply)))
 
     @property
     def title(self) -> str:

@@ -42,7 +42,7 @@ from cmrplan.plots.residuals import VARIABLES, draw_residuals, residuals_data
 from cmrplan.plots.risk import draw_risk, risk_data
 from cmrplan.plots.tradeoff import draw_tradeoff, tradeoff_data
 from cmrplan.plots.view import fitted_corpora
-from cmrplan.plots.wording import heading
+from cmrplan.plots.wording import allowed_title, heading
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -236,7 +236,7 @@ def _critical(fit: Fit, plan: Plan | None, options: dict[str, Any]) -> _Panels:
     extra = (1.6, 0.2) if len(parts) == 1 else (0.0, 0.2)
     return _Panels(
         [panels],
-        f"Ratio that a general rise of {parts[0].plan.max_general_rise} allows",
+        allowed_title(parts[0].plan),
         extra=extra,
     )
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
@@ -191,6 +192,9 @@ def draw_frontier(data: FrontierData, ax: Axes, show: str) -> Axes:
     if data.plan is not None and data.tolerance is not None:
         _draw_plan(data.plan, data.tolerance, ax, show)
     ax.set_xlim(*data.span)
+    ax.xaxis.set_major_locator(
+        MaxNLocator("auto", prune="upper")
+    )  # a number at the end may stand out of the figure
     ax.set_ylim(*padded([holding, estimate, low, high]))
     ax.set_xlabel(rise_label(data.frontier.unit, data.over))
     if show == "domain_ratio":

@@ -19,7 +19,7 @@ TITLE_LINE = 1.3  # height of a line of a title, in its font's size
 LINE = 1.5  # height of a legend's line, in its font's size
 HANDLE = 5.5  # width of an entry's symbol with the space around it, in the font's size
 MOST_BELOW = 0.2  # of the height, above which a legend goes to the right
-MOST_EVER = 0.35  # likewise, above which there is none
+MOST_EVER = 0.28  # likewise, above which there is none
 MOST_RIGHT = 0.36  # of the width, up to which it may go there
 USUAL_MARGIN = 0.5  # inches above and below axes, for their words
 TITLE_PAD = 8.0  # points
@@ -77,11 +77,13 @@ def finished(ax: Axes, title: str, *, side: Side | None = None) -> Axes:
     under_axes = AXES_WIDTH * width
     if side == "below":  # one line an entry
         entries = {label.replace("\n", " "): handle for label, handle in entries.items()}
-    if side == "below" and legend_height(list(entries), under_axes) > MOST_EVER * height:
+    left = height - _title_height(ax, width)
+    if side == "below" and legend_height(list(entries), under_axes) > MOST_EVER * left:
         entries = {}
     beside = legend_width(list(entries)) if side == "right" else 0.0
     columns = 1 if side == "right" else fitting_columns(list(entries), under_axes)
-    break_words(ax, width - beside, height)
+    below = legend_height(list(entries), under_axes) if side == "below" else 0.0
+    break_words(ax, width - beside, height - below)
     if figure.get_layout_engine() is None:
         under = _below_axis(ax) + (_height(len(entries), columns) if side == "below" else 0.0)
         _give_room(ax, beside, under / POINTS)
@@ -94,7 +96,8 @@ def break_words(ax: Axes, width: float, height: float, title_width: float | None
     """Break the title and the labels of axes that take ``width`` by ``height`` inches with them."""
     ticks, beside = _ticks_width(ax), ax.yaxis.label
     size = float(beside.get_fontsize())
-    beside.set_text(wrapped(beside.get_text(), 0.8 * max(height - 0.6, 0.6), size))
+    room_beside = height - _title_height(ax, title_width or width) + text_height("", size) - 0.6
+    beside.set_text(wrapped(beside.get_text(), 0.8 * max(room_beside, 0.6), size))
     more_lines = text_height(beside.get_text(), size) - text_height("", size)
     for text, room in (
         (ax.title, (title_width or width) - ticks),
@@ -102,6 +105,12 @@ def break_words(ax: Axes, width: float, height: float, title_width: float | None
         (ax.xaxis.label, width - ticks - more_lines),
     ):
         text.set_text(wrapped(text.get_text(), room, float(text.get_fontsize())))
+
+
+def _title_height(ax: Axes, width: float) -> float:
+    """Return the inches that the title above axes takes where these have ``width``."""
+    size = float(ax.title.get_fontsize())
+    return text_height(wrapped(ax.get_title(), width - _ticks_width(ax), size), size)
 
 
 def _ticks_width(ax: Axes) -> float:

@@ -121,7 +121,7 @@ def draw_next(data: NextData, ax: Axes) -> Axes:
             label=f"probe of {compact(data.train_tokens[row])} tokens",
         )
     ratio_axis(ax, data.domain_ratio)
-    ax.set_xlabel("domain ratio of the probe (percent of training tokens)")
+    ax.set_xlabel("domain ratio of the probe")
     ax.set_ylim(0, max(1.05 * float(np.max(data.narrowing)), 1.0))
     ax.set_ylabel("expected narrowing of the interval (percent)")
     return ax
@@ -134,6 +134,6 @@ def left_out_text(left_out: Sequence[NextData]) -> str:
 
 
 def _why_nothing_narrows(plan: Plan) -> str:
-    if np.isnan(plan.ratio.estimate):
+    if np.isnan(plan.ratio.estimate) and plan.ratio.low is None:
         return f"{NO_RATIO[0].upper()}{NO_RATIO[1:]}."
     return f"No probe of this size narrows the interval of the best ratio by more than {LEAST_NARROWING:g} percent."

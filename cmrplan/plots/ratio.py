@@ -58,7 +58,7 @@ class RatioData:
     chosen_loss : float or None
         The fitted loss at the plan's ratio.
     is_rise : bool
-        Whether all losses are less the base loss of their own size, since the points are of another size.
+        Whether all losses are less the base loss of their own size, since the points are of another size or base.
     """
 
     corpus: str

@@ -175,6 +175,9 @@ def draw_residuals(data: ResidualsData, ax: Axes, against: Variable) -> Axes:
         )
     if against == "domain_ratio":
         ratio_axis(ax, x)
+        ax.set_xlabel(
+            "domain ratio"
+        )  # there are up to four axes in a row, and its ticks say percent
     elif against == "run_order":
         ax.set_xlim(*padded([x]))
         ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

@@ -14,7 +14,7 @@ from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.confidence_levels import CONFIDENCES
-from cmrplan.plan.questions.frontier import frontier_of
+from cmrplan.plan.questions.frontier import Frontier, frontier_of
 from cmrplan.plots.artists import (
     CHOICE,
     DATA,
@@ -25,9 +25,10 @@ from cmrplan.plots.artists import (
 )
 from cmrplan.plots.legends import finished
 from cmrplan.plots.view import View, require_plan, view_of
-from cmrplan.plots.wording import choice_name, percent
+from cmrplan.plots.wording import choice_name, percent, recommendation
 
 NUM_RISK_RATIOS = 1001
+NUM_NEAR_LEVEL = 33  # of two of them, where a level is passed
 LEAST_CHANCE = 0.01
 MARGIN_OF_MOVE = 0.5  # of the ratios over which the chance moves
 CLOSE_LEVELS = 0.01  # apart, below which a percentage has two decimals
@@ -79,8 +80,8 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
             "the chance to break a tolerance needs a tolerance and resamples: fit with --bootstrap above 0 and give "
             "max_general_rise"
         )
-    curves = survey(fit, plan.asked, marks=[plan.evaluated_ratio], num_grid=NUM_RISK_RATIOS)
-    frontier = frontier_of(with_unexplained(fit, plan.asked, curves), plan.confidence)
+    coarse = _frontier(fit, plan, [])
+    frontier = _frontier(fit, plan, _around_levels(coarse))
     return RiskData(
         view=view_of(fit, plan),
         plan=plan,
@@ -88,6 +89,22 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
         probability=frontier.violation_probability,
         levels=tuple((level, frontier.chance_constrained_ratio(level)) for level in CONFIDENCES),
     )
+
+
+def _frontier(fit: Fit, plan: Plan, marks: list[float]) -> Frontier:
+    curves = survey(fit, plan.asked, marks=[plan.evaluated_ratio, *marks], num_grid=NUM_RISK_RATIOS)
+    return frontier_of(with_unexplained(fit, plan.asked, curves), plan.confidence)
+
+
+def _around_levels(coarse: Frontier) -> list[float]:
+    """Return ratios between the neighbors where a level is passed, so that its mark lies on the curve."""
+    marks: list[float] = []
+    for level in CONFIDENCES:
+        above = coarse.domain_ratio[coarse.domain_ratio > coarse.chance_constrained_ratio(level)]
+        if len(above):
+            ends = coarse.chance_constrained_ratio(level), above[0]
+            marks += np.linspace(*ends, NUM_NEAR_LEVEL).tolist()
+    return marks
 
 
 def plot_risk(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> Axes:
@@ -116,6 +133,12 @@ def plot_risk(fit: Fit, *, plan: Plan | None = None, ax: Axes | None = None) -> 
     return finished(draw_risk(data, axes_or_new(ax)), data.title)
 
 
+def _as_shown(plan: Plan, decimals: int) -> str:
+    """Return a plan's ratio with the decimals of the levels beside it; as elsewhere where there is none to compare."""
+    ratio = plan.evaluated_ratio
+    return f"{100 * ratio:.{decimals}f}%" if plan.is_feasible else recommendation(plan).split()[0]
+
+
 def draw_risk(data: RiskData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
     ax.plot(
@@ -132,20 +155,20 @@ def draw_risk(data: RiskData, ax: Axes) -> Axes:
                 markersize=6,
                 color=DATA,
                 markeredgecolor="white",
-                label=f"{percent(confidence)} safe up to {100 * ratio:.{decimals}f}%",
+                label=f"holds with {percent(confidence)} up to {100 * ratio:.{decimals}f}%",
             )
     ax.axhline(
         1 - data.plan.confidence,
         color=LIMIT,
         linewidth=1,
         linestyle="--",
-        label=f"asked: {percent(data.plan.confidence)} safe",
+        label=f"asked: holds with {percent(data.plan.confidence)}",
     )
     ax.axvline(
         data.plan.evaluated_ratio,
         color=CHOICE,
         linewidth=1.6,
-        label=f"{choice_name(data.plan)} {100 * data.plan.evaluated_ratio:.{decimals}f}%",
+        label=f"{choice_name(data.plan)} {_as_shown(data.plan, decimals)}",
     )
     ratio_axis(ax, data.shown)
     ax.set_ylim(-0.03, 1.03)

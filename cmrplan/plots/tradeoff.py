@@ -15,6 +15,7 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.log import CORPORA
 from cmrplan.numbers import require_positive
 from cmrplan.plan.plan import Plan
 from cmrplan.plots.artists import (
@@ -110,6 +111,8 @@ def tradeoff_data(
     **options: Unpack[ViewOptions],
 ) -> TradeoffData:
     """Return the numbers of :func:`plot_tradeoff`, which has the same parameters."""
+    for corpus in CORPORA:
+        fit.model_of(corpus)
     view = view_of(fit, plan, **options)
     grid = ratio_grid(fit)
     general, domain = (
@@ -316,7 +319,7 @@ def _measured(fit: Fit, view: View, base_loss: float) -> tuple[Array, Array, Arr
     """Return ratio, rise and domain loss of the runs with both losses, and where they were measured."""
     general, domain = (measured_at(fit, corpus, view) for corpus in ("general", "domain"))
     base: float | None = base_loss
-    if not is_same(general.model_params, view.model_params):
+    if view.other_base or not is_same(general.model_params, view.model_params):
         base = base_loss_of(fit, "general", general.model_params)
     is_paired = is_same(general.model_params, domain.model_params) and is_same(
         general.train_tokens, domain.train_tokens

@@ -13,6 +13,7 @@ from cmrplan.errors import CmrplanError, InputError
 from cmrplan.fit.corpus_model import Prediction
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.other_sizes import general_loss_at
+from cmrplan.fit.probed import other_base
 from cmrplan.log import CORPORA
 from cmrplan.numbers import compact, require_confidence, require_positive
 from cmrplan.plan.loss_curves import planned_general_loss
@@ -55,6 +56,8 @@ class View:
         Which of N and D lie outside of the probes; empty where none does.
     probed_supply : str
         What the probes' domain data were where the plan repeats its own otherwise; empty where it does not.
+    other_base : str
+        What the base of the probes of that size is where the plan is for another; empty where it is the same.
     """
 
     law: str
@@ -63,6 +66,7 @@ class View:
     confidence: float
     beyond: str = ""
     probed_supply: str = ""
+    other_base: str = ""
 
     @property
     def law_and_size(self) -> str:
@@ -155,6 +159,7 @@ def view_of(
         float(confidence),
         beyond=" and ".join(outside),
         probed_supply="" if plan is None else _probed_supply(fit, plan),
+        other_base="" if plan is None else _other_base(fit, plan),
     )
 
 
@@ -162,6 +167,14 @@ def _probed_supply(fit: Fit, plan: Plan) -> str:
     """Return what the probes' domain data were where a plan repeats its own otherwise; empty where it does not."""
     unique = plan.asked.unique_tokens
     return "" if unique is None else other_supply_text(fit, unique, plan.domain_epochs or 0)
+
+
+def _other_base(fit: Fit, plan: Plan) -> str:
+    """Return the base loss of the probes where a plan of their size is for another checkpoint."""
+    probed, given = base_loss_of(fit, "general", plan.model_params), plan.asked.base_loss
+    if probed is None or given is None or not other_base(given, probed, plan.model_params):
+        return ""
+    return f"a base loss of {probed:.4g}"
 
 
 def require_plan(kind: str, plan: Plan | None) -> Plan:
@@ -209,6 +222,8 @@ def measured_at(fit: Fit, corpus: str, view: View) -> Measured:
         elsewhere.append(f"N = {compact(size)}")
     if not is_same(tokens, view.train_tokens):
         elsewhere.append(f"D = {compact(tokens)} tokens")
+    if corpus == "general" and view.other_base:
+        elsewhere.append(view.other_base)
     if view.probed_supply:
         elsewhere.append(view.probed_supply)
     return Measured(
@@ -242,12 +257,13 @@ def base_loss_of(fit: Fit, corpus: str, model_params: float) -> float | None:
 def bases_across_sizes(
     fit: Fit, corpus: str, view: View, measured_params: float, plan: Plan | None
 ) -> tuple[float, float] | None:
-    """Return the base losses of the points' size and of the view's where these sizes differ.
+    """Return the base losses of the points and of the view where their sizes or checkpoints differ.
 
-    Then the rises over them stand in one picture, since the levels do not compare. None where the sizes are the
+    Then the rises over them stand in one picture, since the levels do not compare. None where the base is the
     same, or a base loss is not known, and for the domain loss, which has no limit.
     """
-    if corpus != "general" or is_same(measured_params, view.model_params):
+    is_own = is_same(measured_params, view.model_params) and not view.other_base
+    if corpus != "general" or is_own:
         return None
     theirs = base_loss_of(fit, corpus, measured_params)
     ours = base_loss_of(fit, corpus, view.model_params) if plan is None else plan.base_loss

@@ -15,6 +15,7 @@ LAW_NAMES = {
     "cmr": "CMR law",
 }
 LONGEST_NAME = 28
+LEAST_WIDTH = 5e-5  # of an interval that two decimals of a percentage show
 
 
 def law_title(law: str) -> str:
@@ -62,6 +63,13 @@ def choice_label(plan: Plan) -> str:
     return f"{choice_name(plan)} {recommendation(plan)}"
 
 
+def allowed_title(plan: Plan) -> str:
+    """Return what a picture of the recommended ratio over something else shows."""
+    if plan.asked.tolerance is None:
+        return "Recommended ratio"
+    return f"Ratio that a general rise of {plan.max_general_rise} allows"
+
+
 def no_ratio_text(plan: Plan) -> str:
     """Return that no ratio holds the tolerance of a plan, and which would do."""
     over = "pure replay" if plan.asked.rise_over == "replay" else "the base"
@@ -71,16 +79,23 @@ def no_ratio_text(plan: Plan) -> str:
     )
 
 
+def shown_interval(plan: Plan) -> tuple[float, float] | None:
+    """Return the interval of the best ratio where a plan's ratio is one; that of the least rise is none."""
+    low, high = plan.domain_ratio_low, plan.domain_ratio_high
+    is_best = plan.is_feasible or plan.evaluated_ratio == plan.ratio.estimate
+    return None if low is None or high is None or not is_best else (low, high)
+
+
 def recommendation(plan: Plan) -> str:
     """Return the recommended ratio with its interval, such as ``31% (27–35%)``.
 
-    There are enough decimals to tell the ends of the interval apart, where it has a width.
+    There are enough decimals to tell the ends of the interval apart; one without a width is left out.
     """
-    low, high = plan.domain_ratio_low, plan.domain_ratio_high
-    if low is None or high is None:
-        return percent(plan.evaluated_ratio)
+    low, high = shown_interval(plan) or (plan.evaluated_ratio,) * 2
     width = high - low
-    decimals = 0 if width >= 0.05 else 2 if 0.0005 <= width < 0.005 else 1
+    if width < LEAST_WIDTH:
+        return percent(plan.evaluated_ratio)
+    decimals = 0 if width >= 0.05 else 1 if width >= 0.005 else 2
     shown = [f"{100 * ratio:.{decimals}f}" for ratio in (plan.evaluated_ratio, low, high)]
     return f"{shown[0]}% ({shown[1]}–{shown[2]}%)"
 

@@ -9,14 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import compact
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.questions.confidence_levels import levels_beside
-from cmrplan.plan.questions.remedies import remedies
 from cmrplan.report.text import (
     AT_PROBED,
     answer_sentences,
@@ -24,9 +20,9 @@ from cmrplan.report.text import (
     constraint_text,
     interval_text,
     is_budget_untold,
-    nothing_helps_text,
     reference_text,
 )
+from cmrplan.report.ways_out import LEVEL_COLUMNS, ways_out
 
 
 def summary_page(
@@ -85,26 +81,13 @@ def _answer(plan: Plan) -> str:
 
 def _ways_out(fit: Fit, plan: Plan) -> str:
     """Return what each confidence allows and what to measure, where no ratio holds."""
-    if plan.is_feasible or not plan.num_resamples:
+    would_do = ways_out(fit, plan)
+    if would_do is None:
         return ""
-    lines = [
-        "## What would do",
-        "",
-        "| over | confidence | ratio that holds | smallest tolerance | at |",
-    ]
-    lines.append("| --- | --- | --- | --- | --- |")
-    levels = levels_beside(fit, plan)
-    for row in levels.to_dict("records"):
-        ratio = row["domain_ratio"]
-        holds = "none" if np.isnan(ratio) else f"{ratio:.3f}"
-        over = "the base" if row["rise_over"] == "base" else "pure replay"
-        lines.append(
-            f"| {over} | {100 * row['confidence']:g} % | {holds} | {row['least_tolerance']} | "
-            f"{row['least_rise_ratio']:.3f} |"
-        )
-    texts = [one.text for one in remedies(fit, plan)] or [nothing_helps_text(plan, levels)]
-    advice = [f"- {escape(text)}" for text in texts]
-    return "\n".join([*lines, "", *advice]).rstrip()
+    rows = [LEVEL_COLUMNS, ("---",) * len(LEVEL_COLUMNS), *would_do.levels]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    advice = [f"- {escape(text)}" for text in would_do.advice]
+    return "\n".join(["## What would do", "", *lines, "", *advice]).rstrip()
 
 
 def _numbers(plan: Plan) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from cmrplan.errors import Code
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.parameter_table import uncertainty
 from cmrplan.numbers import Tolerance, compact
 from cmrplan.plan.findings import breaks_with
 from cmrplan.plan.optimum import Constraint
@@ -39,11 +40,10 @@ def fit_text(fit: Fit) -> str:
         lines += noise_text(figures)
         lines += left_out_text(figures)
         for name, value in figures["params"].items():
-            interval = figures["interval"].get(name)
+            _, low, high = uncertainty(figures, name)
             band = ""
-            if interval is not None and name not in figures["unidentified"]:
-                low, high = (f"{bound:.4g}" for bound in interval)
-                band = "" if low == high else f"   {low} to {high}"
+            if low is not None and f"{low:.4g}" != f"{high:.4g}":
+                band = f"   {low:.4g} to {high:.4g}"
             remark = ""
             if name in figures["held"]:
                 remark = "   held"

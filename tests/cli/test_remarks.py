@@ -128,6 +128,12 @@ class TestNoRatio:
         assert answer.err.startswith("error: no domain ratio keeps the general loss within 3%")
         assert (answer.out + answer.err).count(self.APART) == 1
 
+    def test_a_budget_beyond_the_probes_is_said_once(self, fitted, call):
+        answer = call("plan", fitted, *self.RUN[:3], "8e9", *self.RUN[4:], "--verbose")
+        assert answer.code == 1
+        assert (answer.out + answer.err).count("train_tokens = 8e+09 is 2 times the largest") == 1
+        assert answer.err.count("the interval of one new run") <= 1
+
     def test_on_a_terminal_the_answer_says_it_and_every_line_fits(self, fitted, call, monkeypatch):
         monkeypatch.setattr("cmrplan.cli.output.line_width", lambda *, err: 70)
         monkeypatch.setattr("cmrplan.cli.plan.line_width", lambda *, err: 70)

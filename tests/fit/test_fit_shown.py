@@ -108,6 +108,16 @@ class TestTable:
         assert set(fit.table()["status"]) == {"free", "at a bound", "not identified"}
         assert "held" in set(mixture.table()["status"])
 
+    def test_numbers_that_mean_nothing_are_left_out(self, fit):
+        """A report had standard errors of 28880 for what is not identified, and intervals from 0 to 0."""
+        for corpus, figures in fit.summary().items():
+            rows = fit.table().query(f"corpus == '{corpus}'").set_index("parameter")
+            untold = rows.loc[figures["unidentified"], ["stderr", "low", "high"]]
+            assert len(untold)
+            assert untold.isna().all(axis=None)
+            assert not (rows["low"] == rows["high"]).any()
+            assert rows.drop(figures["unidentified"])["stderr"].notna().all()
+
     def test_the_cmr_laws_have_a_row_a_size_and_budget(self, cmr):
         table = cmr.table()
         assert table["model_params"].unique().tolist() == [4.6e8, 9.4e8, 1.6e9, 3.1e9]

@@ -418,6 +418,10 @@ class TestSeveralErrors:
             "Percent? Divide by 100. 2 more: cmrplan logs check lists them."
         )
 
+    def test_how_many_follow_stands_apart_from_a_list(self):
+        with pytest.raises(InputError, match=r"it has 'run_id', 'x'; \d+ more: cmrplan logs check"):
+            read_log(write("run_id,x\na,1\n"))
+
     def test_checking_tells_all_with_their_places(self):
         text = rows("a,1,0,30,general,2.9", "b,1,0,0.3,,0")
         shown = [

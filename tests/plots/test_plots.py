@@ -5,6 +5,7 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
+from by_hand import ask, make_fit
 from hypothesis import given
 from hypothesis import strategies as st
 from known_fits import RATIOS, SMALL, TOKENS, D, N, known_fit, known_log, known_plan
@@ -556,12 +557,39 @@ def test_unknown_suffix_names_the_suffixes_and_writes_nothing(name, fit, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_points_from_another_base_than_the_planned_one_are_rises_over_their_own():
+    """The points stood 0.2 nats above their curve, and beyond the limit, where ``base_loss`` was of another one."""
+    fit = make_fit(spread=np.linspace(-0.01, 0.01, 11))
+    plan = ask(fit, base_loss=2.3, max_general_rise="3%")
+    data = plots.ratio_data(fit, plan=plan)
+    assert (data.is_rise, data.base_loss) == (True, 0.0)
+    assert data.limit == pytest.approx(0.03 * 2.3)
+    assert data.measured.label == "measured at a base loss of 2.5"
+    rises = 0.2 * data.measured.domain_ratio**2
+    np.testing.assert_allclose(data.measured.loss, rises, atol=1e-12)
+    np.testing.assert_allclose(
+        np.interp(data.measured.domain_ratio, data.domain_ratio, data.loss), rises, atol=1e-4
+    )
+    assert plots.ratio_data(fit, "domain", plan=plan).measured.note == ""
+    np.testing.assert_allclose(plots.tradeoff_data(fit, plan=plan).measured_rise, rises, atol=1e-12)
+    curves = plots.curves_data(fit, plan=plan)
+    assert (curves.is_rise, curves.measured_note) == (True, "a base loss of 2.5")
+    # of 0.05 nats at 0.5 and 0.1125 at 0.75, 3 % of their own base, 0.075, is reached at 0.6
+    assert plots.critical_data(fit, plan=plan).measured_ratio[-1] == pytest.approx(0.6, abs=0.01)
+    same = ask(fit, base_loss=2.501, max_general_rise="3%")  # measured again
+    assert not plots.ratio_data(fit, plan=same).is_rise
+    other = ask(fit, base_loss=2.0, model_params=3e8, max_general_rise="3%")
+    found = plots.critical_data(fit, plan=other).measured_ratio[-1]
+    assert found == pytest.approx(0.6, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [
         (0.27, 0.35, "31% (27–35%)"),
         (0.30, 0.32, "31.0% (30.0–32.0%)"),
-        (0.31, 0.31, "31.0% (31.0–31.0%)"),
+        (0.3098, 0.3101, "31.00% (30.98–31.01%)"),
+        (0.31, 0.31, "31%"),
         (None, None, "31%"),
     ],
 )

@@ -46,6 +46,15 @@ def test_a_plan_that_no_ratio_keeps_is_answered_with_the_tolerance_that_one_woul
     assert "What holds the ratio back" not in said
     assert "Without any limit the ratio would be 1.000." in said
     assert not re.search(r"\bnan\b", said)
+    # what each confidence would hold, and what to measure, as the plan's file has them
+    assert {row["rise_over"] for row in plan["levels"]} == {"base", "replay"}
+    for row in plan["levels"]:
+        over = "the base" if row["rise_over"] == "base" else "pure replay"
+        holds = "none" if row["domain_ratio"] is None else f"{row['domain_ratio']:.3f}"
+        least = f"{row['least_tolerance']} | {row['least_rise_ratio']:.3f}"
+        assert f"| {over} | {100 * row['confidence']:g} % | {holds} | {least} |" in said
+    assert "What would change it:" in said
+    assert not re.search(r"(\S+) to \1 parameters", said)
 
 
 def test_a_report_is_of_the_learning_rate_of_its_plan(rated_path, call, tmp_path):
@@ -61,3 +70,28 @@ def test_a_report_is_of_the_learning_rate_of_its_plan(rated_path, call, tmp_path
     assert said["plan"]["domain_ratio"] == json.loads(plan_file.read_text())["domain_ratio"]
     sentence = "The run has a constant schedule of the learning rate, with a peak of 0.0002."
     assert sentence in said["meaning"]
+
+
+DOMAIN_ONLY = "data/published/cmr_table2_log.csv"
+
+
+def test_a_log_without_general_losses_is_answered_and_drawn_from(call, tmp_path):
+    """The page and the table of laws ended in an internal error, and pictures asked for a tolerance it cannot hold."""
+    fit, page, picture = (tmp_path / name for name in ("fit.json", "page.md", "picture.png"))
+    assert call("fit", DOMAIN_ONLY, "--bootstrap", "20", "--out", fit).code == 0
+    assert call("report", fit, "--quick", "--out", page).code == 0
+    said = page.read_text()
+    assert "Give the domain 100% of the training tokens" in said
+    assert "the lowest domain loss of the largest probed run, without any limit" in said
+    assert "the log has no general loss." in said
+    assert "Not shown: the general loss was not fitted" in said.split("## Frontier")[1]
+    assert not re.search(r"\bnan\b|by how surely", said)
+    asked = ("--model-params", "1B", "--general-weight", "0")
+    panel = call("plan", fit, *asked, "--train-tokens", "20B", "--table", "panel")
+    assert panel.code == 0
+    assert "size_law" in panel.out
+    for kind in ("ratio", "critical", "panel"):
+        assert call("plot", fit, kind, *asked, "--out", picture, "--force").code == 0
+    refused = call("plot", fit, "tradeoff", *asked, "--out", tmp_path / "none.png")
+    assert refused.code == 1
+    assert refused.err.startswith("error: the general loss was not fitted")

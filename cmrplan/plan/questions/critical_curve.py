@@ -16,7 +16,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.probed import TWO_DIGITS, base_loss_at
+from cmrplan.fit.probed import TWO_DIGITS, base_loss_at, other_base
 from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.findings import infeasible_text
 from cmrplan.plan.loss_curves import COARSE_GRID, best_ratio
@@ -53,8 +53,8 @@ class CriticalCurve(Tabular):
         The other of the two.
     confidence : float
     domain_ratio, best_estimate, low, high : array (P,)
-        The ratio that holds with confidence, the best estimate and its interval. NaN where none is feasible, and
-        bounds where there are no resamples.
+        The ratio that holds with confidence, NaN where none does; the best estimate, NaN where the estimates allow
+        none; and its interval, NaN where no resamples have one.
     at_edge : array (P,) of bool
         Whether the ratio is the largest fitted one, so that more may be feasible.
     reason : tuple of str
@@ -183,13 +183,12 @@ def curve_along(
             rows.append((np.nan,) * 4)
             reasons.append(str(error))
             continue
+        best = decision.interval(request.confidence)
+        rows.append((decision.ratio, best.estimate, best.low, best.high))
         if not decision.is_feasible:
-            rows.append((np.nan,) * 4)
             reasons.append(infeasible_text(fit, asked, decision))
             continue
         remarks |= {finding.code: finding for finding in decision.curves.findings}
-        best = decision.interval(request.confidence)
-        rows.append((decision.ratio, best.estimate, best.low, best.high))
         reasons.append("")
     if len(refused) == len(along):
         raise refused[-1]
@@ -221,6 +220,8 @@ def measured_critical(
     other = "model_params" if axis == "train_tokens" else "train_tokens"
     if axis == "model_params":
         request = request.for_any_size()
+    if "general" not in fit.models:
+        return np.zeros(0), np.zeros(0)
     rows = fit.rows("general")
     known = np.unique(rows[other].to_numpy(dtype=float))
     nearest = known[np.argmin(np.abs(np.log(known / fixed)))]
@@ -252,10 +253,14 @@ def _measured_reference(
 ) -> float | None:
     if request.rise_over == "replay":
         return float(loss[0]) if ratio[0] == 0 else None
-    if request.base_loss is not None:
-        return request.base_loss
+    is_of_size = request.model_params is None or abs(size / request.size - 1) <= TWO_DIGITS
+    given = request.base_loss if is_of_size else None
     measured = fit.base_loss.get("general", {})
     if not measured:
-        return None
+        return given
     value, findings = base_loss_at(measured, size)
-    return None if findings else value
+    if given is not None and (findings or not other_base(given, value, size)):
+        return given
+    return (
+        None if findings else value
+    )  # of probes from another base than the planned one it is their own

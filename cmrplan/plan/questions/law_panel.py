@@ -149,9 +149,10 @@ def law_panel(
 
 def _answer(name: str, fit: Fit, plan: Plan) -> LawAnswer:
     own = plan_again(fit, plan)
-    law, error = fit.models["general"].top_weighted, np.nan
+    corpus = "general" if "general" in fit.models else "domain"
+    law, error = fit.models[corpus].top_weighted, np.nan
     if law is not None:
-        error = held_out_score(law, fit.rows("general")).error
+        error = held_out_score(law, fit.rows(corpus)).error
     return LawAnswer(
         law=name,
         domain_ratio=own.domain_ratio,

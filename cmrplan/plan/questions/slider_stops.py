@@ -11,6 +11,7 @@ from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.fit.fit import Fit
 from cmrplan.numbers import Tolerance, Unit
 from cmrplan.plan.questions.confidence_levels import CONFIDENCES
+from cmrplan.plan.refusals import unfitted_general_loss
 from cmrplan.plan.request import PlanRequest
 
 STOP_STEP = 0.01
@@ -55,6 +56,8 @@ class SliderStops:
 
 def slider_stops(fit: Fit, request: PlanRequest) -> SliderStops:
     """Return the stops around a question: probed and planned values, and round ones between and a little beyond."""
+    if "general" not in fit.models:
+        raise unfitted_general_loss()
     probed = fit.probed.losses["general"]
     budgets = np.array(sorted({tokens for means in probed.means.values() for tokens in means}))
     sizes = probed.sizes[-(MOST_SIZE_STOPS - 1) :].tolist()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cmrplan.errors import CmrplanError, Finding, Severity
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.planned_schedule import PlannedSchedule
@@ -25,18 +27,26 @@ from cmrplan.report.text import (
     recommended_text,
     untold_text,
 )
+from cmrplan.report.ways_out import LEVEL_COLUMNS, ways_out
 
 MOST_CAUTIONS = 3
 DEFAULT_RISE = "3%"
 
 
 def default_request(fit: Fit) -> PlanRequest:
-    """Return what a report asks where no plan was given: the largest probed run and a rise of 3 %."""
+    """Return what a report asks where no plan was given: the largest probed run and a rise of 3 %.
+
+    Of a fit without a general loss, the lowest domain loss of that run.
+    """
     rows = fit.log[fit.log["train_tokens"] > 0]
     return PlanRequest(
         model_params=float(rows["model_params"].max()),
         train_tokens=float(rows["train_tokens"].max()),
-        max_general_rise=DEFAULT_RISE,
+        **(
+            {"max_general_rise": DEFAULT_RISE}
+            if "general" in fit.models
+            else {"general_weight": 0.0}
+        ),
     )
 
 
@@ -89,9 +99,17 @@ def meaning_of(plan: Plan) -> tuple[str, ...]:
     sentences = [
         f"{at or 'Of'} the {compact(plan.train_tokens)} tokens of a run of {compact(plan.model_params)} parameters, "
         f"{_tokens(domain)} come from the domain corpus and {_tokens(plan.train_tokens - domain)} are general data.",
-        f"The general loss is then predicted to be {plan.general_loss.text(4)} nats per token{base}, and the domain "
-        f"loss {plan.domain_loss.text(4)}.",
     ]
+    domain_loss = f"domain loss {plan.domain_loss.text(4)}"
+    if np.isfinite(plan.general_loss.estimate):
+        general = (
+            f"general loss is then predicted to be {plan.general_loss.text(4)} nats per token{base}"
+        )
+        sentences.append(f"The {general}, and the {domain_loss}.")
+    else:
+        sentences.append(
+            f"The {domain_loss} nats per token is then predicted; the log has no general loss."
+        )
     if plan.violation_probability is not None:
         at = f", {AT_PROBED}" if is_budget_untold(plan) else ""
         sentences.append(
@@ -133,11 +151,28 @@ def confidence_table(fit: Fit, request: PlanRequest) -> ReportTable:
         except CmrplanError:
             rows.append((percent(level), "none", "–", "–"))
             continue
-        best = plan.ratio.text(3).replace("nan", "none")
+        best, low, high = plan.ratio.text(3).replace("nan", "none"), plan.ratio.low, plan.ratio.high
+        if low is not None and f"{low:.3f}" == f"{high:.3f}":
+            best = f"{plan.ratio.estimate:.3f} (narrower than 0.001)"
         binding = plan.binding.replace("_", " ")
         rows.append((percent(level), recommended_text(plan), binding, best))
     columns = ("confidence", "recommended ratio", "what binds", "best estimate, its interval")
     return ReportTable("The ratio by how surely the limit is to hold", columns, tuple(rows))
+
+
+def ways_out_tables(fit: Fit, plan: Plan) -> tuple[ReportTable, ...]:
+    """Return what each confidence allows over the base and pure replay, and what to measure, where no ratio holds."""
+    would_do = ways_out(fit, plan)
+    if would_do is None:
+        return ()
+    return (
+        ReportTable("The smallest limit that a ratio holds", LEVEL_COLUMNS, would_do.levels),
+        ReportTable(
+            "What would change it",
+            ("what to measure, and what it is expected to bring",),
+            tuple((text,) for text in would_do.advice),
+        ),
+    )
 
 
 def constraints_table(plan: Plan) -> ReportTable:

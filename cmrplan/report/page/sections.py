@@ -83,11 +83,11 @@ def fit_section(fit: Fit) -> ReportSection:
                 ({"axis": "y", "at": 0.0, "name": ""},),
             ),
         ]
-    tokens, sizes = fit.probed.token_range, fit.probed.size_range
+    probed = fit.probed
     texts = [
-        f"Probes were run at {compact(sizes[0])} to {compact(sizes[1])} parameters, {compact(tokens[0])} to "
-        f"{compact(tokens[1])} tokens and domain ratios from {fit.probed.ratio_range[0]:g} to "
-        f"{fit.probed.ratio_range[1]:g}. Everything beyond these is extrapolated.",
+        f"Probes were run at {_range_text(probed.size_range)} parameters, {_range_text(probed.token_range)} tokens and "
+        f"domain ratios from {probed.ratio_range[0]:g} to {probed.ratio_range[1]:g}. Everything beyond these is "
+        "extrapolated.",
     ]
     return ReportSection(
         "Measured against fitted",
@@ -97,8 +97,14 @@ def fit_section(fit: Fit) -> ReportSection:
     )
 
 
+def _range_text(ends: tuple[float, float]) -> str:
+    low, high = (compact(end) for end in ends)
+    return low if low == high else f"{low} to {high}"
+
+
 def frontier_section(fit: Fit, request: PlanRequest) -> ReportSection:
     """Return what each tolerance allows."""
+    fit.model_of("general")
     curves = survey(fit, request, num_grid=NUM_FRONTIER_POINTS)
     frontier = frontier_of(curves, request.confidence)
     scale = 100.0 if frontier.unit in ("fraction", "perplexity_fraction") else 1.0

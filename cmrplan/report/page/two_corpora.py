@@ -57,9 +57,10 @@ def report_on(
     asked = request or answer.default_request(fit)
     plan, refusal = _plan_or_refusal(fit, asked)
     findings = tuple(plan.warnings) if plan else tuple(fit.warnings)
-    summary = [answer.confidence_table(fit, asked)] if not _is_final(refusal, plan) else []
+    has_levels = asked.tolerance is not None and not _is_final(refusal, plan)
+    summary = [answer.confidence_table(fit, asked)] if has_levels else []
     if plan is not None:
-        summary.append(answer.constraints_table(plan))
+        summary += [*answer.ways_out_tables(fit, plan), answer.constraints_table(plan)]
     try:
         explorer = explorer_of(fit, asked, say)
     except CmrplanError:
@@ -68,7 +69,7 @@ def report_on(
         title=_title(asked),
         answer=answer.answer_sentence(plan) if plan else _refused(refusal),
         meaning=(
-            *_origin(request),
+            *_origin(fit, request),
             *answer.schedule_text(schedule),
             *(answer.meaning_of(plan) if plan else ()),
         ),
@@ -101,9 +102,13 @@ def _title(request: PlanRequest) -> str:
     return f"Domain ratio of {compact(request.size)} parameters trained on {compact(request.tokens)} tokens"
 
 
-def _origin(request: PlanRequest | None) -> tuple[str, ...]:
+def _origin(fit: Fit, request: PlanRequest | None) -> tuple[str, ...]:
     if request is not None:
         return ()
+    if "general" not in fit.models:
+        return (
+            "No plan was given, so this is the lowest domain loss of the largest probed run, without any limit.",
+        )
     return (
         f"No plan was given, so this is the answer for the largest probed run and a rise of {answer.DEFAULT_RISE}; "
         "the HTML page has sliders for other settings.",
