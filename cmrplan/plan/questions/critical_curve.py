@@ -261,6 +261,5 @@ def _measured_reference(
     value, findings = base_loss_at(measured, size)
     if given is not None and (findings or not other_base(given, value, size)):
         return given
-    return (
-        None if findings else value
-    )  # of probes from another base than the planned one it is their own
+    # Of probes from another base than the planned one it is their own.
+    return None if findings else value
