@@ -26,6 +26,9 @@ from cmrplan.plan.request import FitOrPath, fit_of, named_arguments
 
 PROBE_LENGTHS = (1.0, 2.0, 4.0, 8.0)  # times the largest probed tokens
 DEAREST = 0.5  # of the planned run's compute
+LEAST_PROGRESS = (
+    0.05  # of the way from the smallest tolerance that holds to the asked one; less changes nothing
+)
 
 UNKNOWN_BASE = (
     Code.BASE_LOSS_CARRIED,
@@ -100,19 +103,16 @@ def remedies(fit: FitOrPath, plan: Plan) -> tuple[Remedy, ...]:
         Cheapest first; empty where the plan has a ratio, or nothing is known to help.
     """
     fit, advice = fit_of(fit), []
-    if plan.is_feasible or not plan.num_resamples or plan.least_tolerance is None:
+    least, asked = plan.least_tolerance, plan.asked.tolerance
+    if plan.is_feasible or not plan.num_resamples or least is None or asked is None:
         return ()
     if {finding.code for finding in plan.warnings} & {*UNKNOWN_BASE}:
         after = decide(fit, replace(plan.asked, base_loss=plan.base_loss))
         tolerance = str(after.least_tolerance)
         advice.append(Remedy(plan.model_params, 0.0, 0.0, 0.0, after.ratio, tolerance))
     probes = sorted(_probes(fit, plan), key=lambda one: one[0].compute)
-    now = str(plan.least_tolerance)
-    better = [
-        (one, rise)
-        for one, rise in probes
-        if rise < plan.least_tolerance.value and one.least_tolerance != now
-    ]
+    needed = least.value - LEAST_PROGRESS * (least.value - asked.value)
+    better = [(one, rise) for one, rise in probes if rise <= needed]
     holding = [one for one, _ in better if np.isfinite(one.domain_ratio_after)]
     if better:
         advice.append(holding[0] if holding else min(better, key=lambda pair: pair[1])[0])
