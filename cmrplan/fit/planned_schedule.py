@@ -108,7 +108,10 @@ def under_schedule(fit: Fit, schedule: str = "log", *, peak_rate: CountOrText | 
                 f"the rates of the log fell{peak}; probe with it",
             )
         )
-    return replace(fit, planned=planned.instead_of, warnings=tuple(findings))
+    early = fit.without_early
+    if early is not None:  # what it answers stands beside the fit's own answer
+        early = replace(early, fit=replace(early.fit, planned=planned.instead_of))
+    return replace(fit, planned=planned.instead_of, without_early=early, warnings=tuple(findings))
 
 
 def _is_alike(known: RunSchedule, planned: PlannedSchedule) -> bool:

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.fit.corpus_model import Prediction
+from cmrplan.fit.fit import Fit
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Unit
-from cmrplan.plan.findings import with_unexplained
-from cmrplan.plan.loss_curves import LossCurves, survey
+from cmrplan.plan.findings import chance_to_break, with_unexplained
+from cmrplan.plan.loss_curves import LossCurves, survey, survey_at
 from cmrplan.plan.optimum import FeasibleInterval, decision_on
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.domain_tokens import asked_at, curves_over_lengths
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -128,6 +131,21 @@ def frontier(
     return replace(
         frontier_of(curves, asked.confidence), violation_probability=told.violation_probability
     )
+
+
+def frontier_beside(fit: Fit, plan: Plan, *, num_points: int) -> pd.DataFrame:
+    """Return the trade-off around a plan, one row a ratio; each at its own length where it follows from the ratio."""
+    if not plan.spends_domain_tokens:
+        return frontier(fit, plan.asked, num_points=num_points).table()
+    curves = curves_over_lengths(fit, plan.asked, num_grid=num_points)
+    chances = []
+    for ratio in curves.domain_ratio.tolist():
+        asked = asked_at(plan, ratio)
+        chance = chance_to_break(fit, asked, survey_at(fit, asked, ratio))
+        chances.append(np.nan if chance is None else chance)
+    table = frontier_of(curves, plan.confidence).table().assign(violation_probability=chances)
+    table.insert(1, "train_tokens", curves.train_tokens)
+    return table
 
 
 def frontier_of(curves: LossCurves, confidence: float) -> Frontier:
