@@ -193,9 +193,7 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     models, unshown = drawn_models(models, rows, resamples)
     settings = replace(settings, bootstrap=0) if unshown else settings
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
-    bases = (
-        ("base_tokens",) if any("base_tokens" in m.more_columns for m in models.values()) else ()
-    )
+    bases = [n for m in models.values() for n in m.more_columns if n == "base_tokens"]
     more = (*weighed, *added, COLUMN, *bases, EVALUATION_COUNT)
     kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *more)))
     early = burn_in_of(models, rows)

@@ -175,3 +175,46 @@ def test_the_answer_without_early_evaluations_is_of_the_asked_schedule():
         made = cp.plan(cp.under_schedule(fit, schedule), **asked)
         (said,) = [w.message for w in made.warnings if w.code == "early_evaluations_effect"]
         assert f"stays {made.ratio.estimate:.3f}" in said
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda fit: cp.best_budget(fit, compute=6 * N * D, sizes=[N, 2 * N], **RISE),
+        lambda fit: cp.best_budget(fit, compute=6 * N * D, **RISE),
+        lambda fit: cp.fewest_tokens(fit, target_domain_loss=1.5, model_params=N, **RISE),
+        lambda fit: cp.smallest_model(
+            fit, target_domain_loss=1.5, sizes=[N], train_tokens=D, **RISE
+        ),
+        lambda fit: cp.spend_domain_tokens(fit, model_params=N, domain_tokens=D, **RISE),
+        lambda fit: cp.plan(fit, model_params=N, train_tokens=D, **RISE),
+    ],
+)
+def test_a_fit_without_a_domain_loss_is_told_so(ask):
+    fit = make_fit()
+    log = fit.log[fit.log["eval_corpus"] == "general"]
+    fit = replace(fit, models={"general": fit.models["general"]}, log=log)
+    with pytest.raises(cp.CmrplanError, match=r"^the domain loss was not fitted"):
+        ask(fit)
+
+
+class TestAFrontierWithoutALimit:
+    def test_has_no_chance_to_break_it(self):
+        frontier = cp.frontier(
+            make_fit(spread=SPREAD), cp.PlanRequest(N, D, general_weight=1.0), num_points=5
+        )
+        assert np.isnan(frontier.violation_probability).all()
+
+    def test_is_known_of_the_domain_loss_alone(self):
+        fit = make_fit(spread=SPREAD)
+        fit = replace(fit, models={"domain": fit.models["domain"]})
+        frontier = cp.frontier(fit, model_params=N, train_tokens=D, general_weight=0, num_points=5)
+        np.testing.assert_allclose(frontier.domain_loss, [2, 1.75, 1.5, 1.25, 1])
+        assert np.isnan(frontier.violation_probability).all()
+
+
+def test_a_log_of_one_ratio_is_told_the_law_that_takes_it():
+    log = rated_log()
+    one = log[log["domain_ratio"] == 0.25].drop(columns="learning_rate")
+    with pytest.raises(cp.CmrplanError, match="--law chinchilla predicts runs at this one"):
+        cp.fit(one, bootstrap=0)

@@ -141,6 +141,7 @@ def fewest_tokens(
     """
     require_positive("target_domain_loss", target_domain_loss)
     fit, asked = fit_of(fit), request_of(request, options)
+    fit.model_of("domain")  # without one no number of tokens is out of reach
     least, most = _token_range(fit, asked)
 
     def at(tokens: float) -> ReachedLoss:
@@ -236,10 +237,11 @@ def require_sizes(fit: Fit, sizes: Sequence[float]) -> None:
     Raises
     ------
     CmrplanError
-        If sizes were listed that the fit cannot tell apart.
+        If sizes were listed that the fit cannot tell apart, or it has no domain loss.
     """
+    model = fit.model_of("domain")
     probed = fit.probed.losses["domain"].sizes
-    if not fit.model_of("domain").reads_size and any(not is_among(probed, size) for size in sizes):
+    if not model.reads_size and any(not is_among(probed, size) for size in sizes):
         raise CmrplanError(
             f"the log has one model size, {probed[0]:.4g}, so the domain loss of others is not known and sizes cannot "
             "be compared; probe a second one, better two more, a factor of 3 or more apart"
