@@ -11,6 +11,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.probed import nearest_size
 from cmrplan.fit.schedule_areas import (
     NUM_PARTS,
     RunSchedule,
@@ -142,9 +143,12 @@ def law_of_rates(fit: Fit) -> str:
     )
 
 
-def is_probed_peak(log: pd.DataFrame, peak_rate: float) -> bool:
-    """Tell whether a peak rate lies among those of the runs of a log."""
+def is_probed_peak(log: pd.DataFrame, peak_rate: float, model_params: float | None = None) -> bool:
+    """Tell whether a peak rate lies among those of the runs of a log, or of the size nearest to one."""
     peaks = peak_rates(log)
+    if model_params is not None:
+        sizes = peaks.index.get_level_values("model_params")
+        peaks = peaks[sizes == nearest_size(np.unique(sizes), model_params)]
     low, high = float(peaks.min()), float(peaks.max())
     return low * (1 - RATE_DIGITS) <= peak_rate <= high * (1 + RATE_DIGITS)
 

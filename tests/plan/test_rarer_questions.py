@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from by_hand import BASE, ByHand, D, N, make_fit
 from rated_logs import SIZE, rated_log
@@ -134,6 +135,22 @@ class TestRunsThatUseTheDomainDataUp:
         assert table.loc[True, "domain_ratio"] == pytest.approx(made.domain_ratio, abs=1e-6)
         # the true rise at 0.5 is 0.030 nats, and 0.037 at twice the rate
         assert np.isnan(table["domain_ratio"].iloc[-1])
+
+
+def test_a_peak_of_another_size_alone_was_not_probed():
+    # 4e8 parameters had 3e-4, 1.6e9 had 1.5e-4: between the two lie 0.7 times the one and 1.4 times the other
+    larger = rated_log(peaks=(1.5e-4,), lengths=(2e9, 4e9))
+    larger = larger.assign(model_params=4 * SIZE, run_id="l" + larger["run_id"])
+    fit = cp.fit(pd.concat([rated_log(lengths=(2e9, 4e9)), larger]), bootstrap=0)
+    for size in (SIZE, 4 * SIZE):
+        made = cp.plan(fit, model_params=size, train_tokens=4e9, general_weight=1.0)
+        assert cp.by_peak_rate(fit, made)["is_probed"].tolist() == [
+            False,
+            False,
+            True,
+            False,
+            False,
+        ]
 
 
 class TestTheTableOfTheFrontier:

@@ -33,8 +33,8 @@ def by_peak_rate(fit: FitOrPath, plan: Plan) -> pd.DataFrame:
     -------
     DataFrame
         One row a factor between a half and two, ascending: ``peak_rate``, ``is_probed`` (whether it lies among the
-        peaks of the log), ``domain_ratio`` (NaN where no ratio holds the limits), ``general_rise`` and ``domain_loss``,
-        nats per token; NaN too where the length follows from the ratio and none does.
+        peaks of the nearest probed size), ``domain_ratio`` (NaN where no ratio holds the limits), ``general_rise`` and
+        ``domain_loss``, nats per token; NaN too where the length follows from the ratio and none does.
 
     Raises
     ------
@@ -51,7 +51,8 @@ def by_peak_rate(fit: FitOrPath, plan: Plan) -> pd.DataFrame:
         def scaled(log: RunSchedule, factor: float = factor) -> RunSchedule:
             return (log if fit.planned is None else fit.planned(log)).times(factor)
 
-        row = {"peak_rate": factor * peak, "is_probed": is_probed_peak(fit.log, factor * peak)}
+        is_probed = is_probed_peak(fit.log, factor * peak, plan.model_params)
+        row = {"peak_rate": factor * peak, "is_probed": is_probed}
         rows.append(row | _answer(replace(fit, planned=scaled), plan))
     return pd.DataFrame(rows)
 
