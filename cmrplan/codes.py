@@ -132,6 +132,7 @@ class Code(StrEnum):
         _CAUTION,
         "The losses lie farther from the law than repeated seeds lie apart.",
     )
+    NO_SPARE_RUNS = ("no_spare_runs", _CAUTION, "The laws go through all runs: no intervals.")
     RESIDUAL_LEFT_OUT = ("residual_left_out", _CAUTION, "The settings leave out the residual.")
     RESIDUAL_TREND = (
         "residual_trend",
@@ -354,11 +355,7 @@ class Code(StrEnum):
     BAD_CSV = ("bad_csv", _STOP, "The file is not valid CSV, as where a quote does not close.")
     BAD_JSON = ("bad_json", _STOP, "A line of the JSONL is not one object.")
     BAD_PARQUET = ("bad_parquet", _STOP, "The file is not a whole Parquet file.")
-    NEEDS_PYARROW = (
-        "needs_pyarrow",
-        _STOP,
-        "The file is Parquet, and the package that reads it is not installed.",
-    )
+    NEEDS_PYARROW = ("needs_pyarrow", _STOP, "The package that reads Parquet is not installed.")
     RAGGED_ROW = ("ragged_row", _STOP, "A row has more or fewer cells than the header.")
     DUPLICATE_COLUMN = ("duplicate_column", _STOP, "Two columns have one name.")
     MISSING_COLUMN = ("missing_column", _STOP, "A required column is not there.")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from cmrplan.errors import Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.plan.loss_curves import survey
+from cmrplan.fit.probed import is_among
 from cmrplan.plan.plan import Plan
 from cmrplan.plan.questions.critical_curve import Axis, curve_along, default_values
-from cmrplan.plan.questions.domain_tokens import by_epochs
-from cmrplan.plan.questions.frontier import frontier_of
+from cmrplan.plan.questions.domain_tokens import epochs_beside
+from cmrplan.plan.questions.frontier import frontier_beside
 from cmrplan.plan.questions.peak_rates import by_peak_rate
 
 NUM_FRONTIER = 21
@@ -21,8 +22,7 @@ Say = Callable[[str], None]
 
 
 def _frontier(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:
-    curves = survey(fit, plan.asked, num_grid=NUM_FRONTIER)
-    return frontier_of(curves, plan.confidence).table(), []
+    return frontier_beside(fit, plan, num_points=NUM_FRONTIER), []
 
 
 def _critical(axis: Axis) -> Callable[[Fit, Plan, Say], tuple[pd.DataFrame, list[Finding]]]:
@@ -30,7 +30,14 @@ def _critical(axis: Axis) -> Callable[[Fit, Plan, Say], tuple[pd.DataFrame, list
         here, fixed = plan.train_tokens, plan.model_params
         if axis == "model_params":
             here, fixed = fixed, here
-        curve = curve_along(fit, plan.asked, axis, default_values(fit, axis, here), fixed)
+        values = default_values(fit, axis, here)
+        if (
+            axis == "model_params"
+            and plan.asked.base_loss is not None
+            and not is_among(values, here)
+        ):
+            values = np.union1d(values, [here])  # its base loss is known there alone
+        curve = curve_along(fit, plan.asked, axis, values, fixed)
         known = {finding.code for finding in plan.warnings}
         return curve.table(), [w for w in curve.warnings if w.code not in known]
 
@@ -40,7 +47,7 @@ def _critical(axis: Axis) -> Callable[[Fit, Plan, Say], tuple[pd.DataFrame, list
 def _epochs(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:
     if plan.asked.domain_tokens is None:
         raise InputError("the table of epochs needs --domain-tokens")
-    return by_epochs(fit, plan.asked), []
+    return epochs_beside(fit, plan), []
 
 
 def _peak_rates(fit: Fit, plan: Plan, say: Say) -> tuple[pd.DataFrame, list[Finding]]:

@@ -12,6 +12,7 @@ from cmrplan.design.candidates import candidates_of
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.corpus_model import central_interval
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import resamples_remedy
 from cmrplan.plan.loss_curves import COARSE_GRID, LossCurves, survey
 from cmrplan.plan.optimum import FeasibleInterval, feasible_interval
 from cmrplan.plan.request import PlanRequest
@@ -51,8 +52,8 @@ class Outlook(ABC):
     def __init__(self, fit: Fit, request: PlanRequest, more_sizes: Sequence[float] = ()) -> None:
         if fit.settings.bootstrap < FEWEST_DRAWS:
             raise CmrplanError(
-                f"the fit has {fit.settings.bootstrap} resamples; the next probes need {FEWEST_DRAWS} or more: fit "
-                "with --bootstrap 200"
+                f"the fit has {fit.settings.bootstrap} resamples; the next probes need {FEWEST_DRAWS} or more: "
+                + resamples_remedy(fit.warnings)
             )
         self.request = request
         self.feasible: FeasibleInterval = feasible_interval(fit, request)

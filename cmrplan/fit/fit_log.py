@@ -37,7 +37,7 @@ from cmrplan.fit.settings import (
     settings_of,
     with_settings,
 )
-from cmrplan.fit.steps import LawChoice, fit_corpus, with_resamples
+from cmrplan.fit.steps import LawChoice, drawn_models, fit_corpus
 from cmrplan.fit.supply import COLUMN, supply_of
 from cmrplan.laws.registry import (
     AUTO,
@@ -49,6 +49,7 @@ from cmrplan.laws.registry import (
     require_choice,
 )
 from cmrplan.log import CORPORA
+from cmrplan.log.base_rows import base_row_findings
 from cmrplan.log.cells import listed
 from cmrplan.log.corpora import require_a_corpus_to_fit
 from cmrplan.log.cut_off import cut_off_findings_of
@@ -189,11 +190,10 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
     resamples = resamples_of(log, settings)
     base = {corpus: base_losses(log, corpus) for corpus in CORPORA}
     models = {c: fit_rows(part, c, base[c], settings, resamples) for c, part in rows.items()}
-    if resamples is not None:
-        models = with_resamples(models, rows, resamples)
+    models, unshown = drawn_models(models, rows, resamples)
+    settings = replace(settings, bootstrap=0) if unshown else settings
     weighed = ("loss_stderr",) if settings.weights == "stderr" else ()
-    read = {name for model in models.values() for name in model.more_columns}
-    bases = tuple(read & {"base_tokens"})
+    bases = [n for m in models.values() for n in m.more_columns if n == "base_tokens"]
     more = (*weighed, *added, COLUMN, *bases, EVALUATION_COUNT)
     kept = tuple(dict.fromkeys((*KEPT_COLUMNS, *more)))
     early = burn_in_of(models, rows)
@@ -204,7 +204,9 @@ def fit_with(log: pd.DataFrame, settings: FitSettings) -> Fit:
         models=models,
         base_loss=base,
         warnings=(
+            *base_row_findings(log),
             *averaged,
+            *unshown,
             *residual_left_out(settings),
             *probed_repetition_findings(log, models),
             *unseen_repetition_findings(models, settings.law),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cmrplan.arrays import SAME_SIZE, Array
-from cmrplan.errors import Finding, InputError
+from cmrplan.errors import Code, Finding, InputError
 from cmrplan.fit.bootstrap import Resamples, resample_runs
 from cmrplan.fit.corpus_model import CorpusModel
 from cmrplan.fit.noise import Noise
@@ -167,6 +167,13 @@ def fitted_rows(log: pd.DataFrame, corpus: str, min_train_tokens: float) -> pd.D
     """Return the rows of a corpus after the base checkpoint and from ``min_train_tokens`` on."""
     rows = training_rows(log, corpus)
     return rows[rows["train_tokens"] >= min_train_tokens].reset_index(drop=True)
+
+
+def resamples_remedy(warnings: Sequence[Finding]) -> str:
+    """Return what gives a fit without resamples some, by its findings."""
+    if any(finding.code == Code.NO_SPARE_RUNS for finding in warnings):
+        return "add runs at other ratios, or repeat some with another seed: the laws go through all there are"
+    return "fit with --bootstrap 200"
 
 
 def resamples_of(

@@ -153,7 +153,8 @@ def require_ratios(rows: pd.DataFrame, corpus: str) -> None:
     ratios = np.unique(rows["domain_ratio"].to_numpy(dtype=float))
     if len(ratios) < FEWEST_RATIOS:
         known = ", ".join(f"{ratio:g}" for ratio in ratios)
+        alone = "; --law chinchilla predicts runs at this one" if len(ratios) == 1 else ""
         raise CmrplanError(
             f"the {corpus} loss was measured at {len(ratios)} domain ratio(s) ({known}); a law of the ratio "
-            f"needs at least {FEWEST_RATIOS}, better 5: add probes at other ratios"
+            f"needs at least {FEWEST_RATIOS}, better 5: add probes at other ratios{alone}"
         )

@@ -11,6 +11,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Code, Finding, InputError
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.probed import nearest_size
 from cmrplan.fit.schedule_areas import (
     NUM_PARTS,
     RunSchedule,
@@ -108,7 +109,10 @@ def under_schedule(fit: Fit, schedule: str = "log", *, peak_rate: CountOrText | 
                 f"the rates of the log fell{peak}; probe with it",
             )
         )
-    return replace(fit, planned=planned.instead_of, warnings=tuple(findings))
+    early = fit.without_early
+    if early is not None:  # what it answers stands beside the fit's own answer
+        early = replace(early, fit=replace(early.fit, planned=planned.instead_of))
+    return replace(fit, planned=planned.instead_of, without_early=early, warnings=tuple(findings))
 
 
 def _is_alike(known: RunSchedule, planned: PlannedSchedule) -> bool:
@@ -139,9 +143,12 @@ def law_of_rates(fit: Fit) -> str:
     )
 
 
-def is_probed_peak(log: pd.DataFrame, peak_rate: float) -> bool:
-    """Tell whether a peak rate lies among those of the runs of a log."""
+def is_probed_peak(log: pd.DataFrame, peak_rate: float, model_params: float | None = None) -> bool:
+    """Tell whether a peak rate lies among those of the runs of a log, or of the size nearest to one."""
     peaks = peak_rates(log)
+    if model_params is not None:
+        sizes = peaks.index.get_level_values("model_params")
+        peaks = peaks[sizes == nearest_size(np.unique(sizes), model_params)]
     low, high = float(peaks.min()), float(peaks.max())
     return low * (1 - RATE_DIGITS) <= peak_rate <= high * (1 + RATE_DIGITS)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cmrplan.errors import CmrplanError
+from cmrplan.errors import CmrplanError, Code, Finding
 from cmrplan.fit.bootstrap import Resamples
 from cmrplan.fit.corpus_model import CorpusModel, top_weighted_laws
 from cmrplan.fit.law_model import AveragedModel, LawModel, averaged
@@ -87,6 +87,26 @@ def with_resamples(
     """Return the models with one optimum per resample; the noise is that of all corpora together."""
     noise = noise_of(models, rows)
     return {c: model.resampled(rows[c], resamples, noise) for c, model in models.items()}
+
+
+def drawn_models(
+    models: Mapping[str, CorpusModel],
+    rows: Mapping[str, pd.DataFrame],
+    resamples: Resamples | None,
+) -> tuple[dict[str, CorpusModel], list[Finding]]:
+    """Return the models with resamples; without, and a finding, where laws go through every row and all are alike."""
+    if resamples is None:
+        return dict(models), []
+    alone = len(top_weighted_laws(models)) == len(models)
+    is_single = all(part["run_id"].is_unique for part in rows.values())
+    if not (alone and is_single) or shows_noise(models, rows):
+        return with_resamples(models, rows, resamples), []
+    runs = max(len(part) for part in rows.values())
+    text = (
+        f"the fitted laws go through all {runs} runs, so nothing shows how far another run would scatter and there are "
+        "no intervals: every answer is the estimate alone; add runs at other ratios, or repeat some with another seed"
+    )
+    return dict(models), [Finding(Code.NO_SPARE_RUNS, text)]
 
 
 def noise_of(models: Mapping[str, CorpusModel], rows: Mapping[str, pd.DataFrame]) -> Noise:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cmrplan.errors import Code
 from cmrplan.log import CORPORA
+from cmrplan.log.base_rows import base_rows_apart
 from cmrplan.log.cells import LogFinding, RawLog, listed, shown
 from cmrplan.log.columns import share_columns
 from cmrplan.log.corpora import naming_command
@@ -141,9 +142,7 @@ def _base_rows(frame: pd.DataFrame) -> Iterator[Advice]:
             f"{listed([f'{size:.12g}' for size in lacking])}; evaluate the base checkpoint, "
             "a tolerance in percent needs it",
         )
-    losses = base.groupby(["model_params", "eval_corpus"])["loss"].agg(["min", "max"])
-    apart = losses[losses["max"] - losses["min"] > _SAME_BASE].reset_index()
-    for row in apart.to_dict("records"):
+    for row in base_rows_apart(frame, _SAME_BASE).to_dict("records"):
         yield (
             Code.BASE_ROWS_DIFFER,
             "loss",

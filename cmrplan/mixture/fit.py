@@ -36,6 +36,7 @@ from cmrplan.fit.mixture_repeats import (
 from cmrplan.fit.settings import FitSettings, ResidualModel, settings_of, with_settings
 from cmrplan.fit.steps import fit_corpus, shows_noise, with_resamples
 from cmrplan.laws.registry import FitKind, require_choice
+from cmrplan.log.base_rows import base_row_findings
 from cmrplan.log.columns import WORTH, share_columns, unique_tokens_column
 from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import LogOrPath, base_losses, log_fingerprint, log_of
@@ -152,6 +153,7 @@ def _fit_with(log: pd.DataFrame, settings: FitSettings) -> MixtureFit:
         models=models,
         base_loss={corpus: base_losses(log, corpus) for corpus in models},
         warnings=(
+            *base_row_findings(log),
             *averaged,
             *fit_findings(models, fitted, corpora),
             *_outlier_findings(models, rows),

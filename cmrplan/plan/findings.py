@@ -165,8 +165,14 @@ class MeasuredBeside:
         """Return what is sought to be low, ``(k,)``."""
         return self.domain + request.weight * self.general if request.weight else self.domain
 
+    def is_larger_than(self, request: PlanRequest) -> bool:
+        """Tell whether the model is larger than the planned one, so that a ratio does otherwise to it."""
+        return self.model_params > request.size * (1 + TWO_DIGITS)
+
     def may_do_better(self, request: PlanRequest, ratio: float) -> bool:
-        """Tell whether a run within the limit has a lower objective than those beside a ratio."""
+        """Tell whether a run of the planned size within the limit has a lower objective than those beside a ratio."""
+        if self.is_larger_than(request):
+            return False
         objective = self.objective(request)
         is_lower = objective < np.interp(ratio, self.ratio, objective)
         return bool(np.any(is_lower & (self.general <= self.limit)))
@@ -174,14 +180,15 @@ class MeasuredBeside:
     def contradicts(self, fit: Fit, request: PlanRequest) -> NDArray[np.bool_]:
         """Return which ratios were measured above the limit by runs that say so of the planned one, ``(k,)``.
 
-        A longer run, or one with other learning rates, does so where it is above the fit by more than its noise and
-        the planned one would break the limit by as much.
+        A longer run, a larger model, or one with other learning rates, does so where it is above the fit by more than
+        its noise and the planned tokens would break the limit by as much: else fit and run agree.
         """
         breaks = self.general > self.limit
         is_longer = self.train_tokens > request.tokens * (1 + SAME_SIZE)
-        if is_longer or fit.model_of("general").is_of_finished_runs:
+        is_larger = self.is_larger_than(request)
+        if is_longer or is_larger or fit.model_of("general").is_of_finished_runs:
             breaks &= self.carried > self.limit
-        if is_longer:
+        if is_longer or is_larger:
             noise = noise_quantile(fit, self.fitted, BEYOND_NOISE)
             breaks &= self.general - self.fitted > noise
         return np.asarray(breaks)

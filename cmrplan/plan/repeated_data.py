@@ -49,7 +49,8 @@ def general_of_repeats(
     """Return the general loss at each ratio ``(G,)`` where domain data are scarcer than in the probes.
 
     Passes over the same domain data, and a narrower corpus, pull the model further from the general text: what grows is
-    the rise over the loss of the smallest probed ratio, which is most often pure replay. Up to one pass a smaller
+    the rise over the loss of the smallest probed ratio, which is most often pure replay; where domain data lower the
+    general loss, repeats do not lower it further. Up to one pass a smaller
     corpus changes nothing, since a part drawn at random is hardly narrower; from there on its narrowness comes in, to
     the full at 1.25 passes. A fit by a law of repeats is taken at its word: its probes repeat as the run does.
 
@@ -83,8 +84,8 @@ def general_of_repeats(
     scarce = [
         replace(
             own,
-            loss=replay.loss + np.exp(power) * (own.loss - replay.loss),
-            draws=replay.draws + np.exp(power) * (own.draws - replay.draws),
+            loss=own.loss + np.expm1(power) * np.maximum(own.loss - replay.loss, 0.0),
+            draws=own.draws + np.expm1(power) * np.maximum(own.draws - replay.draws, 0.0),
         )
         for power in (np.mean(powers, axis=0), *powers)
     ]

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import resamples_remedy
 from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
@@ -77,8 +78,8 @@ def risk_data(fit: Fit, *, plan: Plan | None = None) -> RiskData:
     plan = require_plan("risk", plan)
     if plan.violation_probability is None:
         raise CmrplanError(
-            "the chance to break a tolerance needs a tolerance and resamples: fit with --bootstrap above 0 and give "
-            "max_general_rise"
+            "the chance to break a tolerance needs a tolerance and resamples: give max_general_rise, and "
+            + resamples_remedy(fit.warnings)
         )
     coarse = _frontier(fit, plan, [])
     frontier = _frontier(fit, plan, _around_levels(coarse))

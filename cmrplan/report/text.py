@@ -10,6 +10,7 @@ import pandas as pd
 from cmrplan.errors import Code
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.fit.fit import Fit
+from cmrplan.fit.fitted_log import resamples_remedy
 from cmrplan.fit.parameter_table import uncertainty
 from cmrplan.numbers import Tolerance, compact
 from cmrplan.plan.findings import breaks_with
@@ -171,8 +172,8 @@ def _feasible_text(plan: Plan) -> str:
         return f"{answer}, which has the lowest objective within the limits that were asked for."
     if not plan.num_resamples:
         return (
-            f"{answer}, the best estimate; without resamples how often it breaks the limit is not known (fit with "
-            "--bootstrap 200)."
+            f"{answer}, the best estimate; without resamples how often it breaks the limit is not known "
+            f"({resamples_remedy(plan.warnings)})."
         )
     if plan.is_contradicted:
         holds = (

@@ -137,6 +137,36 @@ class TestALongerRun:
         assert codes(ask(fit, train_tokens=1.4 * D))[0] == "measured_break"
 
 
+class TestALargerModel:
+    """The general loss at ten times the size is 2.5 + 0.2 r² as well, over a base of its own."""
+
+    def beside(self, base, general=()):
+        fit = make_fit(spread=SPREAD)
+        larger = fit.log.assign(model_params=10 * N, run_id="l" + fit.log["run_id"])
+        both = pd.concat([fit.log, larger], ignore_index=True)
+        fields = {name: getattr(fit, name) for name in FIELDS} | {"log": both}
+        fit = type(fit)(**fields | {"base_loss": {"general": {N: BASE, 10 * N: base}}})
+        changed = with_rows(fit, general=general)
+        log = both.where(both["model_params"] == N, changed.log)
+        return type(fit)(**{name: getattr(fit, name) for name in FIELDS} | {"log": log})
+
+    def test_that_breaks_its_own_limit_as_the_fit_says_is_no_contradiction(self):
+        # its limit is 2.509, and 2.5125 was measured at 0.25, as the law has it
+        made = ask(self.beside(BASE - 0.04), max_general_rise=0.049)
+        assert made.domain_ratio > 0.25
+        assert "measured_break" not in codes(made)
+
+    def test_that_lies_above_the_fit_is_one(self):
+        fit = self.beside(BASE - 0.04, general=[(0.25, 2.53)])
+        assert codes(ask(fit, max_general_rise=0.049))[0] == "measured_break"
+
+    def test_that_keeps_a_looser_limit_of_its_own_does_not_do_better(self):
+        # its limit is 2.749, so that 1 would hold at its size
+        made = ask(self.beside(BASE + 0.2), max_general_rise=0.049)
+        assert made.domain_ratio < 0.5
+        assert "measured_better" not in codes(made)
+
+
 class TestTokensThatDifferByABatch:
     def test_are_one_budget(self):
         fit = with_rows(make_fit(spread=SPREAD), general=[(0.25, 2.56)])

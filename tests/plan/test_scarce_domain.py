@@ -47,6 +47,17 @@ class TestPasses:
             asked = {"domain_tokens": supply, "max_epochs": passes}
             assert rise(ratio, **asked) == pytest.approx(expected, rel=1e-9)
 
+    def test_never_lower_a_general_loss_that_domain_data_lower(self):
+        # 2.5 - 0.2 r lies below pure replay
+        fit = make_fit(spread=SPREAD)
+        dips = replace(fit.models["general"], slope=-0.2, power=1.0)
+        fit = replace(fit, models=fit.models | {"general": dips})
+        for passes in (2.0, 8.0, 100.0):
+            asked = {"domain_tokens": 0.5 * D / passes, "max_epochs": passes}
+            scarce, fresh = curves_at(0.5, fit=fit, **asked), curves_at(0.5, fit=fit)
+            assert scarce.general.loss == pytest.approx(BASE - 0.1, rel=1e-12)
+            assert np.all(scarce.rise_upper >= fresh.rise_upper - 1e-12)
+
     def test_replay_itself_stays_as_it_was(self):
         assert rise(0.0, domain_tokens=0.01 * D, max_epochs=100) == pytest.approx(0, abs=1e-12)
 

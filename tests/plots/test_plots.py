@@ -203,7 +203,7 @@ def test_risk_data_hold_what_the_fit_does_not_explain():
 
 def test_risk_needs_resamples():
     fit = known_fit(num_draws=0)
-    with pytest.raises(cp.CmrplanError, match="--bootstrap above 0"):
+    with pytest.raises(cp.CmrplanError, match="--bootstrap 200"):
         plots.figure("risk", fit, known_plan(fit))
 
 

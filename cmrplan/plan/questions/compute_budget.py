@@ -62,6 +62,8 @@ def best_budget(
 ) -> ComputeOptimalPlan:
     """Return the size, tokens and ratio with the lowest domain loss that a budget pays for.
 
+    With a ``general_weight`` it is the weighted sum of both losses that is lowest.
+
     Parameters
     ----------
     fit : Fit or path
@@ -91,8 +93,8 @@ def best_budget(
     if sizes is not None and size_range is not None:
         raise InputError("sizes and size_range were both given; give one")
     tried = _tried(fit, asked, sizes, size_range)
-    best = min(tried, key=lambda one: one.domain_loss)
-    if not np.isfinite(best.domain_loss):
+    best = min(tried, key=lambda one: one.objective)
+    if not np.isfinite(best.objective):
         raise CmrplanError(f"no size has a feasible ratio at {budget:.4g} FLOPs: {best.reason}")
     plan = feasible_plan_for(fit, replace(asked, model_params=best.model_params))
     if len(tried) > 1 and best in (tried[0], tried[-1]):
@@ -134,7 +136,7 @@ def _between(at: Callable[[float], ReachedLoss], low: float, high: float) -> lis
         for size in np.geomspace(low, high, NUM_SIZES):
             by_size.setdefault(float(size), at(float(size)))
         tried = [by_size[size] for size in sorted(by_size)]
-        best = min(range(len(tried)), key=lambda k: tried[k].domain_loss)
+        best = min(range(len(tried)), key=lambda k: tried[k].objective)
         low = tried[max(best - 1, 0)].model_params
         high = tried[min(best + 1, len(tried) - 1)].model_params
     return tried

@@ -16,7 +16,7 @@ import pandas as pd
 from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError, Finding, InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.fit.probed import TWO_DIGITS, base_loss_at, other_base
+from cmrplan.fit.probed import TWO_DIGITS, base_loss_at, is_among, other_base
 from cmrplan.fit.tabular import Tabular
 from cmrplan.plan.findings import infeasible_text
 from cmrplan.plan.loss_curves import COARSE_GRID, best_ratio
@@ -166,14 +166,12 @@ def curve_along(
     along = np.unique([parse_named_count(axis, value) for value in values])
     if not len(along):
         raise InputError(f"{axis} must be one or more numbers above 0, got none")
-    if axis == "model_params":
-        request = request.for_any_size()
     reasons: list[str] = []
     refused: list[CmrplanError] = []
     rows: list[tuple[float | None, ...]] = []
     remarks: dict[str, Finding] = {}
     for value in along.tolist():
-        asked = request.at(*((value, fixed) if axis == "model_params" else (fixed, value)))
+        asked = _run_on(request, axis, value, fixed)
         try:
             decision = decide(fit, asked, num_grid=COARSE_GRID)
         except InputError:
@@ -206,6 +204,14 @@ def curve_along(
         reason=tuple(reasons),
         warnings=tuple(remarks.values()),
     )
+
+
+def _run_on(request: PlanRequest, axis: Axis, value: float, fixed: float) -> PlanRequest:
+    """Return the question at one value of an axis; a given base loss is that of the size that was asked for."""
+    if axis == "train_tokens":
+        return request.at(fixed, value)
+    is_own = request.model_params is not None and is_among(np.array([value]), request.size)
+    return (request if is_own else request.for_any_size()).at(value, fixed)
 
 
 def measured_critical(

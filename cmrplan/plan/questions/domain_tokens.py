@@ -15,7 +15,7 @@ from cmrplan.fit.fit import Fit
 from cmrplan.fit.probed import TWO_DIGITS
 from cmrplan.numbers import affordable_tokens, training_flops
 from cmrplan.plan.findings import chance_to_break
-from cmrplan.plan.loss_curves import COARSE_GRID, LossCurves, survey, survey_at
+from cmrplan.plan.loss_curves import COARSE_GRID, FINE_GRID, LossCurves, survey, survey_at
 from cmrplan.plan.optimum import SAME_RATIO, Constraint, ConstraintName
 from cmrplan.plan.plan import Plan, feasible_plan_for, plan_for
 from cmrplan.plan.questions.target_loss import reached
@@ -68,6 +68,7 @@ def spend_domain_tokens(
     ratio = curves.chance_constrained_ratio(low, high)
     if np.isnan(ratio):
         raise CmrplanError(_no_ratio_text(curves, asked))
+    ratio = _kept(fit, asked, curves, ratio)
     plan = _plan_at(fit, asked, ratio, used / ratio)
     plan = _over_lengths(fit, plan, curves, asked)
     if ratio <= low + SAME_RATIO and asked.flops is None:
@@ -80,7 +81,7 @@ def spend_domain_tokens(
     return plan
 
 
-def curves_over_lengths(fit: Fit, request: PlanRequest) -> LossCurves:
+def curves_over_lengths(fit: Fit, request: PlanRequest, *, num_grid: int = FINE_GRID) -> LossCurves:
     """Return the losses of runs that use the domain tokens up, each ratio at its own length.
 
     Raises
@@ -95,7 +96,13 @@ def curves_over_lengths(fit: Fit, request: PlanRequest) -> LossCurves:
             f"a run that uses the domain tokens {request.max_epochs:g} time(s) needs a domain ratio of {low:.4g} or "
             f"more and {high:.4g} is the most allowed; give more compute, or change min_ratio or max_ratio"
         )
-    return survey(fit, request, train_tokens=lambda ratio: used / ratio, ratios=(low, high))
+    return survey(
+        fit,
+        request,
+        train_tokens=lambda ratio: used / ratio,
+        ratios=(low, high),
+        num_grid=num_grid,
+    )
 
 
 def asked_at(plan: Plan, ratio: float) -> PlanRequest:
@@ -136,6 +143,16 @@ def _tokens_to_use(fit: Fit, request: PlanRequest) -> float:
     return request.max_epochs * request.unique_tokens
 
 
+def _kept(fit: Fit, request: PlanRequest, curves: LossCurves, ratio: float) -> float:
+    """Return a ratio that keeps the limit at its own length too: where two lengths meet, no straight line runs."""
+    asked = replace(request, train_tokens=_tokens_to_use(fit, request) / ratio)
+    allowed = curves.tolerance.largest_rise
+    if survey_at(fit, asked, ratio).rise_upper[0] <= allowed:
+        return ratio
+    inside = curves.domain_ratio[curves.rise_upper <= allowed]
+    return float(inside[np.argmin(np.abs(inside - ratio))]) if len(inside) else ratio
+
+
 def _no_ratio_text(curves: LossCurves, request: PlanRequest) -> str:
     k = int(np.argmin(curves.rise_upper))
     return (
@@ -148,10 +165,12 @@ def _no_ratio_text(curves: LossCurves, request: PlanRequest) -> str:
 def _plan_at(fit: Fit, request: PlanRequest, ratio: float, tokens: float) -> Plan:
     """Return the plan of a run that uses the domain data up: a shorter use of them at its length is no answer."""
     asked = replace(request, train_tokens=tokens)
-    plan = feasible_plan_for(fit, asked)
-    if abs(plan.domain_ratio / ratio - 1) <= TWO_DIGITS:
+    plan = plan_for(fit, asked)
+    if plan.is_feasible and abs(plan.domain_ratio / ratio - 1) <= TWO_DIGITS:
         return plan
     held = plan_for(fit, replace(asked, min_ratio=ratio, max_ratio=ratio))
+    if not (held.is_feasible or plan.is_feasible):
+        raise CmrplanError(plan.reason)
     return replace(held, asked=asked) if held.is_feasible else plan
 
 
@@ -315,6 +334,30 @@ def by_epochs(
             }
         )
     return pd.DataFrame(rows)
+
+
+def epochs_beside(fit: Fit, plan: Plan) -> pd.DataFrame:
+    """Return :func:`by_epochs` of a plan; where it spends the domain tokens, runs that use them up as many times."""
+    if not plan.spends_domain_tokens:
+        return by_epochs(fit, plan.asked)
+    rows = []
+    for passes in EPOCHS:
+        row: dict[str, float | str] = {"max_epochs": passes, "reason": ""}
+        try:
+            run = spend_domain_tokens(fit, replace(plan.asked, max_epochs=passes))
+        except CmrplanError as error:
+            row["reason"] = str(error)
+        else:
+            row |= {
+                "domain_epochs": passes,
+                "domain_ratio": run.domain_ratio,
+                "train_tokens": run.train_tokens,
+                "domain_loss": run.domain_loss.estimate,
+                "domain_loss_safe": reached(fit, asked_at(run, run.domain_ratio)).domain_loss_safe,
+            }
+        rows.append(row)
+    names = ("max_epochs", "domain_epochs", "domain_ratio", "train_tokens")
+    return pd.DataFrame(rows, columns=[*names, "domain_loss", "domain_loss_safe", "reason"])
 
 
 def _ratios(fit: Fit, request: PlanRequest, used: float) -> tuple[float, float]:

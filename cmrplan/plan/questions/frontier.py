@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from cmrplan.arrays import Array
 from cmrplan.errors import InputError
 from cmrplan.fit.corpus_model import Prediction
+from cmrplan.fit.fit import Fit
 from cmrplan.fit.tabular import Tabular
 from cmrplan.numbers import Unit
-from cmrplan.plan.findings import with_unexplained
-from cmrplan.plan.loss_curves import LossCurves, survey
+from cmrplan.plan.findings import chance_to_break, with_unexplained
+from cmrplan.plan.loss_curves import LossCurves, survey, survey_at
 from cmrplan.plan.optimum import FeasibleInterval, decision_on
+from cmrplan.plan.plan import Plan
+from cmrplan.plan.questions.domain_tokens import asked_at, curves_over_lengths
 from cmrplan.plan.request import (
     FitOrPath,
     PlanRequest,
@@ -48,7 +51,7 @@ class Frontier(Tabular):
         The smallest tolerance that reaches a ratio with confidence, in ``unit``.
     violation_probability : array (P,)
         The chance to break the tolerance asked for, as a plan gives it
-        (:func:`~cmrplan.plan.findings.chance_to_break`); NaN without resamples.
+        (:func:`~cmrplan.plan.findings.chance_to_break`); NaN without resamples or a tolerance.
     is_efficient : array (P,) of bool
         Whether no other ratio has both losses lower.
     """
@@ -104,7 +107,8 @@ def frontier(
     fit : Fit or path
     request : PlanRequest, optional
         The run. Its ``max_general_rise`` sets the unit of the rises, and what a violation is; 0 nats where there is
-        no request and it is left out. The limits that bound the ratio change nothing here.
+        no request and it is left out, where the fit has a general loss. The limits that bound the ratio change nothing
+        here.
     num_points : int
         Number of ratios.
     **options
@@ -119,15 +123,31 @@ def frontier(
     """
     if num_points < 2:
         raise InputError(f"num_points must be 2 or more, got {num_points}")
-    if request is None:
+    fit = fit_of(fit)
+    if request is None and "general" in fit.models:
         options.setdefault("max_general_rise", 0.0)
     asked = request_of(request, options)
-    fit = fit_of(fit)
     curves = survey(fit, asked, num_grid=num_points)
     told = frontier_of(with_unexplained(fit, asked, curves), asked.confidence)
-    return replace(
-        frontier_of(curves, asked.confidence), violation_probability=told.violation_probability
-    )
+    chance = told.violation_probability
+    if asked.tolerance is None:
+        chance = np.full_like(chance, np.nan)
+    return replace(frontier_of(curves, asked.confidence), violation_probability=chance)
+
+
+def frontier_beside(fit: Fit, plan: Plan, *, num_points: int) -> pd.DataFrame:
+    """Return the trade-off around a plan, one row a ratio; each at its own length where it follows from the ratio."""
+    if not plan.spends_domain_tokens:
+        return frontier(fit, plan.asked, num_points=num_points).table()
+    curves = curves_over_lengths(fit, plan.asked, num_grid=num_points)
+    chances = []
+    for ratio in curves.domain_ratio.tolist():
+        asked = asked_at(plan, ratio)
+        chance = chance_to_break(fit, asked, survey_at(fit, asked, ratio))
+        chances.append(np.nan if chance is None else chance)
+    table = frontier_of(curves, plan.confidence).table().assign(violation_probability=chances)
+    table.insert(1, "train_tokens", curves.train_tokens)
+    return table
 
 
 def frontier_of(curves: LossCurves, confidence: float) -> Frontier:

@@ -46,6 +46,8 @@ class ReachedLoss:
         NaN where no ratio is feasible.
     domain_loss, domain_loss_safe : float
         The estimate, and the quantile that holds with the asked confidence; infinite where none is feasible.
+    objective : float
+        What is sought to be low: the domain loss, with the weighted general loss where it was given a weight.
     reason : str
         Why none is feasible; empty where one is.
     """
@@ -55,6 +57,7 @@ class ReachedLoss:
     domain_ratio: float
     domain_loss: float
     domain_loss_safe: float
+    objective: float
     reason: str
 
 
@@ -95,17 +98,17 @@ def reached(fit: Fit, request: PlanRequest) -> ReachedLoss:
     except InputError:
         raise
     except CmrplanError as error:
-        return ReachedLoss(size, tokens, np.nan, np.inf, np.inf, str(error))
+        return ReachedLoss(size, tokens, np.nan, np.inf, np.inf, np.inf, str(error))
     ratio = decision.ratio
     if not decision.is_feasible:
         reason = infeasible_text(fit, request, decision)
-        return ReachedLoss(size, tokens, np.nan, np.inf, np.inf, reason)
+        return ReachedLoss(size, tokens, np.nan, np.inf, np.inf, np.inf, reason)
     at = survey_at(fit, request, ratio)
     loss = float(at.domain.loss[0])
     upper = loss
     if len(at.domain.draws):
         upper = max(loss, float(np.quantile(at.domain.draws[:, 0], request.confidence)))
-    return ReachedLoss(size, tokens, ratio, loss, upper, "")
+    return ReachedLoss(size, tokens, ratio, loss, upper, float(at.objective[0]), "")
 
 
 @named_arguments
@@ -138,6 +141,7 @@ def fewest_tokens(
     """
     require_positive("target_domain_loss", target_domain_loss)
     fit, asked = fit_of(fit), request_of(request, options)
+    fit.model_of("domain")  # without one no number of tokens is out of reach
     least, most = _token_range(fit, asked)
 
     def at(tokens: float) -> ReachedLoss:
@@ -149,9 +153,10 @@ def fewest_tokens(
         raise CmrplanError(_out_of_reach(tried, target_domain_loss, asked.confidence))
     plan = feasible_plan_for(fit, replace(asked, train_tokens=tokens))
     if tokens == least:
+        fewest = "fewest probed tokens" if least < most else "most tokens that may be spent"
         remark = Finding(
             Code.TARGET_REACHED_AT_ONCE,
-            f"the fewest probed tokens ({least:.4g}) reach the target already; fewer may do",
+            f"the {fewest} ({least:.4g}) reach the target already; fewer may do",
         )
         plan = plan.with_findings([remark])
     return TargetLossPlan(
@@ -174,7 +179,8 @@ def smallest_model(
 ) -> TargetLossPlan:
     """Return the smallest of the listed sizes that reaches a domain loss at a budget, with confidence.
 
-    The rise of each size is measured over its own base; see :func:`fewest_tokens` for the arguments.
+    The rise of each size is measured over its own base, and ``compute`` cuts the tokens of each; see
+    :func:`fewest_tokens` for the arguments.
 
     Raises
     ------
@@ -190,10 +196,10 @@ def smallest_model(
     asked.refuse_base_loss()
     listed = checked_sizes(sizes)
     require_sizes(fit, listed)
-    tried = [reached(fit, asked.at(size, float(asked.train_tokens))) for size in listed]
+    tried = [reached(fit, replace(asked, model_params=size)) for size in listed]
     for one in tried:
         if one.domain_loss_safe <= target_domain_loss:
-            plan = feasible_plan_for(fit, asked.at(one.model_params, one.train_tokens))
+            plan = feasible_plan_for(fit, replace(asked, model_params=one.model_params))
             return TargetLossPlan(
                 float(target_domain_loss), plan, one.domain_loss_safe, None, tuple(tried)
             )
@@ -231,10 +237,11 @@ def require_sizes(fit: Fit, sizes: Sequence[float]) -> None:
     Raises
     ------
     CmrplanError
-        If sizes were listed that the fit cannot tell apart.
+        If sizes were listed that the fit cannot tell apart, or it has no domain loss.
     """
+    model = fit.model_of("domain")
     probed = fit.probed.losses["domain"].sizes
-    if not fit.model_of("domain").reads_size and any(not is_among(probed, size) for size in sizes):
+    if not model.reads_size and any(not is_among(probed, size) for size in sizes):
         raise CmrplanError(
             f"the log has one model size, {probed[0]:.4g}, so the domain loss of others is not known and sizes cannot "
             "be compared; probe a second one, better two more, a factor of 3 or more apart"
