@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # the one list of the public names: type checkers read it, an
     from cmrplan.mixture import MixturePlanRequest as MixturePlanRequest
     from cmrplan.mixture import fit_domains as fit_domains
     from cmrplan.mixture import fit_mixture as fit_mixture
+    from cmrplan.mixture import mixture_levels as mixture_levels
     from cmrplan.mixture import plan_mixture as plan_mixture
     from cmrplan.mixture import predict_new_domain as predict_new_domain
     from cmrplan.mixture import read_mixture_fit as read_mixture_fit

@@ -246,6 +246,7 @@ class Code(StrEnum):
         "The fit misses a measured loss that has a limit by much of the allowed rise, and of its own interval.",
     )
     ESTIMATE_APART = ("estimate_apart", _CAUTION, "Estimate and resamples contradict each other.")
+    FEW_RESAMPLES = ("few_resamples", _CAUTION, "Too few resamples to tell the asked confidence.")
     RATIO_AT_EDGE = (
         "ratio_at_edge",
         _CAUTION,

@@ -28,6 +28,12 @@ _LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 FLOPS_PER_PARAM_AND_TOKEN = 6  # forward and backward pass, Kaplan et al. 2020
 SECONDS_PER_HOUR = 3600
 
+CONFIDENCES = (
+    0.5,
+    0.8,
+    0.9,
+    0.95,
+)  # that an answer without a ratio, or without a mixture, is told for
 SHOWN_DIGITS = 3
 LARGEST_RISE = 0.5  # nats per token that a bare number may mean; a loss of 2.5 rises to 3, its perplexity by 65 %
 LEAST_STEP = 1e-5  # of a tolerance in its unit; less of a loss means nothing

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import click
+import pandas as pd
 
 from cmrplan.cli.compare import compare
-from cmrplan.cli.output import print_findings, print_json, show, verbosity_options, working
+from cmrplan.cli.output import (
+    is_on_terminal,
+    print_error,
+    print_findings,
+    print_json,
+    show,
+    verbosity_options,
+    working,
+)
 from cmrplan.cli.outputs import FIT_FILE, PICTURE, PLAN_FILE, force_option, out_option
 from cmrplan.cli.parameters import (
     ASSIGNMENT,
@@ -16,6 +26,7 @@ from cmrplan.cli.parameters import (
     FRACTION,
     as_json,
     confidence,
+    confidences,
     first_tokens,
     min_train_tokens,
     numbers_of,
@@ -32,13 +43,23 @@ from cmrplan.laws.registry import AUTO, FitKind, names_for
 from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_plausible_log
 from cmrplan.mixture import (
+    MixtureFit,
+    MixturePlan,
     fit_mixture,
+    mixture_levels,
     mixture_report,
     plan_mixture,
     read_mixture_fit,
     write_mixture_fit,
 )
-from cmrplan.report.mixture import mixture_fit_text, mixture_plan_text
+from cmrplan.mixture.remedies import MixtureRemedy, mixture_remedy
+from cmrplan.numbers import CONFIDENCES
+from cmrplan.report.mixture import (
+    mixture_fit_text,
+    mixture_levels_text,
+    mixture_plan_text,
+    mixture_ways_text,
+)
 from cmrplan.report.tables import errors_text, plain_rows
 
 
@@ -241,7 +262,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
     "Count rises from the predicted losses at this mixture instead of the base; once for each corpus.",
     "reference",
 )
-@confidence
+@confidences
 @out_option("the plan (JSON)", PLAN_FILE)
 @out_option("a picture of the shares (.png, .svg, .pdf)", PICTURE, name="--plot")
 @verbosity_options
@@ -259,19 +280,20 @@ def plan_command(
     ceilings: tuple[tuple[str, str], ...],
     base_loss: tuple[tuple[str, str], ...],
     reference: tuple[tuple[str, str], ...],
-    confidence: float,
+    confidence: list[float],
     out: str | None,
     plot: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Recommend the mixture of a full-scale run.
 
     The mixture has the lowest weighted sum of losses among those that keep every protected corpus
     within its tolerance, all together with the asked confidence, repeat no corpus too often, and stay within the
-    probed share of each.
+    probed share of each. Where none does, that is the answer, with what would do, and the exit code is 1.
     """
+    fitted = read_mixture_fit(fit)
     recommended = plan_mixture(
-        fit,
+        fitted,
         train_tokens=train_tokens,
         model_params=model_params,
         objective=numbers_of("--weight", objective, _NUMBER) or None,
@@ -282,23 +304,51 @@ def plan_command(
         ceilings=numbers_of("--ceiling", ceilings, FRACTION),
         base_loss=numbers_of("--base-loss", base_loss, COUNT),
         reference=numbers_of("--reference", reference, FRACTION) or None,
-        confidence=confidence,
+        confidence=confidence[0],
     )
-    result = sealed(recommended.as_dict())
+    levels = _levels_beside(fitted, recommended, confidence)
+    remedy = mixture_remedy(fitted, recommended)
+    result = recommended.as_dict() | {"levels": plain_rows(levels)}
+    result = sealed(result | {"remedies": [] if remedy is None else [remedy.as_dict()]})
     if out:
         write_json(out, result)
     if plot:
         from cmrplan.plots import mixture_figure, write_figure
 
         write_figure(mixture_figure(recommended), plot)
+    code = 0 if recommended.is_feasible else 1
+    if code and (as_json or not is_on_terminal()):
+        print_error(recommended.reason, code)
     if as_json:
         print_json(result)
-        return
-    show(mixture_plan_text(recommended))
+        return code
+    show(_text_of(recommended, levels, remedy))
     print_findings(recommended.warnings, again="cmrplan mix plan …")
     for path, what in ((out, "plan"), (plot, "picture")):
         if path:
             show(f"{what} -> {path}")
+    return code
+
+
+def _text_of(recommended: MixturePlan, levels: pd.DataFrame, remedy: MixtureRemedy | None) -> str:
+    """Return a plan with what each confidence allows, where that is known, and what would change a refusal."""
+    lines = [mixture_plan_text(recommended)]
+    if len(levels):
+        lines.append(mixture_levels_text(levels))
+    if not recommended.is_feasible:
+        lines.append(f"{'what would change it':<26}{mixture_ways_text(recommended, remedy)}")
+    return "\n".join(lines)
+
+
+def _levels_beside(
+    fit: MixtureFit, recommended: MixturePlan, confidence: Sequence[float]
+) -> pd.DataFrame:
+    """Return what each confidence allows, where several were asked for or no mixture is recommended; else nothing."""
+    is_said = len(confidence) > 1 or not recommended.is_feasible
+    if not (is_said and recommended.asked.protected and recommended.num_resamples):
+        return pd.DataFrame()
+    listed = confidence if len(confidence) > 1 else {*CONFIDENCES, *confidence}
+    return mixture_levels(fit, recommended.asked, confidences=sorted(listed))
 
 
 _NUMBER = click.FloatRange(min=0)

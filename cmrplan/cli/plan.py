@@ -27,11 +27,11 @@ from cmrplan.cli.tables import TABLES
 from cmrplan.errors import Finding, InputError
 from cmrplan.files import sealed, write_json
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import compact
+from cmrplan.numbers import CONFIDENCES, compact
 from cmrplan.plan.plan import Plan, plan_for
 from cmrplan.plan.questions.compared_ratios import compared_ratios
 from cmrplan.plan.questions.compute_budget import best_budget
-from cmrplan.plan.questions.confidence_levels import CONFIDENCES, levels_beside
+from cmrplan.plan.questions.confidence_levels import levels_beside
 from cmrplan.plan.questions.domain_tokens import spend_domain_tokens
 from cmrplan.plan.questions.remedies import remedies
 from cmrplan.plan.questions.target_loss import fewest_tokens, smallest_model

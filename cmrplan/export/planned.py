@@ -84,7 +84,7 @@ def planned_mixture(plan: PlanOrPath) -> PlannedMixture:
     InputError
         If it is neither, or the file cannot be read, was edited, or is not a whole plan.
     CmrplanError
-        If the plan recommends no ratio.
+        If the plan recommends none.
     """
     if isinstance(plan, Plan | MixturePlan):
         return _mixture_of(sealed(plan.as_dict()), "the plan")
@@ -109,8 +109,9 @@ def _mixture_of(content: dict[str, Any], source: str) -> PlannedMixture:
     fingerprint = content[CHECKSUM]
     if content.get("is_feasible") is False:
         reason = printable(str(content.get("reason", "")), keep="")
+        what = "ratio" if "domain_ratio" in content else "mixture"
         raise CmrplanError(
-            f"{source} recommends no ratio, so there is no mixture to export: {reason}"
+            f"{source} recommends no {what}, so there is nothing to export: {reason}"
         )
     try:
         if "domain_ratio" in content:

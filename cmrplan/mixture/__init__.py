@@ -2,6 +2,7 @@
 
 from cmrplan.mixture.file import mixture_report, read_mixture_fit, write_mixture_fit
 from cmrplan.mixture.fit import fit_mixture
+from cmrplan.mixture.levels import mixture_levels
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.plan import plan_mixture
@@ -15,6 +16,7 @@ __all__ = [
     "NewDomain",
     "fit_domains",
     "fit_mixture",
+    "mixture_levels",
     "mixture_report",
     "plan_mixture",
     "predict_new_domain",

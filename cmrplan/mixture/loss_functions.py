@@ -320,3 +320,18 @@ def references(
             base[corpus], remarks = base_loss_at(measured, size)
             findings += remarks
     return base, findings
+
+
+def asked_losses(fit: MixtureFit, asked: MixturePlanRequest) -> tuple[LossFunctions, list[Finding]]:
+    """Return the losses under a question, with the limits of protected corpora, and what is worth a remark.
+
+    Raises
+    ------
+    CmrplanError
+        If a base loss that limits count from is not known.
+    """
+    base: dict[str, float] = {}
+    findings: list[Finding] = []
+    if asked.reference is None:
+        base, findings = references(fit, asked)
+    return loss_functions_of(fit, asked, base), findings

@@ -88,26 +88,28 @@ class MixturePlan:
 
     Parameters
     ----------
-    shares : dict of str to float
-        The recommended mixture; it keeps all tolerances by the estimates, and together with the asked confidence
-        (where there are resamples).
+    evaluated_shares : dict of str to float
+        Where the losses below are given: the recommended mixture; without one the best by the estimates, and without
+        that the one that comes nearest to the tolerances.
     best_shares : dict of str to Interval
         The best feasible mixture by the estimates, NaN where the estimates alone allow none, and the bounds of the
         best feasible mixtures of single resamples, corpus by corpus.
     objective : Interval
-        The weighted sum of the losses at ``shares``.
+        The weighted sum of the losses at ``evaluated_shares``.
     gain : Interval
         How far that lies below the one of the natural mixture (in proportion to the available tokens; equal shares
         where these are not known), over paired resamples.
     violation_probability : float or None
-        Part of the resamples in which a tolerance breaks; None without resamples or tolerances.
+        How often a tolerance breaks in resamples that the search has not seen; where no mixture is recommended in
+        those of the fit. None without resamples or tolerances.
     binding : tuple of BindingConstraint
-        The dearest tolerance first, then the dearest bound.
+        The dearest tolerance first, then the dearest bound. Without a feasible mixture they are what keeps the nearest
+        one from the tolerances, and their prices in what it misses them by.
     losses : dict of str to CorpusLoss
         By validation corpus.
     candidates : dict of str to AlternativeMixture
-        Other mixtures: ``point`` (tolerances on the best estimates), ``unconstrained`` (no limit but the probed
-        shares), ``natural``, and ``best_probed``.
+        Other mixtures: ``point`` (tolerances on the best estimates), ``nearest`` (the one nearest to the tolerances,
+        where none keeps them), ``unconstrained`` (no limit but the probed shares), ``natural``, and ``best_probed``.
     epochs : dict of str to float
         Passes over each corpus whose tokens are known.
     optimality : float
@@ -119,12 +121,14 @@ class MixturePlan:
         Resamples, and those whose own best mixture was sought and that allow none.
     asked : MixturePlanRequest
         The question as it was put.
+    reason : str
+        Why no mixture is recommended, and what would do; empty where one is.
     warnings : tuple of Finding
     provenance : dict
         Of the fit.
     """
 
-    shares: dict[str, float]
+    evaluated_shares: dict[str, float]
     best_shares: dict[str, Interval]
     objective: Interval
     gain: Interval
@@ -140,8 +144,24 @@ class MixturePlan:
     num_resamples: int
     num_infeasible: int
     asked: MixturePlanRequest
+    reason: str
     warnings: tuple[Finding, ...]
     provenance: dict[str, Any]
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether a mixture keeps all tolerances together with the asked confidence."""
+        return not self.reason
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The recommended mixture; NaN everywhere where none keeps the tolerances.
+
+        It keeps them by the estimates, and together with the asked confidence (where there are resamples).
+        """
+        if self.is_feasible:
+            return self.evaluated_shares
+        return dict.fromkeys(self.evaluated_shares, float("nan"))
 
     @property
     def shares_low(self) -> dict[str, float | None]:
@@ -159,6 +179,13 @@ class MixturePlan:
         return self.asked.confidence
 
     @property
+    def evaluated_name(self) -> str:
+        """What the mixture is at which the losses are given."""
+        if self.is_feasible:
+            return "recommended mixture"
+        return "best estimate" if "point" in self.candidates else "nearest mixture"
+
+    @property
     def gain_text(self) -> str:
         """The gain, and the limits that the natural mixture breaks, which pays for what it lies below by them."""
         broken = self.candidates["natural"].breaks
@@ -168,7 +195,10 @@ class MixturePlan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, numbers unrounded."""
         return {
-            "shares": self.shares,
+            "shares": self.shares if self.is_feasible else None,
+            "is_feasible": self.is_feasible,
+            "reason": self.reason,
+            "evaluated_shares": self.evaluated_shares,
             "shares_low": self.shares_low,
             "shares_high": self.shares_high,
             **interval_as_dict("objective", self.objective),
@@ -179,7 +209,7 @@ class MixturePlan:
             "candidates": {name: mixture.as_dict() for name, mixture in self.candidates.items()},
             "epochs": self.epochs,
             "confidence": self.confidence,
-            "optimality": self.optimality,
+            "optimality": None if np.isnan(self.optimality) else self.optimality,
             "model_params": self.model_params,
             "train_tokens": self.train_tokens,
             "law": self.law,
@@ -193,8 +223,8 @@ class MixturePlan:
     def table(self) -> pd.DataFrame:
         """Return one row a training corpus, the largest share first.
 
-        Columns: ``corpus``, ``share``, ``share_low`` and ``share_high`` (of the best mixture), ``natural``,
-        ``epochs``, and ``binding``, the kinds of the bounds that hold the share.
+        Columns: ``corpus``, ``share`` (as evaluated), ``share_low`` and ``share_high`` (of the best mixture),
+        ``natural``, ``epochs``, and ``binding``, the kinds of the bounds that hold the share.
         """
         names = self.largest_first()
         held = {
@@ -204,7 +234,7 @@ class MixturePlan:
         return pd.DataFrame(
             {
                 "corpus": names,
-                "share": [self.shares[name] for name in names],
+                "share": [self.evaluated_shares[name] for name in names],
                 "share_low": _column([self.shares_low[name] for name in names]),
                 "share_high": _column([self.shares_high[name] for name in names]),
                 "natural": [self.candidates["natural"].shares[name] for name in names],
@@ -221,20 +251,25 @@ class MixturePlan:
 
     def largest_first(self) -> list[str]:
         """Return the training corpora in the order of their shares."""
-        return sorted(self.shares, key=lambda name: (-self.shares[name], name))
+        shares = self.evaluated_shares
+        return sorted(shares, key=lambda name: (-shares[name], name))
 
     def __repr__(self) -> str:
-        return rows_text(f"MixturePlan of {len(self.shares)} corpora", self._rows())
+        return rows_text(f"MixturePlan of {self._head()}", self._rows())
 
     def _repr_html_(self) -> str:
-        return rows_html([("corpora", f"{len(self.shares)}"), *self._rows()])
+        return rows_html([("plan of", self._head()), *self._rows()])
+
+    def _head(self) -> str:
+        without = "" if self.is_feasible else ": none keeps the limits; one that comes near"
+        return f"{len(self.evaluated_shares)} corpora{without}"
 
     def _rows(self) -> list[tuple[str, str]]:
         """Return the answer in a few names and texts."""
         names = self.largest_first()
         rows = [(name, self._share_text(name)) for name in names[:MOST_LISTED]]
         if len(names) > MOST_LISTED:
-            rest = sum(self.shares[name] for name in names[MOST_LISTED:])
+            rest = sum(self.evaluated_shares[name] for name in names[MOST_LISTED:])
             rows.append((f"{len(names) - MOST_LISTED} more", f"{rest:.3f}"))
         if self.violation_probability is not None:
             rows.append(("chance to break a limit", f"{self.violation_probability:.3f}"))
@@ -253,9 +288,11 @@ class MixturePlan:
     def _share_text(self, name: str) -> str:
         best = self.best_shares[name]
         if best.low is None or best.high is None:
-            return f"{self.shares[name]:.3f}"
+            return f"{self.evaluated_shares[name]:.3f}"
         level = f"{100 * self.confidence:g} %"
-        return f"{self.shares[name]:.3f} (best {best.low:.3f} to {best.high:.3f} in {level})"
+        return (
+            f"{self.evaluated_shares[name]:.3f} (best {best.low:.3f} to {best.high:.3f} in {level})"
+        )
 
     def _protected_text(self, corpus: str) -> str:
         rise = self.losses[corpus].rise

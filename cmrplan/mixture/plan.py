@@ -17,14 +17,12 @@ from typing import Any, Unpack
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import Finding
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.fit.corpus_model import Interval
 from cmrplan.mixture.bounds import BINDS, Box, binding_bounds, box_of, dearness
 from cmrplan.mixture.loss_functions import (
     LossFunctions,
-    loss_functions_of,
-    references,
+    asked_losses,
     run_of,
 )
 from cmrplan.mixture.mixture_fit import MixtureFit
@@ -34,7 +32,7 @@ from cmrplan.mixture.mixture_plan import (
     CorpusLoss,
     MixturePlan,
 )
-from cmrplan.mixture.plan_findings import apart_findings, plan_findings
+from cmrplan.mixture.plan_findings import apart_findings, few_resamples_findings, plan_findings
 from cmrplan.mixture.request import (
     MixtureFitOrPath,
     MixturePlanRequest,
@@ -42,10 +40,15 @@ from cmrplan.mixture.request import (
     mixture_fit_of,
     mixture_request_of,
 )
-from cmrplan.mixture.search import MixtureSolution, drawn_optima, search
-from cmrplan.mixture.simplex import Prices, prices
-
-_DUST = 1e-12  # a share below which is none: less than a token of any run
+from cmrplan.mixture.search import (
+    MixtureSolution,
+    drawn_optima,
+    fresh_violation,
+    infeasible_text,
+    search,
+    without_dust,
+)
+from cmrplan.mixture.simplex import Prices
 
 
 @named_arguments
@@ -71,7 +74,8 @@ def plan_mixture(
     InputError
         If an argument is wrong.
     CmrplanError
-        If no mixture is feasible, with the smallest change that would be; or the fit lacks what is asked.
+        If the bounds leave no mixture, with the smallest change that would; or the fit lacks what is asked. Where no
+        mixture keeps the tolerances the plan is an answer too: its ``is_feasible`` is false, and ``reason`` says why.
     """
     return mixture_plan_for(mixture_fit_of(fit), mixture_request_of(request, options))
 
@@ -80,51 +84,50 @@ def mixture_plan_for(fit: MixtureFit, asked: MixturePlanRequest) -> MixturePlan:
     """Return :func:`plan_mixture` for a request that was put together before."""
     asked.check_names(fit)
     box = box_of(fit, asked)
-    functions, findings = _functions(fit, asked)
+    functions, findings = asked_losses(fit, asked)
     solution = search(fit, asked, functions, box)
-    price = prices(solution.problem, solution.best.shares)
-    shares = _without_dust(solution.best.shares)
+    price = solution.prices()
+    shares = without_dust(solution.evaluated)
+    reason = ""
+    if not solution.best.is_feasible:
+        reason = infeasible_text(fit, asked, functions, box, solution)
     drawn = drawn_optima(functions, asked, box, solution)
     objective, gain = _objective_and_gain(functions, solution, asked.confidence)
     binding = _binding(fit, asked, functions, box, price)
     findings += plan_findings(fit, asked, shares, binding)
     findings += apart_findings(functions, solution.by_draws)
+    violation = functions.violation(shares)
+    if functions.num_draws and solution.best.is_feasible:
+        violation = fresh_violation(solution)
+        findings += few_resamples_findings(asked, functions.num_draws, violation)
     return MixturePlan(
-        shares=_named(fit, shares),
+        evaluated_shares=_named(fit, shares),
         best_shares=_named(fit, _best_shares(solution, drawn, asked)),
         objective=objective,
         gain=gain,
-        violation_probability=functions.violation(shares),
+        violation_probability=violation,
         binding=tuple(binding),
         losses=_losses(fit, asked, functions, shares),
         candidates=_alternatives(fit, functions, solution),
         epochs=_epochs(fit, asked, shares),
-        optimality=price.residual,
+        optimality=price.residual if solution.best.is_feasible else float("nan"),
         model_params=asked.size(fit),
         train_tokens=asked.tokens,
         law=fit.law,
         num_resamples=fit.num_draws,
         num_infeasible=int(np.isnan(drawn).any(axis=1).sum()),
         asked=asked,
+        reason=reason,
         warnings=(*fit.warnings, *findings),
         provenance=fit.provenance,
     )
 
 
-def _functions(fit: MixtureFit, asked: MixturePlanRequest) -> tuple[LossFunctions, list[Finding]]:
-    """Return the losses under the question, with the limits of protected corpora, and what is worth a remark."""
-    base: dict[str, float] = {}
-    findings: list[Finding] = []
-    if asked.reference is None:
-        base, findings = references(fit, asked)
-    return loss_functions_of(fit, asked, base), findings
-
-
 def _objective_and_gain(
     functions: LossFunctions, solution: MixtureSolution, confidence: float
 ) -> tuple[Interval, Interval]:
-    """Return the objective at the best mixture, and how far it lies below that of the natural one."""
-    pair = np.stack([solution.best.shares, solution.candidates["natural"]])
+    """Return the objective at the evaluated mixture, and how far it lies below that of the natural one."""
+    pair = np.stack([solution.evaluated, solution.candidates["natural"]])
     at, objective = functions.objective_draws(pair), solution.problem.objective(pair)
     return (
         Interval.of_draws(float(objective[0]), at[:, 0], confidence),
@@ -138,7 +141,7 @@ def _alternatives(
     problem = solution.problem
     return {
         name: AlternativeMixture(
-            _named(fit, _without_dust(mixture)),
+            _named(fit, without_dust(mixture)),
             problem.value(mixture),
             None if problem.excess is None else problem.worst(mixture),
             tuple(functions.broken_limits(mixture)),
@@ -164,7 +167,7 @@ def _best_shares(
     best = solution.candidates.get("point", np.full(drawn.shape[1], np.nan))
     if not (asked.protected and len(drawn)):
         best = solution.best.shares
-    best, sound = _without_dust(best), _without_dust(drawn[~np.isnan(drawn).any(axis=1)])
+    best, sound = without_dust(best), without_dust(drawn[~np.isnan(drawn).any(axis=1)])
     return [
         Interval.of_draws(share, draws, asked.confidence)
         for share, draws in zip(best, sound.T, strict=True)
@@ -224,12 +227,6 @@ def _losses_at(
         loss, draws = functions.loss(corpus, shares[None, :])
         losses[corpus] = float(loss[0]), draws[:, 0]
     return losses
-
-
-def _without_dust(shares: Array) -> Array:
-    """Return shares in which what rounding left beside 0 is 0, and beside 1 is 1."""
-    whole = np.round(shares)
-    return np.where(np.abs(shares - whole) < _DUST, whole + 0.0, shares)
 
 
 def _named(fit: MixtureFit, values: Array | Sequence[Any]) -> dict[str, Any]:

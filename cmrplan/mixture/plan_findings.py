@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -72,6 +73,32 @@ def _reference_findings(
         replace(one, message=f"the reference mixture, from which rises are counted: {one.message}")
         for one in findings
         if one not in said
+    ]
+
+
+def few_resamples_findings(
+    asked: MixturePlanRequest, num_draws: int, chance: float | None
+) -> list[Finding]:
+    """Return a finding where resamples that all hold would still let a limit break more often than was asked.
+
+    Parameters
+    ----------
+    asked : MixturePlanRequest
+    num_draws : int
+    chance : float or None
+        How often new resamples break a limit at the recommended mixture.
+    """
+    allowed = 1 - asked.confidence
+    if chance is None or chance <= allowed + 1 / (num_draws + 1):
+        return []
+    enough = math.ceil(chance / allowed * (num_draws + 1) / 100) * 100
+    return [
+        Finding(
+            Code.FEW_RESAMPLES,
+            f"{num_draws} resamples are too few to tell whether the limits hold with {100 * asked.confidence:g} %: the "
+            f"search leans on those it knows, and about {100 * chance:.0f} % of new ones would break a limit; fit with "
+            f"--bootstrap {enough}, or ask for less confidence",
+        )
     ]
 
 

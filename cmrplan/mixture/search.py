@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmrplan.arrays import Array
-from cmrplan.errors import CmrplanError
 from cmrplan.mixture.bounds import Box, binding_bounds, probed_box
 from cmrplan.mixture.loss_functions import LossFunctions, loss_functions_of, needed_draws
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.request import MixturePlanRequest
-from cmrplan.mixture.simplex import SimplexOptimum, SimplexProblem, prices, solve
+from cmrplan.mixture.simplex import ACTIVE, Prices, SimplexOptimum, SimplexProblem, prices, solve
 
 NUM_DRAWN = 100  # resamples whose own best mixture is sought, for the intervals of the shares
 NUM_PROBED_STARTS = 2
-_HELD_BY = {
+BIAS = 2  # resamples that break for each that the best mixture lies at the limits of
+_DUST = 1e-12  # a share below which is none: less than a token of any run
+BOUND_WAYS = {
     "probed_high": "the largest probed share of {}, {:.3g}: probe larger ones",
     "probed_low": "the smallest probed share of {}, {:.3g}: probe smaller ones",
     "ceiling": "the ceiling of {}, {:.3g}: raise it",
@@ -31,6 +32,7 @@ WIDENINGS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0, 8.0)
 class MixtureSolution:
     """The best mixture of a problem, and those beside it by name, each ``(m,)``.
 
+    Where none is feasible ``best`` is the nearest to the tolerances, which stands among ``candidates`` then.
     ``by_draws`` is the best one that the resamples alone allow, where the best estimate breaks a limit there.
     """
 
@@ -39,24 +41,19 @@ class MixtureSolution:
     candidates: dict[str, Array]
     by_draws: Array | None = None
 
+    @property
+    def evaluated(self) -> Array:
+        """The best mixture; where none is feasible that of the estimates, and without it the nearest."""
+        if self.best.is_feasible:
+            return self.best.shares
+        return self.candidates.get("point", self.best.shares)
+
+    def prices(self) -> Prices:
+        """Return what holds the best mixture; where none is feasible what keeps the nearest from being it."""
+        return prices(self.problem, self.best.shares, is_relaxed=not self.best.is_feasible)
+
 
 def search(
-    fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, box: Box
-) -> MixtureSolution:
-    """Return the best mixture under all limits, and those beside it.
-
-    Raises
-    ------
-    CmrplanError
-        If no mixture keeps the tolerances.
-    """
-    solution = _solved(fit, asked, functions, box)
-    if not solution.best.is_feasible:
-        raise CmrplanError(_infeasible(fit, asked, functions, box, solution))
-    return solution
-
-
-def _solved(
     fit: MixtureFit, asked: MixturePlanRequest, functions: LossFunctions, box: Box
 ) -> MixtureSolution:
     """Return the best mixture, feasible or as near to it as the search comes, and those beside it."""
@@ -88,15 +85,65 @@ def _solved(
         )
         point = solve(estimates, starts)
         starts.append(point.shares)
-    best, by_draws = solve(problem, starts), None
+    problem, best = _unbiased(problem, solve(problem, starts), starts)
+    by_draws = None
     if fit.num_draws and best.is_feasible and functions.breaking_estimates(best.shares):
         by_draws = best.shares
-        problem = replace(problem, excess=functions.excess_by_both, num_held=1)
-        best = solve(problem, [*starts, by_draws])
+        problem = replace(problem, excess=functions.excess_by_both, num_held=1, needed=needed)
+        problem, best = _unbiased(problem, solve(problem, [*starts, by_draws]), starts)
     candidates = {"unconstrained": free.shares, "natural": natural, "best_probed": near[0]}
+    if not best.is_feasible:
+        candidates = {"nearest": best.shares, **candidates}
     if point is not None and point.is_feasible:
         candidates = {"point": point.shares, **candidates}
     return MixtureSolution(problem, best, candidates, by_draws)
+
+
+def _unbiased(
+    problem: SimplexProblem, best: SimplexOptimum, starts: list[Array]
+) -> tuple[SimplexProblem, SimplexOptimum]:
+    """Return a problem, and its best mixture, whose limits hold as surely in resamples that the search has not seen.
+
+    The best mixture lies at the limits of some resamples, where the others are kind to it: see :func:`fresh_violation`.
+    So the more it touches, the more have to hold.
+    """
+    asked = problem.needed
+    while problem.excess is not None and best.is_feasible:
+        excess = _largest_excess(problem, best.shares)
+        needed = min(asked + BIAS * _num_touching(excess), len(excess))
+        if needed <= problem.needed:
+            break
+        problem = replace(problem, needed=needed)
+        best = solve(problem, [best.shares, *starts])
+    return problem, best
+
+
+def fresh_violation(solution: MixtureSolution) -> float | None:
+    """Return how often resamples that the search has not seen break a limit at the best mixture; None without limits.
+
+    Of ``B`` resamples the mixture breaks ``k`` and lies at the limits of ``s``. Were those that may break chosen
+    without a look at the others, ``(k + s) / (B + 1)`` of new ones would; they are chosen as the mixture likes it best,
+    and ``(k + 2 s) / (B + 1)`` do (measured by ``benchmarks/mixture_coverage.py --plans``).
+
+    References
+    ----------
+    Campi & Garatti 2011, A sampling-and-discarding approach to chance-constrained optimization, J. Optim. Theory Appl.
+    """
+    if solution.problem.excess is None:
+        return None
+    excess = _largest_excess(solution.problem, solution.best.shares)
+    broken = np.count_nonzero(excess > 0) + BIAS * _num_touching(excess)
+    return float(min(broken / (len(excess) + 1), 1.0))
+
+
+def _largest_excess(problem: SimplexProblem, shares: Array) -> Array:
+    """Return by how much each draw that may break exceeds its limits at most, ``(B,)``."""
+    assert problem.excess is not None
+    return np.asarray(problem.excess(shares[None, :])[:, problem.num_held :, 0].max(axis=0))
+
+
+def _num_touching(excess: Array) -> int:
+    return int(np.count_nonzero(np.abs(excess) <= ACTIVE))
 
 
 def _natural(fit: MixtureFit, asked: MixturePlanRequest) -> Array:
@@ -107,7 +154,7 @@ def _natural(fit: MixtureFit, asked: MixturePlanRequest) -> Array:
     return np.full(len(fit.corpora), 1 / len(fit.corpora))
 
 
-def _infeasible(
+def infeasible_text(
     fit: MixtureFit,
     asked: MixturePlanRequest,
     functions: LossFunctions,
@@ -120,7 +167,7 @@ def _infeasible(
         f"no mixture keeps {', '.join(f'{c} within {asked.tolerance(c)}' for c in asked.protected)} of {over} with "
         f"confidence {asked.confidence:g} at train_tokens = {asked.tokens:.4g}"
     )
-    if allowed := _feasible_tolerances(fit, asked, functions, box, nearest):
+    if allowed := feasible_tolerances(fit, asked, functions, box, nearest):
         ways = ", ".join(f"{corpus} {tolerance}" for corpus, tolerance in allowed.items())
         text += f"; smallest feasible tolerance: {ways}"
     largest = sorted(zip(nearest.best.shares, fit.corpora, strict=True), reverse=True)[:3]
@@ -132,14 +179,13 @@ def _infeasible(
     if nearest.by_draws is not None:
         text += "; the resamples would allow it, but the best estimate breaks the limit of "
         text += ", ".join(functions.breaking_estimates(nearest.best.shares))
-    held = prices(nearest.problem, nearest.best.shares, is_relaxed=True)
-    if bounds := binding_bounds(fit, box, held):
-        ways = "; and ".join(_HELD_BY[b.kind].format(b.corpus, b.setting) for b in bounds)
+    if bounds := binding_bounds(fit, box, nearest.prices()):
+        ways = "; and ".join(BOUND_WAYS[b.kind].format(b.corpus, b.setting) for b in bounds)
         text += f"; what binds there is {ways}"
     return text
 
 
-def _feasible_tolerances(
+def feasible_tolerances(
     fit: MixtureFit,
     asked: MixturePlanRequest,
     functions: LossFunctions,
@@ -166,7 +212,7 @@ def _feasible_tolerances(
         }
         wider = replace(asked, protected={**asked.protected, **allowed})
         losses = loss_functions_of(fit, wider, functions.base)
-        if _solved(fit, wider, losses, box).best.is_feasible:
+        if search(fit, wider, losses, box).best.is_feasible:
             return allowed
     return {}
 
@@ -177,7 +223,7 @@ def drawn_optima(
     """Return the best mixture of some resamples, ``(S, m)``; NaN where none is feasible."""
     count = functions.num_draws
     which = np.unique(np.linspace(0, count - 1, min(count, NUM_DRAWN)).round()).astype(int)
-    starts = [solution.best.shares]  # feasible in most resamples
+    starts = [solution.evaluated]  # feasible in most resamples
     ends = np.full((len(which) if count else 0, len(box.low)), np.nan)
     for row, draw in enumerate(which if count else []):
         objective, excess = functions.of_draw(int(draw))
@@ -188,3 +234,9 @@ def drawn_optima(
         if end.is_feasible:
             ends[row] = end.shares
     return ends
+
+
+def without_dust(shares: Array) -> Array:
+    """Return shares in which what rounding left beside 0 is 0, and beside 1 is 1."""
+    whole = np.round(shares)
+    return np.where(np.abs(shares - whole) < _DUST, whole + 0.0, shares)

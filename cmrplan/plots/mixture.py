@@ -38,6 +38,7 @@ class MixtureData:
     corpora : tuple of m str
         The largest recommended share first.
     shares, natural : array (m,)
+        Those of the recommended mixture, or of the one that the plan evaluates without it.
     low, high : array (m,)
         NaN without resamples.
     held : tuple of m str
@@ -56,10 +57,21 @@ class MixtureData:
     is_measured: bool
 
     @property
+    def label(self) -> str:
+        """The name of the shares."""
+        return "recommended" if self.plan.is_feasible else self.plan.evaluated_name
+
+    @property
     def title(self) -> str:
         """What the picture shows."""
         plan = self.plan
         binds = [b.corpus for b in plan.binding if b.kind == "tolerance"]
+        if not plan.is_feasible:
+            return (
+                f"No mixture keeps the limits with {percent(plan.confidence)}: the {plan.evaluated_name}\n"
+                f"N = {compact(plan.model_params)}, D = {compact(plan.train_tokens)} tokens; protected: "
+                f"{', '.join(plain(c) for c in plan.asked.protected)}"
+            )
         held = f"; held by the loss on {', '.join(plain(c) for c in binds)}" if binds else ""
         return (
             f"Recommended mixture, {percent(plan.confidence)} intervals\n"
@@ -79,7 +91,7 @@ def mixture_data(plan: MixturePlan) -> MixtureData:
     return MixtureData(
         plan=plan,
         corpora=tuple(names),
-        shares=column(plan.shares),
+        shares=column(plan.evaluated_shares),
         natural=column(natural),
         low=column(plan.shares_low),
         high=column(plan.shares_high),
@@ -108,7 +120,7 @@ def plot_mixture(plan: MixturePlan, *, ax: Axes | None = None) -> Axes:
 def draw_mixture(data: MixtureData, ax: Axes) -> Axes:
     """Draw the numbers, without title and legend."""
     row_of = np.arange(len(data.corpora), dtype=float)
-    ax.barh(row_of - HEIGHT / 2, data.shares, HEIGHT, color=CHOICE, label="recommended")
+    ax.barh(row_of - HEIGHT / 2, data.shares, HEIGHT, color=CHOICE, label=data.label)
     what = "in proportion to the tokens at hand" if data.is_measured else "equal shares"
     ax.barh(row_of + HEIGHT / 2, data.natural, HEIGHT, color=FORBIDDEN, alpha=0.6, label=what)
     known = np.isfinite(data.low) & np.isfinite(data.high)
@@ -144,6 +156,6 @@ def draw_mixture(data: MixtureData, ax: Axes) -> Axes:
 def mixture_figure(plan: MixturePlan) -> Figure:
     """Return :func:`plot_mixture` as a figure whose height follows the number of corpora."""
     with mpl.rc_context(STYLE):
-        fig = Figure(figsize=(6.4, 1.6 + ROW * len(plan.shares)), layout="constrained")
+        fig = Figure(figsize=(6.4, 1.6 + ROW * len(plan.evaluated_shares)), layout="constrained")
         plot_mixture(plan, ax=fig.subplots())
     return fig

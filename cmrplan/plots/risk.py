@@ -11,10 +11,10 @@ from cmrplan.arrays import Array
 from cmrplan.errors import CmrplanError
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.fitted_log import resamples_remedy
+from cmrplan.numbers import CONFIDENCES
 from cmrplan.plan.findings import with_unexplained
 from cmrplan.plan.loss_curves import survey
 from cmrplan.plan.plan import Plan
-from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.questions.frontier import Frontier, frontier_of
 from cmrplan.plots.artists import (
     CHOICE,

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
+from cmrplan.log.columns import SHARE_PREFIX
+from cmrplan.mixture.levels import LEAST_PREFIX
 from cmrplan.mixture.mixture_fit import MixtureFit
-from cmrplan.mixture.mixture_plan import BindingConstraint, MixturePlan
+from cmrplan.mixture.mixture_plan import MOST_LISTED, BindingConstraint, MixturePlan
+from cmrplan.mixture.remedies import MixtureRemedy
+from cmrplan.mixture.search import BOUND_WAYS
 from cmrplan.numbers import compact
 
 _BINDS = {
@@ -34,12 +40,13 @@ def mixture_plan_text(plan: MixturePlan) -> str:
     """Return a plan as the shares, what binds, and the losses."""
     level = f"{100 * plan.confidence:g} %"
     has_draws = plan.num_resamples > 0
-    lines = [
-        f"{'recommended mixture':<26}{'share':>8}"
+    lines = [] if plan.is_feasible else [no_mixture_sentence(plan), ""]
+    lines.append(
+        f"{plan.evaluated_name:<26}{'share':>8}"
         + (f"   {level} interval of the best mixture" if has_draws else "")
-    ]
+    )
     for name in plan.largest_first():
-        line = f"{name:<26}{plan.shares[name]:>8.3f}"
+        line = f"{name:<26}{plan.evaluated_shares[name]:>8.3f}"
         best = plan.best_shares[name]
         if best.low is not None and best.high is not None:
             line += f"   {best.low:.3f} to {best.high:.3f}"
@@ -48,7 +55,7 @@ def mixture_plan_text(plan: MixturePlan) -> str:
         lines.append(line)
     if plan.binding:
         lines += [
-            f"{'what binds' if not k else '':<26}{_binding_text(binding)}"
+            f"{'what binds' if not k else '':<26}{_binding_text(binding, plan)}"
             for k, binding in enumerate(plan.binding)
         ]
     else:
@@ -70,8 +77,75 @@ def mixture_plan_text(plan: MixturePlan) -> str:
     return "\n".join(lines)
 
 
-def _binding_text(binding: BindingConstraint) -> str:
+def mixture_ways_text(plan: MixturePlan, remedy: MixtureRemedy | None) -> str:
+    """Return what would make a mixture feasible: runs, where they are known to help, else what gives way."""
+    near = shares_text(plan.candidates["nearest"].shares)
+    if remedy is not None:
+        return f"{remedy.text}: {near}"
+    bounds = [
+        BOUND_WAYS[b.kind].format(b.corpus, b.setting) for b in plan.binding if b.kind in BOUND_WAYS
+    ]
+    text = (
+        "no runs of up to half the run's compute are expected to"
+        if plan.num_resamples
+        else "nothing is known to"
+    )
+    wider = "; allow wider tolerances" + "".join(f"; or change {way}" for way in bounds)
+    return f"{text} make the nearest mixture hold ({near}){wider}"
+
+
+def no_mixture_sentence(plan: MixturePlan) -> str:
+    """Return that no mixture keeps every tolerance, and what the best estimate does."""
+    over = "the base" if plan.asked.reference is None else "the reference mixture"
+    kept = ", ".join(f"{c} within {plan.asked.tolerance(c)}" for c in plan.asked.protected)
+    text = f"No mixture keeps {kept} of {over} with {100 * plan.confidence:g} %."
+    if "point" not in plan.candidates:
+        return f"{text} The estimates alone allow none either; below is the mixture that comes nearest."
+    chance = plan.violation_probability
+    often = (
+        "" if chance is None else f", which breaks a limit in {100 * chance:.0f} % of the resamples"
+    )
+    return f"{text} The best estimates allow the one below{often}."
+
+
+def mixture_levels_text(levels: pd.DataFrame) -> str:
+    """Return what each confidence allows, a line each."""
+    return "\n".join(
+        f"{f'with {level}':<26}{told} {mixture}" for level, told, mixture in level_rows(levels)
+    )
+
+
+def level_rows(levels: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return for each confidence whether a mixture holds, else the tolerances that one would, and that mixture."""
+    shares = [name for name in levels.columns if name.startswith(SHARE_PREFIX)]
+    least = [name for name in levels.columns if name.startswith(LEAST_PREFIX)]
+    rows = []
+    for _, row in levels.iterrows():
+        ways = ", ".join(f"{n.removeprefix(LEAST_PREFIX)} {row[n]}" for n in least if row[n])
+        told = f"none holds, but {ways} would:" if ways else "none holds; the nearest is"
+        if row["is_feasible"]:
+            told = "this one holds:"
+        mixture = shares_text({name.removeprefix(SHARE_PREFIX): row[name] for name in shares})
+        rows.append((f"{100 * row['confidence']:g} %", told, mixture))
+    return rows
+
+
+def shares_text(shares: dict[str, float]) -> str:
+    """Return a mixture in a line, the largest shares first."""
+    ordered = sorted(shares, key=lambda name: (-shares[name], name))
+    most = len(ordered) if len(ordered) <= MOST_LISTED + 1 else MOST_LISTED
+    told = [f"{name} {shares[name]:.3f}" for name in ordered[:most]]
+    if len(ordered) > most:
+        told.append(
+            f"{len(ordered) - most} more {sum(shares[name] for name in ordered[most:]):.3f}"
+        )
+    return ", ".join(told)
+
+
+def _binding_text(binding: BindingConstraint, plan: MixturePlan) -> str:
     what = f"{binding.kind} of {binding.corpus}: {_BINDS[binding.kind]}"
+    if not plan.is_feasible:
+        return f"{what} ({binding.setting:.4g})"
     unit = "0.01 nats" if binding.kind == "tolerance" else "0.01 of share"
     return (
         f"{what} ({binding.setting:.4g}; {unit} more room is worth {0.01 * binding.price:.2g} nats)"

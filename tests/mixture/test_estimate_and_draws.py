@@ -7,7 +7,6 @@ import pytest
 from known_mixtures import D, world
 
 import cmrplan as cp
-from cmrplan.errors import CmrplanError
 
 APART = 0.05  # nats
 
@@ -69,9 +68,7 @@ def test_what_only_the_resamples_allow_is_infeasible_with_a_tolerance_that_works
     grid = grid[np.all((grid >= probed.min(axis=0)) & (grid <= probed.max(axis=0)), axis=1)]
     lowest = alone.predict(grid, model_params=1e8, train_tokens=D)["c0"].loss.min()
     asked = {"train_tokens": D, "base_loss": {"c0": lowest - APART / 2}}
-    with pytest.raises(CmrplanError) as caught:
-        cp.plan_mixture(apart, **asked, protected={"c0": 0.0})
-    told = str(caught.value)
+    told = cp.plan_mixture(apart, **asked, protected={"c0": 0.0}).reason
     assert "the resamples would allow it, but the best estimate breaks the limit of c0" in told
     enough = told.split("smallest feasible tolerance: c0 ")[1].split(" (at")[0]
     assert 0.9 * APART / 2 < float(enough.split()[0]) < 1.1 * APART / 2

@@ -34,7 +34,12 @@ def test_nothing_on_a_fine_grid_is_better(three, planned):
     held = np.all([found[c].draws <= limit[c] for c in limit], axis=0)
     probed = three.mixtures()
     inside = np.all((grid >= probed.min(axis=0)) & (grid <= probed.max(axis=0)), axis=1)
-    feasible = inside & (held.mean(axis=0) >= 0.9) & (grid[:, place["c2"]] <= 0.45)
+    # as many resamples hold as the plan keeps: more than nine tenths, since it leans on those it knows
+    shares = [[planned.shares[name] for name in three.corpora]]
+    at_plan = three.predict(np.array(shares), model_params=1e8, train_tokens=D)
+    kept = np.all([at_plan[c].draws[:, 0] <= limit[c] + 1e-9 for c in limit], axis=0).sum()
+    assert kept > 0.9 * three.num_draws
+    feasible = inside & (held.sum(axis=0) >= kept) & (grid[:, place["c2"]] <= 0.45)
     best = found["c2"].loss[feasible].min()
     assert planned.objective.estimate <= best + 1e-9
     # a grid point lies within a step of every feasible one, and no loss is steeper than 5 nats a unit of share
@@ -176,9 +181,8 @@ def test_a_search_at_many_points_reads_the_laws_themselves(three):
 
 
 def test_an_infeasible_question_names_tolerances_that_work(three):
-    with pytest.raises(CmrplanError, match="smallest feasible tolerance: ") as caught:
-        cp.plan_mixture(three, train_tokens=D, protected={"c0": 0.0, "c1": 0.0, "c2": 0.0})
-    said = str(caught.value).split("smallest feasible tolerance: ")[1].split(" (at")[0]
+    plan = cp.plan_mixture(three, train_tokens=D, protected={"c0": 0.0, "c1": 0.0, "c2": 0.0})
+    said = plan.reason.split("smallest feasible tolerance: ")[1].split(" (at")[0]
     enough = dict(part.split(" ", 1) for part in said.split(", "))
     enough = {"c0": 0.0, "c1": 0.0, "c2": 0.0} | enough
     assert cp.plan_mixture(three, train_tokens=D, protected=enough).violation_probability <= 0.1

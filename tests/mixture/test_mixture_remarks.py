@@ -55,9 +55,7 @@ class TestInfeasible:
         return cp.fit_mixture(log[log["share_c0"] < 0.5], "data_mixing", bootstrap=20)
 
     def message(self, fit, **asked):
-        with pytest.raises(CmrplanError) as caught:
-            cp.plan_mixture(fit, **NEEDS_MUCH | asked)
-        return str(caught.value)
+        return cp.plan_mixture(fit, **NEEDS_MUCH | asked).reason
 
     def test_the_largest_probed_share_is_named_where_it_binds(self, half, three):
         largest = half.log["share_c0"].max()

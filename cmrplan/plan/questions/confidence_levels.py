@@ -15,7 +15,7 @@ import pandas as pd
 
 from cmrplan.errors import InputError
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import Reference, require_confidence
+from cmrplan.numbers import CONFIDENCES, Reference, require_confidence
 from cmrplan.plan.loss_curves import LossCurves, survey
 from cmrplan.plan.optimum import feasible_interval
 from cmrplan.plan.plan import Plan
@@ -28,8 +28,6 @@ from cmrplan.plan.request import (
     named_arguments,
     request_of,
 )
-
-CONFIDENCES = (0.5, 0.8, 0.9, 0.95)
 
 
 @named_arguments

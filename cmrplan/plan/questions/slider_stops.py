@@ -9,8 +9,7 @@ import numpy as np
 
 from cmrplan.arrays import SAME_SIZE, Array
 from cmrplan.fit.fit import Fit
-from cmrplan.numbers import Tolerance, Unit
-from cmrplan.plan.questions.confidence_levels import CONFIDENCES
+from cmrplan.numbers import CONFIDENCES, Tolerance, Unit
 from cmrplan.plan.refusals import unfitted_general_loss
 from cmrplan.plan.request import PlanRequest
 

@@ -10,10 +10,9 @@ import numpy as np
 from cmrplan.errors import CmrplanError, Finding, Severity
 from cmrplan.fit.fit import Fit
 from cmrplan.fit.planned_schedule import PlannedSchedule
-from cmrplan.numbers import compact
+from cmrplan.numbers import CONFIDENCES, compact
 from cmrplan.plan.findings import breaks_with
 from cmrplan.plan.plan import Plan, plan_for
-from cmrplan.plan.questions.confidence_levels import CONFIDENCES
 from cmrplan.plan.request import PlanRequest
 from cmrplan.plots.wording import percent
 from cmrplan.report.page.content import ReportTable, shown_text

@@ -10,13 +10,20 @@ import numpy as np
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import DAMAGE
 from cmrplan.fit.corpus_model import Interval
+from cmrplan.mixture.levels import mixture_levels
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.plan import mixture_plan_for
+from cmrplan.mixture.remedies import mixture_remedy
 from cmrplan.mixture.request import MixturePlanRequest
 from cmrplan.numbers import GPU_FLOPS, SECONDS_PER_HOUR, compact, training_flops
 from cmrplan.plots.mixture import mixture_data
 from cmrplan.plots.wording import percent
+from cmrplan.report.mixture import (
+    level_rows,
+    mixture_ways_text,
+    no_mixture_sentence,
+)
 from cmrplan.report.page.answer import cautions_of
 from cmrplan.report.page.content import (
     ChartAxis,
@@ -94,12 +101,12 @@ def report_on_mixture(fit: MixtureFit, request: MixturePlanRequest | None = None
             rows=shown_rows(fit.log),
         )
     return ReportContent(
-        title=f"Mixture of {len(plan.shares)} corpora for {compact(plan.model_params)} parameters trained on "
+        title=f"Mixture of {len(plan.evaluated_shares)} corpora for {compact(plan.model_params)} parameters trained on "
         f"{compact(plan.train_tokens)} tokens",
         answer=_answer(plan),
         meaning=(*meaning, *_meaning(plan)),
         cautions=cautions_of(plan.warnings, fit.warnings),
-        summary=_tables(plan),
+        summary=(*_ways_out(fit, plan), *_tables(plan)),
         sections=tuple(_sections(fit, plan)),
         explorer=None,
         plan=plan.as_dict(),
@@ -127,6 +134,8 @@ def read_mixture_request(path: str | os.PathLike[str], fit: MixtureFit) -> Mixtu
 
 
 def _answer(plan: MixturePlan) -> str:
+    if not plan.is_feasible:
+        return shown_text(no_mixture_sentence(plan))
     names = plan.largest_first()
     most = len(names) if len(names) <= MOST_LISTED_SHARES + 1 else MOST_LISTED_SHARES
     listed = [f"{percent(plan.shares[name])} {shown_text(name)}" for name in names[:most]]
@@ -153,6 +162,22 @@ def _meaning(plan: MixturePlan) -> tuple[str, ...]:
     held = [HELD_BY[b.kind].format(shown_text(b.corpus)) for b in plan.binding]
     sentences.append(f"What holds the mixture: {'; '.join(held) or 'no limit holds it back'}.")
     return tuple(sentences)
+
+
+def _ways_out(fit: MixtureFit, plan: MixturePlan) -> tuple[ReportTable, ...]:
+    """Return what would do, where no mixture is recommended: at each confidence, and what to change."""
+    if plan.is_feasible:
+        return ()
+    ways = shown_text(mixture_ways_text(plan, mixture_remedy(fit, plan)))
+    change = ReportTable("What would change it", ("what to do",), ((ways,),))
+    if not plan.num_resamples:
+        return (change,)
+    rows = [
+        (level, shown_text(told.rstrip(":")), shown_text(mixture))
+        for level, told, mixture in level_rows(mixture_levels(fit, plan.asked))
+    ]
+    columns = ("confidence", "what holds", "mixture")
+    return (ReportTable("What each confidence allows", columns, tuple(rows)), change)
 
 
 def _beside_natural(gain: Interval) -> str:
@@ -186,8 +211,11 @@ def _sections(fit: MixtureFit, plan: MixturePlan) -> Iterator[ReportSection]:
     rank = np.arange(len(data.corpora), dtype=float)
     shares = plain_numbers(data.shares)
     chart = ReportChart(
-        "Recommended and natural shares",
-        "The recommended share of each training corpus with the interval of the best one, and the natural share.",
+        "Recommended and natural shares"
+        if plan.is_feasible
+        else "Shares of a mixture that comes near",
+        f"The share of each training corpus in the {plan.evaluated_name} with the interval of the best one, and the "
+        "natural share.",
         ChartAxis("share of training tokens", "percent"),
         ChartAxis("corpus", names=tuple(shown_text(name) for name in data.corpora)),
         (
@@ -196,7 +224,7 @@ def _sections(fit: MixtureFit, plan: MixturePlan) -> Iterator[ReportSection]:
                 *(plain_numbers(data.low), plain_numbers(data.high)),
             ),
             points("natural", data.natural, rank, color=3),
-            points("recommended", data.shares, rank),
+            points(data.label, data.shares, rank),
         ),
     )
     yield ReportSection("Mixture", charts=(chart,))

@@ -1,0 +1,97 @@
+"""What each confidence allows: the best mixture that keeps all tolerances with it, or the tolerances one would keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Unpack
+
+import pandas as pd
+
+from cmrplan.errors import InputError
+from cmrplan.fit.arguments import named_arguments
+from cmrplan.log.columns import SHARE_PREFIX
+from cmrplan.mixture.bounds import box_of
+from cmrplan.mixture.loss_functions import asked_losses
+from cmrplan.mixture.mixture_fit import MixtureFit
+from cmrplan.mixture.request import (
+    MixtureFitOrPath,
+    MixturePlanRequest,
+    MixtureRequestOptions,
+    mixture_fit_of,
+    mixture_request_of,
+)
+from cmrplan.mixture.search import feasible_tolerances, search, without_dust
+from cmrplan.numbers import CONFIDENCES, require_confidence
+
+LEAST_PREFIX = "least_"
+
+
+@named_arguments
+def mixture_levels(
+    fit: MixtureFitOrPath,
+    request: MixturePlanRequest | None = None,
+    *,
+    confidences: Sequence[float] = CONFIDENCES,
+    **options: Unpack[MixtureRequestOptions],
+) -> pd.DataFrame:
+    """Return what the tolerances of a mixture allow with each confidence.
+
+    Parameters
+    ----------
+    fit : MixtureFit or path
+    request : MixturePlanRequest, optional
+        The run, its tolerances and its bounds.
+    confidences : sequence of float
+        Each in (0, 1). A fit without resamples knows none, and its estimates stand for all.
+    **options
+        Fields of :class:`~cmrplan.mixture.request.MixturePlanRequest`.
+
+    Returns
+    -------
+    DataFrame
+        One row a confidence: ``confidence``, ``is_feasible``, ``objective`` (nats per token) at the mixture whose
+        ``share_<corpus>`` follow, which keeps all tolerances together or comes nearest to it, and ``least_<corpus>``
+        of each protected corpus, the tolerances that a mixture keeps together, as they are typed: those that were
+        asked for where these hold, and empty where none is known.
+
+    Raises
+    ------
+    InputError
+        If an argument is wrong, or no corpus is protected.
+    CmrplanError
+        If the bounds leave no mixture, or the fit lacks what is asked.
+    """
+    fit, asked = mixture_fit_of(fit), mixture_request_of(request, options)
+    if not asked.protected:
+        raise InputError(
+            "protected must be given, since confidence is how surely its tolerances hold"
+        )
+    for level in confidences:
+        require_confidence(level)
+    asked.check_names(fit)
+    return pd.DataFrame(list(_rows(fit, asked, sorted(set(confidences)))))
+
+
+def _rows(
+    fit: MixtureFit, asked: MixturePlanRequest, levels: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    box = box_of(fit, asked)
+    functions, _ = asked_losses(fit, asked)
+    for level in levels:
+        changed = replace(asked, confidence=level)
+        there = replace(functions, asked=changed)
+        solution = search(fit, changed, there, box)
+        best = solution.best
+        least = {corpus: str(asked.tolerance(corpus)) for corpus in asked.protected}
+        if not best.is_feasible:
+            wider = feasible_tolerances(fit, changed, there, box, solution)
+            least = least | wider if wider else dict.fromkeys(least, "")
+        shares = zip(fit.corpora, without_dust(best.shares).tolist(), strict=True)
+        yield {
+            "confidence": level,
+            "is_feasible": best.is_feasible,
+            "objective": best.value,
+            **{SHARE_PREFIX + corpus: share for corpus, share in sorted(shares)},
+            **{LEAST_PREFIX + corpus: text for corpus, text in least.items()},
+        }
