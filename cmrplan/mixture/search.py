@@ -85,12 +85,12 @@ def search(
         )
         point = solve(estimates, starts)
         starts.append(point.shares)
-    problem, best = _unbiased(problem, solve(problem, starts), starts)
+    problem, best = unbiased(problem, solve(problem, starts), starts)
     by_draws = None
     if fit.num_draws and best.is_feasible and functions.breaking_estimates(best.shares):
         by_draws = best.shares
         problem = replace(problem, excess=functions.excess_by_both, num_held=1, needed=needed)
-        problem, best = _unbiased(problem, solve(problem, [*starts, by_draws]), starts)
+        problem, best = unbiased(problem, solve(problem, [*starts, by_draws]), starts)
     candidates = {"unconstrained": free.shares, "natural": natural, "best_probed": near[0]}
     if not best.is_feasible:
         candidates = {"nearest": best.shares, **candidates}
@@ -99,7 +99,7 @@ def search(
     return MixtureSolution(problem, best, candidates, by_draws)
 
 
-def _unbiased(
+def unbiased(
     problem: SimplexProblem, best: SimplexOptimum, starts: list[Array]
 ) -> tuple[SimplexProblem, SimplexOptimum]:
     """Return a problem, and its best mixture, whose limits hold as surely in resamples that the search has not seen.

@@ -5,8 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from known_mixtures import D, world
+from scipy.stats import norm
 
 import cmrplan as cp
+from cmrplan.mixture.loss_functions import needed_draws
+from cmrplan.mixture.search import MixtureSolution, fresh_violation, unbiased
+from cmrplan.mixture.simplex import SimplexProblem, solve
 
 APART = 0.05  # nats
 
@@ -73,3 +77,69 @@ def test_what_only_the_resamples_allow_is_infeasible_with_a_tolerance_that_works
     enough = told.split("smallest feasible tolerance: c0 ")[1].split(" (at")[0]
     assert 0.9 * APART / 2 < float(enough.split()[0]) < 1.1 * APART / 2
     assert cp.plan_mixture(apart, **asked, protected={"c0": enough}).violation_probability == 0
+
+
+class TestFreshResamples:
+    """Losses are linear in the shares, with slopes of a normal distribution: how often a limit breaks is known.
+
+    The more of a corpus the better for the objective, and the worse, and less known, for the loss with a limit.
+    """
+
+    M, B, REPEATS = 5, 200, 30
+    SPREAD = np.array([0.02, 0.06, 0.08, 0.1, 0.12])
+    MEAN = np.array([0.0, 0.2, 0.25, 0.3, 0.35])
+    GAIN = np.array([0.0, 1.0, 1.2, 1.35, 1.5])
+    LIMIT = 0.2
+
+    def problem(self, seed):
+        slopes = self.MEAN + self.SPREAD * np.random.default_rng(seed).standard_normal(
+            (self.B, self.M)
+        )
+        return SimplexProblem(
+            lambda x: -(x @ self.GAIN),
+            np.zeros(self.M),
+            np.ones(self.M),
+            lambda x: (slopes @ x.T - self.LIMIT)[None],
+            needed_draws(self.B, 0.9),
+        )
+
+    def truth(self, shares):
+        return norm.sf((self.LIMIT - self.MEAN @ shares) / np.sqrt(self.SPREAD**2 @ shares**2))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def broken(cls):
+        """How often the limit breaks where nine tenths of the draws hold, where more do, and what is said of it."""
+        self, rows = cls(), []
+        starts = [np.full(self.M, 1 / self.M), np.eye(self.M)[0]]
+        for seed in range(self.REPEATS):
+            problem = self.problem(seed)
+            plain = solve(problem, starts)
+            tightened, best = unbiased(problem, plain, starts)
+            said = fresh_violation(MixtureSolution(tightened, best, {}))
+            rows.append((self.truth(plain.shares), self.truth(best.shares), said))
+        return np.mean(rows, axis=0)
+
+    def test_a_search_leans_on_the_draws_it_knows(self, broken):
+        assert broken[0] > 0.12
+
+    def test_so_more_of_them_have_to_hold(self, broken):
+        assert 0.085 < broken[1] < 0.105
+
+    def test_and_what_is_said_is_true(self, broken):
+        assert broken[2] == pytest.approx(broken[1], abs=0.015)
+
+
+def test_too_few_resamples_for_the_asked_confidence_are_told():
+    log = world(3, 24)
+    asked = {"train_tokens": D, "protected": {"c0": "2%", "c1": 0.04}, "confidence": 0.95}
+    few = cp.plan_mixture(cp.fit_mixture(log, bootstrap=20), **asked)
+    (told,) = [one for one in few.warnings if one.code == "few_resamples"]
+    assert told.message.startswith(
+        "20 resamples are too few to tell whether the limits hold with 95 %"
+    )
+    assert few.violation_probability > 0.05
+    needed = int(told.message.split("--bootstrap ")[1].split(",")[0])
+    many = cp.plan_mixture(cp.fit_mixture(log, bootstrap=needed), **asked)
+    assert "few_resamples" not in {one.code for one in many.warnings}
+    assert many.violation_probability <= 0.05
