@@ -114,7 +114,8 @@ def unbiased(
         if needed <= problem.needed:
             break
         problem = replace(problem, needed=needed)
-        best = solve(problem, [best.shares, *starts])
+        nearby = solve(problem, [best.shares])
+        best = nearby if nearby.is_feasible else solve(problem, starts)
     return problem, best
 
 
