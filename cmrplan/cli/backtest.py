@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json, show, working
+from cmrplan.cli.output import line_width, print_findings, print_json, show, working
 from cmrplan.cli.parameters import COUNT, RISE, as_json, min_train_tokens
 from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_log_to_fit
@@ -43,7 +43,7 @@ def backtest(log: str, as_json: bool, min_train_tokens: float | None, **asked: A
         )
     else:
         show("target: the largest model at its largest budget; errors in nats per token")
-        show(errors_text(table), is_table=True)
+        show(errors_text(table, line_width(err=False)), is_table=True)
         show(f"verdict: {backtest_verdict(table)}")
         for line in left_out_lines(whole.skipped, whole.num_windows):
             show(line, err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cmrplan.cli.output import print_findings, print_json, show, working
+from cmrplan.cli.output import line_width, print_findings, print_json, show, working
 from cmrplan.cli.parameters import as_json, min_train_tokens
 from cmrplan.log.cut_off import cut_off_findings_of
 from cmrplan.log.files import read_log_to_fit
@@ -48,7 +48,7 @@ def compare(log: str, min_train_tokens: float | None, as_json: bool) -> None:
         )
         return
     show("mean absolute error on hidden rows, nats per token")
-    show(errors_text(comparison.ranking), is_table=True)
+    show(errors_text(comparison.ranking, line_width(err=False)), is_table=True)
     for corpus, verdict in comparison.verdicts.items():
         best = verdict.best_law or "none could answer"
         show(f"{corpus}: {verdict.sentence}; best law {best}")

@@ -12,6 +12,7 @@ import pandas as pd
 from cmrplan.cli.compare import compare
 from cmrplan.cli.output import (
     is_on_terminal,
+    line_width,
     print_error,
     print_findings,
     print_json,
@@ -222,7 +223,7 @@ def backtest_command(log: str, min_train_tokens: float | None, as_json: bool) ->
         print_json({"rows": plain_rows(table)})
     else:
         show("target: the largest model at its largest budget; errors in nats per token")
-        show(errors_text(table), is_table=True)
+        show(errors_text(table, line_width(err=False)), is_table=True)
     print_findings(cut_off_findings_of(log))
 
 

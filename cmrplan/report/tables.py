@@ -24,7 +24,7 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def table_text(table: pd.DataFrame, width: int | None = None) -> str:
     """Return a table for a terminal: counts short, rates to three digits, others to four decimals, no empty columns.
 
-    One that is wider than ``width`` and has few rows is turned, a row a column.
+    One that is wider than ``width`` is turned, a row a column, where that fits, and else broken into blocks of columns.
     """
     shown = {}
     for name in table.columns:
@@ -34,8 +34,23 @@ def table_text(table: pd.DataFrame, width: int | None = None) -> str:
         shown[name] = [_cell(str(name), value) for value in values]
     texts = pd.DataFrame(shown)
     text = texts.to_string(index=False)
-    turned = texts.T.to_string(header=False) if width and _columns(text) > width else text
-    return turned if _columns(turned) < _columns(text) else text
+    if width is None or _columns(text) <= width:
+        return text
+    turned = texts.T.to_string(header=False)
+    return turned if _columns(turned) <= width else _in_blocks(texts, width)
+
+
+def _in_blocks(texts: pd.DataFrame, width: int) -> str:
+    """Return a table in blocks of columns that fit a width, each after the first column."""
+    first, *rest = texts.columns
+    blocks: list[list[str]] = []
+    for name in rest:
+        wider = [*blocks[-1], name] if blocks else [first, name]
+        if blocks and _columns(texts[wider].to_string(index=False)) <= width:
+            blocks[-1] = wider
+        else:
+            blocks.append([first, name])
+    return "\n\n".join(texts[names].to_string(index=False) for names in blocks or [[first]])
 
 
 def _columns(text: str) -> int:
@@ -62,13 +77,21 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:.4f}" if np.isfinite(value) else "-"
 
 
-def errors_text(table: pd.DataFrame) -> str:
+def errors_text(table: pd.DataFrame, width: int | None = None) -> str:
     """Return a table of errors for a terminal, all numbers to four decimals; which rows are laws is left out.
 
-    A star marks who has no loss for some rows.
+    A star marks who has no loss for some rows. One that is wider than ``width`` is broken into blocks of columns.
     """
     shown = table.drop(columns="is_law")
     if "is_whole" in shown:
         marks = np.where(shown.pop("is_whole"), "", "*")
         shown = shown.assign(predictor=shown["predictor"] + marks)
-    return shown.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep="-")
+    texts = shown.map(_error_cell)
+    text = texts.to_string(index=False)
+    return text if width is None or _columns(text) <= width else _in_blocks(texts, width)
+
+
+def _error_cell(value: Any) -> Any:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else value
