@@ -29,6 +29,7 @@ from cmrplan.arrays import Array
 from cmrplan.mixture.plane import Plane, project
 
 STEP = 1e-4  # of a share, in finite differences
+LIKE_DIGITS = 8  # of an excess in nats: what differs by less differs by rounding
 ACTIVE = 1e-6  # a share this near to its bound, or a limit this near in nats, holds the answer
 MARGIN = 1e-9  # nats that the search keeps from a limit, so that rounding does not break it
 GAIN = 1e-9  # nats; a round that gains less ends the search, and optima nearer than this are equally good
@@ -96,7 +97,10 @@ class SimplexProblem:
         """Return the draws that must keep their limits: the held ones, and those with the smallest excess here."""
         assert self.excess is not None
         largest = self.excess(shares[None, :])[:, :, 0].max(axis=0)
-        smallest = np.argsort(largest[self.num_held :], kind="stable")[: self.needed]
+        drawn = np.round(
+            largest[self.num_held :], LIKE_DIGITS
+        )  # of those at their limits the first
+        smallest = np.argsort(drawn, kind="stable")[: self.needed]
         return np.concatenate([np.arange(self.num_held), self.num_held + np.sort(smallest)])
 
     def value(self, shares: Array) -> float:

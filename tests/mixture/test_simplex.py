@@ -131,3 +131,21 @@ def test_prices_where_nothing_is_feasible_say_what_holds_the_smallest_excess():
     held = prices(problem, end.shares, is_relaxed=True)
     np.testing.assert_allclose(held.high, [1, 0, 0], atol=1e-6)
     np.testing.assert_allclose(held.low, [0, 1, 0], atol=1e-6)
+
+
+def test_rounding_does_not_choose_which_draws_are_kept():
+    """Five draws lie at their limits, as they do at an optimum, and two of them have to hold."""
+    rng = np.random.default_rng(0)
+    level = np.array([0.1, 0.0, 0.0, -0.2, 0.0, 0.0, 0.0])
+    kept = set()
+    for _ in range(20):
+        excess = level + 1e-12 * rng.standard_normal(7)
+        problem = SimplexProblem(
+            lambda x: x[:, 0],
+            np.zeros(2),
+            np.ones(2),
+            lambda x, excess=excess: excess[None, :, None],
+            3,
+        )
+        kept.add(tuple(problem.kept(np.array([0.5, 0.5]))))
+    assert kept == {(1, 2, 3)}
