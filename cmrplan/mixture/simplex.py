@@ -96,11 +96,8 @@ class SimplexProblem:
     def kept(self, shares: Array) -> NDArray[np.intp]:
         """Return the draws that must keep their limits: the held ones, and those with the smallest excess here."""
         assert self.excess is not None
-        largest = self.excess(shares[None, :])[:, :, 0].max(axis=0)
-        drawn = np.round(
-            largest[self.num_held :], LIKE_DIGITS
-        )  # of those at their limits the first
-        smallest = np.argsort(drawn, kind="stable")[: self.needed]
+        largest = np.round(self.excess(shares[None, :])[:, :, 0].max(axis=0), LIKE_DIGITS)
+        smallest = np.argsort(largest[self.num_held :], kind="stable")[: self.needed]
         return np.concatenate([np.arange(self.num_held), self.num_held + np.sort(smallest)])
 
     def value(self, shares: Array) -> float:
