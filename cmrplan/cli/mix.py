@@ -46,6 +46,7 @@ from cmrplan.log.files import read_plausible_log
 from cmrplan.mixture import (
     MixtureFit,
     MixturePlan,
+    MixturePlanRequest,
     fit_mixture,
     mixture_levels,
     mixture_report,
@@ -293,8 +294,7 @@ def plan_command(
     probed share of each. Where none does, that is the answer, with what would do, and the exit code is 1.
     """
     fitted = read_mixture_fit(fit)
-    recommended = plan_mixture(
-        fitted,
+    request = MixturePlanRequest(
         train_tokens=train_tokens,
         model_params=model_params,
         objective=numbers_of("--weight", objective, _NUMBER) or None,
@@ -307,8 +307,7 @@ def plan_command(
         reference=numbers_of("--reference", reference, FRACTION) or None,
         confidence=confidence[0],
     )
-    levels = _levels_beside(fitted, recommended, confidence)
-    remedy = mixture_remedy(fitted, recommended)
+    recommended, levels, remedy = _answer_of(fitted, request, confidence)
     result = recommended.as_dict() | {"levels": plain_rows(levels)}
     result = sealed(result | {"remedies": [] if remedy is None else [remedy.as_dict()]})
     if out:
@@ -341,8 +340,22 @@ def _text_of(recommended: MixturePlan, levels: pd.DataFrame, remedy: MixtureReme
     return "\n".join(lines)
 
 
+def _answer_of(
+    fit: MixtureFit, request: MixturePlanRequest, confidence: Sequence[float]
+) -> tuple[MixturePlan, pd.DataFrame, MixtureRemedy | None]:
+    """Return a plan, what each confidence allows where that is asked for, and what would change a refusal."""
+    with working() as say:
+        say("searching the best mixture")
+        recommended = plan_mixture(fit, request)
+        say("what would do")
+        levels = _levels_beside(fit, recommended, confidence)
+        return recommended, levels, mixture_remedy(fit, recommended)
+
+
 def _levels_beside(
-    fit: MixtureFit, recommended: MixturePlan, confidence: Sequence[float]
+    fit: MixtureFit,
+    recommended: MixturePlan,
+    confidence: Sequence[float],
 ) -> pd.DataFrame:
     """Return what each confidence allows, where several were asked for or no mixture is recommended; else nothing."""
     is_said = len(confidence) > 1 or not recommended.is_feasible

@@ -22,7 +22,7 @@ from cmrplan.mixture.request import (
     mixture_request_of,
 )
 from cmrplan.mixture.search import feasible_tolerances, search, without_dust
-from cmrplan.numbers import CONFIDENCES, require_confidence
+from cmrplan.numbers import CONFIDENCES, parse_tolerance, require_confidence
 
 LEAST_PREFIX = "least_"
 
@@ -70,14 +70,17 @@ def mixture_levels(
     for level in confidences:
         require_confidence(level)
     asked.check_names(fit)
-    return pd.DataFrame(list(_rows(fit, asked, sorted(set(confidences)))))
+    rows = list(_rows(fit, asked, sorted(set(confidences), reverse=True)))
+    return pd.DataFrame(rows[::-1])
 
 
 def _rows(
     fit: MixtureFit, asked: MixturePlanRequest, levels: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
+    """Yield a row a level, from the highest on: tolerances that hold with more confidence hold with less."""
     box = box_of(fit, asked)
     functions, _ = asked_losses(fit, asked)
+    above: dict[str, Any] = {}
     for level in levels:
         changed = replace(asked, confidence=level)
         there = replace(functions, asked=changed)
@@ -88,10 +91,25 @@ def _rows(
             wider = feasible_tolerances(fit, changed, there, box, solution)
             least = least | wider if wider else dict.fromkeys(least, "")
         shares = zip(fit.corpora, without_dust(best.shares).tolist(), strict=True)
-        yield {
+        row = {
             "confidence": level,
             "is_feasible": best.is_feasible,
             "objective": best.value,
             **{SHARE_PREFIX + corpus: share for corpus, share in sorted(shares)},
             **{LEAST_PREFIX + corpus: text for corpus, text in least.items()},
         }
+        if not best.is_feasible and _is_narrower(above, row):
+            row = {**above, "confidence": level}
+        above = row
+        yield row
+
+
+def _is_narrower(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether the tolerances of one row are known and none is wider than those of another."""
+    names = [name for name in one if name.startswith(LEAST_PREFIX)]
+    if not all(one[name] for name in names):
+        return False
+    return bool(names) and all(
+        not other[name] or parse_tolerance(one[name]).value <= parse_tolerance(other[name]).value
+        for name in names
+    )

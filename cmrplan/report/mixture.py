@@ -121,13 +121,21 @@ def level_rows(levels: pd.DataFrame) -> list[tuple[str, str, str]]:
     least = [name for name in levels.columns if name.startswith(LEAST_PREFIX)]
     rows = []
     for _, row in levels.iterrows():
-        ways = ", ".join(f"{n.removeprefix(LEAST_PREFIX)} {row[n]}" for n in least if row[n])
+        ways = _tolerances_text({n.removeprefix(LEAST_PREFIX): row[n] for n in least if row[n]})
         told = f"none holds, but {ways} would:" if ways else "none holds; the nearest is"
         if row["is_feasible"]:
             told = "this one holds:"
         mixture = shares_text({name.removeprefix(SHARE_PREFIX): row[name] for name in shares})
         rows.append((f"{100 * row['confidence']:g} %", told, mixture))
     return rows
+
+
+def _tolerances_text(tolerances: dict[str, str]) -> str:
+    """Return tolerances by corpus; those of many corpora at once where they are alike."""
+    alike = set(tolerances.values())
+    if len(alike) == 1 and len(tolerances) > 1:
+        return f"{alike.pop()} on each of {', '.join(tolerances)}"
+    return ", ".join(f"{corpus} {text}" for corpus, text in tolerances.items())
 
 
 def shares_text(shares: dict[str, float]) -> str:

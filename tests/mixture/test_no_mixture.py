@@ -87,9 +87,13 @@ class TestLevels:
             assert plan.is_feasible
             assert plan.violation_probability <= 1 - row["confidence"] + 1e-9
 
-    def test_more_confidence_needs_more(self, levels):
-        needed = [float(text.split()[0]) for text in levels["least_c0"]]
-        assert needed == sorted(needed)
+    @pytest.mark.parametrize("bootstrap", [20, 40, 200])
+    def test_more_confidence_needs_more(self, bootstrap):
+        fit = cp.fit_mixture(world(3, 24), bootstrap=bootstrap)
+        levels = cp.mixture_levels(fit, **NONE_RISES)
+        for corpus in ("c0", "c1", "c2"):
+            needed = [float(text.split()[0]) for text in levels[f"least_{corpus}"]]
+            assert needed == sorted(needed)
 
     def test_a_level_that_holds_has_the_mixture_of_its_plan(self, three):
         asked = {"train_tokens": D, "protected": {"c0": 0.0}}
