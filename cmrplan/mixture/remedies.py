@@ -85,8 +85,6 @@ def mixture_remedy(fit: MixtureFit, plan: MixturePlan) -> MixtureRemedy | None:
     shares = plan.candidates["nearest"].shares
     mixture = fit.shares_of(shares)
     functions, _ = asked_losses(fit, asked)
-    if functions.breaking_estimates(mixture):
-        return None
     estimate = functions.estimated_excess(mixture[None, :])[:, 0, 0]
     draws = functions.excess(mixture[None, :])[:, :, 0]
     allowed = fit.num_draws - needed_draws(fit.num_draws, asked.confidence)
