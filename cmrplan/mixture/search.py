@@ -110,7 +110,7 @@ def unbiased(
     asked = problem.needed
     while problem.excess is not None and best.is_feasible:
         excess = _largest_excess(problem, best.shares)
-        needed = min(asked + BIAS * _num_touching(excess), len(excess))
+        needed = min(asked + BIAS * _num_touching(excess, best.shares), len(excess))
         if needed <= problem.needed:
             break
         problem = replace(problem, needed=needed)
@@ -133,7 +133,7 @@ def fresh_violation(solution: MixtureSolution) -> float | None:
     if solution.problem.excess is None:
         return None
     excess = _largest_excess(solution.problem, solution.best.shares)
-    broken = np.count_nonzero(excess > 0) + BIAS * _num_touching(excess)
+    broken = np.count_nonzero(excess > 0) + BIAS * _num_touching(excess, solution.best.shares)
     return float(min(broken / (len(excess) + 1), 1.0))
 
 
@@ -143,8 +143,14 @@ def _largest_excess(problem: SimplexProblem, shares: Array) -> Array:
     return np.asarray(problem.excess(shares[None, :])[:, problem.num_held :, 0].max(axis=0))
 
 
-def _num_touching(excess: Array) -> int:
-    return int(np.count_nonzero(np.abs(excess) <= ACTIVE))
+def _num_touching(excess: Array, shares: Array) -> int:
+    """Return how many draws lie at their limits at a mixture since it was chosen so.
+
+    A choice of ``m`` shares that sum to 1 can be held by ``m - 1`` draws. More lie at their limits only where the
+    mixture is the one that rises count from: there new draws do too, and none of them breaks.
+    """
+    touching = int(np.count_nonzero(np.abs(excess) <= ACTIVE))
+    return touching if touching < len(shares) else 0
 
 
 def _natural(fit: MixtureFit, asked: MixturePlanRequest) -> Array:

@@ -210,3 +210,11 @@ class TestRemedy:
 
     def test_a_plan_that_holds_needs_none(self, three, planned):
         assert mixture_remedy(three, planned) is None
+
+
+def test_at_the_mixture_that_rises_count_from_nothing_breaks(three):
+    equal = dict.fromkeys(three.corpora, 1 / 3)
+    plan = cp.plan_mixture(three, **NONE_RISES, reference=equal)
+    assert plan.shares == pytest.approx(equal, abs=1e-6)
+    assert plan.violation_probability == 0.0
+    assert "few_resamples" not in {one.code for one in plan.warnings}
