@@ -24,8 +24,10 @@ BOUND_WAYS = {
     "floor": "the floor of {}, {:.3g}: lower it",
     "available": "what is available of {}, a share of {:.3g}: give more, or allow more passes over it",
 }
-# How much wider than the rises at the nearest mixture the tolerances are that an infeasible question is told, in turn.
-WIDENINGS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 4.0, 8.0)
+# How much wider than the rises at the nearest mixture the tolerances are that an infeasible question is told, in turn,
+# and by how much the smallest that has an answer may be wider than one that has none.
+WIDENINGS = (1.0, 1.05, 1.25, 2.0, 8.0)
+FINEST_WIDENING = 1.02
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ def feasible_tolerances(
     """Return tolerances, as they are typed, under which this search gives a feasible mixture.
 
     The rises at the nearest mixture are allowed there, but a search that starts elsewhere may end before it comes
-    there. So the question is asked again with them, and with wider ones until it has an answer.
+    there, and more resamples have to hold where it lies at their limits. So the question is asked again with them, and
+    with wider ones until it has an answer, and then with narrower ones as long as it has one.
     """
     there, num_held = nearest.best.shares, nearest.problem.num_held
     kept = nearest.problem.kept(there)[num_held:] - num_held
@@ -211,7 +214,8 @@ def feasible_tolerances(
         by_estimate = functions.rises(there[None, :], by_estimate=True)
         rises = [np.append(*both) for both in zip(rises, by_estimate, strict=True)]
     largest = {c: float(rise.max()) for c, rise in zip(asked.protected, rises, strict=True)}
-    for widening in WIDENINGS:
+
+    def widened(widening: float) -> tuple[dict[str, str], bool]:
         allowed = {
             corpus: str(tolerance.least_above(rise * widening))
             for corpus, rise in largest.items()
@@ -219,9 +223,24 @@ def feasible_tolerances(
         }
         wider = replace(asked, protected={**asked.protected, **allowed})
         losses = loss_functions_of(fit, wider, functions.base)
-        if search(fit, wider, losses, box).best.is_feasible:
-            return allowed
-    return {}
+        return allowed, search(fit, wider, losses, box).best.is_feasible
+
+    failing = 1.0
+    for holding in WIDENINGS:
+        allowed, is_feasible = widened(holding)
+        if is_feasible:
+            break
+        failing = holding
+    else:
+        return {}
+    while holding > FINEST_WIDENING * failing:
+        middle = float(np.sqrt(failing * holding))
+        narrower, is_feasible = widened(middle)
+        if is_feasible:
+            allowed, holding = narrower, middle
+        else:
+            failing = middle
+    return allowed
 
 
 def drawn_optima(

@@ -71,6 +71,11 @@ class TestLevels:
 
     @pytest.fixture(scope="class")
     @classmethod
+    def noisy(cls):
+        return cp.fit_mixture(world(4, 18, noise=0.01), bootstrap=20)
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def levels(cls, many):
         return cp.mixture_levels(many, **NONE_RISES)
 
@@ -86,6 +91,16 @@ class TestLevels:
             plan = cp.plan_mixture(many, **asked)
             assert plan.is_feasible
             assert plan.violation_probability <= 1 - row["confidence"] + 1e-9
+
+    @pytest.mark.parametrize("level", [0.9, 0.95])
+    def test_clearly_smaller_tolerances_do_not_hold(self, noisy, level):
+        none_rises = dict.fromkeys(noisy.corpora, 0.0)
+        asked = {"train_tokens": D, "protected": none_rises, "confidence": level}
+        (row,) = cp.mixture_levels(noisy, **asked, confidences=[level]).to_dict("records")
+        assert not row["is_feasible"]
+        least = {corpus: float(row[f"least_{corpus}"].split()[0]) for corpus in noisy.corpora}
+        smaller = {corpus: 0.95 * tolerance for corpus, tolerance in least.items()}
+        assert not cp.plan_mixture(noisy, **asked | {"protected": smaller}).is_feasible
 
     @pytest.mark.parametrize("bootstrap", [20, 40, 200])
     def test_more_confidence_needs_more(self, bootstrap):
