@@ -48,14 +48,13 @@ from cmrplan.mixture import (
     MixturePlan,
     MixturePlanRequest,
     fit_mixture,
-    mixture_levels,
     mixture_report,
     plan_mixture,
     read_mixture_fit,
     write_mixture_fit,
 )
+from cmrplan.mixture.levels import levels_beside
 from cmrplan.mixture.remedies import MixtureRemedy, mixture_remedy
-from cmrplan.numbers import CONFIDENCES
 from cmrplan.report.mixture import (
     mixture_fit_text,
     mixture_levels_text,
@@ -334,7 +333,7 @@ def _text_of(recommended: MixturePlan, levels: pd.DataFrame, remedy: MixtureReme
     """Return a plan with what each confidence allows, where that is known, and what would change a refusal."""
     lines = [mixture_plan_text(recommended)]
     if len(levels):
-        lines.append(mixture_levels_text(levels))
+        lines.append(mixture_levels_text(levels, recommended.num_resamples))
     if not recommended.is_feasible:
         lines.append(f"{'what would change it':<26}{mixture_ways_text(recommended, remedy)}")
     return "\n".join(lines)
@@ -348,21 +347,8 @@ def _answer_of(
         say("searching the best mixture")
         recommended = plan_mixture(fit, request)
         say("what would do")
-        levels = _levels_beside(fit, recommended, confidence)
+        levels = levels_beside(fit, recommended, confidence)
         return recommended, levels, mixture_remedy(fit, recommended)
-
-
-def _levels_beside(
-    fit: MixtureFit,
-    recommended: MixturePlan,
-    confidence: Sequence[float],
-) -> pd.DataFrame:
-    """Return what each confidence allows, where several were asked for or no mixture is recommended; else nothing."""
-    is_said = len(confidence) > 1 or not recommended.is_feasible
-    if not (is_said and recommended.asked.protected and recommended.num_resamples):
-        return pd.DataFrame()
-    listed = confidence if len(confidence) > 1 else {*CONFIDENCES, *confidence}
-    return mixture_levels(fit, recommended.asked, confidences=sorted(listed))
 
 
 _NUMBER = click.FloatRange(min=0)

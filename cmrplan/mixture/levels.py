@@ -12,8 +12,9 @@ from cmrplan.errors import InputError
 from cmrplan.fit.arguments import named_arguments
 from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.mixture.bounds import box_of
-from cmrplan.mixture.loss_functions import asked_losses
+from cmrplan.mixture.loss_functions import LossFunctions, asked_losses
 from cmrplan.mixture.mixture_fit import MixtureFit
+from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.request import (
     MixtureFitOrPath,
     MixturePlanRequest,
@@ -21,7 +22,13 @@ from cmrplan.mixture.request import (
     mixture_fit_of,
     mixture_request_of,
 )
-from cmrplan.mixture.search import feasible_tolerances, search, without_dust
+from cmrplan.mixture.search import (
+    MixtureSolution,
+    feasible_tolerances,
+    fresh_violation,
+    search,
+    without_dust,
+)
 from cmrplan.numbers import CONFIDENCES, parse_tolerance, require_confidence
 
 LEAST_PREFIX = "least_"
@@ -51,9 +58,11 @@ def mixture_levels(
     -------
     DataFrame
         One row a confidence: ``confidence``, ``is_feasible``, ``objective`` (nats per token) at the mixture whose
-        ``share_<corpus>`` follow, which keeps all tolerances together or comes nearest to it, and ``least_<corpus>``
-        of each protected corpus, the tolerances that a mixture keeps together, as they are typed: those that were
-        asked for where these hold, and empty where none is known.
+        ``share_<corpus>`` follow, which keeps all tolerances together or comes nearest to it,
+        ``violation_probability`` of one that keeps them (how often new resamples break a tolerance there; NaN
+        elsewhere and without resamples), and ``least_<corpus>`` of each protected corpus, the tolerances that a
+        mixture keeps together, as they are typed: those that were asked for where these hold, and empty where none
+        is known.
 
     Raises
     ------
@@ -95,6 +104,7 @@ def _rows(
             "confidence": level,
             "is_feasible": best.is_feasible,
             "objective": best.value,
+            "violation_probability": _chance(there, solution),
             **{SHARE_PREFIX + corpus: share for corpus, share in sorted(shares)},
             **{LEAST_PREFIX + corpus: text for corpus, text in least.items()},
         }
@@ -102,6 +112,37 @@ def _rows(
             row = {**above, "confidence": level}
         above = row
         yield row
+
+
+def levels_beside(
+    fit: MixtureFit, plan: MixturePlan, confidences: Sequence[float] = ()
+) -> pd.DataFrame:
+    """Return what each confidence allows, where several are asked for or a plan recommends none; else nothing.
+
+    Parameters
+    ----------
+    fit : MixtureFit
+        Without resamples its estimates are all there is, and one row, of the confidence of the plan, stands for them.
+    plan : MixturePlan
+        Of the fit.
+    confidences : sequence of float
+        Several are answered one by one; else the usual ones and that of the plan.
+    """
+    several = confidences if len(confidences) > 1 else ()
+    if not plan.asked.protected or (plan.is_feasible and not (several and plan.num_resamples)):
+        return pd.DataFrame()
+    listed = several or {*CONFIDENCES, plan.confidence}
+    if not plan.num_resamples:
+        listed = [plan.confidence]
+    return mixture_levels(fit, plan.asked, confidences=sorted(listed))
+
+
+def _chance(functions: LossFunctions, solution: MixtureSolution) -> float:
+    """Return how often new resamples break a limit at a mixture that holds; NaN where that is not known."""
+    chance = None
+    if functions.num_draws and solution.best.is_feasible:
+        chance = fresh_violation(solution)
+    return float("nan") if chance is None else chance
 
 
 def _is_narrower(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -88,9 +88,9 @@ def few_resamples_findings(
     chance : float or None
         How often new resamples break a limit at the recommended mixture.
     """
-    allowed = 1 - asked.confidence
-    if chance is None or chance <= allowed + 1 / (num_draws + 1):
+    if chance is None or not is_past(chance, asked.confidence, num_draws):
         return []
+    allowed = 1 - asked.confidence
     enough = math.ceil(chance / allowed * (num_draws + 1) / 100) * 100
     return [
         Finding(
@@ -100,6 +100,11 @@ def few_resamples_findings(
             f"--bootstrap {enough}, or ask for less confidence",
         )
     ]
+
+
+def is_past(chance: float, confidence: float, num_draws: int) -> bool:
+    """Return whether new resamples break a limit more often than a confidence allows, by more than one of them."""
+    return chance > 1 - confidence + 1 / (num_draws + 1)
 
 
 def apart_findings(functions: LossFunctions, by_draws: Array | None) -> list[Finding]:

@@ -172,9 +172,10 @@ def infeasible_text(
 ) -> str:
     """Return why no mixture keeps the tolerances, and tolerances that one keeps."""
     over = "the base" if asked.reference is None else "the reference mixture"
+    how = f"with confidence {asked.confidence:g}" if functions.num_draws else "by the estimates"
     text = (
-        f"no mixture keeps {', '.join(f'{c} within {asked.tolerance(c)}' for c in asked.protected)} of {over} with "
-        f"confidence {asked.confidence:g} at train_tokens = {asked.tokens:.4g}"
+        f"no mixture keeps {', '.join(f'{c} within {asked.tolerance(c)}' for c in asked.protected)} of {over} "
+        f"{how} at train_tokens = {asked.tokens:.4g}"
     )
     if allowed := feasible_tolerances(fit, asked, functions, box, nearest):
         ways = ", ".join(f"{corpus} {tolerance}" for corpus, tolerance in allowed.items())

@@ -67,8 +67,9 @@ class MixtureData:
         plan = self.plan
         binds = [b.corpus for b in plan.binding if b.kind == "tolerance"]
         if not plan.is_feasible:
+            how = f"with {percent(plan.confidence)}" if plan.num_resamples else "by the estimates"
             return (
-                f"No mixture keeps the limits with {percent(plan.confidence)}: the {plan.evaluated_name}\n"
+                f"No mixture keeps the limits {how}: the {plan.evaluated_name}\n"
                 f"N = {compact(plan.model_params)}, D = {compact(plan.train_tokens)} tokens; protected: "
                 f"{', '.join(plain(c) for c in plan.asked.protected)}"
             )

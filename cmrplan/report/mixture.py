@@ -8,6 +8,7 @@ from cmrplan.log.columns import SHARE_PREFIX
 from cmrplan.mixture.levels import LEAST_PREFIX
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import MOST_LISTED, BindingConstraint, MixturePlan
+from cmrplan.mixture.plan_findings import is_past
 from cmrplan.mixture.remedies import MixtureRemedy
 from cmrplan.mixture.search import BOUND_WAYS
 from cmrplan.numbers import compact
@@ -98,6 +99,8 @@ def no_mixture_sentence(plan: MixturePlan) -> str:
     """Return that no mixture keeps every tolerance, and what the best estimate does."""
     over = "the base" if plan.asked.reference is None else "the reference mixture"
     kept = ", ".join(f"{c} within {plan.asked.tolerance(c)}" for c in plan.asked.protected)
+    if not plan.num_resamples:
+        return f"No mixture keeps {kept} of {over} by the estimates; below is the one that comes nearest."
     text = f"No mixture keeps {kept} of {over} with {100 * plan.confidence:g} %."
     if "point" not in plan.candidates:
         return f"{text} The estimates alone allow none either; below is the mixture that comes nearest."
@@ -108,15 +111,19 @@ def no_mixture_sentence(plan: MixturePlan) -> str:
     return f"{text} The best estimates allow the one below{often}."
 
 
-def mixture_levels_text(levels: pd.DataFrame) -> str:
+def mixture_levels_text(levels: pd.DataFrame, num_resamples: int) -> str:
     """Return what each confidence allows, a line each."""
     return "\n".join(
-        f"{f'with {level}':<26}{told} {mixture}" for level, told, mixture in level_rows(levels)
+        f"{f'with {level}' if num_resamples else level:<26}{told} {mixture}"
+        for level, told, mixture in level_rows(levels, num_resamples)
     )
 
 
-def level_rows(levels: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return for each confidence whether a mixture holds, else the tolerances that one would, and that mixture."""
+def level_rows(levels: pd.DataFrame, num_resamples: int) -> list[tuple[str, str, str]]:
+    """Return for each confidence whether a mixture holds, else the tolerances that one would, and that mixture.
+
+    Without resamples the estimates stand in the place of a confidence.
+    """
     shares = [name for name in levels.columns if name.startswith(SHARE_PREFIX)]
     least = [name for name in levels.columns if name.startswith(LEAST_PREFIX)]
     rows = []
@@ -124,10 +131,19 @@ def level_rows(levels: pd.DataFrame) -> list[tuple[str, str, str]]:
         ways = _tolerances_text({n.removeprefix(LEAST_PREFIX): row[n] for n in least if row[n]})
         told = f"none holds, but {ways} would:" if ways else "none holds; the nearest is"
         if row["is_feasible"]:
-            told = "this one holds:"
+            told = _held_text(row, num_resamples)
         mixture = shares_text({name.removeprefix(SHARE_PREFIX): row[name] for name in shares})
-        rows.append((f"{100 * row['confidence']:g} %", told, mixture))
+        level = f"{100 * row['confidence']:g} %" if num_resamples else "by the estimates"
+        rows.append((level, told, mixture))
     return rows
+
+
+def _held_text(row: pd.Series, num_resamples: int) -> str:
+    """Return that a mixture holds, or that the resamples are too few to tell."""
+    chance = row["violation_probability"]
+    if not is_past(chance, row["confidence"], num_resamples):
+        return "this one holds:"
+    return f"{num_resamples} resamples are too few to tell; about {100 * chance:.0f} % of new ones break this one:"
 
 
 def _tolerances_text(tolerances: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.mixture.remedies import mixture_remedy
 from cmrplan.plots import mixture_data, mixture_figure
+from cmrplan.report.mixture import level_rows
 from cmrplan.report.page.mixtures import read_mixture_request, report_on_mixture
 
 NONE_RISES = {"train_tokens": D, "protected": dict.fromkeys(("c0", "c1", "c2"), 0.0)}
@@ -120,6 +121,20 @@ class TestLevels:
             name: row[name] for name in row if name.startswith("share_")
         }
 
+    def test_too_few_resamples_hold_nothing(self):
+        fit = cp.fit_mixture(world(3, 24), bootstrap=5)
+        asked = {"train_tokens": D, "protected": {"c0": 0.05, "c1": 0.05}}
+        levels = cp.mixture_levels(fit, **asked, confidences=[0.5, 0.95])
+        plan = cp.plan_mixture(fit, **asked, confidence=0.95)
+        assert plan.is_feasible
+        assert "few_resamples" in [str(finding.code) for finding in plan.warnings]
+        assert levels["violation_probability"].tolist()[1] == plan.violation_probability
+        _, (_, told, _) = level_rows(levels, 5)
+        chance = f"{100 * plan.violation_probability:.0f} %"
+        assert (
+            told == f"5 resamples are too few to tell; about {chance} of new ones break this one:"
+        )
+
     def test_they_need_a_tolerance(self, three):
         with pytest.raises(InputError, match="protected must be given"):
             cp.mixture_levels(three, train_tokens=D)
@@ -156,6 +171,15 @@ class TestCommand:
         assert content["confidence"] == 0.6
         assert [row["confidence"] for row in content["levels"]] == [0.6, 0.7]
 
+    def test_the_page_has_the_confidence_that_was_asked_for(self, asked_for, three, tmp_path):
+        plan_file = tmp_path / "plan.json"
+        asked_for("--out", plan_file, "--confidence", "0.85")
+        told = json.loads(plan_file.read_text())["levels"]
+        content = report_on_mixture(three, read_mixture_request(plan_file, three))
+        shown = [row[0] for row in content.summary[0].rows]
+        assert shown == [f"{100 * row['confidence']:g} %" for row in told]
+        assert "85 %" in shown
+
     def test_its_plan_makes_a_page_and_no_export(self, asked_for, three, tmp_path, call):
         plan_file = tmp_path / "plan.json"
         asked_for("--out", plan_file)
@@ -166,6 +190,41 @@ class TestCommand:
         answer = call("export", plan_file, "--to", "json")
         assert answer.code == 1
         assert "recommends no mixture" in answer.err
+
+
+class TestWithoutResamples:
+    """The estimates are all there is, and no confidence is told."""
+
+    BASE = ("--base-loss", "c0=1.9", "--base-loss", "c1=1.9", "--base-loss", "c2=1.9")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def alone(cls):
+        return cp.fit_mixture(world(3, 24), bootstrap=0)
+
+    @pytest.fixture
+    def answer(self, alone, tmp_path, call):
+        cp.write_mixture_fit(alone, tmp_path / "mix.json")
+        out = ("--out", tmp_path / "plan.json")
+        return call("mix", "plan", tmp_path / "mix.json", *OPTIONS, *self.BASE, *out)
+
+    def test_the_smallest_tolerances_are_told_and_hold(self, alone, answer, tmp_path):
+        content = json.loads((tmp_path / "plan.json").read_text())
+        (row,) = content["levels"]
+        least = {corpus: row[f"least_{corpus}"] for corpus in alone.corpora}
+        assert f"by the estimates          none holds, but {least['c0']} on each of" in answer.out
+        base = dict.fromkeys(alone.corpora, 1.9)
+        assert cp.plan_mixture(alone, train_tokens=D, protected=least, base_loss=base).is_feasible
+
+    def test_no_confidence_is_told(self, alone, answer, tmp_path):
+        assert "within 0 nats of the base by the estimates; below is" in answer.out
+        assert "90 %" not in answer.out
+        assert "of the base by the estimates at train_tokens" in answer.err
+        request = read_mixture_request(tmp_path / "plan.json", alone)
+        assert "%" not in mixture_data(cp.plan_mixture(alone, request)).title
+        content = report_on_mixture(alone, request)
+        assert "%" not in content.answer
+        assert content.summary[0].caption == "What the estimates allow"
 
 
 def test_the_picture_says_that_none_holds(none_holds):

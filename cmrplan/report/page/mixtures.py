@@ -10,7 +10,7 @@ import numpy as np
 from cmrplan.errors import CmrplanError, InputError
 from cmrplan.files import DAMAGE
 from cmrplan.fit.corpus_model import Interval
-from cmrplan.mixture.levels import mixture_levels
+from cmrplan.mixture.levels import levels_beside
 from cmrplan.mixture.mixture_fit import MixtureFit
 from cmrplan.mixture.mixture_plan import MixturePlan
 from cmrplan.mixture.plan import mixture_plan_for
@@ -170,14 +170,13 @@ def _ways_out(fit: MixtureFit, plan: MixturePlan) -> tuple[ReportTable, ...]:
         return ()
     ways = shown_text(mixture_ways_text(plan, mixture_remedy(fit, plan)))
     change = ReportTable("What would change it", ("what to do",), ((ways,),))
-    if not plan.num_resamples:
-        return (change,)
     rows = [
         (level, shown_text(told.rstrip(":")), shown_text(mixture))
-        for level, told, mixture in level_rows(mixture_levels(fit, plan.asked))
+        for level, told, mixture in level_rows(levels_beside(fit, plan), plan.num_resamples)
     ]
     columns = ("confidence", "what holds", "mixture")
-    return (ReportTable("What each confidence allows", columns, tuple(rows)), change)
+    what = "What each confidence allows" if plan.num_resamples else "What the estimates allow"
+    return (ReportTable(what, columns, tuple(rows)), change)
 
 
 def _beside_natural(gain: Interval) -> str:
