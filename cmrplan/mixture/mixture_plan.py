@@ -14,6 +14,7 @@ from cmrplan.errors import Finding
 from cmrplan.fit.corpus_model import Interval, interval_as_dict
 from cmrplan.fit.tabular import rows_html, rows_text
 from cmrplan.mixture.request import MixturePlanRequest
+from cmrplan.numbers import ROUNDING
 
 BindingKind = Literal["tolerance", "available", "ceiling", "floor", "probed_high", "probed_low"]
 MOST_LISTED = 4  # corpora in a short text
@@ -70,12 +71,17 @@ class CorpusLoss:
 
 @dataclass(frozen=True)
 class AlternativeMixture:
-    """A mixture beside the recommended one, the objective there, and the protected corpora whose limit it breaks."""
+    """A mixture beside the recommended one, and the objective there.
+
+    ``breaks`` are the protected corpora whose own limit it breaks; all limits together break in the part
+    ``violation_probability`` of the resamples of the fit.
+    """
 
     shares: dict[str, float]
     objective: float
     worst_excess: float | None
     breaks: tuple[str, ...]
+    violation_probability: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the mixture as plain values."""
@@ -188,9 +194,18 @@ class MixturePlan:
     @property
     def gain_text(self) -> str:
         """The gain, and the limits that the natural mixture breaks, which pays for what it lies below by them."""
-        broken = self.candidates["natural"].breaks
-        told = f"; the natural mix breaks the limit of {', '.join(broken)}" if broken else ""
-        return f"{self.gain.text(4)}{told}"
+        broken = self.broken_text("natural")
+        return self.gain.text(4) + (f"; the natural mix {broken}" if broken else "")
+
+    def broken_text(self, name: str) -> str:
+        """Return which limits a candidate breaks, after a subject; nothing where it keeps all together."""
+        mixture = self.candidates[name]
+        if mixture.breaks:
+            return f"breaks the limit of {', '.join(mixture.breaks)}"
+        chance = mixture.violation_probability or 0.0
+        if name == "nearest" or chance > 1 - self.confidence + ROUNDING:
+            return "does not keep all limits together as surely as was asked"
+        return ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, numbers unrounded."""

@@ -145,6 +145,7 @@ def _alternatives(
             problem.value(mixture),
             None if problem.excess is None else problem.worst(mixture),
             tuple(functions.broken_limits(mixture)),
+            functions.violation(mixture),
         )
         for name, mixture in solution.candidates.items()
     }

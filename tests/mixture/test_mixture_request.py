@@ -180,6 +180,7 @@ class TestPlan:
             "objective",
             "worst_excess",
             "breaks",
+            "violation_probability",
         ]
         assert values["objective"] == planned.objective.estimate
         assert values["losses"]["c0"]["rise_low"] == planned.losses["c0"].rise.low

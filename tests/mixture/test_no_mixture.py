@@ -9,6 +9,7 @@ from known_mixtures import D, true_losses, world
 
 import cmrplan as cp
 from cmrplan.errors import CmrplanError, InputError
+from cmrplan.mixture.loss_functions import asked_losses
 from cmrplan.mixture.remedies import mixture_remedy
 from cmrplan.plots import mixture_data, mixture_figure
 from cmrplan.report.mixture import level_rows
@@ -62,6 +63,40 @@ class TestPlan:
     def test_bounds_without_a_mixture_are_still_an_error(self, three):
         with pytest.raises(CmrplanError, match="lower train_tokens to"):
             cp.plan_mixture(three, train_tokens=D, available=dict.fromkeys(three.corpora, 1e8))
+
+
+class TestTogether:
+    """Limits of which each holds alone often enough, and that do not hold together."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fit(cls):
+        return cp.fit_mixture(world(3, 24, noise=0.01), bootstrap=100)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def plan(cls, fit):
+        """Tolerances a little under the smallest that hold together."""
+        (row,) = cp.mixture_levels(fit, **NONE_RISES, confidences=[0.9]).to_dict("records")
+        least = {corpus: 0.97 * float(row[f"least_{corpus}"].split()[0]) for corpus in fit.corpora}
+        plan = cp.plan_mixture(fit, train_tokens=D, protected=least)
+        assert not plan.is_feasible
+        assert not plan.candidates["nearest"].breaks
+        return plan
+
+    def test_the_nearest_mixture_is_not_said_to_keep_all(self, fit, plan):
+        assert plan.broken_text("nearest").startswith("does not keep all limits together")
+        content = report_on_mixture(fit, plan.asked)
+        (others,) = next(one for one in content.sections if one.title == "Other mixtures").tables
+        (cells,) = (row for row in others.rows if row[0] == "nearest")
+        assert cells[-1] == "all together"
+
+    def test_what_is_said_of_a_mixture_is_what_the_resamples_say(self, fit, plan):
+        functions, _ = asked_losses(fit, plan.asked)
+        for name, mixture in plan.candidates.items():
+            chance = functions.violation(fit.shares_of(mixture.shares))
+            assert mixture.violation_probability == pytest.approx(chance)
+            assert bool(plan.broken_text(name)) >= (chance > 0.1)
 
 
 class TestLevels:

@@ -189,8 +189,8 @@ def _beside_natural(gain: Interval) -> str:
 
 def _broken_by_natural(plan: MixturePlan) -> str:
     """Return which limits the natural mixture breaks; nothing where it keeps all."""
-    broken = plan.candidates["natural"].breaks
-    return f", which breaks the limit of {shown_text(', '.join(broken))}" if broken else ""
+    broken = plan.broken_text("natural")
+    return f", which {shown_text(broken)}" if broken else ""
 
 
 def _tables(plan: MixturePlan) -> tuple[ReportTable, ...]:
@@ -247,17 +247,19 @@ def _alternatives(plan: MixturePlan) -> ReportTable:
             MIXTURE_NAMES.get(name, name.replace("_", " ")),
             f"{mixture.objective:.4f}",
             *(f"{mixture.shares.get(corpus, 0.0):.3f}" for corpus in names),
-            *(
-                [", ".join(map(shown_text, mixture.breaks)) or "none"]
-                if plan.asked.protected
-                else []
-            ),
+            *([_broken_cell(plan, name)] if plan.asked.protected else []),
         )
         for name, mixture in plan.candidates.items()
     ]
     broken = ["breaks the limit of"] if plan.asked.protected else []
     columns = ("mixture", "weighted loss", *(shown_text(name) for name in names), *broken)
     return ReportTable("Other mixtures, and what they reach", columns, tuple(rows))
+
+
+def _broken_cell(plan: MixturePlan, name: str) -> str:
+    breaks = plan.candidates[name].breaks
+    told = "all together" if plan.broken_text(name) else "none"
+    return ", ".join(map(shown_text, breaks)) or told
 
 
 def _fit_section(fit: MixtureFit) -> ReportSection:
