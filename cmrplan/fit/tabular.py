@@ -9,6 +9,7 @@ from html import escape
 import pandas as pd
 
 MOST_ROWS = 10
+WIDTH = 26  # of a column of names
 
 
 class Tabular(ABC):
@@ -28,8 +29,9 @@ class Tabular(ABC):
 
 
 def rows_text(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    """Return names and texts below a title, one a line."""
-    return "\n".join([title, *(f"  {name:<26}{text}" for name, text in rows)])
+    """Return names and texts below a title, one a line, with a gap after a long name too."""
+    gaps = ((name, "  " * (len(name) >= WIDTH), text) for name, text in rows)
+    return "\n".join([title, *(f"  {name + gap:<{WIDTH}}{text}" for name, gap, text in gaps)])
 
 
 def rows_html(rows: Iterable[tuple[str, str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cmrplan.arrays import Array
-from cmrplan.mixture.mixture_plan import MixturePlan
+from cmrplan.mixture.mixture_plan import MOST_LISTED, MixturePlan
 from cmrplan.numbers import compact
 from cmrplan.plots.artists import CHOICE, DATA, FORBIDDEN, LIMIT, axes_or_new, percent_ticks
 from cmrplan.plots.figures import STYLE
@@ -71,13 +72,20 @@ class MixtureData:
             return (
                 f"No mixture keeps the limits {how}: the {plan.evaluated_name}\n"
                 f"N = {compact(plan.model_params)}, D = {compact(plan.train_tokens)} tokens; protected: "
-                f"{', '.join(plain(c) for c in plan.asked.protected)}"
+                f"{_few(list(plan.asked.protected))}"
             )
-        held = f"; held by the loss on {', '.join(plain(c) for c in binds)}" if binds else ""
+        held = f"; held by the loss on {_few(binds)}" if binds else ""
         return (
             f"Recommended mixture, {percent(plan.confidence)} intervals\n"
             f"N = {compact(plan.model_params)}, D = {compact(plan.train_tokens)} tokens{held}"
         )
+
+
+def _few(corpora: Sequence[str]) -> str:
+    """Return the first corpora of a list, and how many more there are."""
+    most = len(corpora) if len(corpora) <= MOST_LISTED + 1 else MOST_LISTED
+    more = [f"{len(corpora) - most} more"] if len(corpora) > most else []
+    return ", ".join([*(plain(name) for name in corpora[:most]), *more])
 
 
 def mixture_data(plan: MixturePlan) -> MixtureData:

@@ -271,6 +271,15 @@ def test_the_picture_says_that_none_holds(none_holds):
     assert set(labels) == {"best estimate", "equal shares", "where the best mixture lies"}
 
 
+def test_long_lists_of_long_names_stay_readable():
+    names = [f"a corpus with a long name {k}" for k in range(8)]
+    fit = cp.fit_mixture(world(8, 20, names=names), bootstrap=5)
+    plan = cp.plan_mixture(fit, train_tokens=D, protected=dict.fromkeys(names, 0.0))
+    for line in repr(plan).splitlines()[1:5]:
+        assert line[2:].split("  ")[0] in names
+    assert mixture_data(plan).title.endswith(", 4 more")
+
+
 class TestRemedy:
     """Equal shares rise by nothing in truth, so what is missing is evidence."""
 
